@@ -1,0 +1,21 @@
+"""The errors a person sees: one to three lines each, with an exit code."""
+
+
+class FerError(Exception):
+    """Something the user can mend: says what is wrong, where, and the cure. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(FerError):
+    """A wrong command line. Exit code 2."""
+
+    exit_code = 2
+
+
+class Interrupted(FerError):
+    """Stopped by a signal with the work saved. Exit code 130 (SIGINT) or 143 (SIGTERM)."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
