@@ -1,0 +1,43 @@
+# make demo   everything on a drawn sample, real Caffe included: prepare -> train -> report (under 5 minutes)
+# make test   all tests, linters and contracts          make fast   the quick tier only
+# make setup  .venv with fer and its tools              make bench  the benchmarks
+PYTHON ?= python3
+CONSTRAINTS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.fer-dev
+
+.PHONY: setup test fast lint demo bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fer needs Python 3.11 or newer; name one: make PYTHON=python3.12 setup")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
+	@touch $@
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+fast: setup
+	$(BIN)/python -m pytest -m "not full"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo: setup
+	$(BIN)/python scripts/make_sample.py data/sample.csv
+	$(BIN)/fer prepare data/sample.csv --out data/sample --title "drawn sample, not FER2013"
+	rm -rf runs/demo
+	$(BIN)/fer train --net lenet --solver s2 --data data/sample --max-iter 600 --seed 1 --name demo
+	$(BIN)/fer report runs/demo
+
+bench: setup
+	$(BIN)/python scripts/bench_prepare.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

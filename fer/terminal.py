@@ -1,0 +1,81 @@
+"""What a person sees on stderr while fer works: bars on a terminal, plain lines when piped."""
+
+import os
+import sys
+import time
+
+from tqdm import tqdm
+
+PLAIN_LINE_SECONDS = 10.0
+
+
+def say(text: str) -> None:
+    """Print one line to stderr without tearing a bar."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def error(text: str) -> None:
+    """Print an error, `error:` in red on a terminal that wants colour."""
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    print(f"\033[31merror:\033[0m {text}" if colour else f"error: {text}", file=sys.stderr)
+
+
+class Bar:
+    """One long step with rate and ETA: a tqdm bar on a terminal, else a line every ten seconds."""
+
+    def __init__(self, stage: str, total: int, unit: str = "it", initial: int = 0):
+        self.stage, self.total, self.unit, self.initial = stage, total, unit, initial
+        self.done, self.note = initial, ""
+        self._started = self._line_at = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(desc=stage, total=total, unit=unit, initial=initial, file=sys.stderr, leave=False)
+
+    def update(self, done: int, note: str = "") -> None:
+        """Show that `done` of the total is done; `note` stands at the end of the line."""
+        advanced, self.done, self.note = done - self.done, done, note
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(advanced)
+        elif time.monotonic() - self._line_at >= PLAIN_LINE_SECONDS:
+            self._line_at = time.monotonic()
+            self._print_line()
+
+    def _print_line(self) -> None:
+        rate = (self.done - self.initial) / max(time.monotonic() - self._started, 1e-9)
+        eta = tqdm.format_interval((self.total - self.done) / rate) if rate > 0 else "?"
+        note = f", {self.note}" if self.note else ""
+        say(f"{self.stage}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.1f} {self.unit}/s, ETA {eta}{note}")
+
+    def close(self) -> None:
+        """Take the bar away; a piped run that printed a line before prints its last."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._line_at > self._started:
+            self._print_line()
+
+
+class StageBars:
+    """`progress(stage, done, total)`: one bar after the other, a new one when the stage changes."""
+
+    def __init__(self, unit: str = "images"):
+        self._unit = unit
+        self._bar: Bar | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._bar is None or (stage, total) != (self._bar.stage, self._bar.total):
+            self.close()
+            self._bar = Bar(stage, total, self._unit)
+        self._bar.update(done)
+
+    def close(self) -> None:
+        """End the running bar, if any."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> "StageBars":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
