@@ -31,6 +31,11 @@ class Bar:
         if sys.stderr.isatty():
             self._bar = tqdm(desc=stage, total=total, unit=unit, initial=initial, file=sys.stderr, leave=False)
 
+    @property
+    def live(self) -> bool:
+        """Whether a bar is drawn, as on a terminal."""
+        return self._bar is not None
+
     def update(self, done: int, note: str = "") -> None:
         """Show that `done` of the total is done; `note` stands at the end of the line."""
         advanced, self.done, self.note = done - self.done, done, note

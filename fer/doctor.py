@@ -1,0 +1,110 @@
+"""What is installed here, and what to do about what is not."""
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from fer.errors import FerError
+
+PACKAGES = ("numpy", "pandas", "lmdb", "opencv-python-headless", "protobuf", "matplotlib", "scikit-learn", "uv")
+# The real data set as JPGs and databases (raw 48x48), and some snapshots of AlexNet.
+NEEDED_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: what was looked at, whether it is well, what was found and the cure."""
+
+    what: str
+    ok: bool
+    found: str
+    cure: str = ""
+    needed: bool = True
+
+
+def examine() -> list[Finding]:
+    """Look at everything; a fault in one thing never hides the next."""
+    return [finding for look in (_python, _caffe, _gpu, _disk) for finding in look()]
+
+
+def findings_text(findings: list[Finding]) -> str:
+    """The findings as a table, each cure under its finding."""
+    width = max(len(finding.what) for finding in findings)
+    lines = []
+    for finding in findings:
+        mark = "ok  " if finding.ok else "MISS" if finding.needed else "-   "
+        lines.append(f"{mark}  {finding.what:<{width}}  {finding.found}")
+        if finding.cure:
+            lines.append(f"      {'':<{width}}  -> {finding.cure}")
+    return "\n".join(lines)
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding("python", True, f"{platform.python_version()} on {platform.platform(terse=True)}")
+    versions, missing = [], []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    yield Finding("packages", not missing, ", ".join(versions), f"pip install {' '.join(missing)}" if missing else "")
+
+
+def _caffe() -> Iterator[Finding]:
+    from fer.engines import caffe_doctor, find_caffe
+
+    try:
+        yield Finding("caffe", True, str(find_caffe()))
+        facts = caffe_doctor()
+    except FerError as problem:
+        yield Finding("caffe", False, "real Caffe cannot be started", str(problem).replace("\n", " "))
+        return
+    yield Finding(
+        "caffe imports",
+        True,
+        f"Caffe {facts['caffe']} in CPython {facts['python']}, numpy {facts['numpy']}, protobuf {facts['protobuf']}, "
+        f"{len(facts['layer_types'])} layer types",
+    )
+    step = bool(facts["one_step_ok"])
+    yield Finding(
+        "caffe trains",
+        step,
+        "one solver step ran" if step else "a solver step failed",
+        "" if step else "name another Python with a working pycaffe in FER_CAFFE_PYTHON",
+    )
+    yield Finding(
+        "caffe on GPU",
+        bool(facts["gpu"]),
+        "yes" if facts["gpu"] else "no: this Caffe is CPU-only",
+        "" if facts["gpu"] else "to train on a GPU, name a GPU build's executable in FER_CAFFE",
+        needed=False,
+    )
+
+
+def _gpu() -> Iterator[Finding]:
+    names = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
+    yield Finding("gpu", bool(names), names.replace("\n", "; ") if names else "no NVIDIA GPU found", needed=False)
+
+
+def _disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(Path.cwd()).free
+    enough = free >= NEEDED_BYTES
+    yield Finding(
+        "disk",
+        enough,
+        f"{free / 2**30:.1f} GiB free in {Path.cwd()}",
+        ""
+        if enough
+        else f"FER2013 and a training want about {NEEDED_BYTES / 2**30:.0f} GiB: free some, or work elsewhere",
+    )
+
+
+def _output(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
