@@ -1,0 +1,86 @@
+"""Phases, levels and stages: which layers of a net take part, by Caffe's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fer.errors import FerError
+from fer.schema import caffe_pb2
+
+Stages = tuple[str, ...]
+
+
+def filter_net(
+    net: caffe_pb2.NetParameter, phase: str, *, stages: Sequence[str] = (), level: int = 0
+) -> caffe_pb2.NetParameter:
+    """The net with only the layers that take part in `phase` ("TRAIN" or "TEST") with these stages and this level.
+
+    As Caffe: a layer with include rules takes part if any of them is met, one with exclude rules unless any of them
+    is met; both kinds in one layer is an error. The net's own `state` gives further stages, and its level if none
+    is asked for. The answer's `state` is the state it was filtered for.
+    """
+    state = caffe_pb2.NetState(phase=_phase(phase), level=level or net.state.level)
+    state.stage.extend(dict.fromkeys([*net.state.stage, *stages]))
+    kept = [layer for layer in net.layer if _takes_part(layer, state)]
+    filtered = caffe_pb2.NetParameter()
+    filtered.CopyFrom(net)
+    del filtered.layer[:]
+    filtered.layer.extend(kept)
+    filtered.state.CopyFrom(state)
+    return filtered
+
+
+def train_state(solver: caffe_pb2.SolverParameter) -> tuple[Stages, int]:
+    """Stages and level of the net that a solver trains."""
+    return tuple(solver.train_state.stage), solver.train_state.level
+
+
+def test_states(solver: caffe_pb2.SolverParameter) -> list[tuple[Stages, int]]:
+    """Stages and level of each net that a solver tests, in order: one for each test_iter."""
+    if solver.test_state:
+        return [(tuple(state.stage), state.level) for state in solver.test_state]
+    return [((), 0) for _ in solver.test_iter]
+
+
+def data_layers(
+    net: caffe_pb2.NetParameter, phase: str, *, stages: Sequence[str] = (), level: int = 0
+) -> list[caffe_pb2.LayerParameter]:
+    """The Data (LMDB) layers that take part in a phase, in order."""
+    return [layer for layer in filter_net(net, phase, stages=stages, level=level).layer if layer.type == "Data"]
+
+
+def test_transform(net: caffe_pb2.NetParameter, *, stages: Sequence[str] = ()) -> caffe_pb2.TransformationParameter:
+    """How the TEST phase transforms an image: that of its first layer with a Data or ImageData type.
+
+    A net without one (a deploy net) transforms nothing: an empty message.
+    """
+    for layer in filter_net(net, "TEST", stages=stages).layer:
+        if layer.type in ("Data", "ImageData"):
+            return layer.transform_param
+    return caffe_pb2.TransformationParameter()
+
+
+def _phase(name: str) -> int:
+    if name not in ("TRAIN", "TEST"):
+        raise FerError(f"no phase called {name!r}; there are TRAIN and TEST")
+    return caffe_pb2.Phase.Value(name)
+
+
+def _takes_part(layer: caffe_pb2.LayerParameter, state: caffe_pb2.NetState) -> bool:
+    if layer.include and layer.exclude:
+        raise FerError(f"layer {layer.name!r} has include and exclude rules; Caffe takes one kind or the other")
+    if layer.include:
+        return any(_meets(state, rule) for rule in layer.include)
+    return not any(_meets(state, rule) for rule in layer.exclude)
+
+
+def _meets(state: caffe_pb2.NetState, rule: caffe_pb2.NetStateRule) -> bool:
+    """Whether a state meets every condition of a rule: its phase, its levels, all of its stages, no not_stage."""
+    stages = set(state.stage)
+    return (
+        (not rule.HasField("phase") or rule.phase == state.phase)
+        and (not rule.HasField("min_level") or state.level >= rule.min_level)
+        and (not rule.HasField("max_level") or state.level <= rule.max_level)
+        and stages.issuperset(rule.stage)
+        and stages.isdisjoint(rule.not_stage)
+    )
