@@ -1,0 +1,145 @@
+"""Finds, or sets up, a Python that has real Caffe.
+
+FER_CAFFE_PYTHON, if set; else CPython 3.9 from PATH, from pyenv's versions folder, or downloaded by uv, with the
+wheel that the worker's own header names.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uv
+
+from fer.errors import FerError
+
+WORKER = Path(__file__).parent / "caffe" / "worker.py"
+PYTHON = "3.9"
+CURE = "name a Python that can `import caffe` in FER_CAFFE_PYTHON; `fer doctor` says what was found"
+SETTING_UP = "setting up real Caffe (about 60 MB, once) ..."
+
+
+@dataclass(frozen=True)
+class CaffePython:
+    """A Python with Caffe, and how it was come by."""
+
+    python: Path
+    how: str
+    environment: dict[str, str] = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.how} ({self.python})"
+
+
+_known: dict[tuple[str | None, str | None], CaffePython] = {}
+
+
+def find_caffe(progress: Callable[[str], None] | None = None) -> CaffePython:
+    """The Python that runs the Caffe worker; sets one up where there is none (and tells `progress` so).
+
+    Raises FerError with the cure when Caffe cannot be had.
+    """
+    named = os.environ.get("FER_CAFFE_PYTHON")
+    key = named, os.environ.get("PATH")
+    if key not in _known:
+        _known[key] = _users_own(named) if named else _wheel(progress)
+    return _known[key]
+
+
+def _users_own(name: str) -> CaffePython:
+    """FER_CAFFE_PYTHON: a path, or a name on PATH."""
+    path = shutil.which(name)
+    if path is None:
+        raise FerError(f"FER_CAFFE_PYTHON names {name}, which is no program\nset it to a Python that has pycaffe")
+    environment = engine_environment(dict(os.environ))
+    probe = subprocess.run(
+        [path, "-c", "import caffe; print(caffe.__file__)"], capture_output=True, text=True, env=environment
+    )
+    if probe.returncode != 0:
+        reason = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
+        raise FerError(
+            f"FER_CAFFE_PYTHON names {path}, but `import caffe` fails there: {reason}\n"
+            "set it to a Python that has pycaffe, or unset it and fer sets up Caffe by itself"
+        )
+    return CaffePython(Path(path), "the Python named in FER_CAFFE_PYTHON", environment)
+
+
+def _wheel(progress: Callable[[str], None] | None) -> CaffePython:
+    """The worker's own environment, made by uv from its header."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    ready = _script_python(environment)
+    if not _has_wheel(ready):
+        if progress:
+            progress(SETTING_UP)
+        _sync(environment)
+        ready = _script_python(environment)
+    if ready is None:
+        raise FerError(f"uv set up Caffe's environment but does not find it again\n{CURE}")
+    return CaffePython(ready, "kendryte-caffe's wheel in CPython 3.9", engine_environment(environment))
+
+
+def _script_python(environment: dict[str, str]) -> Path | None:
+    """The Python of the worker's environment, if uv has made one."""
+    found = _uv(["python", "find", "--no-python-downloads", "--script", str(WORKER)], environment)
+    return Path(found.stdout.strip()) if found.returncode == 0 and found.stdout.strip() else None
+
+
+def _has_wheel(python: Path | None) -> bool:
+    """Whether the very version of the wheel that the worker's header asks for is installed beside `python`."""
+    wanted = re.search(r'"kendryte-caffe==([^"]+)"', WORKER.read_text(encoding="utf-8"))
+    if python is None or wanted is None:
+        return False
+    packages = python.parent.parent / "lib" / f"python{PYTHON}" / "site-packages"
+    return (packages / f"kendryte_caffe-{wanted[1]}.dist-info" / "RECORD").is_file()
+
+
+def _sync(environment: dict[str, str]) -> None:
+    """Make the worker's environment; leaves no lock file beside the worker, which may lie where none may write."""
+    failures = []
+    for python in (*_installed_pythons(environment), PYTHON):
+        done = _uv(["sync", "--script", str(WORKER), "--python", python], environment)
+        if done.returncode == 0:
+            return
+        failures.append((done.stderr.strip().splitlines() or ["uv said nothing"])[-1].strip())
+    raise FerError(f"real Caffe could not be set up: {failures[-1]}\n{CURE}")
+
+
+def _installed_pythons(environment: dict[str, str]) -> Iterator[str]:
+    """CPython 3.9 on PATH, then in pyenv's versions folder, newest first; only those that start."""
+    root = Path(environment.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    pyenv = sorted(
+        root.glob(f"versions/{PYTHON}.*/bin/python{PYTHON}"),
+        key=lambda path: [int(part) for part in re.findall(r"\d+", path.parts[-3])],
+        reverse=True,
+    )
+    for candidate in (shutil.which(f"python{PYTHON}", path=environment.get("PATH")), *map(str, pyenv)):
+        if candidate and _starts(candidate, environment):
+            yield candidate
+
+
+def _starts(python: str, environment: dict[str, str]) -> bool:
+    """A pyenv shim may be on PATH and yet start nothing."""
+    code = "import platform; print(platform.python_implementation(), platform.python_version())"
+    try:
+        answer = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0 and answer.stdout.startswith(f"CPython {PYTHON}.")
+
+
+def _uv(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [uv.find_uv_bin(), *arguments], capture_output=True, text=True, env=environment, cwd=WORKER.parent
+        )
+    except FileNotFoundError as error:
+        raise FerError(f"uv is missing ({error}): pip install uv\nor {CURE}") from error
+
+
+def engine_environment(environment: dict[str, str]) -> dict[str, str]:
+    """The environment of an engine: log on stderr, one BLAS thread (faster on small nets, and repeatable)."""
+    threads = environment.get("FER_CAFFE_THREADS", "1")
+    return environment | {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads, "GLOG_logtostderr": "1"}

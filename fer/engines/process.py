@@ -1,0 +1,146 @@
+"""Starting an engine, following its log, and turning its death into a sentence."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from fer.errors import FerError
+
+POLL_SECONDS = 0.05
+_FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ [^\]]+\] (.*)")
+_ENDINGS = {
+    signal.SIGKILL: "was killed (SIGKILL), most often by the system for want of memory: try a smaller batch_size",
+    signal.SIGSEGV: "crashed (SIGSEGV: it touched memory that is not its own)",
+    signal.SIGBUS: "crashed (SIGBUS: a file it was reading was cut short, or the disk is full)",
+    signal.SIGABRT: "gave up (SIGABRT)",
+}
+
+
+class Child:
+    """A training engine at work, its output going straight into a log file that outlives us.
+
+    It leads a session of its own, so that the terminal's Ctrl-C reaches only us; we pass it on.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path, keep: Sequence[int] = ()
+    ):
+        """Start `argv` in `folder`, its output appended to `log`; `keep` are descriptors it inherits."""
+        self.log = log
+        self._stop_asked = False
+        with log.open("ab") as stream:
+            self._offset = stream.tell()
+            try:
+                self.process = subprocess.Popen(
+                    list(argv),
+                    cwd=folder,
+                    env={**environment, "FER_PARENT_PID": str(os.getpid())},
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=stream,
+                    start_new_session=True,
+                    pass_fds=tuple(keep),
+                )
+            except OSError as error:
+                raise FerError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+    def lines(self, between: Callable[[], None]) -> Iterator[str]:
+        """The log's lines as they are written, until the engine is gone; `between` is called while waiting."""
+        rest = b""
+        with self.log.open("rb") as stream:
+            stream.seek(self._offset)
+            while True:
+                gone = self.process.poll() is not None
+                chunk = stream.read()
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line.decode("utf-8", "replace")
+                between()
+                if gone and not chunk:
+                    break
+                if not chunk:
+                    time.sleep(POLL_SECONDS)
+        if rest:
+            yield rest.decode("utf-8", "replace")
+
+    def send(self, number: int) -> None:
+        """Pass a signal on; the engine alone decides what it does."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it now, with whatever it has started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def call(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> str:
+    """Run an engine's short verb to its end; gives its stdout, hands each line of its stderr to `on_line`.
+
+    Raises FerError with the engine's own last words when it fails.
+    """
+    said: list[str] = []
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as answer:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=answer,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise FerError(f"cannot start {argv[0]}: {error.strerror}") from error
+        # On the way out of an interruption, the context manager waits for a child that must be gone by then.
+        with process, contextlib.ExitStack() as at_end:
+            at_end.callback(process.kill)
+            for line in process.stderr or ():
+                said.append(line.rstrip("\n"))
+                if on_line:
+                    on_line(said[-1])
+            code = process.wait()
+        if code != 0:
+            raise FerError(f"{_program(argv)} {how_it_ended(code)}\n{last_words(said)}")
+        answer.seek(0)
+        return answer.read()
+
+
+def how_it_ended(code: int) -> str:
+    """A return code in words, to follow the program's name."""
+    # A shell, or a program that translates signals itself, says 128 + n.
+    number = -code if code < 0 else code - 128
+    if number in _ENDINGS:
+        return _ENDINGS[signal.Signals(number)]
+    if code < 0:
+        return f"was ended by {signal.Signals(number).name}"
+    return f"stopped with exit code {code}"
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """Caffe's last fatal message without its prefix, else the last line that says something."""
+    for line in reversed(lines):
+        if fatal := _FATAL.match(line):
+            return f"Caffe says: {fatal[1]}"
+    meaningful = [line for line in lines if line.strip() and not line.startswith(("    @", "*** "))]
+    return f"its last line: {meaningful[-1].strip()}" if meaningful else "it said nothing"
+
+
+def _program(argv: Sequence[str]) -> str:
+    """What a person would call the command: its file, and the verb."""
+    words = [Path(word).name for word in argv[:3] if not word.startswith("-")]
+    return " ".join(words[1:] if len(words) > 1 else words)

@@ -1,0 +1,202 @@
+"""The run directory: the one place that knows its names.
+
+runs/<net>-<solver>[-k]/
+  solver.prototxt train_val.prototxt deploy.prototxt   exactly what was trained
+  train.log                                            the engine's own log
+  run.json                                             command, seed, versions, hashes, state, verified snapshots
+  snapshots/<net>_iter_N.caffemodel, .solverstate      verified
+  snapshots/.unverified/                               what the engine has just written
+  scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
+  report/
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer.errors import FerError
+
+RUN_JSON = "run.json"
+SNAPSHOTS = "snapshots"
+UNVERIFIED = f"{SNAPSHOTS}/.unverified"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A verified snapshot: the weights after `iteration` iterations and, to go on from there, the solver's state."""
+
+    iteration: int
+    weights: Path
+    state: Path | None
+
+
+class Run:
+    """A run directory. Raises FerError where `directory` is none."""
+
+    def __init__(self, directory: str | Path):
+        self.dir = Path(directory)
+        self.info: dict[str, Any] = self._read_info()
+
+    def _read_info(self) -> dict[str, Any]:
+        path = self.dir / RUN_JSON
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FerError(
+                f"{self.dir} is no run directory: it has no {RUN_JSON}\n"
+                "fer train makes run directories, as runs/lenet-s2"
+            ) from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise FerError(f"cannot read {path}: {error}") from error
+        if not isinstance(info, dict):
+            raise FerError(f"{path} is damaged: it should hold one JSON object")
+        return info
+
+    @property
+    def name(self) -> str:
+        return str(self.info.get("name", self.dir.name))
+
+    @property
+    def net_name(self) -> str:
+        """The stem of its snapshots: <net>_iter_N."""
+        return str(self.info["net"])
+
+    @property
+    def solver(self) -> Path:
+        return self.dir / "solver.prototxt"
+
+    @property
+    def net(self) -> Path:
+        return self.dir / "train_val.prototxt"
+
+    @property
+    def deploy(self) -> Path:
+        return self.dir / "deploy.prototxt"
+
+    @property
+    def log(self) -> Path:
+        return self.dir / "train.log"
+
+    @property
+    def report_dir(self) -> Path:
+        return self.dir / "report"
+
+    @property
+    def unverified_dir(self) -> Path:
+        return self.dir / UNVERIFIED
+
+    @property
+    def engine_solver(self) -> Path:
+        """The solver as the engine gets it: the same, but its snapshots go to the unverified folder."""
+        return self.unverified_dir / "solver.prototxt"
+
+    @property
+    def scores_by_snapshot(self) -> Path:
+        return self.dir / "scores" / "val_by_snapshot.json"
+
+    def scores(self, split_folder: str, ten_crop: bool = False) -> Path:
+        """The scores file of "val" or "test"."""
+        return self.dir / "scores" / f"{split_folder}{'_tencrop' if ten_crop else ''}.npz"
+
+    def weights_file(self, iteration: int) -> Path:
+        return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.caffemodel"
+
+    def state_file(self, iteration: int) -> Path:
+        return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.solverstate"
+
+    def snapshots(self) -> list[Snapshot]:
+        """The verified snapshots whose files are there, oldest first."""
+        found = []
+        for iteration, files in sorted(self.info.get("snapshots", {}).items(), key=lambda item: int(item[0])):
+            weights = self.dir / files["weights"]["file"]
+            state = self.dir / files["state"]["file"] if files.get("state") else None
+            if weights.is_file():
+                found.append(Snapshot(int(iteration), weights, state if state and state.is_file() else None))
+        return found
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of run.json, atomically."""
+        self.info.update(fields)
+        write_json(self.dir / RUN_JSON, self.info)
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Hold the run for one training; gives a descriptor that a child may inherit to hold it too.
+
+        Raises FerError when another training holds it.
+        """
+        descriptor = os.open(self.dir, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FerError(
+                    f"{self.dir} is being trained by another process; wait for it, or stop it with Ctrl-C there"
+                ) from None
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def create_run(parent: Path, base_name: str, info: dict[str, Any], *, exact: bool = False) -> Run:
+    """Make a new run directory called `base_name`, or with the next free -k; `exact`: that name or FerError."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        name = base_name if number == 1 else f"{base_name}-{number}"
+        try:
+            (parent / name).mkdir()
+            break
+        except FileExistsError:
+            if exact:
+                raise FerError(
+                    f"{parent / name} exists already; take another --name, or --resume {parent / name}"
+                ) from None
+            number += 1
+    directory = parent / name
+    write_json(directory / RUN_JSON, {"name": name, **info})
+    run = Run(directory)
+    run.unverified_dir.mkdir(parents=True)
+    return run
+
+
+def newest_run(parent: Path) -> Run:
+    """The run that was written to last. Raises FerError where there is none."""
+    found = sorted(parent.glob(f"*/{RUN_JSON}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FerError(f"no run in {parent}/; make one with: fer train --net lenet --solver s2")
+    return Run(found[-1].parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON beside first, then move it into place."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside, synced, moved into place. Raises FerError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise FerError(f"cannot write {path}: {error.strerror}") from error
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file. Raises FerError where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise FerError(f"cannot read {path}: {error.strerror}") from error
