@@ -19,8 +19,7 @@ def filter_net(
     is met; both kinds in one layer is an error. The net's own `state` gives further stages, and its level if none
     is asked for. The answer's `state` is the state it was filtered for.
     """
-    state = caffe_pb2.NetState(phase=_phase(phase), level=level or net.state.level)
-    state.stage.extend(dict.fromkeys([*net.state.stage, *stages]))
+    state = _state(net, phase, stages, level)
     kept = [layer for layer in net.layer if _takes_part(layer, state)]
     filtered = caffe_pb2.NetParameter()
     filtered.CopyFrom(net)
@@ -28,6 +27,12 @@ def filter_net(
     filtered.layer.extend(kept)
     filtered.state.CopyFrom(state)
     return filtered
+
+
+def taking_part(net: caffe_pb2.NetParameter, phase: str, *, stages: Sequence[str] = (), level: int = 0) -> list[int]:
+    """Positions in `net.layer` of the layers that filter_net keeps, in order."""
+    state = _state(net, phase, stages, level)
+    return [position for position, layer in enumerate(net.layer) if _takes_part(layer, state)]
 
 
 def train_state(solver: caffe_pb2.SolverParameter) -> tuple[Stages, int]:
@@ -60,10 +65,12 @@ def test_transform(net: caffe_pb2.NetParameter, *, stages: Sequence[str] = ()) -
     return caffe_pb2.TransformationParameter()
 
 
-def _phase(name: str) -> int:
-    if name not in ("TRAIN", "TEST"):
-        raise FerError(f"no phase called {name!r}; there are TRAIN and TEST")
-    return caffe_pb2.Phase.Value(name)
+def _state(net: caffe_pb2.NetParameter, phase: str, stages: Sequence[str], level: int) -> caffe_pb2.NetState:
+    if phase not in ("TRAIN", "TEST"):
+        raise FerError(f"no phase called {phase!r}; there are TRAIN and TEST")
+    state = caffe_pb2.NetState(phase=caffe_pb2.Phase.Value(phase), level=level or net.state.level)
+    state.stage.extend(dict.fromkeys([*net.state.stage, *stages]))
+    return state
 
 
 def _takes_part(layer: caffe_pb2.LayerParameter, state: caffe_pb2.NetState) -> bool:

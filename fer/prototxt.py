@@ -16,6 +16,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from fer.errors import FerError
+from fer.net_deploy import derive_deploy
+from fer.net_lint import KNOWN_LAYERS, State, lint_net
 from fer.net_state import data_layers, filter_net, test_states, test_transform, train_state
 from fer.net_upgrade import upgrade_net
 from fer.schema import caffe_pb2
@@ -23,12 +25,16 @@ from fer.tokens import blank_field
 from fer.zoo import NETS, find_deploy, find_net, find_solver, nearest, net_names, solver_names
 
 __all__ = [
+    "KNOWN_LAYERS",
     "NETS",
+    "State",
     "data_layers",
+    "derive_deploy",
     "filter_net",
     "find_deploy",
     "find_net",
     "find_solver",
+    "lint_net",
     "nearest",
     "net_names",
     "read_net",
