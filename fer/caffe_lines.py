@@ -79,7 +79,7 @@ class TrainOutput(Output):
 
 @dataclass(frozen=True)
 class Iteration(Event):
-    """The displayed loss, smoothed over `average_loss`. `rate` in iterations/s; `elapsed` s for `interval` iterations."""
+    """The displayed loss, smoothed over `average_loss`; `rate` in iterations/s, `elapsed` seconds for `interval`."""
 
     iteration: int
     loss: float
