@@ -1,0 +1,104 @@
+"""What is wrong with a set of faces, counted: duplicates within and across splits, contradictions, blank images."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer.dataset import CLASSES, SPLITS, Split
+
+_TRAIN, _VAL, _TEST = (SPLITS.index(split) for split in (Split.TRAIN, Split.VAL, Split.TEST))
+
+
+def fingerprints(pixels: np.ndarray) -> np.ndarray:
+    """One 128-bit BLAKE2b digest an image: uint64 [n, 2] for uint8 [n, H, W]. Equal digests mean equal pixels."""
+    digests = b"".join(hashlib.blake2b(image, digest_size=16).digest() for image in np.ascontiguousarray(pixels))
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
+
+
+def blanks(pixels: np.ndarray) -> np.ndarray:
+    """Which images are of one single value: bool [n] for uint8 [n, H, W]."""
+    flat = pixels.reshape(len(pixels), -1)
+    return flat.max(axis=1) == flat.min(axis=1)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A source's images without their pixels, in the source's order; arrays are [N].
+
+    `splits` (positions in SPLITS) and `labels` are uint8, `blank` is bool, `digests` (of `fingerprints`) uint64 [N, 2].
+    """
+
+    splits: np.ndarray
+    labels: np.ndarray
+    digests: np.ndarray
+    blank: np.ndarray
+
+    def class_counts(self, split: Split) -> list[int]:
+        """Images of each class in `split`."""
+        return np.bincount(self.labels[self.splits == SPLITS.index(split)], minlength=len(CLASSES)).tolist()
+
+
+def _groups(catalog: Catalog) -> tuple[np.ndarray, int]:
+    """The number of the group of equal images each image is in, int64 [N], and how many groups there are."""
+    unique, groups = np.unique(catalog.digests, axis=0, return_inverse=True)
+    return groups.reshape(-1), len(unique)
+
+
+def _present(catalog: Catalog, groups: np.ndarray, count: int, split: int) -> np.ndarray:
+    """Which groups have an image in `split`: bool [count]."""
+    present = np.zeros(count, bool)
+    present[groups[catalog.splits == split]] = True
+    return present
+
+
+def leaked(catalog: Catalog) -> np.ndarray:
+    """Which Training images also lie, pixel for pixel, in PublicTest or PrivateTest: bool [N]."""
+    groups, count = _groups(catalog)
+    held_out = _present(catalog, groups, count, _VAL) | _present(catalog, groups, count, _TEST)
+    return (catalog.splits == _TRAIN) & held_out[groups]
+
+
+def audit(catalog: Catalog) -> dict:
+    """The counts, ready for JSON.
+
+    `duplicate_groups` are groups of two or more equal images, `conflicting_groups` those whose labels differ;
+    `val_in_train` counts PublicTest images that also lie in Training, `test_in_train` PrivateTest's, `val_in_test`
+    PublicTest images that also lie in PrivateTest; `train_leaked` counts the Training images that `--drop-leaks` would leave out.
+    """
+    groups, count = _groups(catalog)
+    sizes = np.bincount(groups, minlength=count)
+    labels = np.zeros((count, len(CLASSES)), bool)
+    labels[groups, catalog.labels] = True
+    train, test = (_present(catalog, groups, count, split) for split in (_TRAIN, _TEST))
+    within = {}
+    for position, split in enumerate(SPLITS):
+        inside = groups[catalog.splits == position]
+        within[split.folder] = int(len(inside) - len(np.unique(inside)))
+    return {
+        "images": len(groups),
+        "unique": count,
+        "duplicate_groups": int((sizes > 1).sum()),
+        "conflicting_groups": int((labels.sum(axis=1) > 1).sum()),
+        "repeats_within": within,
+        "val_in_train": int(train[groups[catalog.splits == _VAL]].sum()),
+        "test_in_train": int(train[groups[catalog.splits == _TEST]].sum()),
+        "val_in_test": int(test[groups[catalog.splits == _VAL]].sum()),
+        "train_leaked": int(leaked(catalog).sum()),
+        "blank": {split.folder: int(catalog.blank[catalog.splits == k].sum()) for k, split in enumerate(SPLITS)},
+    }
+
+
+def audit_text(result: dict) -> str:
+    """The audit as lines for the terminal."""
+    blank = result["blank"]
+    lines = [
+        f"{result['unique']:,} of {result['images']:,} images are unique",
+        f"{result['duplicate_groups']:,} groups of exact duplicates, {result['conflicting_groups']:,} with "
+        "conflicting labels",
+        f"{result['val_in_train']:,} PublicTest and {result['test_in_train']:,} PrivateTest images also lie in "
+        f"Training; {result['val_in_test']:,} lie in both test splits",
+        f"{sum(blank.values()):,} blank images (Training {blank['train']}, PublicTest {blank['val']}, "
+        f"PrivateTest {blank['test']})",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,168 @@
+"""Class folders as Kaggle ships FER2013 (`train/angry/*.jpg`, `test/...`): names to splits and labels, files to faces."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import cv2
+import numpy as np
+
+from fer.dataset import CLASSES, SIDE, SPLITS, Batch, Split, map_ahead
+from fer.errors import FerError
+
+_SPELLINGS = {
+    "angry": 0, "anger": 0, "disgust": 1, "disgusted": 1, "fear": 2, "fearful": 2, "happy": 3, "happiness": 3,
+    "sad": 4, "sadness": 4, "surprise": 5, "surprised": 5, "neutral": 6,
+}  # fmt: skip
+_SPLIT_FOLDERS = {
+    "train": Split.TRAIN, "training": Split.TRAIN,
+    "val": Split.VAL, "valid": Split.VAL, "validation": Split.VAL, "publictest": Split.VAL,
+    "test": Split.TEST, "testing": Split.TEST, "privatetest": Split.TEST,
+}  # fmt: skip
+_IMAGE_NAME = re.compile(r"\.(jpe?g|png|bmp)$", re.IGNORECASE)
+_BATCH = 64
+_MAX_PIXELS = 64_000_000
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends as those of the images that are read: .jpg, .jpeg, .png, .bmp."""
+    return _IMAGE_NAME.search(name) is not None
+
+
+@dataclass(frozen=True)
+class _Place:
+    name: str
+    split: Split
+    label: int
+
+
+def read_folders(
+    names: Sequence[str], read: Callable[[str], bytes], source: str, pool: Executor, ahead: int, seed: int
+) -> Iterator[Batch]:
+    """The faces of the image files `names` (relative, with `/`), in that order; `read` gives a file's bytes.
+
+    Other sizes and colour become gray 48 x 48. Without a validation folder, test files named `PublicTest_*` are val
+    and `PrivateTest_*` test; else a seeded half of each class of test is val. Raises FerError that names the file.
+    """
+    places = [_place(name, source) for name in names if is_image_name(name)]
+    if not places:
+        raise FerError(f"{source}: no image (.jpg, .jpeg, .png, .bmp) in it")
+    _check_classes(places, source)
+    places = _with_validation(places, source, seed)
+
+    def batches() -> Iterator[list[tuple[_Place, bytes]]]:
+        for start in range(0, len(places), _BATCH):
+            yield [(place, _read_file(read, place.name, source)) for place in places[start : start + _BATCH]]
+
+    yield from map_ahead(pool, lambda batch: _decode_batch(batch, source), batches(), ahead)
+
+
+def _place(name: str, source: str) -> _Place:
+    parts = [re.sub(r"[^a-z]", "", part.lower()) for part in PurePosixPath(name).parts[:-1]]
+    splits = [_SPLIT_FOLDERS[part] for part in parts if part in _SPLIT_FOLDERS]
+    if not parts or parts[-1] not in _SPELLINGS:
+        folder = PurePosixPath(name).parent
+        raise FerError(
+            f"{source}/{name}: its folder '{folder}' is not named after a class\n"
+            f"The classes are {', '.join(CLASSES)}, in folders like train/angry and test/angry"
+        )
+    if not splits:
+        raise FerError(f"{source}/{name}: not below a folder named train, validation or test")
+    return _Place(name, splits[-1], _SPELLINGS[parts[-1]])
+
+
+def _check_classes(places: Sequence[_Place], source: str) -> None:
+    for split in SPLITS:
+        present = {place.label for place in places if place.split is split}
+        missing = [CLASSES[label] for label in range(len(CLASSES)) if label not in present]
+        if missing and (present or split is not Split.VAL):
+            raise FerError(f"{source}: {split.folder} has no image of the class {', '.join(missing)}")
+
+
+def _with_validation(places: list[_Place], source: str, seed: int) -> list[_Place]:
+    """`places` with some of test moved to val where the source has no validation part."""
+    if any(place.split is Split.VAL for place in places):
+        return places
+    tests = [row for row, place in enumerate(places) if place.split is Split.TEST]
+    prefixes = {row: PurePosixPath(places[row].name).name.lower().split("_")[0] for row in tests}
+    if set(prefixes.values()) == {"publictest", "privatetest"}:
+        chosen = {row for row in tests if prefixes[row] == "publictest"}
+    else:
+        chosen = set()
+        generator = np.random.default_rng(seed)
+        for label in range(len(CLASSES)):
+            # Sorted by name, so that the halves do not depend on the order in an archive.
+            rows = sorted((row for row in tests if places[row].label == label), key=lambda row: places[row].name)
+            if len(rows) < 2:
+                raise FerError(f"{source}: test has one image of {CLASSES[label]}: too few to share with validation")
+            chosen.update(rows[i] for i in generator.permutation(len(rows))[: len(rows) // 2])
+    return [_Place(p.name, Split.VAL, p.label) if row in chosen else p for row, p in enumerate(places)]
+
+
+def _read_file(read: Callable[[str], bytes], name: str, source: str) -> bytes:
+    try:
+        return read(name)
+    except OSError as error:
+        raise FerError(f"{source}/{name}: cannot be read: {error.strerror or error}") from None
+
+
+def _decode_batch(batch: list[tuple[_Place, bytes]], source: str) -> Batch:
+    pixels = np.empty((len(batch), SIDE, SIDE), np.uint8)
+    for row, (place, file) in enumerate(batch):
+        try:
+            pixels[row] = decode_face(file)
+        except ValueError as error:
+            raise FerError(f"{source}/{place.name}: {error}") from None
+    splits = np.array([SPLITS.index(place.split) for place, _ in batch], np.uint8)
+    return Batch(splits, np.array([place.label for place, _ in batch], np.uint8), pixels)
+
+
+def decode_face(file: bytes) -> np.ndarray:
+    """A JPEG, PNG or BMP file as gray uint8 [48, 48]. Raises ValueError when unreadable, cut off or huge."""
+    size = image_size(file)
+    if size is None:
+        raise ValueError("an unreadable image: not a JPEG, PNG or BMP file" if file else "an empty file")
+    height, width = size
+    if height * width > _MAX_PIXELS:
+        raise ValueError(f"{width:,} x {height:,} pixels; more than {_MAX_PIXELS // 1_000_000} million are not read")
+    # OpenCV fills what is missing of a cut-off file with gray, so the end mark is looked for.
+    if (file.startswith(b"\xff\xd8") and b"\xff\xd9" not in file[-1024:]) or (
+        file.startswith(b"\x89PNG") and b"IEND" not in file[-1024:]
+    ):
+        raise ValueError("an unreadable image: the file is cut off")
+    try:
+        image = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error as error:
+        raise ValueError(f"an unreadable image: {error.err}") from None
+    if image is None or not image.size:
+        raise ValueError("an unreadable image: its contents are damaged")
+    if image.shape == (SIDE, SIDE):
+        return image
+    shrinking = image.shape[0] >= SIDE and image.shape[1] >= SIDE
+    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def image_size(file: bytes) -> tuple[int, int] | None:
+    """(height, width) that the header of a JPEG, PNG or BMP file tells, without decoding it; None for other files."""
+    if file.startswith(b"\x89PNG\r\n\x1a\n") and len(file) >= 24:
+        return int.from_bytes(file[20:24], "big"), int.from_bytes(file[16:20], "big")
+    if file.startswith(b"BM") and len(file) >= 26:
+        width, height = (int.from_bytes(file[at : at + 4], "little", signed=True) for at in (18, 22))
+        return abs(height), abs(width)
+    return _jpeg_size(file) if file.startswith(b"\xff\xd8") else None
+
+
+def _jpeg_size(file: bytes) -> tuple[int, int] | None:
+    """Walk the JPEG's segments to its frame header (SOF)."""
+    at = 2
+    while at + 9 <= len(file) and file[at] == 0xFF:
+        marker = file[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(file[at + 5 : at + 7], "big"), int.from_bytes(file[at + 7 : at + 9], "big")
+        else:
+            at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
+    return None

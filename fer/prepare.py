@@ -1,0 +1,272 @@
+"""`fer prepare`: a source of faces to a data directory that Caffe, OpenCV and people can read.
+
+Three steps: the source is read and checked whole, its pixels laid aside in a scratch file; the audit, the order and
+the disk space are settled; then images and databases are written, in parallel, and the directory takes its place.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+
+from fer import __version__
+from fer.audit import Catalog, audit, blanks, fingerprints, leaked
+from fer.data_directory import (
+    FORMAT,
+    MANIFEST,
+    check_replaceable,
+    locked,
+    read_manifest,
+    replacement,
+    sha256_file,
+    verify_data,
+    write_synced,
+)
+from fer.database import full_disk, write_mean
+from fer.dataset import CLASSES, SPLITS, Progress, Split
+from fer.errors import FerError, UsageError
+from fer.source import is_folder_source, read_source, source_sha256, source_state
+from fer.split_writer import Encoding, SplitResult, write_split
+
+__all__ = ["Outcome", "PrepareOptions", "prepare", "read_manifest", "verify_data"]
+
+_FER2013_COUNTS = {
+    "train": [3995, 436, 4097, 7215, 4830, 3171, 4965],
+    "val": [467, 56, 496, 895, 653, 415, 607],
+    "test": [491, 55, 528, 879, 594, 416, 626],
+}
+_SCRATCH = "pixels.scratch"
+_MAX_RESIZE = 1024
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """`resize` is the side of the databases' images; `title` what figures call data that is not FER2013."""
+
+    jpeg_quality: int = 100
+    resize: int | None = None
+    encoded: bool = False
+    shuffle: bool = False
+    seed: int = 0
+    drop_leaks: bool = False
+    title: str | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for a value out of range."""
+        if not 1 <= self.jpeg_quality <= 100:
+            raise UsageError(f"--jpeg-quality {self.jpeg_quality}: not from 1 to 100")
+        if self.resize is not None and not 1 <= self.resize <= _MAX_RESIZE:
+            raise UsageError(f"--resize {self.resize}: not from 1 to {_MAX_RESIZE}")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: not a whole number from 0")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `prepare` did: the manifest, whether nothing was to be done, and the seconds it took."""
+
+    manifest: dict
+    up_to_date: bool
+    seconds: float
+
+
+def prepare(
+    source: Path, out: Path, options: PrepareOptions, *, force: bool = False, progress: Progress | None = None
+) -> Outcome:
+    """Make the data directory `out` from `source`; leave it if it is already what would be made, unless `force`.
+
+    Atomic: until the last step the old `out` stays as it was, and no failure leaves a half-made one. Progress has the
+    stages `reading` (bytes) and `writing` (images). Raises FerError for a faulty source, a full disk, or when another
+    process is at it.
+    """
+    started = time.monotonic()
+    source, out = Path(source), Path(os.path.abspath(out))  # noqa: PTH100 -- resolve() would follow a symlink at `out`
+    options.check()
+    before = source_state(source)
+    if source.resolve().is_relative_to(out):
+        raise FerError(f"{out}: holds the source {source}. Choose another --out")
+    with locked(out):
+        check_replaceable(out)
+        if not force:
+            manifest = _up_to_date(source, out, options)
+            if manifest:
+                return Outcome(manifest, True, time.monotonic() - started)
+        with replacement(out) as partial:
+            manifest = _build(source, partial, out, options, progress)
+            if source_state(source) != before:
+                raise FerError(f"{source}: changed while it was read. Run again")
+            write_synced(partial / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    return Outcome(manifest, False, time.monotonic() - started)
+
+
+def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None:
+    """The manifest of `out` if it is whole and made from this very source with these options."""
+    if not (out / MANIFEST).exists():
+        return None
+    try:
+        manifest = verify_data(out)
+    except FerError:
+        return None
+    recorded = manifest["source"]
+    if manifest["options"] != asdict(options) or recorded["path"] != str(source):
+        return None
+    state = source_state(source)
+    if state.bytes != recorded["bytes"]:
+        return None
+    if state.mtime_ns != recorded["mtime_ns"] and source_sha256(source) != recorded["sha256"]:
+        return None
+    return manifest
+
+
+def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> dict:
+    """Write everything but the manifest into `partial`, and return the manifest."""
+    state = source_state(source)
+    workers = (os.cpu_count() or 1) + 1
+    scratch = partial / _SCRATCH
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            digest = pool.submit(source_sha256, source)
+            shuffled = options.shuffle or is_folder_source(source)
+            catalog = _lay_aside(source, scratch, pool, workers + 2, options.seed, progress)
+            keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
+            _check_splits(source, catalog, keep)
+            encoding = Encoding(options.jpeg_quality, options.resize, options.encoded)
+            _check_disk(out, len(catalog.labels), encoding)
+            written = _write_splits(partial, scratch, catalog, keep, encoding, shuffled, options.seed, pool, progress)
+            scratch.unlink()
+            files = _hash_files(partial, pool)
+            source_digest = digest.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {
+        "fer_version": __version__,
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "title": _title(source, catalog, options),
+        "source": {"path": str(source), "sha256": source_digest, **asdict(state)},
+        "options": asdict(options),
+        "shuffled": shuffled,
+        "image": {"channels": 1, "height": encoding.side, "width": encoding.side},
+        "classes": list(CLASSES),
+        "splits": {
+            split.folder: {"count": sum(counts), "class_counts": counts}
+            for split, counts in ((split, _class_counts(catalog, keep, split)) for split in SPLITS)
+        },
+        "audit": audit(catalog),
+        "dropped": int((~keep).sum()),
+        "versions": _versions(),
+        "images": {split.folder: written[split].images for split in SPLITS},
+        "files": files,
+    }
+
+
+def _lay_aside(
+    source: Path, scratch: Path, pool: Executor, ahead: int, seed: int, progress: Progress | None
+) -> Catalog:
+    """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image."""
+    parts = []
+    try:
+        with scratch.open("wb") as stream:
+            for batch in read_source(source, pool, ahead=ahead, seed=seed, progress=progress):
+                stream.write(np.ascontiguousarray(batch.pixels))
+                parts.append((batch.splits, batch.labels, fingerprints(batch.pixels), blanks(batch.pixels)))
+    except OSError as error:
+        raise full_disk(scratch, error) from None
+    splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Catalog(splits, labels, digests, blank)
+
+
+def _class_counts(catalog: Catalog, keep: np.ndarray, split: Split) -> list[int]:
+    rows = (catalog.splits == SPLITS.index(split)) & keep
+    return np.bincount(catalog.labels[rows], minlength=len(CLASSES)).tolist()
+
+
+def _check_splits(source: Path, catalog: Catalog, keep: np.ndarray) -> None:
+    """Every split must have an image and Training one of each class. Raises FerError."""
+    for split in SPLITS:
+        counts = _class_counts(catalog, keep, split)
+        if not sum(counts):
+            raise FerError(f"{source}: no image with the Usage {split.value}: nothing would be in {split.folder}")
+        missing = [name for name, count in zip(CLASSES, counts, strict=True) if not count]
+        if split is Split.TRAIN and missing:
+            raise FerError(f"{source}: Training has no image of the class {', '.join(missing)}")
+
+
+def _check_disk(out: Path, count: int, encoding: Encoding) -> None:
+    """Raise FerError unless the new data directory fits beside the old one."""
+    needed = count * encoding.bytes_on_disk + (16 << 20)
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise FerError(
+            f"{out.parent}: {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} MB needed for {count:,} images.\n"
+            "Make room, or write elsewhere with --out"
+        )
+
+
+def _write_splits(
+    partial: Path,
+    scratch: Path,
+    catalog: Catalog,
+    keep: np.ndarray,
+    encoding: Encoding,
+    shuffled: bool,
+    seed: int,
+    pool: Executor,
+    progress: Progress | None,
+) -> dict[Split, SplitResult]:
+    results = {}
+    done, total = 0, int(keep.sum())
+    with scratch.open("rb") as stream:
+        for position, split in enumerate(SPLITS):
+            rows = np.flatnonzero((catalog.splits == position) & keep)
+            order = np.random.default_rng([seed, position]).permutation(len(rows)) if shuffled else np.arange(len(rows))
+
+            def report(count: int, before: int = done) -> None:
+                if progress:
+                    progress("writing", before + count, total)
+
+            results[split] = write_split(
+                partial, split, stream.fileno(), rows, catalog.labels[rows], order, encoding, pool, report
+            )
+            done += len(rows)
+    write_mean(partial / "mean.binaryproto", results[Split.TRAIN].pixel_sum / results[Split.TRAIN].images["count"])
+    return results
+
+
+def _hash_files(partial: Path, pool: Executor) -> dict[str, dict]:
+    """Size and SHA-256 of each database, index and mean, by relative path."""
+    names = [f"{split.folder}_lmdb/data.mdb" for split in SPLITS]
+    names += [f"{split.folder}.txt" for split in SPLITS] + ["mean.binaryproto"]
+    digests = pool.map(lambda name: sha256_file(partial / name), names)
+    return {
+        name: {"sha256": digest, "bytes": (partial / name).stat().st_size}
+        for name, digest in zip(names, digests, strict=True)
+    }
+
+
+def _title(source: Path, catalog: Catalog, options: PrepareOptions) -> str:
+    """What figures call the data: FER2013 only if every count is FER2013's."""
+    if all(catalog.class_counts(split) == _FER2013_COUNTS[split.folder] for split in SPLITS):
+        return "FER2013"
+    return options.title or source.name
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "lmdb": ".".join(map(str, lmdb.version())),
+        "protobuf": importlib.metadata.version("protobuf"),
+    }
