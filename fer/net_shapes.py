@@ -53,7 +53,7 @@ def infer_shapes(net: caffe_pb2.NetParameter, image_shape: Shape | None = None) 
     shapes = NetShapes()
     for position, layer in enumerate(net.layer):
         if layer.type in ("Data", "ImageData", "Input"):
-            tops, params, work = _source(layer, image_shape), [], 0
+            tops, params, work = _source(layer, image_shape)
         else:
             missing = [name for name in layer.bottom if name not in shapes.blobs]
             if missing:
@@ -73,27 +73,27 @@ def infer_shapes(net: caffe_pb2.NetParameter, image_shape: Shape | None = None) 
 Result: TypeAlias = tuple[list[Shape], list[Shape], int]  # tops, parameters, multiply-adds
 
 
-def _source(layer: Layer, image_shape: Shape | None) -> list[Shape]:
+def _source(layer: Layer, image_shape: Shape | None) -> Result:
     if layer.type == "Input":
-        shapes = [tuple(shape.dim) for shape in layer.input_param.shape]
-        return shapes * len(layer.top) if len(shapes) == 1 else shapes
+        shapes: list[Shape] = [tuple(shape.dim) for shape in layer.input_param.shape]
+        return shapes * len(layer.top) if len(shapes) == 1 else shapes, [], 0
     if image_shape is None:
         raise UnknownShapeError(f"layer {layer.name!r}: the shape of its images is not known")
     batch = layer.data_param.batch_size if layer.type == "Data" else layer.image_data_param.batch_size
     channels, height, width = image_shape
     crop = layer.transform_param.crop_size
-    return [(batch, channels, crop or height, crop or width), (batch,)]
+    return [(batch, channels, crop or height, crop or width), (batch,)], [], 0
 
 
 def _apply(layer: Layer, bottoms: list[Shape]) -> Result:
+    if not bottoms:
+        raise ValueError("it has no bottom")
     if layer.type in _SAME:
         return [bottoms[0]] * len(layer.top), [], 0
     if layer.type.endswith("Loss") or layer.type == "Accuracy":
         return [(), bottoms[0]][: len(layer.top)], [], 0
     if layer.type not in _RULES:
         raise UnknownShapeError(f"layer {layer.name!r}: shapes of a {layer.type} layer are not computed here")
-    if not bottoms:
-        raise ValueError("it has no bottom")
     return _RULES[layer.type](layer, bottoms)
 
 
@@ -128,7 +128,7 @@ def _convolution(layer: Layer, bottoms: list[Shape]) -> Result:
         weights = (param.num_output, channels // param.group, *kernel)
     if min(out) < 1:
         raise ValueError(f"a kernel of {wide[0]}x{wide[1]} does not fit an input of {size[0]}x{size[1]}")
-    params = [weights, (param.num_output,)] if param.bias_term else [weights]
+    params: list[Shape] = [weights, (param.num_output,)] if param.bias_term else [weights]
     work = batch * math.prod(weights) * math.prod(size if transposed else out)
     return [(batch, param.num_output, *out)] * len(layer.top), params, work
 

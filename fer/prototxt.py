@@ -17,12 +17,12 @@ from google.protobuf.message import DecodeError, Message
 
 from fer.errors import FerError
 from fer.net_deploy import derive_deploy
-from fer.net_lint import KNOWN_LAYERS, State, lint_net
-from fer.net_state import data_layers, filter_net, test_states, test_transform, train_state
+from fer.net_lint import KNOWN_LAYERS, State, lint_net, net_lines
+from fer.net_state import data_layers, filter_net, taking_part, test_states, test_transform, train_state
 from fer.net_upgrade import upgrade_net
 from fer.schema import caffe_pb2
 from fer.tokens import blank_field
-from fer.zoo import NETS, find_deploy, find_net, find_solver, nearest, net_names, solver_names
+from fer.zoo import NETS, find_deploy, find_net, find_solver, nearest, net_label, net_names, solver_names
 
 __all__ = [
     "KNOWN_LAYERS",
@@ -36,12 +36,15 @@ __all__ = [
     "find_solver",
     "lint_net",
     "nearest",
+    "net_label",
+    "net_lines",
     "net_names",
     "read_net",
     "read_solver",
     "read_weights",
     "solver_names",
     "solver_net_path",
+    "taking_part",
     "test_states",
     "test_transform",
     "to_text",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def find_solver(net: str | Path, name_or_path: str | Path) -> Path:
     names = solver_names(train_val)
     listed = f"solvers of {net}: {', '.join(names)}; or give" if names else f"{net} has no solvers beside it; give"
     raise FerError(f"no solver called {name!r}{nearest(name, names)}\n{listed} the path of a solver.prototxt")
+
+
+def net_label(train_val: str | Path) -> str:
+    """What a run of this net is called: its folder's name for a train_val.prototxt, else the file's own."""
+    path = Path(train_val)
+    label = path.resolve().parent.name if path.name == TRAIN_VAL else path.stem
+    return re.sub(r"[^\w.-]+", "_", label) or "net"
 
 
 def find_deploy(train_val: str | Path) -> Path | None:

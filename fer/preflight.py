@@ -1,0 +1,334 @@
+"""What `fer train` checks before a second is spent: solver, net, data and disk, all faults in one answer."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from fer.database import DatabaseInfo, check_database, read_mean
+from fer.errors import FerError
+from fer.lr_policy import early_collapse
+from fer.net_shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
+from fer.prepare import verify_data
+from fer.prototxt import (
+    KNOWN_LAYERS,
+    State,
+    derive_deploy,
+    filter_net,
+    lint_net,
+    nearest,
+    net_label,
+    net_lines,
+    read_net,
+    read_solver,
+    solver_net_path,
+    taking_part,
+    test_states,
+    train_state,
+)
+from fer.run_prototxt import layer_phases, net_for_run, solver_for_run
+from fer.schema import caffe_pb2
+from fer.solver_lint import lint_solver
+from fer.tokens import field_line
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_JUDGES = ("SoftmaxWithLoss", "Accuracy", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss")
+_TWO_HISTORIES = ("AdaDelta", "Adam")  # solvers whose state keeps two numbers a parameter
+_SPARE_BYTES = 64 << 20  # for log, scores and report
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that may start. `solver`, `net` and `deploy` are the run directory's copies.
+
+    `snapshot_bytes` is what all snapshots of the run will take (0 where the net's sizes are not known);
+    `batch_size` is images an iteration (batch_size x iter_size); `train_count` images an epoch.
+    """
+
+    solver: caffe_pb2.SolverParameter
+    net: caffe_pb2.NetParameter
+    deploy: caffe_pb2.NetParameter
+    manifest: dict
+    warnings: tuple[str, ...]
+    snapshot_bytes: int
+    batch_size: int
+    train_count: int
+
+
+def preflight(
+    solver_path: str | Path,
+    net_path: str | Path | None,
+    data_dir: str | Path,
+    *,
+    known_types: Collection[str] = KNOWN_LAYERS,
+    max_iter: int | None = None,
+    seed: int | None = None,
+    gpu: int | None = None,
+    snapshot_prefix: str = "snapshots/<net>",
+    run_parent: str | Path = Path("runs"),
+) -> Plan:
+    """Check a solver, its net and a data directory, and plan the run.
+
+    `net_path` None: the net that the solver names. `max_iter`, `seed`, `gpu` take the place of the solver's own.
+    `<net>` in `snapshot_prefix` becomes the net's name. `run_parent` is the folder whose disk takes the snapshots.
+    Raises one FerError that lists every fault found, each with its file and line.
+    """
+    faults: list[str] = []
+    solver = _attempt(faults, read_solver, solver_path)
+    if solver is not None:
+        if max_iter is not None:
+            solver.max_iter = max_iter
+        faults += lint_solver(solver, solver_path)
+        if net_path is None:
+            net_path = _attempt(faults, solver_net_path, solver, solver_path)
+    net = None if net_path is None else _attempt(faults, read_net, net_path)
+    manifest = _attempt(faults, verify_data, Path(data_dir))
+    check = None
+    if solver is not None and net is not None and net_path is not None:
+        check = _Check(solver, Path(solver_path), net, Path(net_path), faults)
+        check.wiring(known_types)
+        if manifest is not None:
+            check.data(net_for_run(net, data_dir), tuple(manifest["classes"]))
+    if check is None or manifest is None or faults:
+        raise FerError(_listed(faults))
+    shapes = check.sizes(tuple(manifest["classes"]))
+    snapshot_bytes = check.disk(shapes, Path(run_parent))
+    deploy = _attempt(faults, derive_deploy, check.net, check.image_shape("TEST"))
+    if faults or deploy is None:
+        raise FerError(_listed(faults))
+    batch_size, train_count = check.epoch()
+    prefix = snapshot_prefix.replace("<net>", net_label(check.net_path))
+    return Plan(
+        solver=solver_for_run(check.solver, snapshot_prefix=prefix, seed=seed, gpu=gpu),
+        net=check.net,
+        deploy=deploy,
+        manifest=manifest,
+        warnings=tuple(check.warnings()),
+        snapshot_bytes=snapshot_bytes,
+        batch_size=batch_size,
+        train_count=train_count,
+    )
+
+
+def _attempt(faults: list[str], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """The function's answer, or None with its FerError's text among the faults."""
+    try:
+        return function(*args, **kwargs)
+    except FerError as error:
+        faults.append(str(error))
+        return None
+
+
+def _listed(faults: list[str]) -> str:
+    lines = [line for fault in dict.fromkeys(faults) for line in fault.splitlines()]
+    return lines[0] if len(lines) == 1 else "\n".join(["not started; to mend first:", *lines])
+
+
+class _Check:
+    """The checks that need solver and net together; each adds what it finds to `faults`."""
+
+    def __init__(
+        self,
+        solver: caffe_pb2.SolverParameter,
+        solver_path: Path,
+        net: caffe_pb2.NetParameter,
+        net_path: Path,
+        faults: list[str],
+    ):
+        self.solver, self.solver_path = solver, solver_path
+        self.net, self.net_path = net, net_path
+        self.faults = faults
+        self.lines = net_lines(net, net_path)
+        self.train = State("TRAIN", *train_state(solver))
+        self.tests = [State("TEST", *state) for state in test_states(solver)]
+        self.databases: dict[str, DatabaseInfo] = {}
+
+    def _fault(self, position: int, sentence: str) -> None:
+        self.faults.append(f"{self.net_path}:{self.lines[position]}: {sentence}")
+
+    def _positions(self, state: State) -> list[int]:
+        return taking_part(self.net, state.phase, stages=state.stages, level=state.level)
+
+    def wiring(self, known_types: Collection[str]) -> None:
+        """Stages known to the net; then the net's own faults, in the states that the solver puts it in."""
+        named = {s for layer in self.net.layer for rule in (*layer.include, *layer.exclude) for s in rule.stage}
+        named |= {s for layer in self.net.layer for rule in (*layer.include, *layer.exclude) for s in rule.not_stage}
+        unknown = [stage for stage in self.train.stages if stage not in named]
+        line = field_line(self.solver_path.read_text(encoding="utf-8"), "train_state")
+        for stage in unknown:
+            hint = nearest(stage, named) or (f"; it has {', '.join(sorted(named))}" if named else "")
+            self.faults.append(f"{self.solver_path}:{line}: the net has no stage {stage!r}{hint}")
+        states = self.tests or [State("TEST")]
+        self.faults += lint_net(self.net, self.net_path, known_types, states if unknown else [self.train, *states])
+        if any(layer.include and layer.exclude for layer in self.net.layer) or unknown:
+            return
+        positions = self._positions(self.train)
+        if not any(self._is_loss(self.net.layer[i]) for i in positions):
+            self.faults.append(f"{self.net_path}:1: no loss layer takes part in TRAIN: there is nothing to learn from")
+        if self.tests:
+            for i, phases in layer_phases(self.net).items():
+                if self.net.layer[i].type == "Data" and len(phases) == 2:
+                    name = self.net.layer[i].name
+                    self._fault(i, f"layer {name!r} feeds training and testing alike; add  include {{ phase: TRAIN }}")
+
+    @staticmethod
+    def _is_loss(layer: caffe_pb2.LayerParameter) -> bool:
+        return layer.type.endswith("Loss") or any(layer.loss_weight)
+
+    def data(self, net: caffe_pb2.NetParameter, classes: tuple[str, ...]) -> None:
+        """Every Datum of the databases used, and that crop and mean fit them. `net`: the run directory's copy."""
+        self.net = net
+        if any(layer.include and layer.exclude for layer in net.layer):
+            return
+        used = dict.fromkeys(i for state in (self.train, *self.tests) for i in self._positions(state))
+        for i in used:
+            layer = net.layer[i]
+            if layer.type != "Data":
+                continue
+            source = layer.data_param.source
+            if source not in self.databases:
+                info = _attempt(self.faults, check_database, Path(source), len(classes))
+                if info is None:
+                    continue
+                self.databases[source] = info
+            if layer.data_param.backend != caffe_pb2.DataParameter.LMDB:
+                self._fault(i, f"layer {layer.name!r} has no  backend: LMDB  (Caffe's default is LEVELDB)")
+            self._transform(i, layer, self.databases[source].shape)
+
+    def _transform(self, i: int, layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> None:
+        param, (channels, height, width) = layer.transform_param, shape
+        if param.crop_size > min(height, width):
+            cure = "a crop of 227 wants data made with  fer prepare --resize 256" if param.crop_size > 48 else ""
+            sentence = f"layer {layer.name!r}: crop_size {param.crop_size} does not fit images of {height}x{width}"
+            self._fault(i, f"{sentence}; {cure}" if cure else sentence)
+        if len(param.mean_value) not in (0, 1, channels):
+            self._fault(i, f"layer {layer.name!r}: {len(param.mean_value)} mean_value for {channels} channel(s)")
+        if param.mean_file:
+            mean = _attempt(self.faults, read_mean, Path(param.mean_file))
+            if mean is not None and mean.shape != shape:
+                self._fault(
+                    i,
+                    f"layer {layer.name!r}: the mean {param.mean_file} is {_by(mean.shape)}, "
+                    f"its images are {_by(shape)}; take the mean made from the same data",
+                )
+
+    def image_shape(self, phase: str) -> tuple[int, int, int]:
+        """(channels, height, width) of the images in a phase's first data layer, before any crop."""
+        state = self.train if phase == "TRAIN" else (self.tests or [State("TEST")])[0]
+        for i in self._positions(state):
+            layer = self.net.layer[i]
+            if layer.type == "Data" and layer.data_param.source in self.databases:
+                return self.databases[layer.data_param.source].shape
+            if layer.type == "ImageData":
+                param = layer.image_data_param
+                return (3 if param.is_color else 1, param.new_height or 48, param.new_width or 48)
+        return (1, 48, 48)
+
+    def sizes(self, classes: tuple[str, ...]) -> NetShapes | None:
+        """Shapes of the training net; that all layers fit in every state and that the net scores every class."""
+        trained = None
+        for state in (self.train, *self.tests):
+            net = filter_net(self.net, state.phase, stages=state.stages, level=state.level)
+            positions = self._positions(state)
+            try:
+                shapes = infer_shapes(net, self.image_shape(state.phase))
+            except UnknownShapeError:
+                continue
+            except ShapeError as error:
+                self._fault(positions[error.position], str(error))
+                continue
+            self._outputs(net, positions, shapes, classes)
+            trained = shapes if state is self.train else trained
+        return trained
+
+    def _outputs(
+        self, net: caffe_pb2.NetParameter, positions: list[int], shapes: NetShapes, classes: tuple[str, ...]
+    ) -> None:
+        for judge in net.layer:
+            if judge.type not in _JUDGES:
+                continue
+            scores = shapes.blobs[judge.bottom[0]]
+            if len(scores) > 1 and scores[1] != len(classes):
+                makers = [k for k, layer in enumerate(net.layer) if judge.bottom[0] in layer.top]
+                first = net.layer[makers[0]]
+                self._fault(
+                    positions[makers[0]],
+                    f"layer {first.name!r} gives {scores[1]} scores to {judge.name!r} for {len(classes)} classes "
+                    f"({', '.join(classes)}); set  num_output: {len(classes)}",
+                )
+
+    def disk(self, shapes: NetShapes | None, run_parent: Path) -> int:
+        """Bytes of all snapshots of the run, and that the disk has room for them."""
+        if shapes is None:
+            return 0
+        copies = 3 if self.solver.type in _TWO_HISTORIES else 2
+        count = math.ceil(self.solver.max_iter / (self.solver.snapshot or self.solver.max_iter))
+        one = 4 * shapes.param_count * copies
+        folder = run_parent.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+        if count * one + _SPARE_BYTES > free:
+            self.faults.append(
+                f"the run's {count} snapshots of {_mib(one)} need {_mib(count * one)}, and {folder} has {_mib(free)} "
+                "free\nmake room, or take snapshots less often (snapshot in the solver)"
+            )
+        return count * one
+
+    def epoch(self) -> tuple[int, int]:
+        """Images an iteration, and images in the training data."""
+        for i in self._positions(self.train):
+            layer = self.net.layer[i]
+            if layer.type == "Data":
+                count = self.databases[layer.data_param.source].count
+                return layer.data_param.batch_size * self.solver.iter_size, count
+            if layer.type == "ImageData":
+                lines = Path(layer.image_data_param.source).read_text(encoding="utf-8").split("\n")
+                return layer.image_data_param.batch_size * self.solver.iter_size, sum(map(bool, lines))
+        return 0, 0
+
+    def warnings(self) -> list[str]:
+        """What will run and is likely not what is wanted, a line each."""
+        found = [early_collapse(self.solver)]
+        if not self.tests:
+            found.append("no test_iter: accuracy on val is not measured while training")
+        elif self.solver.test_interval > self.solver.max_iter:
+            found.append(
+                f"test_interval {self.solver.test_interval:,} is beyond max_iter {self.solver.max_iter:,}: "
+                "accuracy on val is measured only before training"
+            )
+        if not self.solver.display:
+            found.append("display is 0: the log will hold no training loss and no learning rate")
+        for state, iterations in zip(self.tests, self.solver.test_iter, strict=True):
+            for i in self._positions(state):
+                layer = self.net.layer[i]
+                if layer.type == "Data":
+                    count = self.databases[layer.data_param.source].count
+                    found.append(_coverage(iterations, layer.data_param.batch_size, count))
+        return [warning for warning in found if warning]
+
+
+def _coverage(iterations: int, batch: int, count: int) -> str | None:
+    """A line if test_iter x batch is not the number of images; else None."""
+    seen = iterations * batch
+    if seen == count:
+        return None
+    sizes = [size for size in range(max(2, batch // 3), 3 * batch + 1) if count % size == 0]
+    best = min(sizes, key=lambda size: abs(size - batch), default=None)
+    cure = f"; batch_size {best} with test_iter {count // best} covers each once" if best else ""
+    what = f"{seen - count:,} are counted twice or more" if seen > count else f"{count - seen:,} are left out"
+    return f"test_iter {iterations} x batch_size {batch} = {seen:,} of {count:,} test images: {what}{cure}"
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
