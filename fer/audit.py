@@ -63,14 +63,15 @@ def audit(catalog: Catalog) -> dict:
     """The counts, ready for JSON.
 
     `duplicate_groups` are groups of two or more equal images, `conflicting_groups` those whose labels differ;
-    `val_in_train` counts PublicTest images that also lie in Training, `test_in_train` PrivateTest's, `val_in_test`
-    PublicTest images that also lie in PrivateTest; `train_leaked` counts the Training images that `--drop-leaks` would leave out.
+    `val_in_train` counts PublicTest images that also lie in Training, `test_in_train` PrivateTest's, `test_in_val`
+    PrivateTest images that also lie in PublicTest; `train_leaked` counts the Training images that `--drop-leaks`
+    would leave out.
     """
     groups, count = _groups(catalog)
     sizes = np.bincount(groups, minlength=count)
     labels = np.zeros((count, len(CLASSES)), bool)
     labels[groups, catalog.labels] = True
-    train, test = (_present(catalog, groups, count, split) for split in (_TRAIN, _TEST))
+    train, val = (_present(catalog, groups, count, split) for split in (_TRAIN, _VAL))
     within = {}
     for position, split in enumerate(SPLITS):
         inside = groups[catalog.splits == position]
@@ -83,7 +84,7 @@ def audit(catalog: Catalog) -> dict:
         "repeats_within": within,
         "val_in_train": int(train[groups[catalog.splits == _VAL]].sum()),
         "test_in_train": int(train[groups[catalog.splits == _TEST]].sum()),
-        "val_in_test": int(test[groups[catalog.splits == _VAL]].sum()),
+        "test_in_val": int(val[groups[catalog.splits == _TEST]].sum()),
         "train_leaked": int(leaked(catalog).sum()),
         "blank": {split.folder: int(catalog.blank[catalog.splits == k].sum()) for k, split in enumerate(SPLITS)},
     }
@@ -97,7 +98,7 @@ def audit_text(result: dict) -> str:
         f"{result['duplicate_groups']:,} groups of exact duplicates, {result['conflicting_groups']:,} with "
         "conflicting labels",
         f"{result['val_in_train']:,} PublicTest and {result['test_in_train']:,} PrivateTest images also lie in "
-        f"Training; {result['val_in_test']:,} lie in both test splits",
+        f"Training; {result['test_in_val']:,} lie in both test splits",
         f"{sum(blank.values()):,} blank images (Training {blank['train']}, PublicTest {blank['val']}, "
         f"PrivateTest {blank['test']})",
     ]

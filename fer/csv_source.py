@@ -49,7 +49,7 @@ def _read_header(first: bytes, name: str) -> tuple[_Header, bytes]:
         raise FerError(f"{name}: the file is empty")
     if first.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise FerError(f"{name}: begins with a byte order mark (BOM). Save it as plain text (UTF-8 without BOM)")
-    line, newline, rest = first.partition(b"\n")
+    line, _, rest = first.partition(b"\n")
     shown = _shown(line)
     if b"\0" in line:
         raise FerError(f"{name}:1: NUL bytes: this is not a text file, or it is damaged")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fer.caffe_log import Log, LogRecord
 
-COLLAPSED = 0.01  # of the rate at the start
+COLLAPSED = 0.01 * (1 - 1e-6)  # of the rate at the start; two steps of 0.1 are not below 1%, whatever they round to
 RISE = 0.005  # an accuracy that gains less than this has not risen
 
 
@@ -40,6 +40,7 @@ class Curves:
     collapse    the first iteration whose rate lies below 1% of the first, None where there is none
     diverged    the first iteration whose displayed loss is not finite
     last        the last iteration the log speaks of
+    held_out    what figures call the data of the test net
     """
 
     lr: Series
@@ -49,9 +50,10 @@ class Curves:
     collapse: int | None
     diverged: int | None
     last: int
+    held_out: str = "val"
 
 
-def make_curves(log: Log, schedule: Callable[[int], float] | None = None) -> Curves:
+def make_curves(log: Log, schedule: Callable[[int], float] | None = None, held_out: str = "val") -> Curves:
     """Curves of a log. `schedule` (iteration -> rate) finds the collapse to the iteration, else the logged rates do."""
     train, test = log.curve("train"), log.curve("test")
     lr = Series.of([(r.iteration, r.lr) for r in train if r.lr is not None])
@@ -67,6 +69,7 @@ def make_curves(log: Log, schedule: Callable[[int], float] | None = None) -> Cur
         collapse=_collapse(lr, last, schedule),
         diverged=next((iteration for iteration, value in losses if not math.isfinite(value)), None),
         last=last,
+        held_out=held_out,
     )
 
 
@@ -134,5 +137,5 @@ def collapse_sentence(curves: Curves) -> str | None:
     start, rest = (before.max(), after) if len(before) > 1 else (after[0], after[1:])
     rise = rest.max() - start if len(rest) else 0.0
     if rise < RISE:
-        return f"{fell}; val accuracy did not rise after that."
-    return f"{fell}; val accuracy rose by {100 * rise:.1f} points after that."
+        return f"{fell}; {curves.held_out} accuracy did not rise after that."
+    return f"{fell}; {curves.held_out} accuracy rose by {100 * rise:.1f} points after that."

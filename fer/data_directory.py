@@ -68,7 +68,8 @@ def read_manifest(data_dir: Path) -> dict:
         raise FerError(f"{path}: not written by `fer prepare`. `fer prepare SOURCE` makes a data directory")
     if manifest["format"] != FORMAT:
         raise FerError(
-            f"{path}: of format {manifest['format']}, where this fer reads {FORMAT}. `fer prepare --force` makes it again"
+            f"{path}: of format {manifest['format']}, where this fer reads {FORMAT}. "
+            "`fer prepare --force` makes it again"
         )
     return manifest
 
@@ -125,7 +126,9 @@ def locked(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FerError(f"{data_dir}: another `fer prepare` is writing it. Wait for it, or choose another --out") from None
+            raise FerError(
+                f"{data_dir}: another `fer prepare` is writing it. Wait for it, or choose another --out"
+            ) from None
         yield
     finally:
         os.close(descriptor)

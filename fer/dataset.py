@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive faces of a source: `splits` (positions in SPLITS) and `labels` uint8 [n], `pixels` uint8 [n, 48, 48]."""
+    """Faces of a source, in its order: `splits` (positions in SPLITS) and `labels` uint8 [n]; `pixels` uint8 [n, 48, 48]."""
 
     splits: np.ndarray
     labels: np.ndarray

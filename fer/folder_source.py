@@ -1,4 +1,4 @@
-"""Class folders as Kaggle ships FER2013 (`train/angry/*.jpg`, `test/...`): names to splits and labels, files to faces."""
+"""Class folders as Kaggle ships FER2013 (`train/angry/*.jpg`, `test/...`): names to labels, files to faces."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -179,7 +179,7 @@ def _lay_aside(
     try:
         with scratch.open("wb") as stream:
             for batch in read_source(source, pool, ahead=ahead, seed=seed, progress=progress):
-                stream.write(np.ascontiguousarray(batch.pixels))
+                stream.write(batch.pixels.tobytes())
                 parts.append((batch.splits, batch.labels, fingerprints(batch.pixels), blanks(batch.pixels)))
     except OSError as error:
         raise full_disk(scratch, error) from None

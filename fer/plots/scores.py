@@ -100,7 +100,7 @@ def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Fig
 def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> Figure:
     """A contact sheet: "true -> predicted", the probability of the wrong class, the file."""
     rows = max(1, -(-len(mistakes) // columns))
-    figure = Figure(figsize=(7.2, 0.5 + 1.62 * rows), layout="constrained")
+    figure = Figure(figsize=(7.2, 0.45 + 1.44 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")

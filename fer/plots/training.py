@@ -50,6 +50,7 @@ def plot_validation(
         _draw_test_loss(axes[-1], curves)
     _iterations(axes[-1], curves)
     axes[0].set_title(title)
+    figure.align_ylabels()
     return figure
 
 
@@ -63,13 +64,14 @@ def plot_overview(
     _draw_lr(top, curves)
     _draw_train_loss(middle, curves, raw=False)
     if len(curves.test_loss):
-        _line(middle, curves.test_loss, RED, "val loss")
+        _line(middle, curves.test_loss, RED, f"{curves.held_out} loss")
     _legend(middle)
     _draw_accuracy(bottom, curves, exact, chosen, floor)
     for ax in (middle, bottom):
         _mark_collapse(ax, curves)
     _iterations(bottom, curves)
     top.set_title(title)
+    figure.align_ylabels()
     return figure
 
 
@@ -94,6 +96,7 @@ def plot_overlay(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(runs)))
     axes[0].set_title(title)
+    figure.align_ylabels()
     return figure
 
 
@@ -110,7 +113,7 @@ def plot_side_by_side(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
         for ax in column:
             _mark_collapse(ax, curves)
         _iterations(column[2], curves)
-        column[2].locator_params(axis="x", nbins=4)
+        column[2].locator_params(axis="x", nbins=3)
         column[0].set_title(name)
     for ax, label in zip(axes[:, 0], ("learning rate", "loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
@@ -118,6 +121,7 @@ def plot_side_by_side(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
     _robust_loss(axes[1, 0], [curves for _, curves in runs])
     _percent(axes[2, 0])
     _legend(axes[1, -1])
+    figure.align_ylabels()
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
 
@@ -188,8 +192,8 @@ def _draw_train_loss(ax: Axes, curves: Curves, *, raw: bool = True) -> None:
 
 
 def _draw_test_loss(ax: Axes, curves: Curves) -> None:
-    _line(ax, curves.test_loss, RED, "val loss")
-    ax.set_ylabel("val loss")
+    _line(ax, curves.test_loss, RED, f"{curves.held_out} loss")
+    ax.set_ylabel(f"{curves.held_out} loss")
     _robust_loss(ax, [curves])
 
 
@@ -209,13 +213,19 @@ def _draw_accuracy(ax: Axes, curves: Curves, exact: Series | None, chosen: int |
             ax.plot([chosen], value, "o", label=f"chosen: {chosen:,}", **ring)
     if floor is not None:
         ax.axhline(floor, color=GRAY, linewidth=1, linestyle=(0, (1.5, 1.5)), label="always the commonest class")
-    ax.set_ylabel("val accuracy")
+    ax.set_ylabel(f"{curves.held_out} accuracy")
     _percent(ax)
     _legend(ax)
 
 
 def _percent(ax: Axes) -> None:
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    """Percent, over at least ten points: a flat curve should look flat."""
+    low, high = ax.get_ylim()
+    if high - low < 0.1:
+        middle = (low + high) / 2
+        low, high = max(middle - 0.05, 0.0), min(max(middle + 0.05, 0.1), 1.02)
+        ax.set_ylim(low, high)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def _robust_loss(ax: Axes, runs: Sequence[Curves]) -> None:
