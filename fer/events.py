@@ -1,0 +1,50 @@
+"""What a training tells while it goes on, for whoever draws it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Something that takes a while before the first iteration."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Warning:
+    """Something worth knowing that stops nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """A displayed iteration; rates count everything since the last one, tests too."""
+
+    iteration: int
+    max_iter: int
+    loss: float
+    lr: float
+    images_per_second: float | None
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A finished test pass: its outputs by name."""
+
+    iteration: int
+    outputs: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SnapshotSaved:
+    """A snapshot that was verified and has its final name."""
+
+    iteration: int
+    path: Path
+
+
+Progress = Callable[[object], None]

@@ -1,0 +1,51 @@
+"""What a run was made on, for its record."""
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def hardware(gpu: int | None = None) -> dict[str, Any]:
+    """{"cpu": model, "cores": usable ones, "memory_gib": float, "gpu": name or None}."""
+    return {
+        "cpu": _cpu(),
+        "cores": _cores(),
+        "memory_gib": _memory_gib(),
+        "gpu": _gpu(gpu) if gpu is not None else None,
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the current folder, with "-dirty" where files differ from it; None outside git."""
+    return _output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
+
+
+def _cpu() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_gib() -> float:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+
+
+def _gpu(number: int) -> str | None:
+    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", str(number))
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

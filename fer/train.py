@@ -1,0 +1,353 @@
+"""Training a net in a run directory, and going on with one.
+
+run = train("lenet", "s2", Path("data/fer2013"))
+run = resume(Path("runs/lenet-s2"), max_iter=20_000)
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fer import __version__, events
+from fer.engines import Engine, find_engine
+from fer.errors import FerError, UsageError
+from fer.events import Iteration, Setup, SnapshotSaved, Validation, Warning
+from fer.machine import git_commit, hardware
+from fer.preflight import Plan, preflight
+from fer.prototxt import KNOWN_LAYERS, find_net, find_solver, read_net, read_solver, train_state, write_text
+from fer.run import Run, Snapshot, create_run, sha256
+from fer.schema import caffe_pb2
+from fer.snapshots import Shapes, SnapshotKeeper, check_start_weights
+from fer.supervise import Job, Supervisor
+
+__all__ = ["Iteration", "Setup", "SnapshotSaved", "Validation", "Warning", "resume", "train"]
+
+HDF5_CURE = "fer verifies every snapshot, and reads binary ones only: write  snapshot_format: BINARYPROTO"
+
+
+def train(
+    net: str | Path,
+    solver: str | Path,
+    data_dir: Path,
+    *,
+    name: str | None = None,
+    max_iter: int | None = None,
+    seed: int | None = None,
+    gpu: int | None = None,
+    weights: Path | None = None,
+    engine: str = "caffe",
+    runs_dir: Path = Path("runs"),
+    progress: events.Progress | None = None,
+) -> Run:
+    """Train in a new directory of `runs_dir`, to the end; gives the finished run.
+
+    net, solver  names of shipped ones, or prototxt files
+    weights      a .caffemodel to start from
+    progress     is called with the events of `fer.events`
+    Raises FerError when anything is wrong (before the engine starts, no run directory is left), Interrupted when a
+    signal stopped it, with the work saved.
+    """
+    tell = progress or _silent
+    train_val = find_net(net)
+    solver_path = find_solver(net, solver)
+    base_name = _check_name(name, runs_dir) if name else _run_name(train_val, solver_path)
+    net_name = _file_name(_net_name(train_val))
+    chosen = find_engine(engine, lambda message: tell(Setup(message)))
+    if gpu is not None:
+        chosen.check_gpu(gpu)
+    if weights is not None and not weights.is_file():
+        raise FerError(f"--weights {weights}: no such file")
+    plan = preflight(
+        solver_path,
+        train_val,
+        data_dir,
+        known_types=_known_types(chosen, train_val),
+        max_iter=max_iter,
+        seed=seed,
+        gpu=gpu,
+        snapshot_prefix=f"snapshots/{net_name}",
+        run_parent=runs_dir,
+    )
+    if plan.solver.snapshot_format == caffe_pb2.SolverParameter.HDF5:
+        raise FerError(f"{solver_path}: snapshot_format: HDF5\n{HDF5_CURE}")
+    for warning in plan.warnings:
+        tell(Warning(warning))
+    run = create_run(
+        runs_dir, base_name, _first_info(plan, net_name, solver_path, data_dir, engine, gpu), exact=bool(name)
+    )
+    with run.locked() as lock:
+        with _removed_on_failure(run):
+            _write_prototxts(run, plan)
+            shapes = _describe(chosen, run, plan.solver)
+            if weights is not None:
+                _take_weights(run, weights, shapes, tell)
+        argv = chosen.train_command(
+            run.engine_solver.relative_to(run.dir), gpu=gpu, weights=weights.absolute() if weights else None
+        )
+        try:
+            _supervise(run, chosen, plan.solver, shapes, argv, tell, lock)
+        finally:
+            # Stopped before anything worth keeping was there: as if it had never begun.
+            if not run.snapshots() and run.info["state"] == "interrupted":
+                shutil.rmtree(run.dir)
+    return run
+
+
+def resume(
+    run_dir: Path, *, max_iter: int | None = None, progress: events.Progress | None = None, approximate: bool = False
+) -> Run:
+    """Go on with a run from its newest verified snapshot; gives the finished run.
+
+    max_iter     train further than the run's solver says
+    approximate  let a user's own `caffe` (FER_CAFFE) go on in mid-epoch, where it begins at the data's start again
+    Raises FerError when the run is finished, in use, or when its prototxts or data have changed.
+    """
+    tell = progress or _silent
+    run = Run(run_dir)
+    with run.locked() as lock:
+        run.info = Run(run_dir).info  # read again: who held the lock until now may have written it
+        _check_unchanged(run)
+        solver = read_solver(run.solver)
+        chosen = find_engine(run.info["engine"], lambda message: tell(Setup(message)))
+        gpu = run.info["gpu"]
+        if gpu is not None:
+            chosen.check_gpu(gpu)
+        shapes = _describe(chosen, run, solver)
+        keeper = SnapshotKeeper(run, shapes, solver.type)
+        keeper.adopt_leftovers(lambda text: tell(Warning(text)))
+        _extend(run, solver, max_iter, tell)
+        snapshot = keeper.newest_intact(lambda text: tell(Warning(text)))
+        _check_epoch_boundary(run, chosen, snapshot, approximate, tell)
+        _write_engine_solver(run, solver)
+        argv = chosen.train_command(
+            run.engine_solver.relative_to(run.dir),
+            gpu=gpu,
+            snapshot=run.state_file(snapshot.iteration).relative_to(run.dir),
+        )
+        run.update(state="training", max_iter=solver.max_iter, iteration=snapshot.iteration)
+        _supervise(run, chosen, solver, shapes, argv, tell, lock, start=snapshot.iteration)
+    return run
+
+
+def _silent(_event: object) -> None:
+    pass
+
+
+def _supervise(
+    run: Run,
+    engine: Engine,
+    solver: caffe_pb2.SolverParameter,
+    shapes: Shapes,
+    argv: list[str],
+    tell: events.Progress,
+    lock: int,
+    start: int = 0,
+) -> None:
+    keeper = SnapshotKeeper(run, shapes, solver.type)
+    job = Job(argv, solver.max_iter, run.info["batch_size"], start)
+    Supervisor(run, engine, keeper, job, tell).supervise(lock)
+
+
+# ---- a new run
+
+
+def _known_types(engine: Engine, train_val: Path) -> frozenset[str]:
+    """The engine's layer types; it is only asked when the net has one that BVLC Caffe 1.0 has not."""
+    if {layer.type for layer in read_net(train_val).layer} <= KNOWN_LAYERS:
+        return KNOWN_LAYERS
+    return KNOWN_LAYERS | engine.layer_types()
+
+
+def _net_name(train_val: Path) -> str:
+    return train_val.absolute().parent.name if train_val.stem == "train_val" else train_val.stem
+
+
+def _run_name(train_val: Path, solver: Path) -> str:
+    """`lenet-s2` for prototxt/lenet/train_val.prototxt and solver_s2.prototxt."""
+    return f"{_file_name(_net_name(train_val))}-{_file_name(solver.stem.removeprefix('solver_'))}"
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip(".") or "net"
+
+
+def _check_name(name: str, runs_dir: Path) -> str:
+    if name != _file_name(name):
+        raise UsageError(f"--name {name!r} is no plain name: take letters, digits and . _ + -")
+    if (runs_dir / name).exists():
+        raise FerError(f"{runs_dir / name} exists already; take another --name, or --resume {runs_dir / name}")
+    return name
+
+
+def _first_info(
+    plan: Plan, net_name: str, solver_path: Path, data_dir: Path, engine: str, gpu: int | None
+) -> dict[str, Any]:
+    """run.json as it is before the first iteration."""
+    return {
+        "state": "training",
+        "command": ["fer", *sys.argv[1:]],
+        "engine": engine,
+        "net": net_name,
+        "solver": solver_path.stem.removeprefix("solver_"),
+        "seed": plan.solver.random_seed,
+        "gpu": gpu,
+        "precision": "fp32",
+        "batch_size": plan.batch_size,  # images an iteration, iter_size included
+        "data": {
+            "dir": str(Path(data_dir).absolute()),
+            "title": plan.manifest.get("title"),
+            "manifest_sha256": sha256(Path(data_dir) / "manifest.json"),
+            "train_count": plan.train_count,
+            "files": _data_hashes(plan.net),
+        },
+        "prototxt_sha256": {},
+        "versions": {},
+        "hardware": hardware(gpu),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "max_iter": plan.solver.max_iter,
+        "iteration": 0,
+        "repeatable": _repeatable(plan.solver, gpu),
+        "snapshots": {},
+        "warnings": list(plan.warnings),
+        "git_commit": git_commit(),
+    }
+
+
+def _repeatable(solver: caffe_pb2.SolverParameter, gpu: int | None) -> str:
+    if solver.random_seed < 0:
+        return "no: no --seed was given, so weights and order of crops are drawn anew each time"
+    if gpu is not None:
+        return "nearly: same seed and data, but sums on a GPU are in no fixed order"
+    threads = os.environ.get("FER_CAFFE_THREADS", "1")
+    return (
+        f"to the last printed digit with this seed, data, prototxts, engine version and CPU type, with {threads} BLAS "
+        f"thread{'s' * (threads != '1')}; stopping and resuming changes nothing but the display of average_loss"
+    )
+
+
+def _data_hashes(net: caffe_pb2.NetParameter) -> dict[str, str]:
+    """SHA-256 of every file that the net's layers read, by path."""
+    return {str(path): sha256(path) for path in sorted(set(_data_files(net)))}
+
+
+def _data_files(net: caffe_pb2.NetParameter) -> Iterator[Path]:
+    for layer in net.layer:
+        if layer.data_param.source:
+            yield Path(layer.data_param.source) / "data.mdb"
+        sources = (layer.image_data_param.source, layer.hdf5_data_param.source, layer.infogain_loss_param.source)
+        for name in (*sources, layer.transform_param.mean_file):
+            if name:
+                yield Path(name)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(run.dir)
+        raise
+
+
+def _write_prototxts(run: Run, plan: Plan) -> None:
+    write_text(run.solver, plan.solver)
+    write_text(run.net, plan.net)
+    write_text(run.deploy, plan.deploy)
+    _write_engine_solver(run, plan.solver)
+    run.update(prototxt_sha256={path.name: sha256(path) for path in (run.solver, run.net, run.deploy)})
+
+
+def _write_engine_solver(run: Run, solver: caffe_pb2.SolverParameter) -> None:
+    """The engine's copy: what it writes is not trusted yet, so it goes to a folder of its own."""
+    copy = caffe_pb2.SolverParameter()
+    copy.CopyFrom(solver)
+    copy.snapshot_prefix = str(run.unverified_dir.relative_to(run.dir) / run.net_name)
+    copy.snapshot_after_train = True
+    run.unverified_dir.mkdir(parents=True, exist_ok=True)
+    write_text(run.engine_solver, copy)
+
+
+def _describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter) -> Shapes:
+    """The shapes of the net's parameters, as the engine builds it; its versions go to run.json."""
+    stages, level = train_state(solver)
+    described = engine.describe(run.net.relative_to(run.dir), "TRAIN", stages=stages, level=level, folder=run.dir)
+    if not described["params"]:
+        raise FerError(f"{run.net.name}: this net has no parameters, so there is nothing to train")
+    run.update(versions={"fer": __version__, engine.name: described["versions"]})
+    return described["params"]
+
+
+def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: events.Progress) -> None:
+    fresh = check_start_weights(weights, shapes)
+    if fresh:
+        tell(Warning(f"{weights} has no layer {', '.join(fresh)}: learnt from scratch"))
+    run.update(weights={"file": str(weights.absolute()), "sha256": sha256(weights)})
+
+
+# ---- an old run
+
+
+def _check_unchanged(run: Run) -> None:
+    """Refuse prototxts and data that are not those the run began with."""
+    for name, known in run.info["prototxt_sha256"].items():
+        if sha256(run.dir / name) != known:
+            raise FerError(
+                f"{run.dir / name} has changed since the run began, so going on would mix two trainings\n"
+                "put it back, or start a new run with fer train --net ... --weights (a snapshot of this one)"
+            )
+    for name, known in run.info["data"]["files"].items():
+        if sha256(Path(name)) != known:
+            raise FerError(
+                f"{name} has changed since the run began, so going on would mix two trainings\n"
+                "prepare the same data again, or start a new run"
+            )
+
+
+def _extend(run: Run, solver: caffe_pb2.SolverParameter, max_iter: int | None, tell: events.Progress) -> None:
+    """Set a new end; refuse one that is already reached."""
+    snapshots = run.snapshots()
+    reached = snapshots[-1].iteration if snapshots else 0
+    if max_iter is not None and max_iter != solver.max_iter:
+        if max_iter <= reached:
+            raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
+        if solver.lr_policy in ("poly",):
+            tell(Warning(f"lr_policy {solver.lr_policy!r} depends on max_iter: the learning rate jumps at {reached:,}"))
+        solver.max_iter = max_iter
+        write_text(run.solver, solver)
+        hashes = {**run.info["prototxt_sha256"], run.solver.name: sha256(run.solver)}
+        run.update(prototxt_sha256=hashes, max_iter=max_iter)
+    elif run.info["state"] == "finished":
+        raise FerError(
+            f"{run.dir} is finished ({reached:,} iterations)\n"
+            f"train it further with --max-iter N, N larger than {reached}; see it with fer report {run.dir}"
+        )
+
+
+def _check_epoch_boundary(
+    run: Run, engine: Engine, snapshot: Snapshot, approximate: bool, tell: events.Progress
+) -> None:
+    """A caffe executable begins at the data's start again, which is right only where an epoch ends."""
+    if engine.precise:
+        return
+    seen = snapshot.iteration * run.info["batch_size"]
+    count = run.info["data"]["train_count"]
+    if seen % count == 0:
+        return
+    where = f"iteration {snapshot.iteration:,} lies {seen % count:,} images into an epoch of {count:,}"
+    if not approximate:
+        raise FerError(
+            f"{where}, and {engine.tool} cannot go on there: it begins at the data's start again\n"
+            "unset FER_CAFFE to go on exactly, or accept the difference with --approximate-resume"
+        )
+    note = f"resumed at iteration {snapshot.iteration:,} with the data from its start ({where})"
+    tell(Warning(note))
+    run.update(
+        warnings=[*run.info["warnings"], note], repeatable=f"no: {note}; an uninterrupted run would give other numbers"
+    )
