@@ -4,7 +4,7 @@ Every function takes computed values and a title, draws on `ax` where that makes
 reads or saves a file. ``render`` turns a Figure into the bytes of a PNG or SVG, equal figures into equal bytes.
 """
 
-from fer.plots.look import render
+from fer.plots.look import Figure, render
 from fer.plots.scores import (
     Mistake,
     plot_class_bars,
@@ -23,6 +23,7 @@ from fer.plots.training import (
 )
 
 __all__ = [
+    "Figure",
     "Mistake",
     "plot_class_bars",
     "plot_class_counts",

@@ -59,10 +59,14 @@ def look(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """The bytes of a figure as "png" or "svg", without a date: equal figures give equal bytes."""
+    """The bytes of a figure as "png" or "svg", without a date: equal figures give equal bytes.
+
+    The first rendering lays the figure out, later ones keep that.
+    """
     buffer = io.BytesIO()
     with mpl.rc_context(LOOK):
         figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+        figure.set_layout_engine("none")
     return buffer.getvalue()
 
 

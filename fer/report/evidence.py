@@ -1,0 +1,252 @@
+"""What a run directory holds, read and checked: the report is made from this and from nothing else."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from fer.caffe_log import Log, parse_log
+from fer.curves import Curves, Series, collapse_sentence, make_curves
+from fer.data_directory import read_manifest
+from fer.dataset import CLASSES, Split
+from fer.errors import FerError
+from fer.lr_policy import learning_rate
+from fer.metrics import Metrics, Scores, compute_metrics, load_scores
+from fer.plots import Mistake
+from fer.prototxt import read_solver
+from fer.run import Run, sha256
+
+NET_NAMES = {"lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227"}
+SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
+SHEET = 24  # mistakes on the contact sheet
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One run.
+
+    name         what figures call it: "AlexNet s3"
+    data         what figures call the data: "FER2013"
+    scores       "val" and "test"; ten_crop holds those scored over ten crops, if any
+    by_snapshot  exact val accuracy of each snapshot, None where it was not kept
+    manifest     the data directory's, None where it is gone or changed (a note says so)
+    notes        what the reader should know, one sentence each
+    """
+
+    run: Run
+    name: str
+    data: str
+    classes: tuple[str, ...]
+    log: Log
+    curves: Curves
+    scores: dict[str, Scores]
+    metrics: dict[str, Metrics]
+    ten_crop: dict[str, Metrics]
+    by_snapshot: Series | None
+    manifest: dict[str, Any] | None
+    notes: tuple[str, ...]
+
+    @property
+    def chosen(self) -> int | None:
+        """The iteration of the snapshot whose scores these are."""
+        iteration = self.scores["val"].meta.get("iteration")
+        return int(iteration) if iteration is not None else None
+
+    @property
+    def floor(self) -> float:
+        """Val accuracy of always answering the commonest class."""
+        return max(c.support for c in self.metrics["val"].classes) / self.metrics["val"].count
+
+    def title(self, split: str) -> str:
+        return " · ".join((self.name, SPLIT_NAMES[split], self.data))
+
+
+def read_evidence(run: Run) -> Evidence:
+    """Reads a scored run. Raises FerError naming the file that is missing, damaged or does not fit the others."""
+    if not run.log.is_file():
+        raise FerError(f"{run.log} is missing: the run has no training log to report on")
+    log = parse_log(run.log)
+    if not log.records:
+        raise FerError(no_iteration(str(run.log), log))
+    manifest, data_note = _read_manifest(run)
+    scores = {split: load_scores(run.scores(split)) for split in ("val", "test")}
+    _check_scores(run, scores)
+    classes = _classes(manifest, scores["val"].probs.shape[1])
+    crops = {split: run.scores(split, ten_crop=True) for split in scores}
+    ten_crop = {split: load_scores(path) for split, path in crops.items() if path.is_file()}
+    curves = make_curves(log, _schedule(run))
+    metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
+    return Evidence(
+        run=run,
+        name=run_name(run),
+        data=str((manifest or {}).get("title") or _info(run, "data").get("title") or "unnamed data"),
+        classes=classes,
+        log=log,
+        curves=curves,
+        scores=scores,
+        metrics=metrics,
+        ten_crop={split: compute_metrics(each, classes) for split, each in ten_crop.items()},
+        by_snapshot=_read_by_snapshot(run.scores_by_snapshot),
+        manifest=manifest,
+        notes=tuple(_notes(run, log, curves, metrics, ten_crop, scores) + ([data_note] if data_note else [])),
+    )
+
+
+def run_name(run: Run) -> str:
+    """ "AlexNet s3"; the directory's own name where it says more (alexnet-s3-2, --name)."""
+    net, solver = (Path(str(run.info.get(key, ""))).stem for key in ("net", "solver"))
+    solver = solver.removeprefix("solver_")
+    if not net or run.name != f"{net}-{solver}":
+        return run.name
+    return f"{NET_NAMES.get(net, net)} {solver}"
+
+
+def no_iteration(name: str, log: Log) -> str:
+    last = f"; its last words: {log.fatal}" if log.fatal else ""
+    return f"{name} ends before the first displayed iteration{last}"
+
+
+def find_mistakes(evidence: Evidence, split: str = "val", count: int = SHEET) -> list[Mistake]:
+    """The wrong answers the net was surest of, with their images; those whose image is gone are left out."""
+    if evidence.manifest is None:
+        return []
+    scores, folder = evidence.scores[split], _data_dir(evidence.run) / split
+    surest = (-scores.probs.max(axis=1)).argsort(kind="stable")
+    mistakes: list[Mistake] = []
+    for index in (int(i) for i in surest if not scores.correct[i]):
+        image = _read_image(folder, scores.files[index])
+        if image is not None:
+            true, predicted = int(scores.labels[index]), int(scores.predictions[index])
+            names = evidence.classes[true], evidence.classes[predicted]
+            mistakes.append(
+                Mistake(image, *names, float(scores.probs[index, predicted]), Path(scores.files[index]).name)
+            )
+        if len(mistakes) == count:
+            break
+    return mistakes
+
+
+def _read_image(folder: Path, file: str) -> Any:
+    """uint8 [H,W], or None. A database's key is its file with a number in front."""
+    for name in (file, re.sub(r"^\d{8}_", "", file)):
+        if (path := folder / name).is_file():
+            return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    return None
+
+
+def _info(run: Run, key: str) -> dict[str, Any]:
+    value = run.info.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _data_dir(run: Run) -> Path:
+    return Path(str(_info(run, "data").get("dir", "")))
+
+
+def _read_manifest(run: Run) -> tuple[dict[str, Any] | None, str]:
+    """The manifest of the data that was trained on, or None and the reason."""
+    if not _info(run, "data").get("dir"):
+        return None, "The run does not say where its data is: class counts and mistakes are not shown."
+    folder, known = _data_dir(run), _info(run, "data").get("manifest_sha256")
+    try:
+        manifest = read_manifest(folder)
+        changed = known is not None and sha256(folder / "manifest.json") != known
+    except FerError:
+        return None, f"The data directory {folder} is gone or unreadable: class counts and mistakes are not shown."
+    if changed:
+        return None, f"The data directory {folder} was made anew since: class counts and mistakes are not shown."
+    return manifest, ""
+
+
+def _classes(manifest: dict[str, Any] | None, count: int) -> tuple[str, ...]:
+    names = tuple(str(name) for name in (manifest or {}).get("classes", CLASSES))
+    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
+
+
+def _schedule(run: Run) -> Callable[[int], float] | None:
+    """The solver's rate by iteration; None where the solver cannot be read, so that the log's own rates serve."""
+    try:
+        solver = read_solver(run.solver)
+        learning_rate(solver, 0)
+    except FerError:
+        return None
+    return lambda iteration: learning_rate(solver, iteration)
+
+
+def _check_scores(run: Run, scores: dict[str, Scores]) -> None:
+    """Val and test must be scored with the same weights, and those must be the run's verified snapshot."""
+    used = {split: (each.meta.get("iteration"), each.meta.get("weights_sha256")) for split, each in scores.items()}
+    cure = f"delete {run.scores('val').parent} and let fer report {run.dir} score again"
+    if used["val"] != used["test"]:
+        raise FerError(f"{run.dir}: val and test were scored with different snapshots: {cure}")
+    iteration, digest = used["val"]
+    verified = _info(run, "snapshots").get(str(iteration), {}).get("weights", {}).get("sha256")
+    if verified and digest and verified != digest:
+        raise FerError(f"{run.dir}: the scores are of other weights than snapshot {iteration}'s: {cure}")
+    for split, each in scores.items():
+        if each.split != split:
+            raise FerError(f"{run.scores(split)} holds the scores of {each.split!r}: {cure}")
+
+
+def _read_by_snapshot(path: Path) -> Series | None:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        points = sorted((int(iteration), float(each["accuracy"])) for iteration, each in entries.items())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FerError(f"{path} is damaged ({error}): delete it and let fer report score again") from error
+    return Series.of(points) if points else None
+
+
+def _notes(
+    run: Run,
+    log: Log,
+    curves: Curves,
+    metrics: dict[str, Metrics],
+    ten_crop: dict[str, Scores],
+    scores: dict[str, Scores],
+) -> list[str]:
+    notes = [sentence] if (sentence := collapse_sentence(curves)) else []
+    notes += log_notes(log, curves)
+    if (state := run.info.get("state")) not in (None, "finished"):
+        notes.append(f"The run is {state}: {curves.last:,} of {run.info.get('max_iter', curves.last):,} iterations.")
+    for split, each in metrics.items():
+        empty = [c.name for c in each.classes if c.support == 0]
+        if empty:
+            notes.append(f"{SPLIT_NAMES[split]} has no image of {', '.join(empty)}: no recall and no ROC curve.")
+    for split, crops in ten_crop.items():
+        if crops.meta.get("weights_sha256") != scores[split].meta.get("weights_sha256"):
+            notes.append(f"Ten crops on {split} used snapshot {crops.meta.get('iteration')}, another than one crop.")
+    return notes + [str(warning) for warning in run.info.get("warnings", ())]
+
+
+def log_notes(log: Log, curves: Curves) -> list[str]:
+    """What a log says of itself that its curves do not."""
+    notes = []
+    if curves.diverged is not None:
+        notes.append(f"The training loss is not finite from iteration {curves.diverged:,} on.")
+    if log.truncated:
+        notes.append("The log's last line is cut off and was left out.")
+    if log.fatal:
+        notes.append(f"Caffe stopped with: {log.fatal}")
+    if log.stopped_early:
+        notes.append("Training was stopped early.")
+    if others := [str(net) for net in log.test_nets() if net != 0]:
+        notes.append(f"The log has further test nets (#{', #'.join(others)}): figures show #0, test_N.csv the others.")
+    return notes
+
+
+def finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def unique_names(evidences: Sequence[Evidence]) -> list[str]:
+    """A name for each run; the directory's where two would be called alike."""
+    names = [each.name for each in evidences]
+    return [each.run.name if names.count(each.name) > 1 else each.name for each in evidences]

@@ -1,0 +1,139 @@
+"""A result in words: the terminal's summary, and the formats that it and the page share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f}%"
+
+
+def interval(pair: Sequence[float]) -> str:
+    return f"{100 * pair[0]:.1f}–{100 * pair[1]:.1f}%"
+
+
+def duration(seconds: float | None) -> str:
+    """ "2 h 05 min", "41 s"."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def p_value(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def snapshot_text(result: dict[str, Any]) -> str:
+    iteration = result["snapshot"]["iteration"]
+    if iteration is None:
+        return "snapshot unknown"
+    return f"snapshot {iteration:,} of {result['training']['iterations']:,} iterations, chosen on PublicTest (val)"
+
+
+def summary_text(result: dict[str, Any]) -> str:
+    """What the terminal shows of a result of build_report or report_log."""
+    body = {"run": _run, "comparison": _comparison, "log": _log}[result["kind"]](result)
+    notes = [f"Note: {note}" for note in result["notes"]]
+    return "\n".join([*body, *([""] if notes else []), *notes, "", f"Report: {result['report']}/report.html"])
+
+
+def _run(result: dict[str, Any]) -> list[str]:
+    lines = [f"{result['name']} · {result['data']['title']} · {snapshot_text(result)}", ""]
+    rows = []
+    for split in result["splits"].values():
+        rows.append((split["name"], split))
+        if split["ten_crop"]:
+            rows.append(("  averaged over ten crops", split["ten_crop"]))
+    lines += _table(
+        ("", "accuracy", "95% interval", "misclassified", "95% interval", "images"),
+        [
+            (
+                name,
+                percent(each["accuracy"], 2),
+                interval(each["accuracy_interval_95"]),
+                percent(each["misclassification"], 2),
+                interval(each["misclassification_interval_95"]),
+                f"{each['count']:,}",
+            )
+            for name, each in rows
+        ],
+    )
+    lines.append(f"always the commonest class: {percent(result['commonest_class_accuracy'], 2)} on val")
+    for split in result["splits"].values():
+        lines += ["", *_class_table(split)]
+    return lines
+
+
+def _class_table(split: dict[str, Any]) -> list[str]:
+    rows = [(c["name"], f"{c['correct']:,}", f"{c['support']:,}", percent(c["recall"])) for c in split["classes"]]
+    rows.append(("all", f"{split['correct']:,}", f"{split['count']:,}", percent(split["accuracy"])))
+    return _table((split["name"], "correct", "total", "%"), rows)
+
+
+def _comparison(result: dict[str, Any]) -> list[str]:
+    lines = [f"{len(result['runs'])} runs · {result['data']['title']}", ""]
+    lines += _table(
+        ("", "val", "95% interval", "test", "95% interval", "iterations", "chosen", "time"),
+        [
+            (
+                run["name"],
+                percent(run["splits"]["val"]["accuracy"], 2),
+                interval(run["splits"]["val"]["accuracy_interval_95"]),
+                percent(run["splits"]["test"]["accuracy"], 2),
+                interval(run["splits"]["test"]["accuracy_interval_95"]),
+                f"{run['training']['iterations']:,}",
+                str(run["snapshot"]["iteration"]),
+                duration(run["run"].get("seconds")),
+            )
+            for run in result["runs"]
+        ],
+    )
+    return [*lines, "", "McNemar's exact test on PublicTest (val):", *(mcnemar_sentence(p) for p in result["mcnemar"])]
+
+
+def mcnemar_sentence(pair: dict[str, Any]) -> str:
+    if "not_comparable" in pair:
+        return f"  {pair['a']} against {pair['b']}: not comparable: {pair['not_comparable']}"
+    return (
+        f"  {pair['a']} against {pair['b']}: {pair['only_a']:,} images only {pair['a']} has right, "
+        f"{pair['only_b']:,} only {pair['b']}: p {'' if pair['p_value'] < 1e-4 else '= '}{p_value(pair['p_value'])}"
+    )
+
+
+def training_rows(training: dict[str, Any]) -> list[tuple[str, str]]:
+    """A log's facts, as pairs of a name and a text."""
+    best = training["best_accuracy"]
+    end = "done" if training["optimization_done"] else "stopped early" if training["stopped_early"] else "not finished"
+    return [
+        ("iterations", f"{training['iterations']:,} ({end})"),
+        ("time in the log", duration(training["seconds"])),
+        ("training loss", f"{_number(training['first_loss'])} at first, {_number(training['last_loss'])} at last"),
+        (f"best {training['held_out']} accuracy logged", percent(best, 2)),
+        (f"last {training['held_out']} accuracy logged", percent(training["last_accuracy"], 2)),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _log(result: dict[str, Any]) -> list[str]:
+    rows = training_rows(result["training"])
+    width = max(len(name) for name, _ in rows)
+    return [result["name"], "", *(f"{name:<{width}}  {text}" for name, text in rows)]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    return [
+        "  ".join(
+            f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]
