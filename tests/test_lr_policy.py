@@ -77,7 +77,9 @@ solver_mode: CPU display: 1 snapshot_after_train: false
         input=json.dumps(texts), capture_output=True, text=True, check=True,
         env={**found.environment, "GLOG_minloglevel": "0", "GLOG_logtostderr": "1"},
     )  # fmt: skip
-    for part in answer.stderr.split("schedule ")[1:]:
+    parts = answer.stderr.split("schedule ")[1:]
+    assert len(parts) == len(SCHEDULES)
+    for part in parts:
         name = part.splitlines()[0]
         rates = {int(i): float(rate) for i, rate in re.findall(r"Iteration (\d+), lr = (\S+)", part)}
         ours = {iteration: learning_rate(solver(name), iteration) for iteration in range(40)}

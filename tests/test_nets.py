@@ -1,0 +1,208 @@
+"""Every committed net and solver: it parses, lints clean, its deploy matches, it covers val, real Caffe trains it."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+from fer.database import encode_datum, write_mean
+from fer.lr_policy import early_collapse, learning_rate
+from fer.net_shapes import infer_shapes
+from fer.prototxt import (
+    NETS,
+    State,
+    data_layers,
+    derive_deploy,
+    filter_net,
+    find_deploy,
+    find_net,
+    find_solver,
+    lint_net,
+    net_names,
+    read_net,
+    read_solver,
+    solver_names,
+    solver_net_path,
+    train_state,
+    write_text,
+)
+from fer.run_prototxt import net_for_run, solver_for_run
+from fer.schema import caffe_pb2
+from fer.solver_lint import lint_solver
+
+PUBLIC_TEST = 3589
+SIDES = {"alexnet227": 256}  # height and width of the images a net wants, where not 48
+PAIRS = [(net, solver) for net in net_names() for solver in solver_names(find_net(net))]
+
+
+def side(net: str) -> int:
+    return SIDES.get(net, 48)
+
+
+def test_the_nets_and_solvers_that_are_promised():
+    assert set(PAIRS) == {
+        ("lenet", "s1"), ("lenet", "s2"),
+        *((net, solver) for net in ("alexnet", "alexnet227") for solver in ("s1", "s2", "s3")),
+    }  # fmt: skip
+    assert sorted(path.name for path in NETS.iterdir()) == net_names()
+
+
+@pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
+def test_net_and_solver(net_name, solver_name):
+    path = find_net(net_name)
+    solver_path = find_solver(net_name, solver_name)
+    net, solver = read_net(path), read_solver(solver_path)
+    stages, level = train_state(solver)
+    assert lint_net(net, path, states=[State("TRAIN", stages, level), State("TEST")]) == []
+    assert lint_solver(solver, solver_path) == []
+    assert len(data_layers(net, "TRAIN", stages=stages, level=level)) == 1
+    # The files run as they are from the repository root.
+    assert NETS.parent / solver.net == path
+    assert solver_net_path(solver, NETS.parent / "solver.prototxt").resolve() == path
+    assert solver.snapshot_prefix == f"data/{net_name}_{solver_name}"
+    assert solver.solver_mode == caffe_pb2.SolverParameter.CPU and not solver.HasField("random_seed")
+    for layer in net.layer:
+        if layer.type == "Data":
+            folder = "fer2013" if side(net_name) == 48 else f"fer2013-{side(net_name)}"
+            assert layer.transform_param.mean_file == f"data/{folder}/mean.binaryproto"
+            assert re.fullmatch(rf"data/{folder}/(train|val)_lmdb", layer.data_param.source)
+            assert layer.data_param.backend == caffe_pb2.DataParameter.LMDB
+    # What is shown and what is tested share their iterations, so that curves have points in common.
+    assert solver.test_interval % solver.display == 0
+    assert solver.max_iter % solver.snapshot == solver.max_iter % solver.test_interval == 0
+    assert solver.snapshot % solver.test_interval == 0
+
+
+@pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
+def test_a_test_covers_val_exactly(net_name, solver_name):
+    (layer,) = data_layers(read_net(find_net(net_name)), "TEST")
+    (iterations,) = read_solver(find_solver(net_name, solver_name)).test_iter
+    assert layer.data_param.batch_size * iterations == PUBLIC_TEST
+    assert not layer.transform_param.mirror
+
+
+@pytest.mark.parametrize(
+    ("net_name", "solver_name", "batch", "gamma", "max_iter"),
+    [
+        ("alexnet", "s1", 100, 0.1, 50000),
+        ("alexnet", "s2", 256, 0.1, 50000),
+        ("alexnet", "s3", 100, 0.95, 50000),
+        ("alexnet227", "s1", 100, 0.1, 50000),
+        ("alexnet227", "s2", 256, 0.1, 50000),
+        ("alexnet227", "s3", 100, 0.95, 50000),
+        ("lenet", "s1", 64, 0.1, 10000),
+    ],
+)
+def test_solvers_are_those_of_the_project(net_name, solver_name, batch, gamma, max_iter):
+    solver = read_solver(find_solver(net_name, solver_name))
+    (layer,) = data_layers(read_net(find_net(net_name)), "TRAIN", stages=train_state(solver)[0])
+    assert layer.data_param.batch_size == batch
+    assert (solver.lr_policy, solver.max_iter) == ("step", max_iter)
+    assert solver.gamma == pytest.approx(gamma)
+
+
+def test_only_the_lesson_collapses():
+    warned = {pair for pair in PAIRS if early_collapse(read_solver(find_solver(*pair)))}
+    assert warned == {("lenet", "s1")}
+    solver = read_solver(find_solver("lenet", "s1"))
+    assert learning_rate(solver, 100) < 0.02 * solver.base_lr
+
+
+@pytest.mark.parametrize("net_name", net_names())
+def test_deploy_matches(net_name):
+    net, deploy = read_net(find_net(net_name)), read_net(find_deploy(find_net(net_name)))
+    assert derive_deploy(net, (1, side(net_name), side(net_name))) == deploy
+    assert lint_net(deploy, find_deploy(find_net(net_name))) == []
+    tested = infer_shapes(filter_net(net, "TEST"), (1, side(net_name), side(net_name)))
+    shapes = infer_shapes(deploy)
+    assert shapes.params == tested.params
+    assert shapes.blobs["prob"] == (1, 7)
+
+
+@pytest.mark.parametrize("net_name", net_names())
+def test_readme_tells_the_computed_sizes(net_name):
+    """The README's table has a row for each layer with parameters, with its output, parameters and multiply-adds."""
+    text = (NETS / net_name / "README.md").read_text(encoding="utf-8")
+    deploy = read_net(find_deploy(find_net(net_name)))
+    shapes = infer_shapes(deploy)
+    for layer in deploy.layer:
+        if layer.name in shapes.params or layer.type == "Pooling":
+            output = " x ".join(str(size) for size in shapes.blobs[layer.top[0]][1:])
+            numbers = sum(int(np.prod(shape)) for shape in shapes.params.get(layer.name, []))
+            row = f"| {output} | {numbers:,} | {shapes.multiply_adds[layer.name]:,} |"
+            assert row in text, (layer.name, row)
+    assert f"| {shapes.param_count:,} | {sum(shapes.multiply_adds.values()):,} |" in text
+    for solver in solver_names(find_net(net_name)):
+        assert f"`{solver}`" in text
+
+
+# ---- with the real Caffe ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def random_data(tmp_path):
+    """A folder of random images with the databases and the mean that a run needs; a function of their side."""
+
+    def make(size: int) -> Path:
+        generator = np.random.default_rng(5)
+        for name in ("train_lmdb", "val_lmdb"):
+            environment = lmdb.open(str(tmp_path / name), map_size=1 << 24)
+            with environment.begin(write=True) as transaction:
+                for i in range(7):
+                    image = generator.integers(0, 256, (1, size, size), np.uint8)
+                    transaction.put(f"{i:08d}_{i:05d}.jpg".encode(), encode_datum(image, i))
+            environment.close()
+        write_mean(tmp_path / "mean.binaryproto", np.full((1, size, size), 127.5))
+        return tmp_path
+
+    return make
+
+
+def small_batches(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
+    for layer in net.layer:
+        if layer.type == "Data":
+            layer.data_param.batch_size = 7
+    return net
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("net_name", net_names())
+def test_shapes_are_the_real_caffes(net_name, random_data):
+    from fer.engines import find_engine
+
+    engine = find_engine("caffe")
+    folder = random_data(side(net_name))
+    net = small_batches(net_for_run(read_net(find_net(net_name)), folder))
+    write_text(folder / "net.prototxt", net)
+    stages = train_state(read_solver(find_solver(net_name, "s1")))[0]
+    for phase, path in (("TRAIN", folder / "net.prototxt"), ("TEST", find_deploy(find_net(net_name)))):
+        theirs = engine.describe(path, phase, stages=stages)
+        ours = infer_shapes(filter_net(read_net(path), phase, stages=stages), (1, side(net_name), side(net_name)))
+        assert {name: [tuple(shape) for shape in shapes] for name, shapes in theirs["params"].items()} == ours.params
+        for name, shape in theirs["blobs"].items():
+            if "_split_" not in name:
+                assert tuple(shape) == ours.blobs[name], name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
+def test_real_caffe_trains_one_step(net_name, solver_name, random_data):
+    from fer.engines import find_engine
+
+    engine = find_engine("caffe")
+    folder = random_data(side(net_name))
+    write_text(folder / "train_val.prototxt", small_batches(net_for_run(read_net(find_net(net_name)), folder)))
+    solver = solver_for_run(read_solver(find_solver(net_name, solver_name)), snapshot_prefix="step", seed=1)
+    solver.max_iter = solver.display = 1
+    solver.test_iter[:] = [1]
+    write_text(folder / "solver.prototxt", solver)
+    argv = [*engine.command, "train", "--solver", "solver.prototxt"]
+    child = subprocess.run(argv, cwd=folder, env=dict(engine.environment), capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr[-2000:]
+    assert (folder / "step_iter_1.caffemodel").stat().st_size > 0
+    losses = [float(loss) for loss in re.findall(r"Iteration \d+.*, loss = (\S+)", child.stderr)]
+    assert losses and np.isfinite(losses).all()
+    assert losses[0] < 4

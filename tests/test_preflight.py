@@ -1,0 +1,301 @@
+"""What a run is refused for before it starts, and what is only warned of."""
+
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import lmdb
+import numpy as np
+import pytest
+
+from fer import preflight as module
+from fer.database import Database, encode_datum, write_mean
+from fer.errors import FerError
+from fer.preflight import preflight
+from fer.prepare import PrepareOptions, prepare
+from fer.prototxt import find_net, find_solver, read_solver, write_text
+from fer.run_prototxt import net_for_run
+from fer.schema import caffe_pb2
+
+SPLITS = {"Training": 21, "PublicTest": 14, "PrivateTest": 7}
+
+
+@pytest.fixture(scope="module")
+def made_data(tmp_path_factory) -> Path:
+    """A small data directory of random faces, made by `fer prepare`: 21 train, 14 val, 7 test."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(3)
+    rows = ["emotion,pixels,Usage"]
+    for split, count in SPLITS.items():
+        for i in range(count):
+            pixels = " ".join(map(str, generator.integers(0, 256, 2304)))
+            rows.append(f"{i % 7},{pixels},{split}")
+    source = folder / "faces.csv"
+    source.write_text("\n".join(rows) + "\n")
+    prepare(source, folder / "faces", PrepareOptions())
+    return folder / "faces"
+
+
+@pytest.fixture
+def lab(tmp_path, made_data, monkeypatch):
+    """A current folder with LeNet's files to spoil (`edit`), the data, and `check` to run the preflight on them."""
+    monkeypatch.chdir(tmp_path)
+    solver, net = tmp_path / "solver.prototxt", tmp_path / "train_val.prototxt"
+    shutil.copy(find_solver("lenet", "s2"), solver)
+    shutil.copy(find_net("lenet"), net)
+    text = solver.read_text().replace("prototxt/lenet/train_val", "train_val").replace("test_iter: 37", "test_iter: 2")
+    solver.write_text(text.replace('snapshot_prefix: "data/lenet_s2"', 'snapshot_prefix: "lenet"'))
+    net.write_text(net.read_text().replace("batch_size: 97", "batch_size: 7"))
+
+    def edit(path: Path, old: str, new: str, count: int = 1) -> int:
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, count))
+        return text[: text.index(old)].count("\n") + 1
+
+    return SimpleNamespace(
+        solver=solver, net=net, data=made_data, edit=edit, folder=tmp_path,
+        check=lambda **more: preflight(Path("solver.prototxt"), None, more.pop("data", made_data), **more),
+    )  # fmt: skip
+
+
+def faults_of(lab, **more) -> list[str]:
+    with pytest.raises(FerError) as caught:
+        lab.check(**more)
+    return str(caught.value).splitlines()
+
+
+def test_a_plan(lab):
+    plan = lab.check(seed=5)
+    assert plan.warnings == ()
+    assert plan.solver.net == "train_val.prototxt"
+    assert plan.solver.snapshot_prefix == f"snapshots/{lab.folder.name}"
+    assert plan.solver.random_seed == 5
+    assert plan.solver.solver_mode == caffe_pb2.SolverParameter.CPU
+    train, test = plan.net.layer[:2]
+    assert train.data_param.source == str(lab.data / "train_lmdb")
+    assert test.data_param.source == str(lab.data / "val_lmdb")
+    assert test.transform_param.mean_file == str(lab.data / "mean.binaryproto")
+    assert (plan.batch_size, plan.train_count) == (64, 21)
+    assert plan.snapshot_bytes == 10 * 2 * 4 * 1629577
+    assert plan.deploy.layer[0].input_param.shape[0].dim == [1, 1, 44, 44]
+    assert plan.manifest["splits"]["train"]["count"] == 21
+
+
+def test_the_command_lines_settings_take_the_place_of_the_solvers(lab):
+    lab.edit(lab.solver, "solver_mode: CPU", "solver_mode: CPU random_seed: 3 snapshot_after_train: false iter_size: 2")
+    plan = lab.check(max_iter=30, gpu=2, snapshot_prefix="elsewhere/<net>")
+    assert plan.solver.max_iter == 30
+    assert (plan.solver.solver_mode, plan.solver.device_id) == (caffe_pb2.SolverParameter.GPU, 2)
+    assert plan.solver.random_seed == 3
+    assert plan.solver.snapshot_after_train, "a run shorter than its snapshot interval must leave a snapshot"
+    assert plan.solver.snapshot_prefix == f"elsewhere/{lab.folder.name}"
+    assert plan.batch_size == 128
+    assert any("is beyond max_iter 30" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "fault"),
+    [
+        ("solver", "base_lr: 0.01", "", "solver.prototxt:1: base_lr is missing"),
+        ("solver", "base_lr", "baselr", "has no field 'baselr' (did you mean base_lr?)"),
+        ("solver", '"step"', '"stpe"', "no lr_policy 'stpe' (did you mean step?)"),
+        ("solver", "stepsize: 5000", "", "lr_policy 'step' needs stepsize"),
+        ("solver", '"SGD"', '"Adm"', "no solver type 'Adm' (did you mean Adam?)"),
+        ("solver", '"SGD"', '"RMSProp"', "RMSProp takes no momentum"),
+        ("solver", "max_iter: 10000", "", "max_iter is missing"),
+        ("solver", "max_iter: 10000", "max_iter: 0", "max_iter is 0"),
+        ("solver", "display: 100", "display: -1", "display is -1"),
+        ("solver", "momentum: 0.9", "momentum: 9", "momentum is 9"),
+        ("solver", "test_interval: 500", "", "test_interval is not"),
+        ("solver", "test_iter: 2", "", "test_iter is not"),
+        ("solver", "test_iter: 2", "test_iter: 0", "test_iter is 0"),
+        ("solver", "test_iter: 2", "test_iter: 2 test_state {} test_state {}", "2 test_state for 1 test_iter"),
+        ("solver", 'snapshot_prefix: "lenet"', 'snapshot_prefix: "a/../../lenet"', "leads out of the run directory"),
+        ("solver", 'snapshot_prefix: "lenet"', 'snapshot_prefix: "/tmp/lenet"', "leads out of the run directory"),
+        ("solver", "solver_mode: CPU", "snapshot_format: HDF5", "HDF5 snapshots cannot be verified"),
+        ("solver", "train_val.prototxt", "other.prototxt", "the net it names, other.prototxt, is not there"),
+        ("solver", "solver_mode: CPU", 'test_net: "a"', "test_net is not taken here"),
+        ("solver", "solver_mode: CPU", 'weights: "a"', "--weights"),
+        ("solver", "solver_mode: CPU", 'train_state { stage: "big" }', "the net has no stage 'big'"),
+        ("solver", "solver_mode: CPU", 'regularization_type: "L3"', "there are L1, L2"),
+        ("net", '"Convolution"', '"Convolutoin"', "(did you mean Convolution?)"),
+        ("net", "num_output: 7", "num_output: 8", "gives 8 scores to 'loss' for 7 classes (Angry, Disgust,"),
+        ("net", "crop_size: 44", "crop_size: 49", "crop_size 49 does not fit images of 48x48"),
+        ("net", "backend: LMDB", "", "has no  backend: LMDB"),
+        ("net", "kernel_size: 5", "kernel_size: 50", "a kernel of 50x50 does not fit an input of 44x44"),
+        ("net", "SoftmaxWithLoss", "Softmax", "no loss layer takes part in TRAIN"),
+        ("net", "phase: TRAIN", "phase: TEST", "two layers are called 'data'"),
+        ("net", 'top: "label"', 'top: "lable"', "nothing makes its bottom 'label' (did you mean lable?)"),
+        ("net", "{", "", "Expected"),
+    ],
+)
+def test_a_run_is_refused(lab, file, old, new, fault):
+    path = getattr(lab, file)
+    lab.edit(path, old, new)
+    faults = faults_of(lab)
+    found = [text for text in faults if fault in text]
+    assert found, faults
+    assert all(re.match(r"(solver|train_val)\.prototxt:(\d+:)? ", text) for text in found)
+
+
+def test_faults_have_the_line_of_their_field_or_layer(lab):
+    rate = lab.edit(lab.solver, '"step"', '"stpe"')
+    text = lab.net.read_text()
+    pool = text[: text.index('layer {\n  name: "pool1"')].count("\n") + 1
+    lab.edit(lab.net, 'bottom: "conv1"', 'bottom: "conv"')
+    faults = faults_of(lab)
+    assert any(fault.startswith(f"solver.prototxt:{rate}: no lr_policy") for fault in faults)
+    assert any(fault.startswith(f"train_val.prototxt:{pool}: layer 'pool1'") for fault in faults)
+
+
+def test_all_faults_come_at_once(lab, tmp_path):
+    lab.edit(lab.solver, "base_lr: 0.01", "")
+    lab.edit(lab.net, '"Convolution"', '"Conv"')
+    faults = faults_of(lab, data=tmp_path / "absent")
+    assert any("base_lr is missing" in fault for fault in faults)
+    assert any("unknown layer type 'Conv'" in fault for fault in faults)
+    assert any("no such data directory" in fault for fault in faults)
+
+
+def test_one_database_for_both_phases_is_refused(lab):
+    text = lab.net.read_text()
+    first, second = text.index("layer {"), text.index("layer {", text.index("layer {") + 1)
+    third = text.index("layer {", second + 1)
+    lab.net.write_text(
+        text[:first] + text[first:second].replace("include {\n    phase: TRAIN\n  }\n", "") + text[third:]
+    )
+    assert any("feeds training and testing alike" in fault for fault in faults_of(lab))
+
+
+def test_a_database_changed_after_prepare_is_refused(lab, tmp_path):
+    """A truncated data.mdb would be a SIGBUS in Caffe, a short Datum or label 7 a wrong result without a word."""
+    data = tmp_path / "copy"
+    shutil.copytree(lab.data, data)
+    with (data / "train_lmdb" / "data.mdb").open("r+b") as file:
+        file.truncate(8192)
+    assert any("data.mdb" in fault for fault in faults_of(lab, data=data))
+
+
+@pytest.mark.parametrize(("label", "cut"), [(7, 0), (2_000_000, 0), (3, 100)])
+def test_a_label_out_of_range_and_a_short_datum_are_refused(lab, tmp_path, label, cut):
+    """A user's own database is read whole too."""
+    environment = lmdb.open(str(tmp_path / "own_train"), map_size=1 << 22)
+    datum = caffe_pb2.Datum(channels=1, height=48, width=48, data=bytes(2304 - cut), label=label)
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"00000000_a.jpg", encode_datum(np.zeros((1, 48, 48), np.uint8), 1))
+        transaction.put(b"00000001_b.jpg", datum.SerializeToString())
+    environment.close()
+    lab.edit(lab.net, "data/fer2013/train_lmdb", "own_train")
+    faults = faults_of(lab)
+    assert any("own_train" in fault and "00000001_b.jpg" in fault for fault in faults), faults
+
+
+def test_a_mean_of_another_shape_is_refused(lab, tmp_path):
+    write_mean(tmp_path / "own.binaryproto", np.zeros((1, 32, 32)))
+    lab.edit(lab.net, "data/fer2013/mean.binaryproto", "own.binaryproto", 2)
+    assert any("is 1x32x32, its images are 1x48x48" in fault for fault in faults_of(lab))
+    (tmp_path / "own.binaryproto").write_bytes(b"\x08")
+    assert any("own.binaryproto" in fault for fault in faults_of(lab))
+
+
+def test_a_full_disk_is_found_before_the_run(lab, monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=100 << 20))
+    faults = faults_of(lab)
+    assert any("10 snapshots of 12 MiB need 124 MiB" in fault and "100 MiB free" in fault for fault in faults), faults
+    assert "snapshots less often" in faults[-1]
+    lab.edit(lab.solver, "snapshot: 1000", "snapshot: 5000")
+    assert lab.check().snapshot_bytes == 2 * 2 * 4 * 1629577
+
+
+def test_adam_keeps_two_histories(lab):
+    lab.edit(lab.solver, '"SGD"', '"Adam"')
+    assert lab.check().snapshot_bytes == 10 * 3 * 4 * 1629577
+
+
+@pytest.mark.parametrize(
+    ("iterations", "batch", "warning"),
+    [
+        (2, 7, None),
+        (2, 8, "2 x batch_size 8 = 16 of 14 test images: 2 are counted twice or more; batch_size 7 with test_iter 2"),
+        (
+            1,
+            6,
+            "1 x batch_size 6 = 6 of 14 test images: 8 are left out; batch_size 7 with test_iter 2 covers each once",
+        ),
+    ],
+)
+def test_a_test_that_does_not_cover_val(lab, iterations, batch, warning):
+    lab.edit(lab.solver, "test_iter: 2", f"test_iter: {iterations}")
+    lab.edit(lab.net, "batch_size: 7", f"batch_size: {batch}")
+    warnings = lab.check().warnings
+    assert len(warnings) == (warning is not None)
+    assert warning is None or warning in warnings[0]
+
+
+def test_the_lesson_is_warned_of(lab):
+    lab.edit(lab.solver, "stepsize: 5000", "stepsize: 40")
+    assert lab.check().warnings == ("lr falls below 1% of base_lr after 120 of 10,000 iterations",)
+
+
+def test_a_run_without_tests_or_display_is_warned_of(lab):
+    lab.edit(lab.solver, "test_iter: 2\ntest_interval: 500\ndisplay: 100", "")
+    warnings = lab.check().warnings
+    assert any("no test_iter" in warning for warning in warnings)
+    assert any("display is 0" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("net", "solver", "batch"), [("lenet", "s1", 64), ("alexnet", "s2", 256), ("alexnet", "s3", 100)]
+)
+def test_shipped_nets_pass(made_data, net, solver, batch):
+    plan = preflight(find_solver(net, solver), find_net(net), made_data)
+    assert plan.batch_size == batch
+    assert plan.solver.snapshot_prefix == f"snapshots/{net}"
+    assert any("test_iter 37 x batch_size 97 = 3,589 of 14 test images" in warning for warning in plan.warnings)
+
+
+def test_the_classic_net_names_the_data_it_wants(made_data):
+    with pytest.raises(FerError, match="fer prepare --resize 256"):
+        preflight(find_solver("alexnet227", "s1"), find_net("alexnet227"), made_data)
+
+
+def test_an_engine_that_lacks_a_layer_type(lab):
+    faults = faults_of(
+        lab, known_types={"Data", "Convolution", "Pooling", "InnerProduct", "SoftmaxWithLoss", "Accuracy"}
+    )
+    assert any("unknown layer type 'ReLU'" in fault for fault in faults)
+
+
+def test_a_net_whose_sizes_are_not_known_still_runs(lab):
+    lab.edit(lab.net, 'name: "relu1"\n  type: "ReLU"', 'name: "relu1"\n  type: "Python"')
+    assert lab.check().snapshot_bytes == 0
+
+
+def test_a_users_own_data_is_kept(tmp_path, made_data, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_lmdb").mkdir()
+    (tmp_path / "list.txt").write_text("")
+    net = caffe_pb2.NetParameter()
+    train = net.layer.add(name="a", type="Data", include=[caffe_pb2.NetStateRule(phase=0)])
+    train.data_param.source = "mine_lmdb"
+    train.transform_param.mean_file = "elsewhere/mean.binaryproto"
+    images = net.layer.add(name="b", type="ImageData", include=[caffe_pb2.NetStateRule(phase=1)])
+    images.image_data_param.source, images.image_data_param.root_folder = "list.txt", "pictures/"
+    gone = net.layer.add(name="c", type="Data", exclude=[caffe_pb2.NetStateRule(phase=0)])
+    gone.data_param.source = "somewhere/else_lmdb"
+    ours = net_for_run(net, made_data)
+    assert ours.layer[0].data_param.source == str(tmp_path / "mine_lmdb")
+    assert ours.layer[0].transform_param.mean_file == str(made_data / "mean.binaryproto")
+    assert ours.layer[1].image_data_param.source == str(tmp_path / "list.txt")
+    assert ours.layer[1].image_data_param.root_folder == str(tmp_path / "pictures") + "/"
+    assert ours.layer[2].data_param.source == str(made_data / "val_lmdb")
+
+
+def test_plans_files_are_read_back(lab, tmp_path):
+    plan = lab.check()
+    write_text(tmp_path / "again.prototxt", plan.solver)
+    assert read_solver(tmp_path / "again.prototxt") == plan.solver
+    with Database(Path(plan.net.layer[0].data_param.source)) as database:
+        assert len(database) == plan.train_count
