@@ -52,7 +52,7 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
     bar = figure.colorbar(image, ax=ax, shrink=0.85, aspect=30, format=PercentFormatter(1.0, decimals=0))
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
-    ax.set_title(title)
+    ax.set_title(title, x=-0.3)
     return figure
 
 
@@ -78,7 +78,7 @@ def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
 @look
 def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
     """Precision, recall and F1 of each class, in percent above the bars; what is undefined has no bar."""
-    figure, ax = canvas(ax, 7.0, 3.4)
+    figure, ax = canvas(ax, 5.8, 3.8)
     width = 0.27
     kinds = (("precision", BLUE), ("recall", ORANGE), ("f1", GREEN))
     for offset, (kind, color) in zip((-width, 0.0, width), kinds, strict=True):
@@ -91,8 +91,8 @@ def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Fig
     ax.grid(visible=False, axis="x")
     ax.set_ylim(0, 1.05)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.legend(loc="lower left", bbox_to_anchor=(0.42, 1.0), ncols=3, borderaxespad=0.3)
-    ax.set_title(title, loc="left")
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2, borderpad=0)
+    ax.set_title(title, pad=24)
     return figure
 
 

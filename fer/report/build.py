@@ -95,7 +95,8 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
         "name": evidence.name,
         "run": {"dir": str(evidence.run.dir), **{key: info[key] for key in facts if info.get(key) is not None}},
         "data": {"title": evidence.data, **{k: v for k, v in info.get("data", {}).items() if k != "title"}},
-        "snapshot": {key: meta.get(key) for key in ("iteration", "weights", "weights_sha256")} | {"chosen_on": "val"},
+        "snapshot": {key: meta.get(key) for key in ("iteration", "weights", "weights_sha256")}
+        | {"chosen_on": "val" if evidence.best_on_val else None},
         "splits": {
             split: {
                 "name": SPLIT_NAMES[split],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from fer.caffe_log import Log, parse_log
 from fer.curves import Curves, Series, collapse_sentence, make_curves
@@ -56,6 +57,14 @@ class Evidence:
         """The iteration of the snapshot whose scores these are."""
         iteration = self.scores["val"].meta.get("iteration")
         return int(iteration) if iteration is not None else None
+
+    @property
+    def best_on_val(self) -> bool:
+        """Whether no snapshot is known to be better on val; else this one was asked for by hand."""
+        known = self.by_snapshot
+        if known is None or self.chosen not in known.iterations:
+            return True
+        return bool(known.values[known.iterations == self.chosen][0] >= np.nanmax(known.values))
 
     @property
     def floor(self) -> float:

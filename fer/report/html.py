@@ -11,14 +11,14 @@ from fer.report.text import duration, interval, mcnemar_sentence, percent, snaps
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 66rem; padding: 1.5rem 1rem 4rem; background: #fff; color: #222;
+body { margin: 0 auto; max-width: 70rem; padding: 1.5rem 1rem 4rem; background: #fff; color: #222;
        font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .2rem; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .8rem; padding-bottom: .25rem; border-bottom: 1px solid #ddd; }
 .sub { color: #555; margin: 0 0 1.2rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; margin: 0 0 1rem; font-size: .94rem; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid #e6e6e6; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; margin: 0 0 1rem; font-size: .86rem; }
+th, td { padding: .28rem .42rem; border-bottom: 1px solid #e6e6e6; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { font-weight: 600; color: #444; border-bottom-color: #999; }
 tr.all td { font-weight: 600; border-top: 1px solid #999; }
@@ -30,7 +30,7 @@ table.facts td:first-child { color: #555; white-space: nowrap; padding-right: 1.
 .notes { background: #fff7e6; border-left: 4px solid #e69f00; padding: .6rem 1rem; margin: 1rem 0; }
 .notes p { margin: .25rem 0; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.2rem; }
-figure { margin: 0 0 1.2rem; }
+figure { margin: 0 0 1.2rem; max-width: 46rem; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { color: #555; font-size: .88rem; margin-top: .3rem; }
 code { font: .88em/1.4 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
@@ -136,7 +136,7 @@ def _notes(notes: Sequence[str]) -> str:
 
 
 def _accuracy_table(result: Mapping[str, Any]) -> str:
-    header = ["split", "images", "accuracy", "95% interval", "misclassified", "95% interval"]
+    header = ["split", "images", "accuracy (95% interval)", "misclassified (95% interval)"]
     header += ["log loss", "mean recall", "AUC macro", "AUC micro"]
     rows = []
     for split in result["splits"].values():
@@ -146,10 +146,7 @@ def _accuracy_table(result: Mapping[str, Any]) -> str:
                     (
                         name,
                         f"{each['count']:,}",
-                        percent(each["accuracy"], 2),
-                        interval(each["accuracy_interval_95"]),
-                        percent(each["misclassification"], 2),
-                        interval(each["misclassification_interval_95"]),
+                        *(_rate(each, key) for key in ("accuracy", "misclassification")),
                         *(_number(each[key]) for key in ("log_loss", "balanced_accuracy", "auc_macro", "auc_micro")),
                     )
                 )
@@ -157,14 +154,18 @@ def _accuracy_table(result: Mapping[str, Any]) -> str:
     return _table(header, rows) + f'<p class="sub">Always answering the commonest class would give {floor} on val.</p>'
 
 
+def _rate(each: Mapping[str, Any], key: str) -> str:
+    return f"{percent(each[key], 2)} ({interval(each[f'{key}_interval_95'])})"
+
+
 def _class_table(split: Mapping[str, Any]) -> str:
-    keys = ("precision", "recall", "f1", "auc")
+    keys = ("precision", "f1", "auc")
     rows = [
         (c["name"], f"{c['correct']:,}", f"{c['support']:,}", percent(c["recall"]), *(_number(c[key]) for key in keys))
         for c in split["classes"]
     ]
-    total = ("all", f"{split['correct']:,}", f"{split['count']:,}", percent(split["accuracy"]), "", "", "", "")
-    return _table((split["name"], "correct", "total", "%", "precision", "recall", "F1", "AUC"), rows, total)
+    total = ("all", f"{split['correct']:,}", f"{split['count']:,}", percent(split["accuracy"]), "", "", "")
+    return _table((split["name"], "correct", "total", "recall", "precision", "F1", "AUC"), rows, total)
 
 
 def _recall_table(runs: Sequence[Mapping[str, Any]], split: str) -> str:

@@ -31,7 +31,8 @@ def snapshot_text(result: dict[str, Any]) -> str:
     iteration = result["snapshot"]["iteration"]
     if iteration is None:
         return "snapshot unknown"
-    return f"snapshot {iteration:,} of {result['training']['iterations']:,} iterations, chosen on PublicTest (val)"
+    how = "chosen on PublicTest (val)" if result["snapshot"]["chosen_on"] == "val" else "chosen by hand"
+    return f"snapshot {iteration:,} of {result['training']['iterations']:,} iterations, {how}"
 
 
 def summary_text(result: dict[str, Any]) -> str:

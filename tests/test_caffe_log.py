@@ -1,0 +1,246 @@
+"""Caffe's log, written and read back, in every dialect."""
+
+import io
+import math
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer import caffe_log
+from fer.caffe_lines import LINES
+from fer.caffe_log import LogParser, format_line, parse_log, read_line
+from fer.errors import FerError
+
+GOLDEN = Path(__file__).parent / "golden"
+WHEN = datetime(2026, 11, 24, 5, 29, 9, 769240)
+
+counts = st.integers(0, 10**9)
+numbers = st.floats(width=32).map(lambda value: float(f"{value:.6g}"))  # six digits, nan and inf among them
+names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_/.:#-]{0,30}", fullmatch=True)
+texts = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9_ /.:(),'-]{0,30}[A-Za-z0-9_])?", fullmatch=True)
+
+
+def outputs(event: type) -> st.SearchStrategy:
+    return st.builds(event, counts, names, numbers, st.none() | numbers)
+
+
+events = st.one_of(
+    st.builds(caffe_log.Solving, texts),
+    st.builds(caffe_log.Policy, names),
+    st.builds(caffe_log.Resuming, names),
+    st.builds(caffe_log.Testing, counts, counts),
+    st.builds(caffe_log.TestLoss, numbers),
+    outputs(caffe_log.TestOutput),
+    outputs(caffe_log.TrainOutput),
+    st.builds(caffe_log.Iteration, counts, numbers),
+    st.builds(caffe_log.Iteration, counts, numbers, numbers, numbers, counts),
+    st.builds(caffe_log.Lr, counts, numbers),
+    st.builds(caffe_log.Step, counts, counts),
+    st.builds(caffe_log.Snapshotting, names),
+    st.builds(caffe_log.SnapshottingState, names),
+    st.just(caffe_log.StoppedEarly()),
+    st.just(caffe_log.Done()),
+    st.builds(caffe_log.Fatal, texts),
+)
+
+
+@given(events)
+def test_what_is_written_is_read_back(event):
+    line = format_line(event, WHEN)
+    assert "\n" not in line
+    assert repr(read_line(line)) == repr(event)  # repr: nan is not equal to itself
+
+
+def test_every_event_of_the_grammar_is_in_the_round_trip():
+    drawn = {"Solving", "Policy", "Resuming", "Testing", "TestLoss", "TestOutput", "TrainOutput", "Iteration", "Lr"}
+    drawn |= {"Step", "Snapshotting", "SnapshottingState", "StoppedEarly", "Done"}
+    assert {line.event.__name__ for line in LINES} == drawn
+
+
+def test_written_lines_are_caffes_own():
+    """Byte for byte the lines of the wheel's log, header and all."""
+    wheel = (GOLDEN / "bvlc_wheel.log").read_text().splitlines()
+    known = [(line, event) for line in wheel if (event := read_line(line)) is not None]
+    assert len(known) == 34
+    for line, event in known:
+        stamp = datetime.strptime(line[1:25], "%Y%m%d %H:%M:%S.%f")
+        assert format_line(event, stamp, int(line[25:31])) == line
+
+
+def test_a_writer_writes_lines_at_once():
+    stream = io.StringIO()
+    write = caffe_log.LogWriter(stream, lambda: WHEN)
+    write(caffe_log.Lr(20, 1e-05))
+    assert stream.getvalue().startswith("I20261124 05:29:09.769240 ")
+    assert stream.getvalue().endswith(" sgd_solver.cpp:112] Iteration 20, lr = 1e-05\n")
+
+
+def test_a_multiline_message_stays_on_one_line():
+    assert read_line(format_line(caffe_log.Fatal("one\ntwo"), WHEN)) == caffe_log.Fatal("one two")
+
+
+@given(st.text())
+def test_no_text_breaks_the_reader(text):
+    read_line(text)
+    LogParser().feed(text)
+    read_line("I1124 05:29:09.769240  4309 solver.cpp:239] " + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("nan", math.nan), ("-nan", math.nan), ("inf", math.inf), ("-inf", -math.inf), ("1.#QNAN", math.nan)),
+        *(("-1.#IND", math.nan), ("1.#INF", math.inf), ("NaN", math.nan), ("1e-05", 1e-05), (".5", 0.5), ("3.", 3.0)),
+    ],
+)
+def test_numbers_as_cpp_prints_them(text, value):
+    event = read_line(f"I1124 05:29:09.769240  4309 solver.cpp:239] Iteration 7, loss = {text}")
+    assert repr(event) == repr(caffe_log.Iteration(7, value))
+
+
+def test_wheel():
+    log = parse_log(GOLDEN / "bvlc_wheel.log")
+    train, test = log.curve("train"), log.curve("test")
+    assert [(r.iteration, r.lr, r.loss) for r in train] == [
+        (0, 0.01, 1.94984),
+        (10, 0.01, 1.98742),
+        (20, 0.005, 1.54738),
+        (30, 0.0025, 0.97541),
+        (40, None, 0.953859),
+    ]
+    assert [(r.iteration, r.loss, r.outputs) for r in test] == [
+        (0, 2.18149, {"accuracy": 0.125, "loss": 2.18149}),
+        (20, 1.1536, {"accuracy": 0.5, "loss": 1.1536}),
+        (40, 0.792879, {"accuracy": 0.9375, "loss": 0.792879}),
+    ]
+    assert log.snapshots == ("snapshots/tiny_iter_20.caffemodel", "snapshots/tiny_iter_40.caffemodel")
+    assert (log.net_name, log.policy) == ("tiny", "multistep")
+    assert log.optimization_done and not log.truncated and log.fatal is None
+
+
+def test_resumed_log_keeps_both_in_order_and_the_later_one_in_the_curve():
+    log = parse_log(GOLDEN / "resumed.log")
+    assert [r.iteration for r in log.records if r.phase == "train"] == [0, 10, 20, 30, 20, 30, 40]
+    assert [(r.iteration, r.loss) for r in log.curve("train")][2:] == [(20, 0.929745), (30, 0.73313), (40, 0.647321)]
+    assert [r.iteration for r in log.curve("test")] == [0, 20, 40]
+
+
+def test_what_a_resume_left_behind_is_no_part_of_the_curve():
+    lines = [format_line(caffe_log.Iteration(i, 1.0), WHEN) for i in (0, 10, 20, 30, 40, 15, 25)]
+    assert [r.iteration for r in parse_log(lines).curve("train")] == [0, 10, 15, 25]
+
+
+def test_half_a_number_is_not_read():
+    log = parse_log(GOLDEN / "truncated.log")
+    assert log.truncated and not log.optimization_done
+    assert (log.curve("train")[-1].iteration, log.curve("train")[-1].lr) == (30, None)
+
+
+def test_2014_has_the_rate_before_the_loss_and_no_train_outputs():
+    log = parse_log(GOLDEN / "bvlc_2014.log")
+    assert [(r.iteration, r.lr) for r in log.curve("train")] == [(20, 0.01), (40, 0.01), (60, 0.001)]
+    assert [r.loss for r in log.curve("train")][:2] == [6.55607, 6.5]
+    assert math.isnan(log.curve("train")[-1].loss)
+    assert log.snapshots == ("old_train_iter_40",)
+    assert log.curve("test")[0].outputs == {"accuracy": 0.14}
+
+
+def test_new_year_two_test_nets_and_outputs_of_one_name():
+    log = parse_log(GOLDEN / "bvlc_2015_new_year.log")
+    seconds = [r.seconds for r in log.records]
+    assert seconds == sorted(seconds)
+    assert log.curve("train")[0].seconds == pytest.approx(3.0)
+    assert log.test_nets() == [0, 1]
+    assert log.curve("test", 1)[0].outputs == {"prob": 0.25, "prob#2": 0.75}
+    assert log.curve("test")[0].outputs["loss3/top-1"] == 0.3
+    assert log.stopped_early and not log.optimization_done
+
+
+def test_nvcaffe():
+    log = parse_log(GOLDEN / "nvcaffe.log")
+    assert [(r.iteration, r.lr, r.loss) for r in log.curve("train")] == [
+        (0, 0.0001, 2.39),
+        (100, 9.92565e-05, 2.18689),
+        (200, 9.8e-05, 1.5),
+    ]
+    assert log.curve("test")[0].outputs == {"accuracy": 0.0986, "loss": 2.4}
+    assert log.optimization_done and log.net_name == "LeNet"
+
+
+def test_diverged():
+    log = parse_log(GOLDEN / "diverged.log")
+    assert log.fatal == "Check failed: a <= b (0 vs. -nan)"
+    assert math.isinf(log.curve("train")[1].outputs["loss"]) and math.isnan(log.curve("train")[2].loss)
+    assert math.isnan(log.curve("test")[-1].outputs["loss"])
+    assert log.curve("train")[1].seconds == pytest.approx(1.3)
+
+
+@pytest.mark.parametrize("name", ["bvlc_wheel", "bvlc_2014", "nvcaffe", "diverged"])
+def test_line_ends_and_utf16_change_nothing(name, tmp_path):
+    text = (GOLDEN / f"{name}.log").read_text()
+    windows, powershell = tmp_path / "crlf.log", tmp_path / "utf16.log"
+    windows.write_bytes(text.replace("\n", "\r\n").encode())
+    powershell.write_bytes(text.replace("\n", "\r\n").encode("utf-16"))
+    expected = repr(parse_log(GOLDEN / f"{name}.log"))
+    assert repr(parse_log(windows)) == expected == repr(parse_log(powershell))
+
+
+def test_lines_of_other_programs_may_stand_in_front():
+    line = "caffe_1  | I1124 05:29:09.769240  4309 solver.cpp:239] Iteration 7, loss = 2"
+    assert read_line(line) == caffe_log.Iteration(7, 2.0)
+
+
+def short(day: str, iteration: int) -> str:
+    return f"I{day} 12:00:00.000000     1 solver.cpp:239] Iteration {iteration}, loss = 1"
+
+
+@pytest.mark.parametrize(
+    ("days", "elapsed"),
+    [
+        (("0228", "0301"), [0, 1]),
+        (("0228", "0229", "0301"), [0, 1, 2]),
+        (("1231", "0101"), [0, 1]),
+        (("0301", "0228"), [0, 0]),  # a clock set back: time stands still
+        (("1231", "0229", "0301"), [0, 60, 61]),
+    ],
+)
+def test_short_dates(days, elapsed):
+    log = parse_log([short(day, i) for i, day in enumerate(days)])
+    assert [record.seconds / 86400 for record in log.records] == elapsed
+
+
+def test_days_that_do_not_exist_are_no_log_lines():
+    assert [r.iteration for r in parse_log([short("1301", 0), short("1231", 1), short("0000", 2)]).records] == [1]
+
+
+def test_the_parser_can_follow_a_run():
+    parser = LogParser()
+    assert parser.feed("Using 1 GPU") == []
+    assert parser.feed(short("1124", 20)) == [caffe_log.Iteration(20, 1.0)]
+    assert parser.log().records[-1].iteration == 20
+
+
+def test_outputs_without_their_iteration_are_left_out():
+    lines = ["I1124 05:29:09.769240  4309 solver.cpp:414]     Test net output #0: accuracy = 0.5", short("1124", 0)]
+    assert [r.phase for r in parse_log(lines).records] == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty"), (b"epoch 1: loss 2.0\n", "is no Caffe training log: looked for"), (b"\0\xff\n", "is no Caffe")],
+)
+def test_what_is_no_log_is_said_to_be_none(content, message, tmp_path):
+    path = tmp_path / "some.log"
+    path.write_bytes(content)
+    with pytest.raises(FerError, match=message):
+        parse_log(path)
+
+
+def test_a_missing_log_and_a_directory(tmp_path):
+    with pytest.raises(FerError, match="cannot read the log"):
+        parse_log(tmp_path / "nowhere.log")
+    with pytest.raises(FerError, match="cannot read the log"):
+        parse_log(tmp_path)
