@@ -1,0 +1,352 @@
+"""Reading sources: the CSV's grammar, archives, class folders, and every kind of bad input."""
+
+import gzip
+import io
+import struct
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_csv import FOLDERS, csv_text, face, rows, text, write_csv, write_folders
+
+from fer.csv_source import parse_pixels, parse_pixels_fast
+from fer.dataset import Sample, Split, samples
+from fer.errors import FerError
+from fer.folder_source import decode_face, image_size
+from fer.source import is_folder_source, read_source, source_sha256, source_state
+
+
+def read(path: Path, seed: int = 0) -> list[Sample]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(samples(read_source(path, pool, seed=seed)))
+
+
+def fault(path: Path) -> str:
+    with pytest.raises(FerError) as caught:
+        read(path)
+    return str(caught.value)
+
+
+def assert_is_sample_data(found: list[Sample]) -> None:
+    assert [(s.label, s.split.value) for s in found] == [(label, usage) for label, _, usage in rows()]
+    for sample, (_, pixels, _) in zip(found, rows(), strict=True):
+        np.testing.assert_array_equal(sample.pixels, pixels)
+    assert [s.index for s in found] == list(range(len(found)))
+
+
+def test_split_folders() -> None:
+    assert [split.folder for split in Split] == ["train", "val", "test"]
+
+
+# ---- the CSV's grammar ----
+
+
+def test_kaggle_csv(tmp_path: Path) -> None:
+    assert_is_sample_data(read(write_csv(tmp_path / "fer2013.csv")))
+
+
+def test_other_column_order_spaces_quotes_and_crlf(tmp_path: Path) -> None:
+    path = tmp_path / "icml_face_data.csv"
+    lines = ["emotion, Usage, pixels"] + [f'{label}, {usage},"{text(pixels)}"' for label, pixels, usage in rows()]
+    path.write_bytes("\r\n".join(lines).encode() + b"\r\n\r\n")
+    assert_is_sample_data(read(path))
+
+
+def test_blocks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer.csv_source._BLOCK", 9_973)
+    path = write_csv(tmp_path / "fer2013.csv")
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert_is_sample_data(read(path))
+
+
+def test_progress_ends_at_the_size(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv")
+    told: list[tuple[str, int, int]] = []
+    with ThreadPoolExecutor(1) as pool:
+        list(read_source(path, pool, progress=lambda *step: told.append(step)))
+    assert told[-1] == ("reading", path.stat().st_size, path.stat().st_size)
+
+
+GOOD = text(face(0))
+BAD_ROWS = {
+    "pixel above 255": (f"0,{GOOD.rsplit(' ', 1)[0]} 256,Training", ["pixel 2304", "'256'", "0 to 255"]),
+    "pixel of four digits": (f"0,{GOOD.rsplit(' ', 1)[0]} 0001,Training", ["pixel 2304", "'0001'"]),
+    "negative pixel": (f"0,-1 {GOOD.split(' ', 1)[1]},Training", ["pixel 1", "'-1'"]),
+    "a letter": (f"0,x {GOOD.split(' ', 1)[1]},Training", ["pixel 1", "'x'"]),
+    "a decimal": (f"0,1.5 {GOOD.split(' ', 1)[1]},Training", ["pixel 1", "'1.5'"]),
+    "one pixel too few": (f"0,{GOOD.split(' ', 1)[1]},Training", ["2303 pixels, not 2304"]),
+    "one pixel too many": (f"0,7 {GOOD},Training", ["2305 pixels, not 2304"]),
+    "no pixels": ("0,,Training", ["0 pixels, not 2304"]),
+    "emotion 7": (f"7,{GOOD},Training", ["emotion '7'", "0..6"]),
+    "emotion -1": (f"-1,{GOOD},Training", ["emotion '-1'", "0..6"]),
+    "no emotion": (f",{GOOD},Training", ["emotion ''"]),
+    "unknown Usage": (f"0,{GOOD},Test", ["Usage 'Test'", "PublicTest"]),
+    "column missing": (f"0,{GOOD}", ["2 columns", "the header has 3"]),
+    "column too many": (f"0,{GOOD},Training,1", ["4 columns"]),
+    "NUL bytes": (f"0,{GOOD[:50]}\0{GOOD[51:]},Training", ["NUL"]),
+    "open quote": (f'0,"{GOOD},Training', ["quote", "not closed"]),
+    "quote inside": (f'0,{GOOD[:50]}"" {GOOD[51:]},Training', ["quote inside"]),
+    "empty row": ("", ["the row is empty"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_row_is_named(tmp_path: Path, name: str) -> None:
+    bad, expected = BAD_ROWS[name]
+    lines = csv_text().splitlines()
+    lines[17] = bad
+    path = tmp_path / "fer2013.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+    message = fault(path)
+    assert f"{path}:18: row 17: " in message
+    assert all(part in message for part in expected), message
+
+
+def test_open_quote_that_swallows_rows(tmp_path: Path) -> None:
+    lines = csv_text().splitlines()
+    lines[3] = lines[3].replace(",", ',"', 1)
+    lines[8] = lines[8].replace(",T", '",T').replace(",P", '",P')
+    (tmp_path / "a.csv").write_text("\n".join(lines), encoding="ascii")
+    assert "a.csv:4: row 3: a quote is opened and not closed" in fault(tmp_path / "a.csv")
+
+
+BAD_FILES = {
+    "empty": (b"", "the file is empty"),
+    "blank": (b"\n\n", "the file is empty"),
+    "header only": (b"emotion,pixels,Usage\n", "no row"),
+    "BOM": (b"\xef\xbb\xbfemotion,pixels,Usage\n", "byte order mark"),
+    "UTF-16": ("emotion,pixels,Usage\n".encode("utf-16"), "byte order mark"),
+    "no Usage": (b"emotion,pixels\n0,1\n", "the column `usage` is not there"),
+    "Usage twice": (b"emotion,pixels,Usage,usage\n0,1\n", "the column `usage` is twice"),
+    "NUL": (b"emo\0tion,pixels,Usage\n", "NUL"),
+    "no header": (f"0,{GOOD},Training\n".encode(), "the column `emotion` is not there"),
+    "no line end": (b"emotion,pixels,Usage\n" + b"1 " * 200_000, "no end of line"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_file(tmp_path: Path, name: str) -> None:
+    content, expected = BAD_FILES[name]
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(content)
+    message = fault(path)
+    assert expected in message and str(path) in message
+    assert len(message.splitlines()) <= 3 and len(message) < 500
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FerError, match="no such file"):
+        source_state(tmp_path / "nothing.csv")
+
+
+@given(st.lists(st.integers(0, 2**32), min_size=1, max_size=4), st.sampled_from(["", "0", "00"]))
+def test_fast_and_slow_pixels_agree(seeds: list[int], zeros: str) -> None:
+    texts = []
+    for seed in seeds:
+        values = np.random.default_rng(seed).integers(0, 256, 2304)
+        texts.append(" ".join(f"{zeros}{v}" if v < 10 else str(v) for v in values).encode())
+    fast = parse_pixels_fast(texts)
+    assert fast is not None
+    np.testing.assert_array_equal(fast, [parse_pixels(one) for one in texts])
+
+
+@given(st.integers(0, 2303), st.binary(max_size=5), st.integers(0, 2))
+def test_fast_path_takes_nothing_that_the_slow_one_refuses(position: int, field: bytes, row: int) -> None:
+    texts = [b" ".join([b"12"] * 2304) for _ in range(3)]
+    texts[row] = b" ".join([b"12"] * position + [field] + [b"7"] * (2303 - position)).strip()
+    fast = parse_pixels_fast(texts)
+    if fast is not None:
+        np.testing.assert_array_equal(fast, [parse_pixels(one) for one in texts])
+
+
+def test_counts_that_even_out_between_rows_are_refused() -> None:
+    texts = [b" ".join([b"1"] * 2303), b" ".join([b"1"] * 2305)]
+    assert parse_pixels_fast(texts) is None
+
+
+# ---- archives ----
+
+
+def tar_bytes(members: dict[str, bytes], mode: str = "w:gz") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def zip_bytes(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+CSV = csv_text().encode()
+ARCHIVES = {
+    "fer2013.csv.gz": gzip.compress(CSV),
+    "fer2013.zip": zip_bytes({"example_submission.csv": b"x", "fer2013/": b"", "fer2013/fer2013.csv": CSV}),
+    "fer2013.tar.gz": tar_bytes({"fer2013/README": b"x", "fer2013/fer2013.csv": CSV, "fer2013/fer2013.bib": b"x"}),
+    "fer2013.tar": tar_bytes({"fer2013/fer2013.csv": CSV}, "w"),
+    "no-suffix": tar_bytes({"one.csv": CSV}),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_archives(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(ARCHIVES[name])
+    assert not is_folder_source(path)
+    assert_is_sample_data(read(path))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_truncated_archive(tmp_path: Path, name: str, part: float) -> None:
+    path = tmp_path / name
+    path.write_bytes(ARCHIVES[name][: int(len(ARCHIVES[name]) * part)])
+    assert "truncated or damaged" in fault(path)
+
+
+@pytest.mark.parametrize("evil", ["../fer2013.csv", "/etc/fer2013.csv", "a/../../fer2013.csv", "C:/fer2013.csv"])
+@pytest.mark.parametrize("make", [tar_bytes, zip_bytes])
+def test_members_that_point_outside(tmp_path: Path, evil: str, make) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(make({evil: CSV}))
+    message = fault(path)
+    assert "points outside" in message and evil in message
+
+
+def test_archive_without_faces(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(zip_bytes({"readme.txt": b"x"}))
+    assert "no CSV and no image" in fault(path)
+    path.write_bytes(zip_bytes({"train.csv": b"x", "test.csv": b"y"}))
+    assert "2 CSV files" in fault(path)
+
+
+def test_bad_row_in_an_archive_names_the_member(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(zip_bytes({"fer2013.csv": CSV.replace(b"PublicTest", b"Public", 1)}))
+    assert f"{path}/fer2013.csv:3: row 2: Usage 'Public'" in fault(path)
+
+
+# ---- class folders ----
+
+
+def test_class_folders_with_validation(tmp_path: Path) -> None:
+    found = read(write_folders(tmp_path / "faces", validation=True))
+    assert is_folder_source(tmp_path / "faces")
+    counts = {split: [s.label for s in found if s.split is split] for split in Split}
+    assert {split.folder: len(labels) for split, labels in counts.items()} == {"train": 14, "val": 7, "test": 14}
+    assert all(sorted(set(labels)) == list(range(7)) for labels in counts.values())
+    assert all(s.pixels.shape == (48, 48) and s.pixels.dtype == np.uint8 for s in found)
+
+
+def test_public_and_private_test_by_file_name(tmp_path: Path) -> None:
+    found = read(write_folders(tmp_path, test_names=("PublicTest_1.jpg", "PrivateTest_2.jpg", "PrivateTest_3.jpg")))
+    assert [sum(s.split is split for s in found) for split in Split] == [14, 7, 14]
+
+
+def test_test_is_halved_by_the_seed_and_by_class(tmp_path: Path) -> None:
+    write_folders(tmp_path, test_names=tuple(f"im{k}.jpg" for k in range(6)))
+    first, again, other = read(tmp_path, 1), read(tmp_path, 1), read(tmp_path, 2)
+    for split in (Split.VAL, Split.TEST):
+        assert [sum(s.label == label and s.split is split for s in first) for label in range(7)] == [3] * 7
+    assert [s.split for s in first] == [s.split for s in again]
+    assert [s.split for s in first] != [s.split for s in other]
+
+
+@pytest.mark.parametrize("make", ["zip", "tar"])
+def test_class_folders_in_archives(tmp_path: Path, make: str) -> None:
+    folder = write_folders(tmp_path / "faces")
+    members = {str(p.relative_to(tmp_path)): p.read_bytes() for p in sorted(folder.rglob("*.jpg"))}
+    members["__MACOSX/faces/train/angry/._a.jpg"] = b"x"
+    path = tmp_path / f"faces.{make}"
+    path.write_bytes(zip_bytes(members) if make == "zip" else tar_bytes(members))
+    assert is_folder_source(path)
+    for one, two in zip(read(path), read(folder), strict=True):
+        assert (one.split, one.label) == (two.split, two.label)
+        np.testing.assert_array_equal(one.pixels, two.pixels)
+
+
+def test_empty_class(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    for file in (tmp_path / "test" / FOLDERS[1]).iterdir():
+        file.unlink()
+    assert "test has no image of the class Disgust" in fault(tmp_path)
+
+
+def test_unknown_class_and_missing_split(tmp_path: Path) -> None:
+    write_folders(tmp_path / "a")
+    (tmp_path / "a" / "train" / "bored").mkdir()
+    (tmp_path / "a" / "train" / "bored" / "x.jpg").write_bytes(b"x")
+    assert "'train/bored' is not named after a class" in fault(tmp_path / "a")
+    (tmp_path / "b" / "angry").mkdir(parents=True)
+    (tmp_path / "b" / "angry" / "x.jpg").write_bytes(b"x")
+    assert "not below a folder named train" in fault(tmp_path / "b")
+    (tmp_path / "c").mkdir()
+    assert "no image" in fault(tmp_path / "c")
+
+
+def png(height: int, width: int) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + b"\x08\0\0\0\0" + b"IEND"
+
+
+def encoded(kind: str) -> bytes:
+    return cv2.imencode(kind, face(1))[1].tobytes()
+
+
+BAD_IMAGES = {
+    "text": (b"not an image", "unreadable image"),
+    "empty": (b"", "an empty file"),
+    "cut-off JPEG": (encoded(".jpg")[:-200], "cut off"),
+    "cut-off PNG": (encoded(".png")[:-200], "cut off"),
+    "900 megapixels": (png(30_000, 30_000), "30,000 x 30,000"),
+    "damaged": (png(48, 48), "damaged"),
+    "cut-off BMP": (encoded(".bmp")[:100], "unreadable image"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_image_is_named(tmp_path: Path, name: str) -> None:
+    content, expected = BAD_IMAGES[name]
+    write_folders(tmp_path)
+    bad = tmp_path / "train" / "HAPPY" / "b.jpg"
+    bad.write_bytes(content)
+    message = fault(tmp_path)
+    assert str(bad) in message and expected in message
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png", ".bmp"])
+def test_image_size_is_told_without_decoding(kind: str) -> None:
+    file = cv2.imencode(kind, np.zeros((31, 57, 3), np.uint8))[1].tobytes()
+    assert image_size(file) == (31, 57)
+    assert decode_face(file).shape == (48, 48)
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_refused_in_words(tail: bytes) -> None:
+    for head in (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b""):
+        with pytest.raises(ValueError):
+            decode_face(head + tail)
+
+
+def test_source_hash_sees_names_and_contents(tmp_path: Path) -> None:
+    write_folders(tmp_path / "faces")
+    before = source_sha256(tmp_path / "faces")
+    file = tmp_path / "faces" / "train" / "HAPPY" / "a.jpg"
+    renamed = file.rename(file.with_name("c.jpg"))
+    changed = source_sha256(tmp_path / "faces")
+    renamed.rename(file)
+    assert changed != before == source_sha256(tmp_path / "faces")
