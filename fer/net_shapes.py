@@ -86,14 +86,15 @@ def _source(layer: Layer, image_shape: Shape | None) -> Result:
 
 
 def _apply(layer: Layer, bottoms: list[Shape]) -> Result:
+    same, judges = layer.type in _SAME, layer.type.endswith("Loss") or layer.type == "Accuracy"
+    if not (same or judges or layer.type in _RULES):
+        raise UnknownShapeError(f"layer {layer.name!r}: shapes of a {layer.type} layer are not computed here")
     if not bottoms:
         raise ValueError("it has no bottom")
-    if layer.type in _SAME:
+    if same:
         return [bottoms[0]] * len(layer.top), [], 0
-    if layer.type.endswith("Loss") or layer.type == "Accuracy":
+    if judges:
         return [(), bottoms[0]][: len(layer.top)], [], 0
-    if layer.type not in _RULES:
-        raise UnknownShapeError(f"layer {layer.name!r}: shapes of a {layer.type} layer are not computed here")
     return _RULES[layer.type](layer, bottoms)
 
 

@@ -48,7 +48,8 @@ class Plan:
     """A run that may start. `solver`, `net` and `deploy` are the run directory's copies.
 
     `snapshot_bytes` is what all snapshots of the run will take (0 where the net's sizes are not known);
-    `batch_size` is images an iteration (batch_size x iter_size); `train_count` images an epoch.
+    `batch_size` is images an iteration (batch_size x iter_size; 0 where the net has no Data or ImageData layer);
+    `train_count` is images an epoch.
     """
 
     solver: caffe_pb2.SolverParameter
@@ -94,15 +95,17 @@ def preflight(
         check = _Check(solver, Path(solver_path), net, Path(net_path), faults)
         check.wiring(known_types)
         if manifest is not None:
-            check.data(net_for_run(net, data_dir), tuple(manifest["classes"]))
+            check.data(net_for_run(net, data_dir), manifest)
     if check is None or manifest is None or faults:
         raise FerError(_listed(faults))
     shapes = check.sizes(tuple(manifest["classes"]))
     snapshot_bytes = check.disk(shapes, Path(run_parent))
-    deploy = _attempt(faults, derive_deploy, check.net, check.image_shape("TEST"))
+    image = manifest["image"]
+    shape = check.image_shape("TEST") or (image["channels"], image["height"], image["width"])
+    deploy = _attempt(faults, derive_deploy, check.net, shape)
     if faults or deploy is None:
         raise FerError(_listed(faults))
-    batch_size, train_count = check.epoch()
+    batch_size, train_count = check.epoch(manifest["splits"]["train"]["count"])
     prefix = snapshot_prefix.replace("<net>", net_label(check.net_path))
     return Plan(
         solver=solver_for_run(check.solver, snapshot_prefix=prefix, seed=seed, gpu=gpu),
@@ -148,6 +151,7 @@ class _Check:
         self.train = State("TRAIN", *train_state(solver))
         self.tests = [State("TEST", *state) for state in test_states(solver)]
         self.databases: dict[str, DatabaseInfo] = {}
+        self.image_lists: dict[str, int] = {}
 
     def _fault(self, position: int, sentence: str) -> None:
         self.faults.append(f"{self.net_path}:{self.lines[position]}: {sentence}")
@@ -181,25 +185,42 @@ class _Check:
     def _is_loss(layer: caffe_pb2.LayerParameter) -> bool:
         return layer.type.endswith("Loss") or any(layer.loss_weight)
 
-    def data(self, net: caffe_pb2.NetParameter, classes: tuple[str, ...]) -> None:
+    def data(self, net: caffe_pb2.NetParameter, manifest: dict) -> None:
         """Every Datum of the databases used, and that crop and mean fit them. `net`: the run directory's copy."""
         self.net = net
         if any(layer.include and layer.exclude for layer in net.layer):
             return
-        used = dict.fromkeys(i for state in (self.train, *self.tests) for i in self._positions(state))
-        for i in used:
-            layer = net.layer[i]
-            if layer.type != "Data":
-                continue
-            source = layer.data_param.source
-            if source not in self.databases:
-                info = _attempt(self.faults, check_database, Path(source), len(classes))
-                if info is None:
-                    continue
-                self.databases[source] = info
-            if layer.data_param.backend != caffe_pb2.DataParameter.LMDB:
-                self._fault(i, f"layer {layer.name!r} has no  backend: LMDB  (Caffe's default is LEVELDB)")
-            self._transform(i, layer, self.databases[source].shape)
+        classes = len(manifest["classes"])
+        for i in dict.fromkeys(i for state in (self.train, *self.tests) for i in self._positions(state)):
+            if net.layer[i].type == "Data":
+                self._database(i, net.layer[i], classes)
+            elif net.layer[i].type == "ImageData":
+                self._image_list(i, net.layer[i], classes)
+
+    def _database(self, i: int, layer: caffe_pb2.LayerParameter, classes: int) -> None:
+        source = layer.data_param.source
+        if source not in self.databases:
+            info = _attempt(self.faults, check_database, Path(source), classes)
+            if info is None:
+                return
+            self.databases[source] = info
+        if layer.data_param.backend != caffe_pb2.DataParameter.LMDB:
+            self._fault(i, f"layer {layer.name!r} has no  backend: LMDB  (Caffe's default is LEVELDB)")
+        self._transform(i, layer, self.databases[source].shape)
+
+    def _image_list(self, i: int, layer: caffe_pb2.LayerParameter, classes: int) -> None:
+        source = layer.image_data_param.source
+        try:
+            lines = Path(source).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            self._fault(i, f"layer {layer.name!r}: its list {source} cannot be read")
+            return
+        labels = [line.rpartition(" ")[2] for line in lines if line]
+        wrong = [label for label in labels if not (label.isascii() and label.isdigit() and int(label) < classes)]
+        if wrong or not labels:
+            what = f"has a label {wrong[0]!r}, which is not 0..{classes - 1}" if wrong else "is empty"
+            self._fault(i, f"layer {layer.name!r}: its list {source} {what}")
+        self.image_lists[source] = len(labels)
 
     def _transform(self, i: int, layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> None:
         param, (channels, height, width) = layer.transform_param, shape
@@ -218,17 +239,17 @@ class _Check:
                     f"its images are {_by(shape)}; take the mean made from the same data",
                 )
 
-    def image_shape(self, phase: str) -> tuple[int, int, int]:
-        """(channels, height, width) of the images in a phase's first data layer, before any crop."""
+    def image_shape(self, phase: str) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the images in a phase's first data layer, before any crop, if known."""
         state = self.train if phase == "TRAIN" else (self.tests or [State("TEST")])[0]
         for i in self._positions(state):
             layer = self.net.layer[i]
             if layer.type == "Data" and layer.data_param.source in self.databases:
                 return self.databases[layer.data_param.source].shape
-            if layer.type == "ImageData":
+            if layer.type == "ImageData" and layer.image_data_param.new_height:
                 param = layer.image_data_param
-                return (3 if param.is_color else 1, param.new_height or 48, param.new_width or 48)
-        return (1, 48, 48)
+                return (3 if param.is_color else 1, param.new_height, param.new_width)
+        return None
 
     def sizes(self, classes: tuple[str, ...]) -> NetShapes | None:
         """Shapes of the training net; that all layers fit in every state and that the net scores every class."""
@@ -281,17 +302,17 @@ class _Check:
             )
         return count * one
 
-    def epoch(self) -> tuple[int, int]:
-        """Images an iteration, and images in the training data."""
+    def epoch(self, usual: int) -> tuple[int, int]:
+        """Images an iteration, and images in the training data (`usual` where its layer does not tell)."""
         for i in self._positions(self.train):
             layer = self.net.layer[i]
             if layer.type == "Data":
                 count = self.databases[layer.data_param.source].count
                 return layer.data_param.batch_size * self.solver.iter_size, count
             if layer.type == "ImageData":
-                lines = Path(layer.image_data_param.source).read_text(encoding="utf-8").split("\n")
-                return layer.image_data_param.batch_size * self.solver.iter_size, sum(map(bool, lines))
-        return 0, 0
+                count = self.image_lists[layer.image_data_param.source]
+                return layer.image_data_param.batch_size * self.solver.iter_size, count
+        return 0, usual
 
     def warnings(self) -> list[str]:
         """What will run and is likely not what is wanted, a line each."""

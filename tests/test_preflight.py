@@ -293,6 +293,24 @@ def test_a_users_own_data_is_kept(tmp_path, made_data, monkeypatch):
     assert ours.layer[2].data_param.source == str(made_data / "val_lmdb")
 
 
+def test_image_lists_are_checked(lab):
+    text = lab.net.read_text()
+    first, second = text.index("layer {"), text.index("layer {", text.index("layer {") + 1)
+    source = 'source: "faces.txt" batch_size: 4 is_color: false new_height: 48 new_width: 48'
+    layer = 'layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }'
+    lab.net.write_text(f"{text[:first]}{layer} image_data_param {{ {source} }} }}\n{text[second:]}")
+    assert any("faces.txt cannot be read" in fault for fault in faults_of(lab))
+    faces = lab.folder / "faces.txt"
+    faces.write_text("")
+    assert any("faces.txt is empty" in fault for fault in faults_of(lab))
+    faces.write_text("a b.jpg 6\nc.jpg 7\n")
+    assert any("has a label '7', which is not 0..6" in fault for fault in faults_of(lab))
+    faces.write_text("a b.jpg 6\nc.jpg 0\n\n")
+    plan = lab.check()
+    assert (plan.batch_size, plan.train_count) == (4, 2)
+    assert plan.net.layer[0].image_data_param.source == str(faces)
+
+
 def test_plans_files_are_read_back(lab, tmp_path):
     plan = lab.check()
     write_text(tmp_path / "again.prototxt", plan.solver)
