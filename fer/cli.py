@@ -171,7 +171,7 @@ def _prepare(args: argparse.Namespace) -> int:
     elif outcome.up_to_date:
         print(f"{args.out} is up to date (--force rebuilds).")
     else:
-        print(audit_text(outcome.manifest))
+        print(audit_text(outcome.manifest["audit"]))
         print(
             f"{args.out} is ready ({outcome.seconds:.1f} s). Next: fer train --net lenet --solver s2 --data {args.out}"
         )
