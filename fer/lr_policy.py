@@ -94,7 +94,10 @@ def learning_rate(solver: Solver, iteration: int) -> float:
     """
     if faults := policy_faults(solver):
         raise FerError("; ".join(sentence for _, sentence in faults))
-    return solver.base_lr * _POLICIES[solver.lr_policy](solver, iteration)
+    try:
+        return solver.base_lr * _POLICIES[solver.lr_policy](solver, iteration)
+    except (OverflowError, ZeroDivisionError):  # what C++ calls infinity
+        return math.inf
 
 
 def early_collapse(solver: Solver) -> str | None:

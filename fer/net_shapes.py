@@ -176,7 +176,7 @@ def _flatten(layer: Layer, bottoms: list[Shape]) -> Result:
 def _concat(layer: Layer, bottoms: list[Shape]) -> Result:
     param = layer.concat_param
     axis = _axis(param.concat_dim if param.HasField("concat_dim") else param.axis, bottoms[0])
-    if len({(*shape[:axis], *shape[axis + 1 :]) for shape in bottoms}) > 1:
+    if len({(len(shape), *shape[:axis], *shape[axis + 1 :]) for shape in bottoms}) > 1:
         raise ValueError(f"its bottoms differ beside axis {axis}: {bottoms}")
     return [(*bottoms[0][:axis], sum(shape[axis] for shape in bottoms), *bottoms[0][axis + 1 :])], [], 0
 
@@ -202,7 +202,7 @@ def _scale(layer: Layer, bottoms: list[Shape]) -> Result:
 
 
 def _prelu(layer: Layer, bottoms: list[Shape]) -> Result:
-    return [bottoms[0]], [() if layer.prelu_param.channel_shared else (bottoms[0][1],)], 0
+    return [bottoms[0]], [() if layer.prelu_param.channel_shared else (bottoms[0][_axis(1, bottoms[0])],)], 0
 
 
 def _silence(layer: Layer, bottoms: list[Shape]) -> Result:

@@ -107,6 +107,13 @@ def test_bad_fields_say_what_is_missing(fields, reason):
         learning_rate(SolverParameter(**fields), 0)
 
 
+def test_rates_beyond_all_bounds_are_infinite():
+    growing = SolverParameter(base_lr=1, lr_policy="exp", gamma=2, max_iter=100000)
+    assert learning_rate(growing, 90000) == math.inf
+    assert early_collapse(growing) is None
+    assert learning_rate(SolverParameter(base_lr=1, lr_policy="poly", power=-1, max_iter=9), 9) == math.inf
+
+
 def test_early_collapse_of_the_lesson():
     s1 = SolverParameter(base_lr=0.01, lr_policy="step", gamma=0.1, stepsize=40, max_iter=10000)
     assert early_collapse(s1) == "lr falls below 1% of base_lr after 120 of 10,000 iterations"

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import lmdb
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fer import preflight as module
 from fer.database import Database, encode_datum, write_mean
@@ -309,6 +311,42 @@ def test_image_lists_are_checked(lab):
     plan = lab.check()
     assert (plan.batch_size, plan.train_count) == (4, 2)
     assert plan.net.layer[0].image_data_param.source == str(faces)
+
+
+WORDS = re.compile(r"[\w.]+|\S")
+SPOILT = [
+    "",
+    "0",
+    "-1",
+    "99999999999",
+    '""',
+    "}",
+    "{",
+    "nan",
+    "1e30",
+    '"Concat"',
+    '"PReLU"',
+    '"Flatten"',
+    '"data"',
+    "TEST",
+]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["solver", "net"]), st.integers(0, 10**6), st.integers(1, 2), st.sampled_from(SPOILT))
+def test_spoilt_files_are_refused_or_planned(lab, file, at, count, word):
+    """Whatever a few words of solver or net are replaced by, the answer is a plan or a FerError."""
+    path = getattr(lab, file)
+    whole = path.read_text()
+    spans = [match.span() for match in WORDS.finditer(whole)]
+    start, end = spans[at % len(spans)][0], spans[min(at % len(spans) + count, len(spans)) - 1][1]
+    path.write_text(f"{whole[:start]}{word}{whole[end:]}")
+    try:
+        lab.check()
+    except FerError as error:
+        assert str(error)
+    finally:
+        path.write_text(whole)
 
 
 def test_plans_files_are_read_back(lab, tmp_path):
