@@ -4,6 +4,7 @@ A snapshot can be cut short by a full disk, by a kill, or hold nan, and Caffe lo
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -164,17 +165,19 @@ class SnapshotKeeper:
                 return None
             net = verify_weights(weights, self.shapes)
             solver_state = verify_state(state, iteration, net, self.solver_type)
-            return self._install(iteration, weights, state, solver_state)
+            return self._install(iteration, weights, solver_state)
         finally:
             weights.unlink(missing_ok=True)
             state.unlink(missing_ok=True)
 
-    def _install(self, iteration: int, weights: Path, state: Path, solver_state: caffe_pb2.SolverState) -> Snapshot:
-        """Give both files their names; they count from the moment that run.json lists both."""
+    def _install(self, iteration: int, weights: Path, solver_state: caffe_pb2.SolverState) -> Snapshot:
+        """Give both files their names; they count from the moment that run.json lists both.
+
+        Until then the unverified pair stays too, so that wherever we are killed one of the two can be taken in.
+        """
         final_weights, final_state = self.run.weights_file(iteration), self.run.state_file(iteration)
         solver_state.learned_net = str(final_weights.relative_to(self.run.dir))
-        _sync(weights)
-        weights.replace(final_weights)
+        _give_name(weights, final_weights)
         write_bytes(final_state, solver_state.SerializeToString())
         _sync(final_weights.parent)
         files = {
@@ -195,7 +198,10 @@ class SnapshotKeeper:
                     self.adopt(int(number))
                 except SnapshotFault as fault:
                     warn(f"left out: {fault}")
-        for leftover in self.run.unverified_dir.glob("*"):
+        self.remove_leftovers()
+
+    def remove_leftovers(self) -> None:
+        for leftover in self.run.unverified_dir.glob("*_iter_*"):
             leftover.unlink()
 
     def newest_intact(self, warn: Callable[[str], None]) -> Snapshot:
@@ -221,6 +227,16 @@ class SnapshotKeeper:
             if sha256(path) != files[kind]["sha256"]:
                 return f"{path} changed since it was verified"
         return None
+
+
+def _give_name(path: Path, name: Path) -> None:
+    """Let a file be found under another name too, durably."""
+    name.unlink(missing_ok=True)
+    try:
+        name.hardlink_to(path)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, name)
+    _sync(name)
 
 
 def _sync(path: Path) -> None:

@@ -125,9 +125,12 @@ class Supervisor:
                         child.kill()
                         break
                 code = child.process.wait()
-                self._settle()
+                if not self.failure:
+                    self._settle(code)
             finally:
                 child.kill()
+                # What the engine wrote and we did not take in is of no use, or of a training that was lost.
+                self.keeper.remove_leftovers()
                 seconds = round(before + time.monotonic() - self._started, 3)
                 self.run.update(state="failed", seconds=seconds, iteration=self._reached())
             self._conclude(code, relay)
@@ -162,11 +165,13 @@ class Supervisor:
             case caffe_log.SnapshottingState(path):
                 self._state_due = _iteration_of(path)
 
-    def _settle(self) -> None:
-        """Nothing more will come."""
+    def _settle(self, code: int) -> None:
+        """Nothing more will come. Of an engine that died while it wrote a snapshot, its death is what matters."""
         self._flush_iteration()
         self._flush_test()
         self._settle_snapshot()
+        if code != 0 and code - 128 not in STOP_SIGNALS:
+            self.failure = None
 
     def _flush_iteration(self) -> None:
         if self._shown is None:

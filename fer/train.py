@@ -28,8 +28,6 @@ from fer.supervise import Job, Supervisor
 
 __all__ = ["Iteration", "Setup", "SnapshotSaved", "Validation", "Warning", "resume", "train"]
 
-HDF5_CURE = "fer verifies every snapshot, and reads binary ones only: write  snapshot_format: BINARYPROTO"
-
 
 def train(
     net: str | Path,
@@ -74,8 +72,6 @@ def train(
         snapshot_prefix=f"snapshots/{net_name}",
         run_parent=runs_dir,
     )
-    if plan.solver.snapshot_format == caffe_pb2.SolverParameter.HDF5:
-        raise FerError(f"{solver_path}: snapshot_format: HDF5\n{HDF5_CURE}")
     for warning in plan.warnings:
         tell(Warning(warning))
     run = create_run(
@@ -121,9 +117,11 @@ def resume(
         shapes = _describe(chosen, run, solver)
         keeper = SnapshotKeeper(run, shapes, solver.type)
         keeper.adopt_leftovers(lambda text: tell(Warning(text)))
-        _extend(run, solver, max_iter, tell)
         snapshot = keeper.newest_intact(lambda text: tell(Warning(text)))
+        _check_end(run, snapshot, max_iter)
         _check_epoch_boundary(run, chosen, snapshot, approximate, tell)
+        if max_iter is not None:
+            _extend(run, solver, max_iter, tell)
         _write_engine_solver(run, solver)
         argv = chosen.train_command(
             run.engine_solver.relative_to(run.dir),
@@ -200,11 +198,11 @@ def _first_info(
         "precision": "fp32",
         "batch_size": plan.batch_size,  # images an iteration, iter_size included
         "data": {
-            "dir": str(Path(data_dir).absolute()),
+            "dir": str(Path(data_dir).resolve()),
             "title": plan.manifest.get("title"),
             "manifest_sha256": sha256(Path(data_dir) / "manifest.json"),
             "train_count": plan.train_count,
-            "files": _data_hashes(plan.net),
+            "files": _data_hashes(plan.net, data_dir),
         },
         "prototxt_sha256": {},
         "versions": {},
@@ -232,9 +230,10 @@ def _repeatable(solver: caffe_pb2.SolverParameter, gpu: int | None) -> str:
     )
 
 
-def _data_hashes(net: caffe_pb2.NetParameter) -> dict[str, str]:
-    """SHA-256 of every file that the net's layers read, by path."""
-    return {str(path): sha256(path) for path in sorted(set(_data_files(net)))}
+def _data_hashes(net: caffe_pb2.NetParameter, data_dir: Path) -> dict[str, str]:
+    """SHA-256, by path, of every file that the net's layers read and of the databases it will be scored on."""
+    scored = (Path(data_dir).resolve() / f"{split}_lmdb" / "data.mdb" for split in ("val", "test"))
+    return {str(path): sha256(path) for path in sorted({*_data_files(net), *scored})}
 
 
 def _data_files(net: caffe_pb2.NetParameter) -> Iterator[Path]:
@@ -310,24 +309,25 @@ def _check_unchanged(run: Run) -> None:
             )
 
 
-def _extend(run: Run, solver: caffe_pb2.SolverParameter, max_iter: int | None, tell: events.Progress) -> None:
-    """Set a new end; refuse one that is already reached."""
-    snapshots = run.snapshots()
-    reached = snapshots[-1].iteration if snapshots else 0
-    if max_iter is not None and max_iter != solver.max_iter:
-        if max_iter <= reached:
-            raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
-        if solver.lr_policy in ("poly",):
-            tell(Warning(f"lr_policy {solver.lr_policy!r} depends on max_iter: the learning rate jumps at {reached:,}"))
-        solver.max_iter = max_iter
-        write_text(run.solver, solver)
-        hashes = {**run.info["prototxt_sha256"], run.solver.name: sha256(run.solver)}
-        run.update(prototxt_sha256=hashes, max_iter=max_iter)
-    elif run.info["state"] == "finished":
+def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:
+    """Refuse to go on to an end that is already reached."""
+    reached = snapshot.iteration
+    if max_iter is not None and max_iter <= reached:
+        raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
+    if max_iter is None and run.info["state"] == "finished":
         raise FerError(
             f"{run.dir} is finished ({reached:,} iterations)\n"
             f"train it further with --max-iter N, N larger than {reached}; see it with fer report {run.dir}"
         )
+
+
+def _extend(run: Run, solver: caffe_pb2.SolverParameter, max_iter: int, tell: events.Progress) -> None:
+    """Set a new end, in the run's solver too."""
+    if solver.lr_policy == "poly" and max_iter != solver.max_iter:
+        tell(Warning("lr_policy 'poly' depends on max_iter: the learning rate jumps where the run goes on"))
+    solver.max_iter = max_iter
+    write_text(run.solver, solver)
+    run.update(prototxt_sha256={**run.info["prototxt_sha256"], run.solver.name: sha256(run.solver)})
 
 
 def _check_epoch_boundary(

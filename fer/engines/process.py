@@ -135,7 +135,7 @@ def last_words(lines: Sequence[str]) -> str:
     """Caffe's last fatal message without its prefix, else the last line that says something."""
     for line in reversed(lines):
         if fatal := _FATAL.match(line):
-            return f"Caffe says: {fatal[1]}"
+            return f"Caffe says: {fatal[1].strip()}"
     meaningful = [line for line in lines if line.strip() and not line.startswith(("    @", "*** "))]
     return f"its last line: {meaningful[-1].strip()}" if meaningful else "it said nothing"
 

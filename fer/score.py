@@ -1,0 +1,225 @@
+"""Scoring a run exactly: each image once, the snapshot chosen on val, test scored with that one alone.
+
+score_run(Run("runs/lenet-s2"))          # writes runs/lenet-s2/scores/
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer.database import Database
+from fer.engines import Engine, find_engine
+from fer.errors import FerError
+from fer.prepare import verify_data
+from fer.run import Run, Snapshot, sha256, write_json
+from fer.snapshots import Shapes, verify_weights
+
+Progress = Callable[[str, int, int], None]
+
+# The smallest probability whose logarithm is taken: single precision's, as Caffe's own loss does.
+SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A split as an engine scores it: uint8 images [N,C,H,W] in a .npy, their labels int64 [N] and file names."""
+
+    database: Path
+    npy: Path
+    labels: np.ndarray
+    files: Sequence[str]
+
+
+def score_run(
+    run: Run, *, ten_crop: bool = False, snapshot: int | None = None, progress: Progress | None = None
+) -> None:
+    """Score a run's verified snapshots on val, choose the best (the earliest of equals), score test with it once.
+
+    Writes scores/val_by_snapshot.json {"500": {"accuracy", "loss", ...}}, and of the chosen one scores/val.npz and
+    test.npz (val_tencrop, test_tencrop with `ten_crop`): files str [N], labels int64 [N], probs float32 [N,K], and
+    meta, a JSON string. What was scored already, with the same weights and data, is not scored again.
+
+    ten_crop  the chosen snapshot's probabilities are averages over ten crops; the choice is made on the centre crop
+    snapshot  take the one of this iteration instead of choosing
+
+    Raises FerError where there is nothing to score, the data or a snapshot has changed, or a net answers nan.
+    """
+    snapshots = run.snapshots()
+    if not snapshots:
+        raise FerError(f"{run.dir} has no verified snapshot to score; train it further: fer train --resume {run.dir}")
+    if snapshot is not None and all(known.iteration != snapshot for known in snapshots):
+        known = ", ".join(str(known.iteration) for known in snapshots)
+        raise FerError(f"{run.dir} has no snapshot of iteration {snapshot}; it has {known}")
+    with tempfile.TemporaryDirectory(prefix="fer-score-") as scratch:
+        scorer = _Scorer(run, Path(scratch), progress or (lambda stage, done, total: None))
+        wanted = [known for known in snapshots if snapshot in (None, known.iteration)]
+        by_snapshot = scorer.validate(wanted)
+        chosen = max(wanted, key=lambda known: (by_snapshot[str(known.iteration)]["accuracy"], -known.iteration))
+        for split in ("val", "test"):
+            scorer.keep(split, chosen, ten_crop)
+
+
+class _Scorer:
+    def __init__(self, run: Run, scratch: Path, progress: Progress):
+        self.run = run
+        self.scratch = scratch
+        self.progress = progress
+        self.data_dir = Path(run.info["data"]["dir"])
+        self.manifest = verify_data(self.data_dir)
+        self._hashes: dict[str, str] = {}
+        self._images: dict[str, Images] = {}
+        self._engine: Engine | None = None
+        self._shapes: Shapes | None = None
+
+    def validate(self, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+        """Accuracy and loss on val of each snapshot, from val_by_snapshot.json where it has them for these weights."""
+        path = self.run.scores_by_snapshot
+        known = _read_json(path)
+        database = self._database_hash("val")
+        fresh = {}
+        for number, snapshot in enumerate(snapshots):
+            self.progress("scoring snapshots on val", number, len(snapshots))
+            key, weights = str(snapshot.iteration), self._weights_hash(snapshot)
+            entry = known.get(key, {})
+            if (entry.get("weights_sha256"), entry.get("database_sha256")) != (weights, database):
+                images = self.images("val")
+                probs = self._predict(images, snapshot, False, None)
+                entry = {**_summary(probs, images.labels), "weights_sha256": weights, "database_sha256": database}
+            fresh[key] = entry
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, {**known, **fresh})
+        self.progress("scoring snapshots on val", len(snapshots), len(snapshots))
+        return fresh
+
+    def keep(self, split: str, snapshot: Snapshot, ten_crop: bool) -> None:
+        """Write the scores file of a split, unless it is there for these very weights and data."""
+        path = self.run.scores(split, ten_crop)
+        wanted = {
+            "split": split,
+            "iteration": snapshot.iteration,
+            "weights": str(snapshot.weights.relative_to(self.run.dir)),
+            "weights_sha256": self._weights_hash(snapshot),
+            "ten_crop": ten_crop,
+            "engine": self.run.info["engine"],
+            "database_sha256": self._database_hash(split),
+        }
+        if wanted.items() <= _read_meta(path).items():
+            return
+        images = self.images(split)
+        started = time.monotonic()
+        stage = f"scoring {split}{' (ten crops)' if ten_crop else ''}"
+        probs = self._predict(images, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
+        meta = {**wanted, "database": str(images.database), "seconds": round(time.monotonic() - started, 3)}
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_name(f".{path.name}")
+        with beside.open("wb") as stream:
+            np.savez(stream, files=np.array(images.files), labels=images.labels, probs=probs, meta=json.dumps(meta))
+        beside.replace(path)
+
+    def images(self, split: str) -> Images:
+        """All images of a split, read once."""
+        if split not in self._images:
+            path = self.data_dir / f"{split}_lmdb"
+            with Database(path) as database:
+                pixels, labels, keys = database.read_all()
+            npy = self.scratch / f"{split}.npy"
+            np.save(npy, pixels)
+            self._images[split] = Images(path, npy, labels, [_file(key) for key in keys])
+        return self._images[split]
+
+    def _database_hash(self, split: str) -> str:
+        """The hash of a split's database, once it is the one the run was trained beside."""
+        if split not in self._hashes:
+            path = self.data_dir / f"{split}_lmdb" / "data.mdb"
+            self._hashes[split] = sha256(path)
+            if self.run.info["data"]["files"].get(str(path), self._hashes[split]) != self._hashes[split]:
+                raise FerError(
+                    f"{path} has changed since {self.run.dir} was trained, so its scores would be of other data\n"
+                    "prepare the same data again, or train anew"
+                )
+        return self._hashes[split]
+
+    def _weights_hash(self, snapshot: Snapshot) -> str:
+        """The hash that run.json has, once the file has it too."""
+        known = self.run.info["snapshots"][str(snapshot.iteration)]["weights"]["sha256"]
+        if sha256(snapshot.weights) != known:
+            raise FerError(f"{snapshot.weights} changed since it was verified; score another with --snapshot N")
+        return known
+
+    def _predict(
+        self, images: Images, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None
+    ) -> np.ndarray:
+        """float32 [N,K] probabilities, one row an image, checked to be that."""
+        engine = self._scoring_engine()
+        verify_weights(snapshot.weights, self._net_shapes(engine))
+        out = self.scratch / "scores.npz"
+        engine.predict(
+            self.run.deploy.absolute(),
+            snapshot.weights.absolute(),
+            images.npy,
+            self.run.net.absolute(),
+            out,
+            ten_crop=ten_crop,
+            folder=self.run.dir,
+            progress=progress,
+        )
+        with np.load(out, allow_pickle=False) as answer:
+            probs = answer["probs"]
+        classes = len(self.manifest["classes"])
+        if probs.shape != (len(images.labels), classes) or probs.dtype != np.float32:
+            raise FerError(
+                f"{self.run.deploy} gave scores of shape {probs.shape} for {len(images.labels):,} images "
+                f"and {classes} classes; its last layer must be a Softmax over the classes"
+            )
+        if not np.isfinite(probs).all():
+            raise FerError(f"{snapshot.weights} gives nan for some images: no figure made from it would mean anything")
+        if np.abs(probs.sum(axis=1) - 1).max() > 1e-3:
+            raise FerError(f"{self.run.deploy} gives no probabilities: a row adds up to {probs.sum(axis=1).max():.4g}")
+        return probs
+
+    def _scoring_engine(self) -> Engine:
+        if self._engine is None:
+            self._engine = find_engine(self.run.info["engine"], lambda message: self.progress(message, 0, 1))
+        return self._engine
+
+    def _net_shapes(self, engine: Engine) -> Shapes:
+        if self._shapes is None:
+            described = engine.describe(self.run.deploy.absolute(), "TEST", folder=self.run.dir)
+            self._shapes = described["params"]
+        return self._shapes
+
+
+def _summary(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    right = probs[np.arange(len(labels)), labels].astype(np.float64)
+    return {
+        "accuracy": float(np.mean(probs.argmax(axis=1) == labels)),
+        "loss": float(-np.log(np.maximum(right, SMALLEST)).mean()),
+    }
+
+
+def _file(key: str) -> str:
+    """`00012.jpg` of the database's key `00000012_00012.jpg`."""
+    return key.partition("_")[2] or key
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A cache: damaged or missing, it is made anew."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as scores:
+            return json.loads(str(scores["meta"]))
+    except (OSError, ValueError, KeyError):
+        return {}

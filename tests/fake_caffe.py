@@ -1,0 +1,124 @@
+"""A stand-in for an engine, or for a user's own `caffe` executable: Caffe's log and snapshots, nothing learnt.
+
+It appends its arguments to $FAKE_ARGV, takes $FAKE_SECONDS an iteration, and goes wrong as $FAKE_FAULT says:
+nan, explode, fatal, killed, quiet, cut-weights, cut-state, nan-weights, empty-weights, nan-probs, short-probs.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from google.protobuf import text_format
+
+from fer.caffe_log import Done, Fatal, Iteration, LogWriter, Lr, Resuming, Snapshotting, SnapshottingState, StoppedEarly
+from fer.caffe_log import Testing as TestingNet
+from fer.caffe_log import TestOutput as TestNetOutput
+from fer.schema import caffe_pb2
+
+SHAPES = {"ip": [[7, 4], [7]]}
+FAULT = os.environ.get("FAKE_FAULT", "")
+log = LogWriter(sys.stderr)
+
+
+def parameters(value: float) -> list[caffe_pb2.BlobProto]:
+    shapes = SHAPES["ip"]
+    return [
+        caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=shape), data=np.full(shape, value).ravel())
+        for shape in shapes
+    ]
+
+
+def snapshot(prefix: str, iteration: int) -> None:
+    weights, state = Path(f"{prefix}_iter_{iteration}.caffemodel"), Path(f"{prefix}_iter_{iteration}.solverstate")
+    value = float("nan") if FAULT == "nan-weights" else 0.5
+    net = caffe_pb2.NetParameter(
+        layer=[caffe_pb2.LayerParameter(name="ip", type="InnerProduct", blobs=parameters(value))]
+    )
+    data = b"" if FAULT == "empty-weights" else net.SerializeToString()
+    log(Snapshotting(str(weights)))
+    weights.write_bytes(data[:-9] if FAULT == "cut-weights" else data)
+    log(SnapshottingState(str(state)))
+    data = caffe_pb2.SolverState(
+        iter=iteration, learned_net=str(weights), history=parameters(0), current_step=0
+    ).SerializeToString()
+    # current_step is the last two bytes: without them the file still parses.
+    state.write_bytes(data[:-2] if FAULT == "cut-state" else data)
+
+
+def train(args: argparse.Namespace) -> int:
+    solver = text_format.Parse(Path(args.solver).read_text(), caffe_pb2.SolverParameter())
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: asked.append(number))
+    start = 0
+    if args.snapshot:
+        log(Resuming(args.snapshot))
+        start = caffe_pb2.SolverState.FromString(Path(args.snapshot).read_bytes()).iter
+    for i in range(start, solver.max_iter):
+        time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
+        while asked:
+            number = asked.pop(0)
+            snapshot(solver.snapshot_prefix, i)
+            if number != signal.SIGHUP:
+                log(StoppedEarly())
+                return 0 if args.sigint_effect else 128 + number
+        if i % (solver.test_interval or 10**9) == 0:
+            log(TestingNet(i))
+            log(TestNetOutput(0, "accuracy", 0.5))
+        if i % solver.display == 0:
+            late = i >= 2 * solver.display
+            loss = float("nan") if FAULT == "nan" and late else 1e6 if FAULT == "explode" and late else 1.0
+            log(Iteration(i, loss, 10.0, 1.0, solver.display))
+            log(Lr(i, solver.base_lr))
+            if FAULT == "fatal" and late:
+                log(Fatal("Check failed: error == cudaSuccess (2 vs. 0)  out of memory"))
+                os.kill(os.getpid(), signal.SIGABRT)
+            if FAULT == "killed" and late:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if FAULT == "quiet" and late:
+                return 0
+        if solver.snapshot and (i + 1) % solver.snapshot == 0:
+            snapshot(solver.snapshot_prefix, i + 1)
+    if FAULT != "no-last" and not (solver.snapshot and solver.max_iter % solver.snapshot == 0):
+        snapshot(solver.snapshot_prefix, solver.max_iter)
+    log(Iteration(solver.max_iter, 1.0))
+    log(Done())
+    return 0
+
+
+def predict(args: argparse.Namespace) -> int:
+    count = len(np.load(args.source))
+    probs = np.full((count - (FAULT == "short-probs"), 7), np.nan if FAULT == "nan-probs" else 1 / 7, np.float32)
+    np.savez(args.out, probs=probs)
+    print(f"predicted {count} of {count}", file=sys.stderr)
+    return 0
+
+
+def main() -> int:
+    with Path(os.environ.get("FAKE_ARGV", os.devnull)).open("a") as record:
+        record.write(json.dumps(sys.argv[1:]) + "\n")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("verb", choices=("train", "predict", "describe", "layers", "device_query", "gpu"))
+    for name in ("solver", "snapshot", "weights", "gpu", "sigint_effect", "sighup_effect", "model", "phase", "level"):
+        parser.add_argument(f"--{name}")
+    for name in ("source", "transform", "out", "stage"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--ten-crop", action="store_true")
+    args = parser.parse_args()
+    if args.verb in ("train", "predict"):
+        return train(args) if args.verb == "train" else predict(args)
+    if args.verb == "describe":
+        print(json.dumps({"params": SHAPES, "blobs": {}, "types": {}, "versions": {"fake": "1"}}))
+    if args.verb in ("gpu", "device_query") and FAULT == "no-gpu":
+        log(Fatal("Cannot use GPU in CPU-only Caffe: check mode."))
+        return 134
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Finding Caffe, starting engines, and turning their death into sentences."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import training
+
+from fer.engines import Engine, caffe_doctor, find_caffe, find_engine, interpreter
+from fer.engines.interpreter import WORKER, engine_environment
+from fer.engines.process import Child, call, how_it_ended, last_words
+from fer.errors import FerError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreter, "_known", {})
+    monkeypatch.delenv("FER_CAFFE", raising=False)
+    monkeypatch.delenv("FER_CAFFE_PYTHON", raising=False)
+
+
+def python_with_caffe(folder: Path, source: str = "") -> Path:
+    """A Python whose `caffe` is the module given."""
+    (folder / "modules").mkdir()
+    (folder / "modules" / "caffe.py").write_text(source)
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={folder / "modules"} exec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_fer_caffe_python_is_taken_when_it_imports_caffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = python_with_caffe(tmp_path)
+    monkeypatch.setenv("FER_CAFFE_PYTHON", str(python))
+    found = find_caffe()
+    assert found.python == python and "FER_CAFFE_PYTHON" in str(found)
+    assert find_engine("caffe").command == (str(python), str(WORKER))
+
+
+def test_fer_caffe_python_without_caffe_says_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_CAFFE_PYTHON", str(python_with_caffe(tmp_path, "raise ImportError('libcudart.so.8.0')")))
+    with pytest.raises(FerError, match=r"`import caffe` fails there: ImportError: libcudart\.so\.8\.0"):
+        find_caffe()
+
+
+def test_fer_caffe_python_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_CAFFE_PYTHON", str(tmp_path / "none"))
+    with pytest.raises(FerError, match="no program"):
+        find_caffe()
+
+
+def pretend_python(path: Path, version: str, code: int = 0) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\necho CPython {version}\nexit {code}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_python_3_9_is_looked_for_on_path_then_in_pyenv_newest_first(tmp_path: Path) -> None:
+    on_path = pretend_python(tmp_path / "bin" / "python3.9", "3.9.2")
+    old = pretend_python(tmp_path / "pyenv" / "versions" / "3.9.9" / "bin" / "python3.9", "3.9.9")
+    new = pretend_python(tmp_path / "pyenv" / "versions" / "3.9.18" / "bin" / "python3.9", "3.9.18")
+    pretend_python(tmp_path / "pyenv" / "versions" / "3.8.18" / "bin" / "python3.9", "3.8.18")
+    environment = {"PATH": str(on_path.parent), "PYENV_ROOT": str(tmp_path / "pyenv")}
+    assert list(interpreter._installed_pythons(environment)) == [str(on_path), str(new), str(old)]
+
+
+def test_a_shim_that_starts_nothing_is_passed_over(tmp_path: Path) -> None:
+    pretend_python(tmp_path / "bin" / "python3.9", "3.9.2", code=127)
+    environment = {"PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path / "none")}
+    assert list(interpreter._installed_pythons(environment)) == []
+
+
+def test_caffe_that_cannot_be_set_up_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(arguments: list[str], environment: dict[str, str]) -> object:
+        return subprocess.CompletedProcess(arguments, 2, "", "error: no network\n")
+
+    monkeypatch.setattr(interpreter, "_uv", failing)
+    told: list[str] = []
+    with pytest.raises(FerError, match=r"(?s)no network.*FER_CAFFE_PYTHON"):
+        find_caffe(told.append)
+    assert told == [interpreter.SETTING_UP]
+
+
+def test_one_blas_thread_unless_asked() -> None:
+    assert engine_environment({})["OPENBLAS_NUM_THREADS"] == "1"
+    assert engine_environment({"FER_CAFFE_THREADS": "4"})["OMP_NUM_THREADS"] == "4"
+
+
+def test_an_unknown_engine_lists_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="no engine called 'tensorflow'; there is caffe"):
+        find_engine("tensorflow")
+
+
+# ---- the user's own caffe executable
+
+
+def tool(path: Path) -> Engine:
+    return Engine("caffe", ("python", "worker.py"), {}, path)
+
+
+def test_the_tool_gets_caffe_s_own_flags() -> None:
+    argv = tool(Path("/opt/caffe")).train_command(Path("solver.prototxt"), gpu=1, snapshot=Path("a.solverstate"))
+    effects = ["--sigint_effect", "stop", "--sighup_effect", "snapshot"]
+    assert argv == [
+        "/opt/caffe", "train", "--solver", "solver.prototxt", "--gpu", "1", "--snapshot", "a.solverstate", *effects
+    ]  # fmt: skip
+    # Caffe's tool has no answer to SIGTERM; SIGINT is what makes it save.
+    assert tool(Path("/opt/caffe")).stop_signal(signal.SIGTERM) == signal.SIGINT
+
+
+def test_the_worker_gets_the_same_verb() -> None:
+    engine = Engine("caffe", ("python", "worker.py"), {})
+    argv = engine.train_command(Path("s"), weights=Path("w.caffemodel"))
+    assert argv == ["python", "worker.py", "train", "--solver", "s", "--weights", "w.caffemodel"]
+    assert engine.stop_signal(signal.SIGTERM) == signal.SIGTERM
+
+
+def test_fer_caffe_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_CAFFE_PYTHON", str(python_with_caffe(tmp_path)))
+    monkeypatch.setenv("FER_CAFFE", str(tmp_path / "none"))
+    with pytest.raises(FerError, match=r"FER_CAFFE names .*none, which is no program"):
+        find_engine("caffe")
+
+
+@pytest.mark.parametrize("with_tool", [True, False])
+def test_a_cpu_only_caffe_says_so_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_tool: bool
+) -> None:
+    monkeypatch.setenv("FAKE_FAULT", "no-gpu")
+    command = (sys.executable, str(training.FAKE))
+    path = training.fake_executable(tmp_path) if with_tool else None
+    engine = Engine("caffe", command, training.fake_environment(), path)
+    with pytest.raises(FerError, match=r"(?s)CPU-only.*leave --gpu out.*FER_CAFFE"):
+        engine.check_gpu(0)
+    monkeypatch.setenv("FAKE_FAULT", "")
+    Engine("caffe", command, training.fake_environment(), path).check_gpu(0)
+
+
+# ---- processes
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(-9, "memory"), (137, "memory"), (-11, "SIGSEGV"), (-7, "disk is full"), (134, "SIGABRT"), (1, "exit code 1"),
+     (-15, "SIGTERM")],
+)  # fmt: skip
+def test_endings_in_words(code: int, words: str) -> None:
+    assert words in how_it_ended(code)
+
+
+def test_last_words_are_caffe_s_fatal_message_without_its_prefix() -> None:
+    lines = [
+        "I20261124 05:31:28.896615  4762 solver.cpp:1] Solving",
+        "F1124 05:33:12.600783  5045 common.cpp:66] Check failed: a == b (1 vs. 2) ",
+        "*** Check failure stack trace: ***",
+        "    @     0x7f0e",
+    ]
+    assert last_words(lines) == "Caffe says: Check failed: a == b (1 vs. 2)"
+    assert last_words(["Traceback", "ImportError: no caffe", ""]) == "its last line: ImportError: no caffe"
+    assert last_words([]) == "it said nothing"
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_call_gives_the_answer_and_hands_on_each_line() -> None:
+    lines: list[str] = []
+    code = "import sys; print('one', file=sys.stderr); print('x' * 1_000_000); print('two', file=sys.stderr)"
+    assert len(call(python(code), os.environ, on_line=lines.append)) == 1_000_001
+    assert lines == ["one", "two"]
+
+
+def test_a_failed_call_says_why() -> None:
+    with pytest.raises(FerError, match=r"(?s)exit code 1.*ValueError: bad blob"):
+        call(python("raise ValueError('bad blob')"), os.environ)
+    with pytest.raises(FerError, match="cannot start"):
+        call(["/nonexistent/python"], os.environ)
+
+
+def test_a_child_s_lines_come_whole_and_in_order(tmp_path: Path) -> None:
+    parts = "'a', 'b\\nc', 'd\\n', 'end'"
+    code = f"import time\nfor part in ({parts}):\n    print(part, end='', flush=True); time.sleep(.06)"
+    (tmp_path / "log").write_text("from before\n")
+    child = Child(python(code), os.environ, tmp_path, tmp_path / "log")
+    assert list(child.lines(lambda: None)) == ["ab", "cd", "end"]
+    assert (tmp_path / "log").read_text() == "from before\nab\ncd\nend"
+
+
+def running(pid: int) -> bool:
+    """Neither gone nor a zombie that nobody has collected yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_killed_child_takes_its_own_children_along(tmp_path: Path) -> None:
+    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '100']); print(p.pid, flush=True); p.wait()"
+    child = Child(python(code), os.environ, tmp_path, tmp_path / "log")
+    pid = int(next(child.lines(lambda: None)))
+    child.kill()
+    assert child.process.returncode == -signal.SIGKILL
+    while running(pid):  # the test's own time limit ends this
+        time.sleep(0.01)
+
+
+@pytest.mark.full
+def test_real_caffe_is_found_and_works() -> None:
+    facts = caffe_doctor()
+    assert facts["one_step_ok"] and "SoftmaxWithLoss" in facts["layer_types"]
+    assert facts["caffe"].startswith("1.0") and not facts["gpu"]
+    assert not WORKER.with_name("worker.py.lock").exists()
+    with pytest.raises(FerError, match="CPU-only"):
+        find_engine("caffe").check_gpu(0)

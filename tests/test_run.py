@@ -1,0 +1,119 @@
+"""The run directory: names, atomic writes, lock."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer.errors import FerError
+from fer.run import Run, create_run, newest_run, sha256
+
+
+def info(**fields: object) -> dict[str, object]:
+    return {"state": "training", "net": "lenet", "iteration": 0, "snapshots": {}, **fields}
+
+
+def test_a_taken_name_gets_the_next_free_number(tmp_path: Path) -> None:
+    names = [create_run(tmp_path, "lenet-s2", info()).dir.name for _ in range(3)]
+    assert names == ["lenet-s2", "lenet-s2-2", "lenet-s2-3"]
+
+
+def test_a_name_asked_for_is_taken_or_refused(tmp_path: Path) -> None:
+    assert create_run(tmp_path, "mine", info(), exact=True).name == "mine"
+    with pytest.raises(FerError, match="exists already"):
+        create_run(tmp_path, "mine", info(), exact=True)
+
+
+def test_two_at_once_get_two_directories(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from fer.run import create_run; "
+        "print(create_run(pathlib.Path(sys.argv[1]), 'a', {'net': 'n'}).dir)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    answers = {process.communicate()[0] for process in processes}
+    assert len(answers) == 4
+
+
+def test_update_is_read_back_by_another(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "a", info())
+    run.update(state="finished", seconds=1.5)
+    again = Run(run.dir)
+    assert (again.info["state"], again.info["seconds"], again.info["net"]) == ("finished", 1.5, "lenet")
+    assert not list(run.dir.glob(".run.json*"))
+
+
+def test_snapshots_are_those_listed_and_there_oldest_first(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "a", info())
+    for iteration in (1000, 200):
+        run.weights_file(iteration).write_bytes(b"w")
+    run.state_file(1000).write_bytes(b"s")
+    run.weights_file(7).write_bytes(b"nobody verified this")
+    files = {
+        str(n): {
+            "weights": {"file": f"snapshots/lenet_iter_{n}.caffemodel"},
+            "state": {"file": f"snapshots/lenet_iter_{n}.solverstate"},
+        }
+        for n in (1000, 200, 3000)
+    }
+    run.update(snapshots=files)
+    assert [(s.iteration, s.state is not None) for s in run.snapshots()] == [(200, False), (1000, True)]
+
+
+def test_scores_names(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "a", info())
+    assert run.scores("val").name == "val.npz"
+    assert run.scores("test", ten_crop=True).relative_to(run.dir) == Path("scores/test_tencrop.npz")
+
+
+def test_no_run_directory_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FerError, match="no run directory"):
+        Run(tmp_path)
+    with pytest.raises(FerError, match="no run in"):
+        newest_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
+def test_a_damaged_run_json_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text, encoding="latin-1")
+    with pytest.raises(FerError, match=r"run\.json"):
+        Run(tmp_path)
+
+
+def test_newest_run(tmp_path: Path) -> None:
+    first, second = create_run(tmp_path, "b", info()), create_run(tmp_path, "a", info())
+    os.utime(first.dir / "run.json", (2_000_000_000, 2_000_000_000))
+    assert newest_run(tmp_path).dir == first.dir != second.dir
+
+
+def test_the_lock_is_held_once_and_freed(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "a", info())
+    with run.locked(), pytest.raises(FerError, match="being trained"), Run(run.dir).locked():
+        pass
+    with run.locked():
+        pass
+
+
+def test_the_lock_lives_on_in_a_child_that_inherited_it(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "a", info())
+    with run.locked() as lock:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
+    with pytest.raises(FerError, match="being trained"), run.locked():
+        pass
+    child.communicate(b"\n")
+    with run.locked():
+        pass
+
+
+def test_hash_of_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FerError, match="cannot read"):
+        sha256(tmp_path / "none")
+
+
+def test_run_json_is_json(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "a", info())
+    assert json.loads((run.dir / "run.json").read_text())["name"] == "a"

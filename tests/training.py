@@ -1,0 +1,132 @@
+"""What the tests of training share: a small drawn data set, a small net, the fake engine."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from fer.engines import ENGINES, Engine
+from fer.errors import FerError
+from fer.prepare import PrepareOptions, prepare
+
+ROOT = Path(__file__).resolve().parent.parent
+FAKE = Path(__file__).parent / "fake_caffe.py"
+TRAIN_COUNT, VAL_COUNT = 70, 35
+
+NET = """
+name: "Small"
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+  transform_param { scale: 0.00390625 crop_size: 44 mirror: true mean_file: "mean.binaryproto" }
+  data_param { source: "train_lmdb" backend: LMDB batch_size: 16 } }
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
+  transform_param { scale: 0.00390625 crop_size: 44 mean_file: "mean.binaryproto" }
+  data_param { source: "val_lmdb" backend: LMDB batch_size: 7 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 6 kernel_size: 5 stride: 3 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "hidden" type: "InnerProduct" bottom: "conv" top: "hidden"
+  inner_product_param { num_output: 24 weight_filler { type: "xavier" } } }
+layer { name: "drop" type: "Dropout" bottom: "hidden" top: "hidden" }
+layer { name: "ip" type: "InnerProduct" bottom: "hidden" top: "ip"
+  inner_product_param { num_output: 7 weight_filler { type: "xavier" } } }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+SOLVER = """net: "net.prototxt"
+test_iter: 5
+test_interval: 20
+base_lr: 0.01
+momentum: 0.9
+lr_policy: "fixed"
+display: 5
+max_iter: 60
+snapshot: 20
+snapshot_prefix: "here"
+"""
+
+
+def make_data(folder: Path) -> Path:
+    """A data directory of drawn faces: 70 in train, 35 in val and in test."""
+    csv = folder / "sample.csv"
+    subprocess.run(
+        [sys.executable, ROOT / "scripts" / "make_sample.py", csv, "--train", "10", "--test", "5"], check=True
+    )
+    prepare(csv, folder / "data", PrepareOptions(title="drawn sample"))
+    return folder / "data"
+
+
+def write_net(folder: Path, *, net: str = NET, **solver: object) -> tuple[Path, Path]:
+    """net.prototxt and solver.prototxt, the solver's lines replaced by those given."""
+    lines = dict(line.split(": ", 1) for line in SOLVER.splitlines()) | {k: str(v) for k, v in solver.items()}
+    (folder / "net.prototxt").write_text(net)
+    (folder / "solver.prototxt").write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
+    return folder / "net.prototxt", folder / "solver.prototxt"
+
+
+def fake_engine(_say: Callable[[str], None] | None = None) -> Engine:
+    return Engine("fake", (sys.executable, str(FAKE)), fake_environment())
+
+
+def fake_with_tool(_say: Callable[[str], None] | None = None) -> Engine:
+    """As FER_CAFFE makes it: a user's own executable trains, the worker does the rest."""
+    return replace(fake_engine(), name="caffe", tool=Path(os.environ["FER_CAFFE"]))
+
+
+def fake_environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def fake_executable(folder: Path) -> Path:
+    """A program like `caffe`, for FER_CAFFE."""
+    path = folder / "caffe"
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} {FAKE} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def start_training(folder: Path, data: Path, engine: str, **environment: str) -> subprocess.Popen[str]:
+    """Train folder's net (or go on, where it has a run) in a process of its own, to be sent signals."""
+    return subprocess.Popen(
+        [sys.executable, __file__, folder, data, engine],
+        env={**fake_environment(), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until the condition holds; fail when the process ends before."""
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+
+
+def child_of(process: subprocess.Popen[str]) -> int:
+    """The pid of the engine that a training process has started."""
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[-1])
+
+
+def main(folder: Path, data: Path, engine: str) -> int:
+    from fer.train import resume, train
+
+    ENGINES.update(fake=fake_engine, own=fake_with_tool)
+    try:
+        if (folder / "runs" / "run").exists():
+            resume(folder / "runs" / "run")
+        else:
+            train(
+                folder / "net.prototxt", folder / "solver.prototxt", data,
+                name="run", seed=1, engine=engine, runs_dir=folder / "runs",
+            )  # fmt: skip
+    except FerError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
