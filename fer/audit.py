@@ -78,6 +78,7 @@ def audit(catalog: Catalog) -> dict:
         within[split.folder] = int(len(inside) - len(np.unique(inside)))
     return {
         "images": len(groups),
+        "class_counts": {split.folder: catalog.class_counts(split) for split in SPLITS},
         "unique": count,
         "duplicate_groups": int((sizes > 1).sum()),
         "conflicting_groups": int((labels.sum(axis=1) > 1).sum()),
@@ -91,9 +92,13 @@ def audit(catalog: Catalog) -> dict:
 
 
 def audit_text(result: dict) -> str:
-    """The audit as lines for the terminal."""
+    """What `audit` returned, as lines for the terminal."""
     blank = result["blank"]
-    lines = [
+    lines = [f"{'':12}" + "".join(f"{name:>10}" for name in (*CLASSES, "all"))]
+    for split in SPLITS:
+        counts = result["class_counts"][split.folder]
+        lines.append(f"{split.value:12}" + "".join(f"{count:10,}" for count in (*counts, sum(counts))))
+    lines += [
         f"{result['unique']:,} of {result['images']:,} images are unique",
         f"{result['duplicate_groups']:,} groups of exact duplicates, {result['conflicting_groups']:,} with "
         "conflicting labels",

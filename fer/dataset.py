@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Faces of a source, in its order: `splits` (positions in SPLITS) and `labels` uint8 [n]; `pixels` uint8 [n, 48, 48]."""
+    """Faces in the source's order: `splits` (positions in SPLITS), `labels` uint8 [n], `pixels` uint8 [n, 48, 48]."""
 
     splits: np.ndarray
     labels: np.ndarray
