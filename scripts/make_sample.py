@@ -95,16 +95,16 @@ def _draw_head(canvas: np.ndarray, skin: float, dark: float, rng: np.random.Gene
     _curve(canvas, [(0.02, -0.1), (nose, 0.22), (-nose * 0.6, 0.24)], (skin + dark) / 2, 0.8)
 
 
-def _draw_eyes(
-    canvas: np.ndarray, part: dict[str, float], skin: float, dark: float, rng: np.random.Generator
-) -> None:
+def _draw_eyes(canvas: np.ndarray, part: dict[str, float], skin: float, dark: float, rng: np.random.Generator) -> None:
     apart, gaze = rng.uniform(0.36, 0.42), rng.uniform(-0.05, 0.05)
     brow_width = rng.uniform(1.1, 2.0)
     for side in (-1, 1):
         eye = max(0.03, part["eye"])
         _oval(canvas, side * apart, -0.18, 0.19, eye, min(255, skin + 35))
         _oval(canvas, side * apart + gaze, -0.18, 0.085, min(0.095, eye), dark * 0.6)
-        _curve(canvas, [(side * apart - 0.19, -0.18), (side * apart, -0.18 - eye), (side * apart + 0.19, -0.18)], dark, 0.7)
+        _curve(
+            canvas, [(side * apart - 0.19, -0.18), (side * apart, -0.18 - eye), (side * apart + 0.19, -0.18)], dark, 0.7
+        )
         height = -0.42 - part["brow_lift"]
         inner, outer = height + part["brow_slant"], height - part["brow_slant"] * 0.5
         _curve(canvas, [(side * (apart - 0.22), inner), (side * apart, height - 0.05), (side * (apart + 0.2), outer)],

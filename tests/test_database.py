@@ -145,7 +145,7 @@ def test_label_out_of_range_and_mixed_shapes(tmp_path: Path) -> None:
     )
     with pytest.raises(FerError, match=r"00000009_x.jpg: 1 x 47 x 48, where the first is 1 x 48 x 48"):
         check_database(path, 7)
-    with Database(path) as database, pytest.raises(FerError, match="00000009_x.jpg"):
+    with Database(path) as database, pytest.raises(FerError, match=r"00000009_x\.jpg"):
         database.read_all()
 
 
@@ -162,7 +162,7 @@ def test_truncated_database_is_an_error_and_no_crash(tmp_path: Path, size: int) 
 def test_what_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(FerError, match="no such database"):
         Database(tmp_path / "nothing")
-    with pytest.raises(FerError, match="holds no data.mdb"):
+    with pytest.raises(FerError, match=r"holds no data\.mdb"):
         Database(tmp_path)
     (tmp_path / "data.mdb").write_bytes(b"x" * 100_000)
     with pytest.raises(FerError, match="not an LMDB"):

@@ -1,0 +1,95 @@
+"""The audit counts what is wrong with the data: on a made-up set, and on the real FER2013."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_csv import face
+
+from fer.audit import Catalog, audit, audit_text, blanks, fingerprints, leaked
+from fer.dataset import Split
+from fer.source import read_source
+
+
+def catalog(rows: list[tuple[int, int, int]]) -> Catalog:
+    """From (split, label, picture) triples; picture 0 is black."""
+    pixels = np.stack([face(picture) if picture else np.zeros((48, 48), np.uint8) for _, _, picture in rows])
+    splits, labels = (np.array([row[k] for row in rows], np.uint8) for k in (0, 1))
+    return Catalog(splits, labels, fingerprints(pixels), blanks(pixels))
+
+
+MADE = catalog(
+    [
+        (0, 0, 1), (0, 0, 1), (0, 1, 1),  # three of one, with two labels, within Training
+        (0, 2, 2), (1, 2, 2),  # one in PublicTest
+        (0, 3, 3), (2, 4, 3), (2, 4, 3),  # two in PrivateTest, labelled otherwise
+        (1, 5, 4), (2, 5, 4),  # in both test splits
+        (0, 6, 0), (1, 6, 5), (2, 6, 6), (0, 6, 7),
+    ]
+)  # fmt: skip
+
+
+def test_counts() -> None:
+    result = audit(MADE)
+    assert result == {
+        "images": 14,
+        "class_counts": {"train": [2, 1, 1, 1, 0, 0, 2], "val": [0, 0, 1, 0, 0, 1, 1], "test": [0, 0, 0, 0, 2, 1, 1]},
+        "unique": 8,
+        "duplicate_groups": 4,
+        "conflicting_groups": 2,
+        "repeats_within": {"train": 2, "val": 0, "test": 1},
+        "val_in_train": 1,
+        "test_in_train": 2,
+        "test_in_val": 1,
+        "train_leaked": 2,
+        "blank": {"train": 1, "val": 0, "test": 0},
+    }
+
+
+def test_text_has_the_counts() -> None:
+    lines = audit_text(audit(MADE)).splitlines()
+    assert lines[0].split() == ["Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral", "all"]
+    assert lines[1].split() == ["Training", "2", "1", "1", "1", "0", "0", "2", "7"]
+    assert "4 groups of exact duplicates, 2 with conflicting labels" in lines[5]
+
+
+def test_leaked_are_the_training_images_of_a_test_split() -> None:
+    assert np.flatnonzero(leaked(MADE)).tolist() == [3, 5]
+
+
+def test_class_counts() -> None:
+    assert MADE.class_counts(Split.TRAIN) == [2, 1, 1, 1, 0, 0, 2]
+
+
+def test_blank_is_one_value_whatever_it_is() -> None:
+    pixels = np.full((3, 48, 48), 200, np.uint8)
+    pixels[1, 47, 47] = 201
+    assert blanks(pixels).tolist() == [True, False, True]
+
+
+def test_one_pixel_makes_another_image() -> None:
+    pixels = np.stack([face(1)] * 2)
+    pixels[1, 0, 0] ^= 1
+    one, two = fingerprints(pixels)
+    assert (one != two).any()
+
+
+@pytest.mark.full
+def test_the_real_fer2013(fer2013_csv_whole: Path) -> None:
+    parts = []
+    with ThreadPoolExecutor(2) as pool:
+        for batch in read_source(fer2013_csv_whole, pool):
+            parts.append((batch.splits, batch.labels, fingerprints(batch.pixels), blanks(batch.pixels)))
+    result = audit(Catalog(*(np.concatenate(column) for column in zip(*parts, strict=True))))
+    expected = {
+        "images": 35_887,
+        "unique": 34_034,
+        "duplicate_groups": 1_516,
+        "conflicting_groups": 57,
+        "val_in_train": 280,
+        "test_in_train": 288,
+        "test_in_val": 44,
+        "blank": {"train": 11, "val": 1, "test": 0},
+    }
+    assert {key: result[key] for key in expected} == expected
