@@ -10,6 +10,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ class Comparison:
 def load_scores(path: str | os.PathLike[str]) -> Scores:
     """Reads and checks a scores file (arrays files, labels, probs and the JSON string meta). Raises FerError."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             files, labels, probs, meta = (arrays[name] for name in ("files", "labels", "probs", "meta"))
         facts = json.loads(str(meta))
     except FileNotFoundError as error:

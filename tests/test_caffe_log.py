@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer import caffe_log
@@ -47,6 +47,7 @@ events = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(events)
 def test_what_is_written_is_read_back(event):
     line = format_line(event, WHEN)
@@ -82,6 +83,7 @@ def test_a_multiline_message_stays_on_one_line():
     assert read_line(format_line(caffe_log.Fatal("one\ntwo"), WHEN)) == caffe_log.Fatal("one two")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_breaks_the_reader(text):
     read_line(text)

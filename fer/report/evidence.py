@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
 from fer.caffe_log import Log, parse_log
 from fer.curves import Curves, Series, collapse_sentence, make_curves
@@ -64,7 +63,7 @@ class Evidence:
         known = self.by_snapshot
         if known is None or self.chosen not in known.iterations:
             return True
-        return bool(known.values[known.iterations == self.chosen][0] >= np.nanmax(known.values))
+        return bool(known.values[known.iterations == self.chosen][0] >= known.values.max())
 
     @property
     def floor(self) -> float:
@@ -210,6 +209,7 @@ def _read_by_snapshot(path: Path) -> Series | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FerError(f"{path} is damaged ({error}): delete it and let fer report score again") from error
+    points = [point for point in points if math.isfinite(point[1])]
     return Series.of(points) if points else None
 
 

@@ -193,7 +193,8 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 def _data_facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     files = data.get("files") or {}
-    hashes = [(f"SHA-256 of {name}", _flat(digest)) for name, digest in files.items()]
+    folder = f"{data.get('dir')}/"
+    hashes = [(f"SHA-256 of {name.removeprefix(folder)}", _flat(digest)) for name, digest in files.items()]
     return [
         ("data", data["title"]),
         ("directory", str(data.get("dir") or "")),

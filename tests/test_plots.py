@@ -1,0 +1,181 @@
+"""Figures: they draw, they say what they show, they leave nothing behind, equal ones are equal bytes."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from made_run import log_events, log_text
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from fer import plots
+from fer.caffe_log import Log, LogRecord, parse_log
+from fer.curves import Curves, Series, collapse_sentence, find_output, make_curves, smooth
+from fer.metrics import compute_metrics, make_scores
+from fer.plots.look import COLORS
+
+TITLE = "AlexNet s3 · PublicTest (val) · FER2013"
+CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+
+
+def curves(gamma: float = 0.5, stepsize: int = 400, iterations: int = 1000) -> Curves:
+    log = parse_log(log_text(log_events(iterations, gamma, stepsize)).splitlines())
+    return make_curves(log, lambda i: 0.01 * gamma ** (i // stepsize))
+
+
+def metrics(classes=CLASSES, labels=None):
+    random = np.random.default_rng(3)
+    labels = random.integers(0, len(classes), 200) if labels is None else np.array(labels)
+    probs = random.dirichlet([1.0] * len(classes), len(labels)).astype(np.float32)
+    return compute_metrics(make_scores("val", [str(i) for i in range(len(labels))], labels, probs), classes)
+
+
+def mistakes(count: int) -> list[plots.Mistake]:
+    image = np.zeros((48, 48), np.uint8)
+    return [plots.Mistake(image, "Fear", "Sad", 0.99, f"{i:05d}.jpg") for i in range(count)]
+
+
+EXACT = Series.of([(200, 0.4), (400, 0.5), (1000, 0.45)])
+FIGURES = {
+    "learning_rate": lambda: plots.plot_learning_rate(curves(), TITLE),
+    "training_loss": lambda: plots.plot_training_loss(curves(), TITLE),
+    "validation": lambda: plots.plot_validation(curves(), TITLE, exact=EXACT, chosen=400, floor=0.25),
+    "overview": lambda: plots.plot_overview(curves(0.1, 20), TITLE, exact=EXACT, chosen=400, floor=0.25),
+    "overlay": lambda: plots.plot_overlay([("one", curves()), ("two", curves(0.1, 20))], TITLE),
+    "side_by_side": lambda: plots.plot_side_by_side([("one", curves()), ("two", curves(0.1, 20))], TITLE),
+    "confusion": lambda: plots.plot_confusion(metrics(), TITLE),
+    "normalised": lambda: plots.plot_confusion(metrics(), TITLE, normalised=True),
+    "roc": lambda: plots.plot_roc(metrics(), TITLE),
+    "bars": lambda: plots.plot_class_bars(metrics(), TITLE),
+    "mistakes": lambda: plots.plot_mistakes(mistakes(8), TITLE),
+    "counts": lambda: plots.plot_class_counts({"Training (train)": [5, 0, 3, 9, 1, 1, 2]}, CLASSES, TITLE),
+}
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_and_names_net_split_and_data(name):
+    before = dict(mpl.rcParams)
+    figure = FIGURES[name]()
+    assert TITLE in texts(figure)
+    png = plots.render(figure, "png")
+    assert png.startswith(b"\x89PNG") and len(png) > 5000
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("name", ["overview", "confusion", "roc"])
+def test_equal_figures_are_equal_bytes(name):
+    first, second = (plots.render(FIGURES[name](), "svg") for _ in range(2))
+    assert first == second and b"<svg" in first and b"<dc:date>" not in first
+
+
+def test_pyplot_is_not_touched():
+    import matplotlib.pyplot as plt
+
+    for draw in FIGURES.values():
+        draw()
+    assert plt.get_fignums() == []
+
+
+def test_a_figure_can_be_drawn_on_axes_given():
+    figure = Figure()
+    ax = figure.add_subplot(1, 2, 1)
+    assert plots.plot_roc(metrics(), TITLE, ax=ax) is figure
+    assert len(ax.lines) == 1 + 7 + 2  # the diagonal, the classes, macro and micro
+
+
+def test_the_confusion_matrix_is_written_out():
+    m = metrics()
+    cells = plots.plot_confusion(m, TITLE).axes[0].texts
+    assert [int(cell.get_text()) for cell in cells] == m.confusion.ravel().tolist()
+    shares = [float(cell.get_text()) for cell in plots.plot_confusion(m, TITLE, normalised=True).axes[0].texts]
+    assert np.reshape(shares, (7, 7)).sum(axis=1) == pytest.approx(100, abs=0.4)
+
+
+def test_classes_without_images_leave_gaps_and_no_warning():
+    m = metrics(("a", "b", "c"), [0, 0, 1, 1])
+    assert len(plots.plot_confusion(m, TITLE).axes[0].texts) == 6
+    for draw in (plots.plot_roc, plots.plot_class_bars, plots.plot_confusion):
+        plots.render(draw(m, TITLE), "svg")
+
+
+def test_colours_differ_for_every_eye():
+    """Each pair of line colours is apart in lightness or in the blue-yellow axis that colour-blind eyes keep."""
+    red, green, blue = np.array([to_rgb(color) for color in COLORS]).T
+    lightness, yellow = 0.3 * red + 0.59 * green + 0.11 * blue, (red + green) / 2 - blue
+    for i in range(len(COLORS)):
+        for j in range(i):
+            assert abs(lightness[i] - lightness[j]) + abs(yellow[i] - yellow[j]) > 0.05
+
+
+def test_an_early_collapse_is_marked_and_said():
+    fallen = curves(0.1, 20)
+    assert fallen.collapse == 60  # 0.1, 0.01 are not below 1%; 0.001 is
+    assert "below 1% of its start\nafter 60 iterations" in texts(plots.plot_overview(fallen, TITLE))
+    assert collapse_sentence(fallen) == (
+        "The learning rate fell below 1% of its start after 60 of 1,000 iterations; "
+        "val accuracy did not rise after that."
+    )
+    steady = curves(0.5, 400)
+    assert steady.collapse is None and collapse_sentence(steady) is None
+    assert "below 1%" not in texts(plots.plot_overview(steady, TITLE))
+
+
+def test_an_accuracy_that_rises_after_the_collapse_is_said_too():
+    tests = [LogRecord(i, "test", 0, outputs={"accuracy": 0.2 + i / 1000}) for i in range(0, 500, 100)]
+    rates = [LogRecord(i, "train", 0, lr=1e-9 if i > 100 else 1.0, loss=1.0) for i in range(0, 500, 50)]
+    records = sorted([*tests, *rates], key=lambda record: record.iteration)
+    sentence = collapse_sentence(make_curves(Log(tuple(records))))
+    assert sentence.endswith("after 150 of 450 iterations; val accuracy rose by 30.0 points after that.")
+
+
+def test_a_late_fall_is_how_a_schedule_ends():
+    assert curves(0.05, 300, 1000).collapse == 600
+    assert collapse_sentence(curves(0.05, 300, 1000)) is None
+
+
+@pytest.mark.parametrize("values", [[1.0, np.nan, np.inf, -np.inf], [1e30, 2, 2, 2] * 10, [0.0] * 12, [np.nan] * 12])
+def test_losses_that_explode_draw(values):
+    records = [LogRecord(i, "train", 0, lr=10.0, loss=value) for i, value in enumerate(values)]
+    records += [LogRecord(i, "test", 0, outputs={"accuracy": 1.0, "loss": v}) for i, v in enumerate(values)]
+    records.sort(key=lambda record: record.iteration)
+    made = make_curves(Log(tuple(records)))
+    for draw in (plots.plot_overview, plots.plot_validation, plots.plot_training_loss):
+        plots.render(draw(made, TITLE), "png")
+    plots.render(plots.plot_overlay([("one", made)], TITLE), "png")
+    plots.render(plots.plot_side_by_side([("one", made), ("two", curves())], TITLE), "png")
+
+
+def test_divergence_is_noticed():
+    records = [LogRecord(i, "train", 0, loss=v) for i, v in enumerate((1.0, 2.0, float("nan"), 3.0))]
+    assert make_curves(Log(tuple(records))).diverged == 2
+
+
+def test_one_point_and_rates_of_zero_draw():
+    made = make_curves(Log((LogRecord(0, "train", 0, lr=0.0, loss=1.0), LogRecord(0, "test", 0, outputs={"acc": 0.1}))))
+    plots.render(plots.plot_overview(made, TITLE), "png")
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "found"),
+    [
+        (["accuracy", "loss"], "accuracy", "accuracy"),
+        (["loss1/top-1", "loss3/top-1", "loss3/top-5", "loss3/loss3"], "accuracy", "loss3/top-1"),
+        (["loss1/loss1", "loss3/loss3", "loss3/top-1"], "loss", "loss3/loss3"),
+        (["Accuracy1", "softmax_loss"], "accuracy", "Accuracy1"),
+        (["prob"], "loss", ""),
+    ],
+)
+def test_the_main_output_is_found(names, kind, found):
+    assert find_output([LogRecord(0, "test", 0, outputs=dict.fromkeys(names, 1.0))], kind) == found
+
+
+def test_the_running_mean():
+    line = Series.of([(i, float(i)) for i in range(100)])
+    mean, window = smooth(line)
+    assert window == 5 and mean.values[50] == pytest.approx(50) and mean.values[0] == pytest.approx(1)
+    holes = Series.of([(i, np.nan if i % 2 else 1.0) for i in range(100)])
+    assert smooth(holes)[0].values == pytest.approx(np.ones(100))
+    assert smooth(Series.of([(0, 1.0)]))[1] == 1

@@ -1,0 +1,382 @@
+"""Reports of hand-made runs and golden logs: what is in them, and what is refused."""
+
+import csv
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_run import log_text, make_run, write_scores
+
+from fer import caffe_log
+from fer.dataset import CLASSES
+from fer.errors import FerError
+from fer.report import build_report, report_log, summary_text
+from fer.run import Run
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run, its report's result, and the report's folder."""
+    run = make_run(tmp_path_factory.mktemp("report"), ten_crop=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+        result = build_report([run])
+    return run, result, run.report_dir
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Figures are made but not rendered: for tests that look at everything else."""
+    monkeypatch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+
+
+@pytest.fixture
+def run(tmp_path, quick):
+    return make_run(tmp_path)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def edit_info(run: Run, **fields) -> Run:
+    run.update(**fields)
+    return Run(run.dir)
+
+
+def test_every_file_is_there_and_named(made):
+    _, result, out = made
+    there = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert there == set(result["files"])
+    for name in ("overview", "learning_rate", "training_loss", "validation", "mistakes_val", "class_counts"):
+        assert {f"figures/{name}.png", f"figures/{name}.svg"} <= there
+    for split in ("val", "test"):
+        for name in (f"confusion_{split}", f"confusion_{split}_normalised", f"roc_{split}", f"classes_{split}"):
+            assert {f"figures/{name}.png", f"figures/{name}.svg"} <= there
+    assert {"train.csv", "test.csv", "scores_val.csv", "scores_test.csv", "report.html"} <= there
+
+
+def test_the_result_is_metrics_json(made):
+    _, result, out = made
+    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(result))
+
+
+def test_the_numbers_are_the_scores(made):
+    run, result, _ = made
+    with np.load(run.scores("val")) as scores:
+        right = int((scores["probs"].argmax(axis=1) == scores["labels"]).sum())
+    val = result["splits"]["val"]
+    assert (val["correct"], val["count"], val["accuracy"]) == (right, 210, right / 210)
+    assert val["ten_crop"]["count"] == 210 and val["ten_crop"]["accuracy"] != val["accuracy"]
+    assert sum(map(sum, val["confusion"])) == 210
+    assert result["snapshot"] == {
+        "iteration": 200,
+        "weights": "lenet_iter_200.caffemodel",
+        "weights_sha256": "ab",
+        "chosen_on": "val",
+    }
+
+
+def test_scores_csv(made):
+    run, result, out = made
+    table = rows(out / "scores_val.csv")
+    assert list(table[0]) == ["file", "label", "prediction", *CLASSES]
+    assert len(table) == 210 and table[3]["file"] == "00003.jpg"
+    correct = 0
+    with np.load(run.scores("val")) as scores:
+        for row, probs, label in zip(table, scores["probs"], scores["labels"], strict=True):
+            assert np.array([row[name] for name in CLASSES], np.float32).tolist() == probs.tolist()  # to the last digit
+            assert int(row["label"]) == label
+            correct += row["label"] == row["prediction"]
+    assert correct == result["splits"]["val"]["correct"]
+
+
+def test_curve_csvs_have_parse_logs_columns(made):
+    _, _, out = made
+    train, test = rows(out / "train.csv"), rows(out / "test.csv")
+    assert list(train[0]) == ["NumIters", "Seconds", "LearningRate", "loss"]
+    assert list(test[0]) == ["NumIters", "Seconds", "LearningRate", "accuracy", "loss"]
+    assert [int(row["NumIters"]) for row in test] == [0, 100, 200, 300, 400]
+    assert [float(row["LearningRate"]) for row in test] == [0.01, 0.01, 0.005, 0.005, 0.005]
+    assert [float(row["LearningRate"]) for row in train][9:11] == [0.01, 0.005]
+
+
+def test_the_page_is_whole_and_needs_nothing_from_outside(made):
+    run, result, out = made
+    page = (out / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page) and "<script" not in page and "@import" not in page
+    assert "url(" not in page
+    assert page.count("<img ") == len([name for name in result["files"] if name.endswith(".svg")])
+    for fact in ("PublicTest (val)", "PrivateTest (test)", "drawn sample, not FER2013", "fer train --net lenet"):
+        assert fact in page
+    for fact in ("a CPU", "cd" * 32, "1 h 02 min", "The same seed", "over ten crops", "width=device-width"):
+        assert fact in page
+    assert f"{100 * result['splits']['test']['accuracy']:.2f}%" in page
+    assert str(run.dir) in page
+
+
+def test_what_a_user_writes_is_escaped(run):
+    edit_info(run, warnings=["<script>alert(1)</script>"], engine="<b>")
+    build_report([Run(run.dir)])
+    page = (run.report_dir / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "<b>" not in page.split("The run")[1]
+
+
+def test_the_summary(made):
+    _, result, out = made
+    text = summary_text(result)
+    val = result["splits"]["val"]
+    assert f"{100 * val['accuracy']:.2f}%" in text and f"{100 * val['misclassification']:.2f}%" in text
+    assert "averaged over ten crops" in text
+    happy = val["classes"][3]
+    assert re.search(rf"Happy +{happy['correct']} +{happy['support']} +{100 * happy['recall']:.1f}%", text)
+    assert re.search(rf"all +{val['correct']} +210", text)
+    assert "snapshot 200 of 400 iterations, chosen on PublicTest (val)" in text
+    assert str(out / "report.html") in text
+
+
+def test_a_second_report_takes_the_place_of_the_first(run):
+    build_report([run])
+    (run.report_dir / "left.txt").write_text("of the first")
+    build_report([run])
+    assert not (run.report_dir / "left.txt").exists()
+    assert [path.name for path in run.dir.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_report_that_fails_leaves_the_old_one(run, monkeypatch):
+    build_report([run])
+    before = {path: path.read_bytes() for path in run.report_dir.rglob("*") if path.is_file()}
+
+    def full(self, *arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fer.report.files.os.fsync", full)
+    with pytest.raises(FerError, match="No space left on device"):
+        build_report([run])
+    assert {path: path.read_bytes() for path in run.report_dir.rglob("*") if path.is_file()} == before
+    assert [path.name for path in run.dir.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_folder_with_other_things_is_not_replaced(run, tmp_path):
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter1.tex").write_text("years of work")
+    with pytest.raises(FerError, match="is no report"):
+        build_report([run], other)
+    assert (other / "chapter1.tex").exists()
+
+
+def test_the_early_collapse_is_said_and_drawn(tmp_path, quick):
+    run = make_run(tmp_path, "lenet-s1", gamma=0.1, stepsize=20)
+    result = build_report([run])
+    sentence = "The learning rate fell below 1% of its start after 60 of 400 iterations"
+    assert result["training"]["lr_below_1_percent_at"] == 60
+    assert any(note.startswith(sentence) for note in result["notes"])
+    assert sentence in summary_text(result) and sentence in (run.report_dir / "report.html").read_text()
+
+
+def test_a_snapshot_asked_for_is_not_called_chosen_on_val(run):
+    better = {"200": {"accuracy": 0.4, "loss": 1}, "300": {"accuracy": 0.6, "loss": 1}}
+    run.scores_by_snapshot.write_text(json.dumps(better))
+    result = build_report([run])
+    assert result["snapshot"]["chosen_on"] is None
+    assert "chosen by hand" in summary_text(result)
+
+
+def test_without_the_data_directory_counts_and_images_are_left_out_and_that_is_said(run, tmp_path):
+    shutil.move(tmp_path / "data", tmp_path / "elsewhere")
+    result = build_report([run])
+    assert "figures/mistakes_val.png" not in result["files"] and "figures/class_counts.png" not in result["files"]
+    assert any("gone or unreadable" in note for note in result["notes"])
+    assert result["data"]["title"] == "drawn sample, not FER2013"
+
+
+def test_data_made_anew_is_not_taken_for_the_old(run, tmp_path):
+    manifest = tmp_path / "data" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("drawn sample, not FER2013", "FER2013"))
+    result = build_report([run])
+    assert any("was made anew since" in note for note in result["notes"])
+    assert "drawn" in result["data"]["title"] and "figures/mistakes_val.png" not in result["files"]
+
+
+def test_mistakes_are_the_surest_wrong_answers(made):
+    from fer.report.evidence import find_mistakes, read_evidence
+
+    evidence = read_evidence(made[0])
+    mistakes = find_mistakes(evidence)
+    assert mistakes and all(m.true != m.predicted for m in mistakes)
+    sureness = [m.probability for m in mistakes]
+    assert sureness == sorted(sureness, reverse=True)
+    scores = evidence.scores["val"]
+    drawn = [i for i in range(40) if not scores.correct[i]]  # the fixture has images of the first forty only
+    assert sureness[0] == pytest.approx(max(float(scores.probs[i].max()) for i in drawn))
+
+
+@pytest.mark.parametrize("file", ["train.log", "scores/val.npz", "scores/test.npz"])
+def test_a_missing_file_is_named(run, file):
+    (run.dir / file).unlink()
+    with pytest.raises(FerError, match=rf"{re.escape(str(run.dir / file))} is missing"):
+        build_report([run])
+    assert not run.report_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("scores/val.npz", b"PK\3\4 cut"),
+        ("scores/val_by_snapshot.json", b"{"),
+        ("scores/val_by_snapshot.json", b'{"1":2}'),
+    ],
+)
+def test_a_damaged_file_is_named(run, file, content):
+    (run.dir / file).write_bytes(content)
+    with pytest.raises(FerError, match=rf"{re.escape(Path(file).name)} is damaged"):
+        build_report([run])
+
+
+def test_scores_of_a_diverged_net_are_refused(run):
+    with np.load(run.scores("val")) as stored:
+        arrays = dict(stored)
+    arrays["probs"] = np.full_like(arrays["probs"], np.nan)
+    np.savez(run.scores("val"), **arrays)
+    with pytest.raises(FerError, match="not a finite number"):
+        build_report([run])
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"iteration": 300, "weights_sha256": "cd"}, "different snapshots"),
+        ({"split": "val"}, "holds the scores of 'val'"),
+    ],
+)
+def test_scores_that_do_not_belong_together_are_refused(run, meta, message):
+    with np.load(run.scores("test")) as stored:
+        labels = stored["labels"]
+    write_scores(run.scores("test"), meta.pop("split", "test"), labels, 1.0, **meta)
+    with pytest.raises(FerError, match=message):
+        build_report([run])
+
+
+def test_scores_of_other_weights_are_refused(run):
+    stale = edit_info(run, snapshots={"200": {"weights": {"file": "x", "sha256": "other"}}})
+    with pytest.raises(FerError, match="of other weights than snapshot 200's"):
+        build_report([stale])
+
+
+def test_a_run_that_was_interrupted_says_so(run):
+    result = build_report([edit_info(run, state="interrupted", max_iter=10000)])
+    assert "The run is interrupted: 400 of 10,000 iterations." in result["notes"]
+
+
+def test_a_log_that_ends_before_the_first_iteration(run):
+    fatal = [caffe_log.Solving("LeNet"), caffe_log.Fatal("Check failed: error == cudaSuccess (35 vs. 0)")]
+    run.log.write_text(log_text(fatal))
+    with pytest.raises(FerError, match=r"before the first displayed iteration; its last words: Check failed: error =="):
+        build_report([run])
+
+
+def test_no_run_and_one_run_twice(run):
+    with pytest.raises(FerError, match="no run"):
+        build_report([])
+    with pytest.raises(FerError, match="given twice"):
+        build_report([run, Run(run.dir)])
+
+
+def test_comparison(tmp_path):
+    runs = [make_run(tmp_path, "lenet-s1", skill=0.3, gamma=0.1, stepsize=20), make_run(tmp_path, "lenet-s2", skill=2)]
+    result = build_report(runs)
+    out = tmp_path / "runs" / "compare-lenet-s1-lenet-s2"
+    assert result["report"] == str(out) and result["kind"] == "comparison"
+    assert {"metrics.json", "report.html", "figures/overlay.svg", "figures/side_by_side.png"} <= set(result["files"])
+    (pair,) = result["mcnemar"]
+    assert (pair["a"], pair["b"], pair["split"]) == ("LeNet s1", "LeNet s2", "val")
+    assert pair["only_b"] > pair["only_a"] and pair["p_value"] < 1e-4
+    assert pair["only_a"] + pair["only_b"] + pair["both"] + pair["neither"] == 210
+    text, page = summary_text(result), (out / "report.html").read_text()
+    assert "p < 0.0001" in text and "p &lt; 0.0001" in page
+    assert "LeNet s1: The learning rate fell below" in text
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+
+
+def test_three_runs_have_three_tests_and_each_its_own_name(tmp_path, quick):
+    runs = [make_run(tmp_path, name) for name in ("lenet-s1", "lenet-s2", "try")]
+    result = build_report(runs, tmp_path / "out")
+    assert [(pair["a"], pair["b"]) for pair in result["mcnemar"]] == [
+        ("LeNet s1", "LeNet s2"),
+        ("LeNet s1", "try"),
+        ("LeNet s2", "try"),
+    ]
+    assert all(pair["p_value"] == 1.0 for pair in result["mcnemar"])  # equal scores
+
+
+def test_runs_on_other_images_are_not_comparable_and_that_is_said(tmp_path, quick):
+    one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two", counts={"train": 9, "val": 150, "test": 150})
+    result = build_report([one, two], tmp_path / "out")
+    assert "same images: 60 files" in result["mcnemar"][0]["not_comparable"]
+    assert "not comparable" in summary_text(result)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.log")), ids=lambda path: path.stem)
+def test_a_report_of_a_log_alone(path, tmp_path):
+    result = report_log(path, tmp_path / "report")
+    assert {"train.csv", "test.csv", "metrics.json", "report.html", "figures/training_loss.svg"} <= set(result["files"])
+    json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert path.name in summary_text(result)
+
+
+def test_nan_stays_nan_in_the_csv(tmp_path, quick):
+    report_log(GOLDEN / "diverged.log", tmp_path / "report")
+    losses = [float(row["loss"]) for row in rows(tmp_path / "report" / "train.csv")]
+    assert losses[0] == 1.9 and math.isinf(losses[1]) and math.isnan(losses[2])
+
+
+def test_a_second_test_net_has_its_own_csv(tmp_path, quick):
+    report_log(GOLDEN / "bvlc_2015_new_year.log", tmp_path / "report")
+    (row,) = rows(tmp_path / "report" / "test_1.csv")
+    assert (row["prob"], row["prob#2"]) == ("0.25", "0.75")
+
+
+def test_a_log_of_2014_has_its_displayed_loss_in_the_csv(tmp_path, quick):
+    report_log(GOLDEN / "bvlc_2014.log", tmp_path / "report")
+    table = rows(tmp_path / "report" / "train.csv")
+    assert [(row["NumIters"], row["LearningRate"], row["loss"]) for row in table] == [
+        ("20", "0.01", "6.55607"),
+        ("40", "0.01", "6.5"),
+        ("60", "0.001", "nan"),
+    ]
+
+
+def test_a_log_without_iterations_and_one_that_is_none(tmp_path):
+    log = tmp_path / "dead.log"
+    log.write_text(log_text([caffe_log.Fatal("Unknown layer type: Convolutoin")]))
+    with pytest.raises(FerError, match="last words: Unknown layer type: Convolutoin"):
+        report_log(log, tmp_path / "report")
+    log.write_text("hello\n")
+    with pytest.raises(FerError, match="is no Caffe training log"):
+        report_log(log, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.full
+def test_every_figure_is_a_picture(tmp_path):
+    run = make_run(tmp_path)
+    result = build_report([run])
+    pictures = [name for name in result["files"] if name.startswith("figures/")]
+    assert len(pictures) == 2 * 14
+    for name in pictures:
+        data = (run.report_dir / name).read_bytes()
+        assert len(data) > 5000 and (data.startswith(b"\x89PNG") if name.endswith("png") else b"</svg>" in data[-10:])
+
+
+def test_progress_is_told(run):
+    told = []
+    build_report([run], progress=lambda stage, done, total: told.append((stage, done, total)))
+    assert told[0][1] == 0 and told[-1][1] == told[-1][2] == len(told) - 1
