@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fer.caffe_log import Log, LogRecord
 
 COLLAPSED = 0.01 * (1 - 1e-6)  # of the rate at the start; two steps of 0.1 are not below 1%, whatever they round to
+FILL = 500  # points of the schedule
 RISE = 0.005  # an accuracy that gains less than this has not risen
 
 
@@ -34,7 +35,8 @@ class Series:
 class Curves:
     """What one training run looked like.
 
-    lr, loss    from the training lines; loss is the displayed one
+    lr          as logged, filled in from the solver's schedule where the two agree
+    loss        the displayed one
     accuracy    of the first test net, by its own layer (a mean of batch means), fractions; empty where it has none
     test_loss   likewise
     collapse    the first iteration whose rate lies below 1% of the first, None where there is none
@@ -56,17 +58,18 @@ class Curves:
 def make_curves(log: Log, schedule: Callable[[int], float] | None = None, held_out: str = "val") -> Curves:
     """Curves of a log. `schedule` (iteration -> rate) finds the collapse to the iteration, else the logged rates do."""
     train, test = log.curve("train"), log.curve("test")
-    lr = Series.of([(r.iteration, r.lr) for r in train if r.lr is not None])
+    logged = Series.of([(r.iteration, r.lr) for r in train if r.lr is not None])
     loss_name = find_output(train, "loss")
     losses = [(r.iteration, value) for r in train if (value := _loss(r, loss_name, displayed=True)) is not None]
     last = max((r.iteration for r in (*train, *test)), default=0)
+    lr = _filled(logged, last, schedule)
     accuracy_name, test_loss_name = find_output(test, "accuracy"), find_output(test, "loss")
     return Curves(
         lr=lr,
         loss=Series.of(losses),
         accuracy=Series.of([(r.iteration, r.outputs[accuracy_name]) for r in test if accuracy_name in r.outputs]),
         test_loss=Series.of([(r.iteration, v) for r in test if (v := _loss(r, test_loss_name)) is not None]),
-        collapse=_collapse(lr, last, schedule),
+        collapse=_collapse(logged, last, schedule),
         diverged=next((iteration for iteration, value in losses if not math.isfinite(value)), None),
         last=last,
         held_out=held_out,
@@ -91,6 +94,18 @@ def _loss(record: LogRecord, name: str, *, displayed: bool = False) -> float | N
     output = record.outputs.get(name)
     first, second = (record.loss, output) if displayed else (output, record.loss)
     return second if first is None else first
+
+
+def _filled(logged: Series, last: int, schedule: Callable[[int], float] | None) -> Series:
+    """The rate between and behind the logged iterations too: a log shows every hundredth, and none at the very end."""
+    if schedule is None or not len(logged):
+        return logged
+    expected = np.array([schedule(int(i)) for i in logged.iterations])
+    if not np.allclose(expected, logged.values, rtol=1e-4, atol=0):
+        return logged
+    first = int(logged.iterations[0])
+    more = np.unique(np.r_[logged.iterations, np.linspace(first, last, FILL, dtype=np.int64)])
+    return Series.of([(int(i), schedule(min(int(i), max(last - 1, first)))) for i in more])
 
 
 def _collapse(lr: Series, last: int, schedule: Callable[[int], float] | None) -> int | None:

@@ -172,6 +172,14 @@ def test_the_main_output_is_found(names, kind, found):
     assert find_output([LogRecord(0, "test", 0, outputs=dict.fromkeys(names, 1.0))], kind) == found
 
 
+def test_the_rate_is_filled_in_from_the_schedule_where_the_log_agrees():
+    records = [LogRecord(i, "train", 0, lr=1.0 if i < 100 else 0.1, loss=1.0) for i in (0, 100)]
+    log = Log((*records, LogRecord(150, "train", 0, loss=1.0)))
+    filled = make_curves(log, lambda i: 1.0 if i < 50 else 0.1 if i < 150 else 0.01).lr
+    assert filled.values[filled.iterations == 75] == 0.1 and filled.iterations[-1] == 150 and filled.values[-1] == 0.1
+    assert make_curves(log, lambda i: 7.0).lr.iterations.tolist() == [0, 100]
+
+
 def test_the_running_mean():
     line = Series.of([(i, float(i)) for i in range(100)])
     mean, window = smooth(line)

@@ -290,7 +290,7 @@ def test_no_run_and_one_run_twice(run):
         build_report([run, Run(run.dir)])
 
 
-def test_comparison(tmp_path):
+def test_comparison(tmp_path, quick):
     runs = [make_run(tmp_path, "lenet-s1", skill=0.3, gamma=0.1, stepsize=20), make_run(tmp_path, "lenet-s2", skill=2)]
     result = build_report(runs)
     out = tmp_path / "runs" / "compare-lenet-s1-lenet-s2"
@@ -325,7 +325,7 @@ def test_runs_on_other_images_are_not_comparable_and_that_is_said(tmp_path, quic
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.log")), ids=lambda path: path.stem)
-def test_a_report_of_a_log_alone(path, tmp_path):
+def test_a_report_of_a_log_alone(path, tmp_path, quick):
     result = report_log(path, tmp_path / "report")
     assert {"train.csv", "test.csv", "metrics.json", "report.html", "figures/training_loss.svg"} <= set(result["files"])
     json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))

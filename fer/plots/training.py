@@ -62,7 +62,7 @@ def plot_overview(
     figure = Figure(figsize=(6.4, 6.6), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     _draw_lr(top, curves)
-    _draw_train_loss(middle, curves, raw=False)
+    _draw_train_loss(middle, curves)
     if len(curves.test_loss):
         _line(middle, curves.test_loss, RED, f"{curves.held_out} loss")
     _legend(middle)
@@ -170,7 +170,7 @@ def _mark_collapse(ax: Axes, curves: Curves, *, text: bool = False) -> None:
         )
 
 
-def _draw_train_loss(ax: Axes, curves: Curves, *, raw: bool = True) -> None:
+def _draw_train_loss(ax: Axes, curves: Curves) -> None:
     smoothed, window = smooth(curves.loss)
     if window == 1:
         _line(ax, curves.loss, BLUE, "training loss")
@@ -181,7 +181,7 @@ def _draw_train_loss(ax: Axes, curves: Curves, *, raw: bool = True) -> None:
             color=SKY,
             linewidth=0.6,
             alpha=0.75,
-            label="training loss, as logged" if raw else None,
+            label="training loss, as logged",
         )
         ax.plot(smoothed.iterations, smoothed.values, color=BLUE, label=f"training loss, mean of {window} lines")
     if curves.diverged is not None:
