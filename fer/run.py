@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,22 +127,31 @@ class Run:
         write_json(self.dir / RUN_JSON, self.info)
 
     @contextmanager
-    def locked(self) -> Iterator[int]:
+    def locked(self, patience: float = 0.0) -> Iterator[int]:
         """Hold the run for one training; gives a descriptor that a child may inherit to hold it too.
 
-        Raises FerError when another training holds it.
+        Raises FerError when another training still holds it after `patience` seconds.
         """
         descriptor = os.open(self.dir, os.O_RDONLY)
+        give_up = time.monotonic() + patience
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FerError(
-                    f"{self.dir} is being trained by another process; wait for it, or stop it with Ctrl-C there"
-                ) from None
+            while not _lock(descriptor):
+                if time.monotonic() >= give_up:
+                    raise FerError(
+                        f"{self.dir} is being trained by another process; wait for it, or stop it with Ctrl-C there"
+                    )
+                time.sleep(0.05)
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def create_run(parent: Path, base_name: str, info: dict[str, Any], *, exact: bool = False) -> Run:

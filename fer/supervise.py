@@ -100,7 +100,7 @@ class Supervisor:
         self.engine = engine
         self.keeper = keeper
         self.job = job
-        self.tell = progress
+        self._progress = progress
         self.parser = caffe_log.LogParser()
         self.losses = LossWatch()
         self.tail: list[str] = []
@@ -134,6 +134,13 @@ class Supervisor:
                 seconds = round(before + time.monotonic() - self._started, 3)
                 self.run.update(state="failed", seconds=seconds, iteration=self._reached())
             self._conclude(code, relay)
+
+    def tell(self, event: object) -> None:
+        """Hand an event on; a display that is gone (a closed terminal, a broken pipe) stops no training."""
+        try:
+            self._progress(event)
+        except OSError:
+            self._progress = lambda event: None
 
     def _reached(self) -> int:
         return max(self._last_iteration, self.newest.iteration if self.newest else 0)

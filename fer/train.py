@@ -28,6 +28,9 @@ from fer.supervise import Job, Supervisor
 
 __all__ = ["Iteration", "Setup", "SnapshotSaved", "Validation", "Warning", "resume", "train"]
 
+# The engine of a killed `fer train` finishes its iteration and saves before it lets go of the run.
+PATIENCE = 10.0
+
 
 def train(
     net: str | Path,
@@ -106,7 +109,7 @@ def resume(
     """
     tell = progress or _silent
     run = Run(run_dir)
-    with run.locked() as lock:
+    with run.locked(PATIENCE) as lock:
         run.info = Run(run_dir).info  # read again: who held the lock until now may have written it
         _check_unchanged(run)
         solver = read_solver(run.solver)

@@ -192,21 +192,13 @@ def test_a_child_s_lines_come_whole_and_in_order(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "from before\nab\ncd\nend"
 
 
-def running(pid: int) -> bool:
-    """Neither gone nor a zombie that nobody has collected yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_a_killed_child_takes_its_own_children_along(tmp_path: Path) -> None:
     code = "import subprocess, sys; p = subprocess.Popen(['sleep', '100']); print(p.pid, flush=True); p.wait()"
     child = Child(python(code), os.environ, tmp_path, tmp_path / "log")
     pid = int(next(child.lines(lambda: None)))
     child.kill()
     assert child.process.returncode == -signal.SIGKILL
-    while running(pid):  # the test's own time limit ends this
+    while training.running(pid):  # the test's own time limit ends this
         time.sleep(0.01)
 
 

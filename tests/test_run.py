@@ -105,7 +105,7 @@ def test_the_lock_lives_on_in_a_child_that_inherited_it(tmp_path: Path) -> None:
     with pytest.raises(FerError, match="being trained"), run.locked():
         pass
     child.communicate(b"\n")
-    with run.locked():
+    with run.locked(patience=60):
         pass
 
 

@@ -86,6 +86,14 @@ def test_a_training_leaves_what_it_was_made_of(tmp_path: Path, data: Path) -> No
     assert shown[3].images_per_second and shown[3].images_per_second > 0
 
 
+def test_a_display_that_is_gone_stops_no_training(tmp_path: Path, data: Path) -> None:
+    def broken(event: object) -> None:
+        if isinstance(event, events.Iteration):
+            raise BrokenPipeError
+
+    assert start(tmp_path, data, progress=broken).info["state"] == "finished"
+
+
 def test_the_next_run_gets_the_next_name_and_a_name_is_kept(tmp_path: Path, data: Path) -> None:
     assert [start(tmp_path, data).name for _ in range(2)] == ["net-solver", "net-solver-2"]
     assert start(tmp_path, data, name="mine").name == "mine"
@@ -454,7 +462,8 @@ def test_killed_while_it_takes_a_snapshot_in_nothing_is_lost(
     assert_intact(run)
 
 
-def test_two_trainings_do_not_share_a_run(tmp_path: Path, data: Path) -> None:
+def test_two_trainings_do_not_share_a_run(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer.train.PATIENCE", 0.1)
     run = unfinished(tmp_path, data)
     with run.locked(), pytest.raises(FerError, match="being trained by another process"):
         resume(run.dir)

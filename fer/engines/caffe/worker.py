@@ -49,10 +49,7 @@ class Stop(Exception):
 
 def log(message):
     """Write one line in Caffe's own log format."""
-    if hasattr(caffe, "log"):
-        caffe.log(message)
-    else:
-        print(message, file=sys.stderr)
+    getattr(caffe, "log", lambda text: print(text, file=sys.stderr))(message)
 
 
 def use_device(gpu):
@@ -77,7 +74,7 @@ def read_text(path, message):
         return text_format.Merge(stream.read(), message)
 
 
-# ---- train ---------------------------------------------------------------------------------------------------------
+# ---- train
 
 
 class Watch:
@@ -216,7 +213,7 @@ def train(args):
     return 0
 
 
-# ---- predict -------------------------------------------------------------------------------------------------------
+# ---- predict
 
 
 class Transform:
@@ -292,7 +289,7 @@ def predict(args):
     return 0
 
 
-# ---- describe, doctor ----------------------------------------------------------------------------------------------
+# ---- describe, doctor
 
 
 def versions():

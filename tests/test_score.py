@@ -1,0 +1,142 @@
+"""Scoring: each image once, the choice made on val, nothing scored twice, nothing meaningless written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training
+
+from fer.engines import ENGINES
+from fer.errors import FerError
+from fer.metrics import load_scores
+from fer.run import Run, sha256
+from fer.score import score_run
+from fer.train import train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
+    """A run of the fake engine with snapshots 20, 40, 60."""
+    folder = tmp_path_factory.mktemp("trained")
+    net, solver = training.write_net(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENGINES, "fake", training.fake_engine)
+        patch.delenv("FAKE_FAULT", raising=False)
+        return train(net, solver, data, engine="fake", runs_dir=folder / "runs")
+
+
+@pytest.fixture
+def run(tmp_path: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A copy of it to score."""
+    monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
+    monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
+    monkeypatch.delenv("FAKE_FAULT", raising=False)
+    return Run(shutil.copytree(trained.dir, tmp_path / "run"))
+
+
+def predictions(folder: Path) -> list[Path]:
+    """The weights of each scoring that was done, in order."""
+    lines = map(json.loads, (folder / "argv").read_text().splitlines())
+    return [Path(argv[argv.index("--weights") + 1]) for argv in lines if argv[0] == "predict"]
+
+
+def test_each_image_once_with_what_it_is_made_of(tmp_path: Path, run: Run, data: Path) -> None:
+    score_run(run)
+    for split in ("val", "test"):
+        scores = load_scores(run.scores(split))
+        listed = [line.rsplit(" ", 1) for line in (data / f"{split}.txt").read_text().splitlines()]
+        assert list(scores.files) == [name for name, _ in listed]
+        assert scores.labels.tolist() == [int(label) for _, label in listed]
+        assert scores.probs.shape == (len(listed), 7) and scores.probs.dtype == np.float32
+        assert scores.meta["split"] == split and scores.meta["weights"] == "snapshots/net_iter_20.caffemodel"
+        assert scores.meta["weights_sha256"] == run.info["snapshots"]["20"]["weights"]["sha256"]
+
+
+def test_of_equals_the_earliest_is_chosen_and_test_is_scored_with_it_alone(tmp_path: Path, run: Run) -> None:
+    score_run(run)
+    by_snapshot = json.loads(run.scores_by_snapshot.read_text())
+    assert list(by_snapshot) == ["20", "40", "60"]
+    assert by_snapshot["40"]["loss"] == pytest.approx(np.log(7)) and by_snapshot["40"]["accuracy"] == 1 / 7
+    # Three on val to choose, then the chosen one's val and test files.
+    iterations = [path.stem.rpartition("_")[2] for path in predictions(tmp_path)]
+    assert iterations == ["20", "40", "60", "20", "20"]
+
+
+def test_what_was_scored_is_not_scored_again(tmp_path: Path, run: Run) -> None:
+    score_run(run)
+    done = len(predictions(tmp_path))
+    score_run(run)
+    assert len(predictions(tmp_path)) == done
+    score_run(run, ten_crop=True)
+    assert len(predictions(tmp_path)) == done + 2
+    assert load_scores(run.scores("test", ten_crop=True)).meta["ten_crop"] is True
+
+
+def test_a_snapshot_may_be_named(run: Run) -> None:
+    score_run(run, snapshot=40)
+    assert load_scores(run.scores("test")).meta["iteration"] == 40
+    with pytest.raises(FerError, match="no snapshot of iteration 41; it has 20, 40, 60"):
+        score_run(run, snapshot=41)
+
+
+@pytest.mark.parametrize(("fault", "message"), [("nan-probs", "nan"), ("short-probs", r"shape \(34, 7\) for 35")])
+def test_answers_that_mean_nothing_are_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch, fault: str, message: str
+) -> None:
+    monkeypatch.setenv("FAKE_FAULT", fault)
+    with pytest.raises(FerError, match=message):
+        score_run(run)
+    assert not run.scores("val").exists() and not run.scores("test").exists()
+
+
+def test_weights_that_changed_are_refused(run: Run) -> None:
+    path = run.weights_file(40)
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FerError, match="changed since it was verified"):
+        score_run(run)
+
+
+def test_nan_weights_are_refused_even_when_listed(run: Run) -> None:
+    """Caffe would call them accuracy 1.0."""
+    path = run.weights_file(20)
+    content = path.read_bytes().replace(np.float32(0.5).tobytes(), np.float32("nan").tobytes())
+    path.write_bytes(content)
+    run.info["snapshots"]["20"]["weights"]["sha256"] = sha256(path)
+    with pytest.raises(FerError, match="nan or inf"):
+        score_run(run)
+
+
+def test_data_that_changed_is_refused(tmp_path: Path, run: Run, data: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "copy")
+    files = {name.replace(str(data), str(copy)): known for name, known in run.info["data"]["files"].items()}
+    run.update(data={**run.info["data"], "dir": str(copy), "files": files})
+    path = copy / "test_lmdb" / "data.mdb"
+    content = bytearray(path.read_bytes())
+    content[20_000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FerError, match=r"test_lmdb/data\.mdb has changed"):
+        score_run(run)
+    shutil.rmtree(copy)
+    with pytest.raises(FerError, match="no such data directory"):
+        score_run(run)
+
+
+def test_a_run_without_snapshots_has_nothing_to_score(run: Run) -> None:
+    run.update(snapshots={})
+    with pytest.raises(FerError, match="no verified snapshot"):
+        score_run(run)
+
+
+def test_progress_tells_how_far(run: Run) -> None:
+    told: list[tuple[str, int, int]] = []
+    score_run(run, progress=lambda *what: told.append(what))
+    assert ("scoring snapshots on val", 3, 3) in told and ("scoring test", 35, 35) in told

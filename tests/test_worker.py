@@ -1,0 +1,217 @@
+"""The real Caffe worker: stops, saves, resumes to the last digit, and scores as Caffe itself does."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training
+
+from fer.caffe_log import LogRecord, parse_log
+from fer.database import Database, read_mean
+from fer.engines import find_engine
+from fer.errors import FerError
+from fer.metrics import load_scores
+from fer.run import Run, sha256
+from fer.score import score_run
+from fer.train import resume, train
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def real_caffe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FER_CAFFE", raising=False)
+
+
+# Slow enough that a signal comes before the end.
+NET = training.NET.replace("batch_size: 16", "batch_size: 64")
+LONG = {"max_iter": 400, "display": 1, "snapshot": 150, "test_interval": 90, "test_iter": 4}
+
+
+def start(folder: Path, data: Path, net: str = NET, **solver: object) -> Run:
+    net_path, solver_path = training.write_net(folder, net=net, **solver)
+    return train(net_path, solver_path, data, name="run", seed=1, runs_dir=folder / "runs")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
+    """400 iterations without a stop; the net has mirror, random crop and dropout."""
+    return start(tmp_path_factory.mktemp("whole"), data, **LONG)
+
+
+def numbers(run: Run, phase: str) -> list[tuple[int, float | None, dict[str, float]]]:
+    """What the log shows of each iteration; of one shown twice (before a stop, after it) both."""
+
+    def row(record: LogRecord) -> tuple[int, float | None, dict[str, float]]:
+        return record.iteration, record.loss, record.outputs
+
+    return [row(record) for record in parse_log(run.log).curve(phase)]
+
+
+def reached(folder: Path, text: str) -> Callable[[], bool]:
+    log = folder / "runs" / "run" / "train.log"
+    return lambda: log.exists() and text in log.read_text(errors="replace")
+
+
+def assert_same_training(run: Run, whole: Run) -> None:
+    """The same losses to the last printed digit, and the same bytes in the end."""
+    assert run.info["state"] == "finished"
+    assert numbers(run, "train") == numbers(whole, "train")
+    assert numbers(run, "test") == numbers(whole, "test")
+    assert sha256(run.weights_file(400)) == sha256(whole.weights_file(400))
+    assert sha256(run.state_file(400)) == sha256(whole.state_file(400))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_and_resumed_it_is_the_training_that_was_never_stopped(
+    tmp_path: Path, data: Path, whole: Run, number: signal.Signals, code: int
+) -> None:
+    training.write_net(tmp_path, net=NET, **LONG)
+    process = training.start_training(tmp_path, data, "caffe")
+    training.wait_for(reached(tmp_path, "Iteration 50 "), process)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == code, said
+    stopped = Run(tmp_path / "runs" / "run").snapshots()[-1].iteration
+    assert f"stopped at iteration {stopped}, saved" in said and 50 < stopped < 400
+    assert_same_training(resume(tmp_path / "runs" / "run"), whole)
+
+
+def test_killed_with_its_parent_the_worker_saves_and_the_run_goes_on(tmp_path: Path, data: Path, whole: Run) -> None:
+    training.write_net(tmp_path, net=NET, **LONG)
+    process = training.start_training(tmp_path, data, "caffe")
+    training.wait_for(reached(tmp_path, "Iteration 50 "), process)
+    process.kill()
+    process.communicate()
+    with Run(tmp_path / "runs" / "run").locked(patience=60):  # the worker has saved and is gone
+        pass
+    run = resume(tmp_path / "runs" / "run")
+    # Nothing was lost: it went on from where the worker was, not from the snapshot of iteration 150 or the start.
+    first = min(snapshot.iteration for snapshot in run.snapshots())
+    assert first not in (150, 300, 400)
+    assert_same_training(run, whole)
+
+
+def test_killed_itself_the_worker_loses_what_was_not_saved(tmp_path: Path, data: Path, whole: Run) -> None:
+    training.write_net(tmp_path, net=NET, **LONG)
+    process = training.start_training(tmp_path, data, "caffe")
+    training.wait_for(reached(tmp_path, "Iteration 160 "), process)
+    os.kill(training.child_of(process), signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode == 1 and "Caffe was killed (SIGKILL)" in said and "net_iter_" in said
+    assert Run(tmp_path / "runs" / "run").snapshots()[-1].iteration in (150, 300)
+    assert_same_training(resume(tmp_path / "runs" / "run"), whole)
+
+
+def test_hangup_saves_and_goes_on(tmp_path: Path, data: Path, whole: Run) -> None:
+    training.write_net(tmp_path, net=NET, **LONG)
+    process = training.start_training(tmp_path, data, "caffe")
+    training.wait_for(reached(tmp_path, "Iteration 20 "), process)
+    process.send_signal(signal.SIGHUP)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    run = Run(tmp_path / "runs" / "run")
+    extra = {snapshot.iteration for snapshot in run.snapshots()} - {150, 300, 400}
+    assert len(extra) == 1 and min(extra) > 20
+    assert_same_training(run, whole)
+
+
+def test_a_long_test_pass_is_left_at_once(tmp_path: Path, data: Path) -> None:
+    training.write_net(tmp_path, test_iter=10_000_000)
+    process = training.start_training(tmp_path, data, "caffe")
+    training.wait_for(reached(tmp_path, "Iteration 0, Testing net"), process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130 and "stopped at iteration 0" in said
+
+
+def test_made_longer_it_is_the_longer_training(tmp_path: Path, data: Path, whole: Run) -> None:
+    run = start(tmp_path, data, **{**LONG, "max_iter": 130})
+    assert run.info["state"] == "finished"
+    assert_same_training(resume(run.dir, max_iter=400), whole)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+def test_every_solver_s_snapshots_pass(tmp_path: Path, data: Path, kind: str) -> None:
+    """Parameters shared by name too, and gradients summed over two passes."""
+    twice = training.NET.replace(
+        'layer { name: "drop"',
+        'layer { name: "a" type: "InnerProduct" bottom: "hidden" top: "a" param { name: "w" } param { name: "b" } '
+        'inner_product_param { num_output: 24 weight_filler { type: "xavier" } } } '
+        'layer { name: "b" type: "InnerProduct" bottom: "a" top: "hidden2" param { name: "w" } param { name: "b" } '
+        'inner_product_param { num_output: 24 weight_filler { type: "xavier" } } } layer { name: "drop"',
+    ).replace('bottom: "hidden" top: "hidden" }', 'bottom: "hidden2" top: "hidden2" }')
+    net = twice.replace('bottom: "hidden" top: "ip"', 'bottom: "hidden2" top: "ip"')
+    momentum = {} if kind in ("AdaGrad", "RMSProp") else {"momentum": 0.9}
+    options = {"type": f'"{kind}"', "base_lr": 0.001, "iter_size": 2, "max_iter": 6, "delta": 1e-6, "snapshot": 0}
+    options |= momentum or {"momentum": 0}
+    run = start(tmp_path, data, net=net, **options)
+    assert [snapshot.iteration for snapshot in run.snapshots()] == [6]
+
+
+def test_a_learning_rate_far_too_high_stops_the_run(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(FerError, match=r"loss (is|has exploded).*lower base_lr"):
+        start(tmp_path, data, base_lr=1e4, max_iter=2000, snapshot=0, display=1)
+    assert Run(tmp_path / "runs" / "run").snapshots() == []
+
+
+def test_caffe_s_own_reason_is_shown(tmp_path: Path) -> None:
+    net, _ = training.write_net(tmp_path, net='layer { name: "x" type: "Convolutoin" top: "x" }')
+    with pytest.raises(FerError, match=r"(?s)gave up \(SIGABRT\).*Caffe says: .*Unknown layer type: Convolutoin"):
+        find_engine("caffe").describe(net, "TRAIN", folder=tmp_path)
+
+
+def test_start_weights_are_taken(tmp_path: Path, data: Path, whole: Run) -> None:
+    net, solver = training.write_net(tmp_path, max_iter=1, display=1, test_iter=5)
+    run = train(net, solver, data, weights=whole.weights_file(400), seed=1, runs_dir=tmp_path / "runs")
+    score_run(whole, snapshot=400)
+    of_the_weights = json.loads(whole.scores_by_snapshot.read_text())["400"]["loss"]
+    assert numbers(run, "test")[0][2]["loss"] == pytest.approx(of_the_weights, rel=1e-4)
+
+
+# ---- scoring
+
+
+def test_scores_are_those_of_caffe_s_own_test_pass(tmp_path: Path, data: Path) -> None:
+    run = start(tmp_path, data, max_iter=100, test_interval=100)  # 5 x 7 images: each of val once
+    score_run(run, snapshot=100)
+    outputs = numbers(run, "test")[-1][2]
+    scores = load_scores(run.scores("val"))
+    assert len(scores.files) == training.VAL_COUNT
+    right = scores.probs[np.arange(training.VAL_COUNT), scores.labels].astype(np.float64)
+    assert outputs["accuracy"] == pytest.approx(np.mean(scores.predictions == scores.labels), abs=1e-6)
+    assert outputs["loss"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
+
+
+def test_ten_crops_are_the_corners_and_the_centre_each_mirrored(tmp_path: Path, data: Path, whole: Run) -> None:
+    with Database(data / "val_lmdb") as database:
+        images, _, _ = database.read_all()
+    mean = read_mean(data / "mean.binaryproto")
+    engine = find_engine("caffe")
+
+    def predict(crops: np.ndarray, train_val: Path, **options: bool) -> np.ndarray:
+        np.save(tmp_path / "images.npy", crops)
+        engine.predict(
+            whole.deploy, whole.weights_file(400), tmp_path / "images.npy", train_val, tmp_path / "out", **options
+        )
+        return np.load(tmp_path / "out")["probs"]
+
+    plain = tmp_path / "plain.prototxt"  # no transform at all: the crops come prepared
+    plain.write_text('layer { name: "data" type: "Data" top: "data" }')
+    crops = []
+    for y, x in [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]:
+        window = np.s_[..., y : y + 44, x : x + 44]
+        crops.append((images[window].astype(np.float32) - mean[window]) * np.float32(0.00390625))
+    views = predict(np.concatenate([*crops, *(crop[..., ::-1] for crop in crops)]), plain)
+    views = views.reshape(10, len(images), -1)
+    np.testing.assert_allclose(predict(images, whole.net, ten_crop=True), views.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(predict(images, whole.net), views[4], atol=1e-6)
