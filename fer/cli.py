@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _parser() -> Parser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks")
     parser = Parser(
         prog="fer",

@@ -1,7 +1,9 @@
 """A training's events as a bar: iteration, loss, last val accuracy, images/s, ETA."""
 
+from collections.abc import Mapping
+
+from fer.events import Iteration, Setup, SnapshotSaved, Validation, Warning
 from fer.terminal import Bar, say
-from fer.train import Iteration, Setup, SnapshotSaved, Validation, Warning
 
 
 class TrainingDisplay:
@@ -24,7 +26,7 @@ class TrainingDisplay:
             case SnapshotSaved(iteration, path):
                 say(f"iteration {iteration:,}: snapshot {path}")
 
-    def _validated(self, iteration: int, outputs: dict[str, float]) -> None:
+    def _validated(self, iteration: int, outputs: Mapping[str, float]) -> None:
         self._accuracy = "".join(f", val {name} {value:.4g}" for name, value in outputs.items() if "acc" in name)
         if self._bar is None or not self._bar.live:
             say(f"iteration {iteration:,}: val " + ", ".join(f"{name} {value:.4g}" for name, value in outputs.items()))
