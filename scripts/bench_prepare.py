@@ -4,31 +4,48 @@
 
 Each round runs both, one after the other, on a file read once before and with all earlier writes on the disk. `fer
 prepare` is timed as a whole process, with its checks, audit and hashes; the chain (scripts/bench_chain.py: pandas
-read_csv, np.fromstring, cv2.imwrite, an LMDB loop with pycaffe's Datum, the mean) without its imports. Then compares
-what the two wrote, and times a quarter and a half of the rows.
+read_csv, np.fromstring, cv2.imwrite, an LMDB loop with pycaffe's Datum, the mean) without its imports. A quarter and
+half of the rows show how time grows; at the end, what the two wrote is compared.
+
+Nothing is removed before the end: for minutes after many files were deleted, ext4 takes ten times as long to make new
+ones, which would be measured instead. For the same reason, let five minutes pass between two runs on one disk, or
+name a memory file system (`--work /dev/shm`).
 """
 
 import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-
-import lmdb
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN = ROOT / "scripts" / "bench_chain.py"
 SPLITS = ("train", "val", "test")
 
 
-def run(command: list[str | Path]) -> tuple[str, float, float]:
-    """(stdout, wall seconds, peak memory in MB of the process and each of its children) of a command."""
+@dataclass(frozen=True)
+class Timing:
+    """One run: wall seconds, processor seconds (user and system), peak memory in MB."""
+
+    seconds: float
+    cpu: float
+    memory: float
+
+
+def median(runs: list[Timing]) -> tuple[float, float, float]:
+    """(median wall seconds, median processor seconds, highest peak memory)."""
+    wall, cpu = (statistics.median(getattr(run, name) for run in runs) for name in ("seconds", "cpu"))
+    return wall, cpu, max(run.memory for run in runs)
+
+
+def run(command: list[str | Path]) -> tuple[str, Timing]:
+    """(what it printed, what it took) of a command."""
     # uv does not look into pyenv's versions by itself.
     pythons = sorted(map(str, Path.home().glob(".pyenv/versions/3.9.*/bin")))
     path = os.pathsep.join([str(Path(sys.executable).parent), *pythons, os.environ["PATH"]])
@@ -38,26 +55,27 @@ def run(command: list[str | Path]) -> tuple[str, float, float]:
     assert child.stdout is not None
     printed = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - started
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"{command[0]} failed with {child.returncode}:\n{printed}")
-    return printed, time.perf_counter() - started, usage.ru_maxrss / 1000
+    return printed, Timing(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
 
 
-def run_fer(csv: Path, out: Path) -> tuple[float, float]:
-    shutil.rmtree(out, ignore_errors=True)
-    _, seconds, memory = run([sys.executable, "-m", "fer", "prepare", csv, "--out", out])
-    return seconds, memory
+def run_fer(csv: Path, out: Path) -> Timing:
+    return run([sys.executable, "-m", "fer", "prepare", csv, "--out", out])[1]
 
 
-def run_chain(csv: Path, out: Path) -> tuple[dict, float]:
-    shutil.rmtree(out, ignore_errors=True)
-    printed, _, memory = run(["uv", "run", "--no-project", "--script", CHAIN, csv, out])
-    return json.loads(printed.splitlines()[-1]), memory
+def run_chain(csv: Path, out: Path) -> tuple[Timing, dict]:
+    printed, timing = run(["uv", "run", "--no-project", "--script", CHAIN, csv, out])
+    result = json.loads(printed.splitlines()[-1])
+    return Timing(result["seconds"], result["cpu"], timing.memory), result
 
 
 def same_data(one: Path, two: Path) -> bool:
     """Whether the databases hold the same keys and values and the indexes the same lines."""
+    import lmdb
+
     for split in SPLITS:
         if (one / f"{split}.txt").read_bytes() != (two / f"{split}.txt").read_bytes():
             return False
@@ -101,35 +119,37 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-prepare-") as work:
         compare(csv, Path(work), options.rounds)
         scale(csv, Path(work), options.rounds)
+        # Last, because a child's peak memory counts from its parent's.
+        same = same_data(Path(work) / "fer-0", Path(work) / "chain-0")
+        print(f"\nthe two wrote {'the same databases and indexes' if same else 'DIFFERENT databases or indexes'}")
 
 
 def compare(csv: Path, work: Path, rounds: int) -> None:
-    fer, chain = [], []
+    fer, chain, results = [], [], []
     for k in range(rounds):
-        fer.append(run_fer(csv, work / "fer"))
-        chain.append(run_chain(csv, work / "chain"))
-        print(f"round {k + 1}: fer {fer[-1][0]:.2f} s, chain {chain[-1][0]['seconds']:.2f} s", flush=True)
-    fer_seconds = statistics.median(seconds for seconds, _ in fer)
-    chain_seconds = statistics.median(result["seconds"] for result, _ in chain)
+        fer.append(run_fer(csv, work / f"fer-{k}"))
+        timing, result = run_chain(csv, work / f"chain-{k}")
+        chain.append(timing)
+        results.append(result)
+        print(f"round {k + 1}: fer {fer[-1].seconds:.2f} s, chain {timing.seconds:.2f} s", flush=True)
     print(f"\n{cpu()}; {csv.stat().st_size / 1e6:.0f} MB; median of {rounds}; load {os.getloadavg()[0]:.1f}")
-    print("chain: " + ", ".join(f"{name} {version}" for name, version in chain[0][0]["versions"].items()))
-    print(f"{'':24}{'seconds':>10}{'peak MB':>10}")
-    print(f"{'fer prepare':24}{fer_seconds:10.2f}{max(memory for _, memory in fer):10.0f}")
-    print(f"{'chain':24}{chain_seconds:10.2f}{max(memory for _, memory in chain):10.0f}")
-    for step in chain[0][0]["steps"]:
-        print(f"{'  ' + step:24}{statistics.median(result['steps'][step] for result, _ in chain):10.2f}")
-    print(f"fer prepare is {chain_seconds / fer_seconds:.2f} times as fast")
-    print(f"the databases and indexes are {'the same' if same_data(work / 'fer', work / 'chain') else 'DIFFERENT'}\n")
+    print("chain: " + ", ".join(f"{name} {version}" for name, version in results[0]["versions"].items()))
+    print(f"{'':20}{'seconds':>10}{'cpu s':>10}{'peak MB':>10}")
+    for name, runs in (("fer prepare", fer), ("chain", chain)):
+        wall, processor, memory = median(runs)
+        print(f"{name:20}{wall:10.2f}{processor:10.2f}{memory:10.0f}")
+    for step in results[0]["steps"]:
+        print(f"{'  ' + step:20}{statistics.median(result['steps'][step] for result in results):10.2f}")
+    print(f"fer prepare is {median(chain)[0] / median(fer)[0]:.2f} times as fast\n")
 
 
 def scale(csv: Path, work: Path, rounds: int) -> None:
-    print(f"{'rows':>10}{'seconds':>10}{'ms a row':>10}{'peak MB':>10}")
+    print(f"{'rows':>10}{'seconds':>10}{'cpu s':>10}{'ms a row':>10}{'peak MB':>10}")
     for every in (4, 2, 1):
-        part = work / "part.csv"
+        part = work / f"part-{every}.csv"
         count = write_part(csv, part, every)
-        runs = [run_fer(part, work / "fer") for _ in range(rounds)]
-        seconds = statistics.median(seconds for seconds, _ in runs)
-        print(f"{count:10,}{seconds:10.2f}{1000 * seconds / count:10.3f}{max(memory for _, memory in runs):10.0f}")
+        wall, processor, memory = median([run_fer(part, work / f"part-{every}-{k}") for k in range(rounds)])
+        print(f"{count:10,}{wall:10.2f}{processor:10.2f}{1000 * wall / count:10.3f}{memory:10.0f}", flush=True)
 
 
 if __name__ == "__main__":
