@@ -1,6 +1,6 @@
 """What a training tells while it goes on, for whoever draws it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Validation:
     """A finished test pass: its outputs by name."""
 
     iteration: int
-    outputs: Mapping[str, float]
+    outputs: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from fer.errors import FerError
 from fer.metrics import load_scores
 from fer.run import Run, sha256
 from fer.score import score_run
-from fer.train import resume, train
+from fer.train import Setup, resume, train
 
 pytestmark = pytest.mark.full
 
@@ -94,7 +94,9 @@ def test_killed_with_its_parent_the_worker_saves_and_the_run_goes_on(tmp_path: P
     process.communicate()
     with Run(tmp_path / "runs" / "run").locked(patience=60):  # the worker has saved and is gone
         pass
-    run = resume(tmp_path / "runs" / "run")
+    told: list[object] = []
+    run = resume(tmp_path / "runs" / "run", progress=told.append)
+    assert any("Replaying the data of" in event.message for event in told if isinstance(event, Setup))
     # Nothing was lost: it went on from where the worker was, not from the snapshot of iteration 150 or the start.
     first = min(snapshot.iteration for snapshot in run.snapshots())
     assert first not in (150, 300, 400)

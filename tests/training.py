@@ -11,10 +11,14 @@ from pathlib import Path
 from fer.engines import ENGINES, Engine
 from fer.errors import FerError
 from fer.prepare import PrepareOptions, prepare
+from fer.run import Run, sha256
+from fer.snapshots import verify_state, verify_weights
+from fer.train import resume, train
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE = Path(__file__).parent / "fake_caffe.py"
 TRAIN_COUNT, VAL_COUNT = 70, 35
+FAKE_SHAPES = {"ip": [[7, 4], [7]]}  # the parameters of the one layer that the fake engine knows
 
 NET = """
 name: "Small"
@@ -118,9 +122,34 @@ def running(pid: int) -> bool:
         return False
 
 
-def main(folder: Path, data: Path, engine: str) -> int:
-    from fer.train import resume, train
+def train_small(folder: Path, data: Path, **options: object) -> Run:
+    """Train the small net with the fake engine in folder/runs."""
+    solver = {k: v for k, v in options.items() if k in ("max_iter_in_solver", "snapshot", "snapshot_format", "base_lr")}
+    net, solver_path = write_net(folder, **solver)
+    rest = {k: v for k, v in options.items() if k not in solver}
+    return train(net, solver_path, data, **{"engine": "fake", "seed": 1, "runs_dir": folder / "runs", **rest})  # type: ignore[arg-type]
 
+
+def assert_intact(run: Run) -> None:
+    """Every snapshot listed is whole, hashed, and its state names its weights; nothing unverified is left."""
+    for snapshot in run.snapshots():
+        assert snapshot.state is not None
+        files = run.info["snapshots"][str(snapshot.iteration)]
+        assert files["weights"]["sha256"] == sha256(snapshot.weights)
+        assert files["state"]["sha256"] == sha256(snapshot.state)
+        weights = verify_weights(snapshot.weights, FAKE_SHAPES)
+        state = verify_state(snapshot.state, snapshot.iteration, weights, "SGD")
+        assert state.learned_net == f"snapshots/{snapshot.weights.name}"
+    named = {path.name for path in (run.dir / "snapshots").glob("*_iter_*")}
+    assert named == {path.name for s in run.snapshots() for path in (s.weights, s.state) if path}
+    assert not list(run.unverified_dir.glob("*_iter_*"))
+
+
+def assert_nothing_left(folder: Path) -> None:
+    assert not (folder / "runs").exists() or not list((folder / "runs").iterdir())
+
+
+def main(folder: Path, data: Path, engine: str) -> int:
     ENGINES.update(fake=fake_engine, own=fake_with_tool)
     try:
         if (folder / "runs" / "run").exists():

@@ -293,12 +293,9 @@ def predict(args):
 
 
 def versions():
-    return {
-        "caffe": getattr(caffe, "__version__", "unknown"),
-        "python": sys.version.split()[0],
-        "numpy": np.__version__,
-        "protobuf": google.protobuf.__version__,
-    }
+    caffe_version = getattr(caffe, "__version__", "unknown")
+    python, protobuf = sys.version.split()[0], google.protobuf.__version__
+    return {"caffe": caffe_version, "python": python, "numpy": np.__version__, "protobuf": protobuf}
 
 
 def layers(_args):
@@ -365,7 +362,7 @@ def doctor(_args):
 
 
 def gpu(args):
-    """Exit 0 when GPU `--gpu` can be used; a CPU-only Caffe aborts here."""
+    """Return 0 when GPU `--gpu` can be used; a CPU-only Caffe aborts here."""
     use_device(args.gpu or 0)
     return 0
 
