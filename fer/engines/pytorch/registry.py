@@ -90,7 +90,10 @@ class Layer:
         self.param = param
         self.context = context
         self.blobs: list[nn.Parameter] = []
-        """Learnable blobs in Caffe's shapes and order (statistics too, with requires_grad False)."""
+        """Learnable blobs in Caffe's shapes and order (statistics too, with requires_grad False).
+
+        Read `self.blobs[i]` in every forward and keep no other reference: shared parameters are swapped in here.
+        """
 
     def setup(self, shapes: list[Shape]) -> list[Shape]:
         """Checks the bottoms' shapes, creates `blobs`, and returns the tops' shapes; FerError by `fail`."""

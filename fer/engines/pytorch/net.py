@@ -1,0 +1,308 @@
+"""A Caffe net on torch: layers wired by blob names, parameters shared by name, outputs in Caffe's order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fer.engines.pytorch.registry import Context, Layer, Shape, create, known_types
+from fer.engines.pytorch.splits import insert_splits
+from fer.errors import FerError
+from fer.prototxt import State, filter_net, lint_net, net_lines, taking_part, upgrade_net
+from fer.schema import caffe_pb2
+
+
+@dataclass
+class Node:
+    """A layer in its place: which blobs it reads and makes, and how its tops count in the loss."""
+
+    layer: Layer
+    name: str
+    type: str
+    bottoms: list[str]
+    tops: list[str]
+    loss_weights: list[float]
+    cut: list[bool]
+    """Per bottom: whether no gradient flows down it (`propagate_down: false`)."""
+    last_use: list[str] = field(default_factory=list)
+    """Blobs that nothing after this layer reads and that are no outputs."""
+
+
+@dataclass
+class LearnedParam:
+    """One of Caffe's learnable parameters; those with lr_mult 0 are among them."""
+
+    parameter: nn.Parameter
+    lr_mult: float
+    decay_mult: float
+    owner: str
+    index: int
+    name: str = ""
+
+
+@dataclass
+class _Owner:
+    learned: LearnedParam
+    has_lr: bool
+    has_decay: bool
+
+
+class Net:
+    """The layers of a prototxt that take part in `context.phase`, set up in order.
+
+    `path` is the file the net was read from: faults are then reported with its lines. With `keep_blobs` False the
+    blobs that are neither outputs nor needed by a later layer are let go during forward.
+    """
+
+    def __init__(
+        self,
+        net: caffe_pb2.NetParameter,
+        context: Context,
+        *,
+        stages: tuple[str, ...] | list[str] = (),
+        level: int = 0,
+        path: str | Path | None = None,
+    ):
+        self.context = context
+        self.keep_blobs = True
+        upgraded = upgrade_net(net)
+        lines = _lint(upgraded, path, State(context.phase, tuple(stages), level))
+        self.filtered = filter_net(upgraded, context.phase, stages=stages, level=level)
+        self.proto = insert_splits(self.filtered)
+        self.name = self.proto.name
+        self.nodes: list[Node] = []
+        self.shapes: dict[str, Shape] = {}
+        self.params: dict[str, list[nn.Parameter]] = {}
+        self.learnable: list[LearnedParam] = []
+        self.blobs: dict[str, Tensor] = {}
+        self.outputs: list[tuple[str, float | None]] = []
+        self._owners: dict[str, _Owner] = {}
+        self._reshaped: list[tuple[Layer, int, nn.Parameter, Shape]] = []
+        for param in self.proto.layer:
+            try:
+                self._add(param)
+            except FerError as error:
+                line = lines.get(param.name)
+                raise FerError(f"{path}:{line}: {error}" if line else str(error)) from None
+        self._freeze()
+        self._find_outputs()
+
+    # ---- building
+
+    def _add(self, param: caffe_pb2.LayerParameter) -> None:
+        context = self.context
+        if param.HasField("phase"):
+            context = replace(context, phase=caffe_pb2.Phase.Name(param.phase))
+        else:
+            param.phase = caffe_pb2.Phase.Value(context.phase)
+        if param.propagate_down and len(param.propagate_down) != len(param.bottom):
+            raise FerError(
+                f"layer '{param.name}': propagate_down is given {len(param.propagate_down)} times for "
+                f"{len(param.bottom)} bottoms; give it once per bottom or not at all"
+            )
+        layer = create(param, context)
+        tops = list(param.top)
+        shapes = layer.setup([self.shapes[bottom] for bottom in param.bottom])
+        for i in range(len(tops), len(shapes)):
+            tops.append(f"(automatic {param.name} {i})")
+        self.shapes.update(zip(tops, map(tuple, shapes), strict=False))
+        self._set_memory_format(layer)
+        cut = [not down for down in param.propagate_down] or [False] * len(param.bottom)
+        node = Node(layer, param.name, param.type, list(param.bottom), tops, _loss_weights(layer, len(tops)), cut)
+        self.nodes.append(node)
+        if layer.blobs:
+            if len(layer.param.param) > len(layer.blobs):
+                raise FerError(
+                    f"layer '{param.name}' ({param.type}): Too many params specified: {len(layer.param.param)} for "
+                    f"{len(layer.blobs)} parameter blobs"
+                )
+            for index in range(len(layer.blobs)):
+                self._add_parameter(layer, index)
+            self.params[param.name] = layer.blobs
+
+    def _set_memory_format(self, layer: Layer) -> None:
+        for blob in layer.blobs:
+            if blob.dim() == 4 and blob.shape[2] * blob.shape[3] > 1:
+                blob.data = blob.data.to(memory_format=torch.channels_last)
+
+    def _add_parameter(self, layer: Layer, index: int) -> None:
+        spec = layer.param.param[index] if index < len(layer.param.param) else caffe_pb2.ParamSpec()
+        owner = self._owners.get(spec.name) if spec.name else None
+        if owner:
+            self._share_parameter(layer, index, spec, owner)
+            return
+        lr = spec.lr_mult if layer.blobs[index].requires_grad else 0.0
+        learned = LearnedParam(layer.blobs[index], lr, spec.decay_mult, layer.param.name, index, spec.name)
+        self.learnable.append(learned)
+        if spec.name:
+            self._owners[spec.name] = _Owner(learned, spec.HasField("lr_mult"), spec.HasField("decay_mult"))
+
+    def _share_parameter(self, layer: Layer, index: int, spec: caffe_pb2.ParamSpec, owner: _Owner) -> None:
+        learned, shared = owner.learned, owner.learned.parameter
+        own = layer.blobs[index]
+        where = f"parameter '{spec.name}' owned by layer '{learned.owner}'"
+        if own.shape == shared.shape:
+            layer.blobs[index] = shared
+        elif spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE and own.numel() == shared.numel():
+            self._reshaped.append((layer, index, shared, tuple(own.shape)))
+        else:
+            layer.fail(
+                f"cannot share {where}: shape mismatch, {_x(shared.shape)} there and {_x(own.shape)} here"
+                + ("" if own.numel() != shared.numel() else "; share_mode: PERMISSIVE compares the counts only")
+            )
+        if spec.HasField("lr_mult"):
+            if owner.has_lr and spec.lr_mult != learned.lr_mult:
+                layer.fail(f"shared {where} has mismatched lr_mult: {learned.lr_mult:g} there, {spec.lr_mult:g} here")
+            learned.lr_mult, owner.has_lr = spec.lr_mult, True
+        if spec.HasField("decay_mult"):
+            if owner.has_decay and spec.decay_mult != learned.decay_mult:
+                layer.fail(
+                    f"shared {where} has mismatched decay_mult: {learned.decay_mult:g} there, {spec.decay_mult:g} here"
+                )
+            learned.decay_mult, owner.has_decay = spec.decay_mult, True
+
+    def _freeze(self) -> None:
+        for learned in self.learnable:
+            learned.parameter.requires_grad_(learned.lr_mult > 0 and self.context.training)
+
+    def _find_outputs(self) -> None:
+        """Caffe's outputs: the blobs nobody reads, in the order of their names."""
+        available: dict[str, float] = {}
+        last_reader: dict[str, Node] = {}
+        for node in self.nodes:
+            for bottom in node.bottoms:
+                available.pop(bottom, None)
+                last_reader[bottom] = node
+            for top, weight in zip(node.tops, node.loss_weights, strict=True):
+                if not top.startswith("(automatic"):
+                    available[top] = weight
+        self.outputs = [(name, available[name] or None) for name in sorted(available, key=str.encode)]
+        for name, node in last_reader.items():
+            if name not in available and name not in node.tops:
+                node.last_use.append(name)
+
+    # ---- running
+
+    @property
+    def inputs(self) -> list[str]:
+        """Tops of the Input layers, in order."""
+        return [top for node in self.nodes if node.type == "Input" for top in node.tops]
+
+    def run(self, nodes: list[Node], blobs: dict[str, Tensor], given: dict[str, Tensor] | None = None) -> Tensor | None:
+        """Forward through `nodes`, reading and filling `blobs`; the weighted loss of their tops, if any has a weight.
+
+        Nodes whose tops are all in `given` are not run.
+        """
+        for layer, index, owner, shape in self._reshaped:
+            layer.blobs[index] = owner.reshape(shape)  # type: ignore[call-overload]  # a view, and so no Parameter
+        total: Tensor | None = None
+        force = self.filtered.force_backward and torch.is_grad_enabled()
+        for node in nodes:
+            if given and node.tops and all(top in given for top in node.tops):
+                tops = tuple(given[top] for top in node.tops)
+            else:
+                bottoms = [blobs[name] for name in node.bottoms]
+                if any(node.cut):
+                    bottoms = [b.detach() if cut else b for b, cut in zip(bottoms, node.cut, strict=True)]
+                tops = node.layer.forward(*bottoms)
+            for name, top, weight in zip(node.tops, tops, node.loss_weights, strict=False):
+                if force and not node.bottoms and top.is_floating_point():
+                    top = top.detach().requires_grad_()
+                blobs[name] = top
+                if weight:
+                    term = (top if top.dim() == 0 else top.sum()) * weight if weight != 1 or top.dim() else top
+                    total = term if total is None else total + term
+            if not self.keep_blobs:
+                for name in node.last_use:
+                    del blobs[name]
+        return total
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """One forward pass: sets `blobs`, returns the weighted loss (0-dim). `inputs` replace Input layers' tops."""
+        self.blobs = {}
+        if inputs:
+            self._reshape_for(inputs)
+        loss = self.run(self.nodes, self.blobs, inputs)
+        return torch.zeros((), dtype=self.context.dtype, device=self.context.device) if loss is None else loss
+
+    def _reshape_for(self, inputs: dict[str, Tensor]) -> None:
+        if all(self.shapes.get(name) == tuple(value.shape) for name, value in inputs.items()):
+            return
+        for name in inputs:
+            if name not in self.inputs:
+                raise FerError(f"the net has no input '{name}'; its inputs: {', '.join(self.inputs) or 'none'}")
+        self.shapes.update({name: tuple(value.shape) for name, value in inputs.items()})
+        for node in self.nodes:
+            if not all(top in inputs for top in node.tops):
+                shapes = node.layer.reshape([self.shapes[bottom] for bottom in node.bottoms])
+                self.shapes.update(zip(node.tops, map(tuple, shapes), strict=False))
+
+    def output_values(self) -> list[Tensor]:
+        """The output blobs of the last forward pass, detached, in Caffe's order."""
+        return [self.blobs[name].detach() for name, _ in self.outputs]
+
+    # ---- parameters
+
+    def share(self, other: "Net") -> None:
+        """Use `other`'s parameters in every layer of the same name; FerError where their shapes differ."""
+        mine = {node.name: node.layer for node in self.nodes}
+        for node in other.nodes:
+            target = mine.get(node.name)
+            if target is None or not (target.blobs or node.layer.blobs):
+                continue
+            if [b.shape for b in target.blobs] != [b.shape for b in node.layer.blobs]:
+                target.fail("its parameters' shapes in the test net differ from those in the train net")
+            target.blobs[:] = node.layer.blobs
+        reshaped = {id(layer): name for name, layer in ((n.name, n.layer) for n in other.nodes)}
+        for layer, index, owner, shape in other._reshaped:
+            if target := mine.get(reshaped[id(layer)]):
+                self._reshaped = [row for row in self._reshaped if row[0] is not target or row[1] != index]
+                self._reshaped.append((target, index, owner, shape))
+
+    def stateful(self) -> Iterator[tuple[str, Layer]]:
+        for node in self.nodes:
+            yield node.name, node.layer
+
+    def state(self) -> dict[str, Any]:
+        """Cursors of the layers and states of the generators: with the parameters, all that the next pass needs."""
+        layers = {name: state for name, layer in self.stateful() if (state := layer.state())}
+        return {"layers": layers, "generators": self.context.seeds.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.context.seeds.load_state(state.get("generators", {}))
+        for name, layer in self.stateful():
+            if name in state.get("layers", {}):
+                layer.load_state(state["layers"][name])
+
+    def seek(self, batches: int) -> None:
+        """Put every data layer to where it would be after `batches` forward passes."""
+        for _, layer in self.stateful():
+            layer.seek(batches)
+
+
+def _lint(net: caffe_pb2.NetParameter, path: str | Path | None, state: State) -> dict[str, int]:
+    """Raises FerError with every fault of a net read from `path`; gives the line of each layer by name."""
+    if path is None or not Path(path).is_file():
+        return {}
+    faults = lint_net(net, path, known_types() | {"Python"}, [state])
+    if faults:
+        raise FerError("\n".join(faults))
+    lines = net_lines(net, path)
+    return {net.layer[i].name: lines[i] for i in taking_part(net, state.phase, stages=state.stages, level=state.level)}
+
+
+def _loss_weights(layer: Layer, tops: int) -> list[float]:
+    """The loss weight of each top; a loss layer's default is written into its param, as Caffe does."""
+    param = layer.param
+    if not param.loss_weight and layer.loss_layer:
+        param.loss_weight.append(1)
+    elif param.loss_weight and len(param.loss_weight) != tops:
+        layer.fail(f"loss_weight is given {len(param.loss_weight)} times for {tops} tops; give it once per top")
+    return [*param.loss_weight, *[0.0] * (tops - len(param.loss_weight))]
+
+
+def _x(shape: torch.Size) -> str:
+    return " x ".join(map(str, shape)) or "()"
