@@ -6,6 +6,7 @@ score_run(Run("runs/lenet-s2"))          # writes runs/lenet-s2/scores/
 import json
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,10 @@ def score_run(
     """Score a run's verified snapshots on val, choose the best (the earliest of equals), score test with it once.
 
     Writes scores/val_by_snapshot.json {"500": {"accuracy", "loss", ...}}, and of the chosen one scores/val.npz and
-    test.npz (val_tencrop, test_tencrop with `ten_crop`): files str [N], labels int64 [N], probs float32 [N,K], and
-    meta, a JSON string. What was scored already, with the same weights and data, is not scored again.
+    test.npz (with `ten_crop` also val_tencrop and test_tencrop): files str [N], labels int64 [N], probs float32
+    [N,K], and meta, a JSON string. What was scored already, with the same weights and data, is not scored again.
 
-    ten_crop  the chosen snapshot's probabilities are averages over ten crops; the choice is made on the centre crop
+    ten_crop  score the chosen snapshot on the average of ten crops too; the choice is made on the centre crop
     snapshot  take the one of this iteration instead of choosing
 
     Raises FerError where there is nothing to score, the data or a snapshot has changed, or a net answers nan.
@@ -62,7 +63,8 @@ def score_run(
         by_snapshot = scorer.validate(wanted)
         chosen = max(wanted, key=lambda known: (by_snapshot[str(known.iteration)]["accuracy"], -known.iteration))
         for split in ("val", "test"):
-            scorer.keep(split, chosen, ten_crop)
+            for crops in sorted({False, ten_crop}):
+                scorer.keep(split, chosen, crops)
 
 
 class _Scorer:
@@ -219,7 +221,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as scores:
+        # Opened here: numpy leaves a damaged archive that it opened itself open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as scores:
             return json.loads(str(scores["meta"]))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}

@@ -79,6 +79,22 @@ def test_what_was_scored_is_not_scored_again(tmp_path: Path, run: Run) -> None:
     assert load_scores(run.scores("test", ten_crop=True)).meta["ten_crop"] is True
 
 
+def test_ten_crops_come_beside_the_centre_crop(run: Run) -> None:
+    score_run(run, ten_crop=True)
+    for split in ("val", "test"):
+        assert load_scores(run.scores(split)).meta["ten_crop"] is False
+        assert load_scores(run.scores(split, ten_crop=True)).meta["ten_crop"] is True
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: b"", lambda data: b"PK" + data[60:]])
+def test_a_damaged_scores_file_is_made_anew(run: Run, damage) -> None:
+    score_run(run)
+    whole = load_scores(run.scores("val"))
+    run.scores("val").write_bytes(damage(run.scores("val").read_bytes()))
+    score_run(run)
+    assert (load_scores(run.scores("val")).probs == whole.probs).all()
+
+
 def test_a_snapshot_may_be_named(run: Run) -> None:
     score_run(run, snapshot=40)
     assert load_scores(run.scores("test")).meta["iteration"] == 40
