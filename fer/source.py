@@ -208,9 +208,7 @@ def _read_tar(raw: BinaryIO, path: Path, pool: Executor, ahead: int, seed: int) 
         yield from read_folders(visible, _forward_reader(path, archive, members), str(path), pool, ahead, seed)
 
 
-def _forward_reader(
-    path: Path, archive: tarfile.TarFile, members: Iterator[tarfile.TarInfo]
-) -> Callable[[str], bytes]:
+def _forward_reader(path: Path, archive: tarfile.TarFile, members: Iterator[tarfile.TarInfo]) -> Callable[[str], bytes]:
     """A function that reads members by name, asked for in the archive's order."""
 
     def read(name: str) -> bytes:
