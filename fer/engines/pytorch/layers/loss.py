@@ -129,6 +129,8 @@ class InfogainLoss(_Classified):
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
         expect_bottoms(self, shapes, 2, 3)
+        if self.param.loss_param.HasField("normalize"):
+            self.fail("has normalize, which Caffe refuses here: say normalization (VALID, FULL, BATCH_SIZE or NONE)")
         tops = self.classify(shapes)
         matrix = (self.classes, self.classes)
         if len(shapes) == 3:
