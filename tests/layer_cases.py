@@ -211,12 +211,7 @@ CASES = [
     ),
     *(
         Case("Eltwise", f"eltwise_param {{ {param} }}", bottoms)
-        for param in (
-            "",
-            "operation: PROD",
-            "operation: PROD stable_prod_grad: false",
-            "operation: MAX",
-        )
+        for param in ("", "operation: PROD", "operation: PROD stable_prod_grad: false", "operation: MAX")
         for bottoms in ((X, X), (X, X, X))
     ),
     Case("Eltwise", "eltwise_param { coeff: 1 coeff: -1 }", (X, X)),
@@ -360,4 +355,43 @@ CASES = [
         )
     ),
     Case("Accuracy", "accuracy_param { axis: -1 }", (normal(4, 3, 6), labels(6, 4, 3)), phase="TEST", backward=False),
+]
+# Layer type, parameters, bottoms, and what the error says.
+REFUSED = [
+    ("Convolution", "convolution_param { num_output: 4 }", [(1, 3, 5, 5)], "kernel"),
+    ("Convolution", "convolution_param { num_output: 4 kernel_size: 9 }", [(1, 3, 5, 5)], "does not fit"),
+    ("Convolution", "convolution_param { num_output: 4 kernel_size: 3 group: 2 }", [(1, 3, 5, 5)], "groups"),
+    ("Convolution", "convolution_param { num_output: 4 kernel_size: 3 axis: 7 }", [(1, 3, 5, 5)], "axis 7"),
+    ("Convolution", "convolution_param { kernel_size: 3 }", [(1, 3, 5, 5)], "num_output"),
+    (
+        "Convolution",
+        'convolution_param { num_output: 1 kernel_size: 3 weight_filler { type: "x" } }',
+        [(1, 3, 5, 5)],
+        "filler",
+    ),
+    ("Deconvolution", "convolution_param { num_output: 4 kernel_size: 1 pad: 3 }", [(1, 3, 5, 5)], "pad"),
+    ("Pooling", "", [(1, 3, 5, 5)], "kernel_size"),
+    ("Pooling", "pooling_param { kernel_size: 2 pad: 2 }", [(1, 3, 5, 5)], "less than the kernel"),
+    ("Pooling", "pooling_param { kernel_size: 7 }", [(1, 3, 5, 5)], "does not fit"),
+    ("Pooling", "pooling_param { kernel_size: 2 }", [(3, 5)], "needs images"),
+    ("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 pad: 1 }", [(1, 3, 5, 5)], "no pad"),
+    ("LRN", "lrn_param { local_size: 4 }", [(1, 3, 5, 5)], "odd"),
+    ("InnerProduct", "inner_product_param { num_output: 3 axis: 4 }", [(2, 3)], "axis 4"),
+    ("Eltwise", "", [(2, 3), (3, 2)], "differ in shape"),
+    ("Concat", "", [(2, 3), (3, 3)], "differ beside axis 1"),
+    ("Slice", "slice_param { slice_point: 9 }", [(2, 3)], "slice_point"),
+    ("Reshape", "reshape_param { shape { dim: 5 } }", [(2, 3)], "does not reshape"),
+    ("Reshape", "reshape_param { shape { dim: -1 dim: -1 } }", [(2, 3)], "one -1"),
+    ("Crop", "crop_param { axis: 0 offset: 2 }", [(2, 3), (1, 3)], "outside"),
+    ("Tile", "", [(2, 3)], "tiles"),
+    ("ArgMax", "argmax_param { top_k: 9 }", [(2, 3)], "top_k"),
+    ("SoftmaxWithLoss", "", [(4, 3), (5,)], "5 labels"),
+    ("EuclideanLoss", "", [(4, 3), (4, 2)], "differ"),
+    ("InfogainLoss", "loss_param { normalize: true }", [(4, 3), (4,), (3, 3)], "normalization"),
+    ("Accuracy", "accuracy_param { top_k: 4 }", [(4, 3), (4,)], "top_k"),
+    ("Scale", "scale_param { num_axes: 9 }", [(4, 3)], "num_axes"),
+    ("BatchNorm", "param { lr_mult: 1 }", [(4, 3)], "lr_mult"),
+    ("Dropout", "dropout_param { dropout_ratio: 1 }", [(4, 3)], "dropout_ratio"),
+    ("Log", "log_param { base: -3 }", [(4, 3)], "base"),
+    ("ReLU", "", [], "takes 1 bottoms, not 0"),
 ]

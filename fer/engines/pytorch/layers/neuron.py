@@ -30,12 +30,17 @@ class Elementwise(Layer):
 class ReLU(Elementwise):
     """max(x, 0) + negative_slope * min(x, 0).
 
-    `owns_bottom` is set by a net where the top has the bottom's name and nothing else reads the bottom: then the
-    result may overwrite it, if the backward pass of the layer that made it does not need it.
+    `owns_bottom` is set by a net where the top has the bottom's name, nothing else reads the bottom and no data layer
+    made it: then the result may overwrite it, if the backward pass of the layer that made it does not need it.
     """
 
     owns_bottom = False
-    _SPARES_ITS_OUTPUT = ("ConvolutionBackward0", "AddmmBackward0", "NativeBatchNormBackward0", "AddcmulBackward0")
+    # fmt: off
+    _SPARES_ITS_OUTPUT = frozenset([
+        "AddcmulBackward0", "AddmmBackward0", "ConvolutionBackward0", "CudnnBatchNormBackward0",
+        "MaxPool2DWithIndicesBackward0", "NativeBatchNormBackward0",
+    ])
+    # fmt: on
 
     def apply(self, x: Tensor) -> Tensor:
         slope = self.param.relu_param.negative_slope

@@ -45,8 +45,8 @@ class BatchNorm(Elementwise):
         return torch.zeros(size, dtype=self.context.dtype, device=self.context.device)
 
     def apply(self, x: Tensor) -> Tensor:
-        rows = x if x.dim() > 1 else x[:, None]
-        return (self._by_stored(rows) if self.uses_stored else self._by_batch(rows)).reshape(x.shape)
+        normalize = self._by_stored if self.uses_stored else self._by_batch
+        return normalize(x) if x.dim() > 1 else normalize(x[:, None])[:, 0]
 
     def _by_stored(self, x: Tensor) -> Tensor:
         mean, variance, weight = self.blobs
