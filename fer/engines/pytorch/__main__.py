@@ -1,0 +1,7 @@
+"""python -m fer.engines.pytorch"""
+
+import sys
+
+from fer.engines.pytorch.tool import main
+
+sys.exit(main())

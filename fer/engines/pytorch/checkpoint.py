@@ -1,0 +1,98 @@
+"""What Caffe's two snapshot files do not hold: random generators and data cursors, so that a resume is the same run.
+
+Beside `X.solverstate` lies `X.fer.npz`, without pickles. Where it is missing (a snapshot of Caffe's own) the data
+layers are put to where so many iterations would have brought them.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.weights import array_of, write_whole
+from fer.errors import FerError
+
+_VERSION = 1
+_HEADER = ("version", "iteration", "fingerprint", "seed")
+
+
+def sidecar(state: str | Path) -> Path:
+    """The file beside `X.solverstate` (or `X.solverstate.h5`): `X.fer.npz`."""
+    path = Path(state)
+    stem = path.name.removesuffix(".h5").removesuffix(".solverstate")
+    return path.with_name(f"{stem}.fer.npz")
+
+
+def fingerprint(net: Net) -> int:
+    """A checksum of the net's smaller parameters: tells another run's sidecar of the same iteration."""
+    total = 0
+    for learned in net.learnable:
+        if learned.parameter.numel() <= 2**16:
+            total = zlib.crc32(array_of(learned.parameter).tobytes(), total)
+    return total
+
+
+def write_sidecar(path: Path, iteration: int, seed: int, net: Net, states: Sequence[dict[str, Any]]) -> None:
+    """Write the states of the train net and of each test net (`Net.state()`), in that order."""
+    arrays: dict[str, np.ndarray] = {
+        "version": np.array(_VERSION),
+        "iteration": np.array(iteration),
+        "seed": np.array(seed),
+        "fingerprint": np.array(fingerprint(net)),
+    }
+    for number, state in enumerate(states):
+        for kind, entries in state.items():
+            for name, value in entries.items():
+                values = value if isinstance(value, dict) else {"": value}
+                for key, item in values.items():
+                    arrays["\n".join((str(number), kind, name, key))] = np.asarray(item)
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+
+    write_whole(path, write)
+
+
+def read_sidecar(path: Path, iteration: int, net: Net) -> list[dict[str, Any]] | None:
+    """The states that `write_sidecar` took, None where there is no sidecar or it is of other weights.
+
+    Raises FerError for a damaged one.
+    """
+    if not path.exists():
+        return None
+    arrays = _read(path)
+    header = [int(arrays.pop(name)) for name in _HEADER]
+    if header[:3] != [_VERSION, iteration, fingerprint(net)]:
+        return None
+    states: dict[int, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        number, kind, owner, key = name.split("\n")
+        entries = states.setdefault(int(number), {}).setdefault(kind, {})
+        if kind == "generators":
+            entries[owner] = torch.from_numpy(array)
+        else:
+            entries.setdefault(owner, {})[key] = array
+    return [states.get(number, {}) for number in range(max(states, default=-1) + 1)]
+
+
+def read_seed(path: Path) -> int | None:
+    """The seed of the run that wrote a sidecar, None where there is none."""
+    return int(_read(path)["seed"]) if path.exists() else None
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise FerError(f"{path} is damaged: {error}\nremove it to go on from the .solverstate alone") from error
+    for name in _HEADER:
+        if name not in arrays or arrays[name].shape or arrays[name].dtype.kind not in "iu":
+            raise FerError(f"{path} is damaged: its {name} is missing\nremove it to go on from the .solverstate alone")
+    return arrays

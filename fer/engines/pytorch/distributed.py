@@ -1,0 +1,153 @@
+"""Training on several devices with Caffe's multi-GPU meaning: every rank its own batches, gradients averaged.
+
+torchrun --nproc-per-node 2 -m fer.engines.pytorch train --solver solver.prototxt
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fer.engines.pytorch.device import device_of
+from fer.engines.pytorch.net import Net
+from fer.errors import FerError
+
+# A test pass of rank 0 may keep the others waiting.
+_PATIENCE = timedelta(days=2)
+
+
+class Ranks:
+    """The processes that train together; a single one where nothing else was started."""
+
+    def __init__(self) -> None:
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.local = int(os.environ.get("LOCAL_RANK", "0"))
+        self._control: dist.ProcessGroup | None = None
+        self._flat: Tensor | None = None
+
+    @property
+    def alone(self) -> bool:
+        return self.world == 1
+
+    def device(self, gpus: Sequence[int]) -> torch.device:
+        """This rank's device: its own GPU of those given, else the CPU."""
+        if not gpus:
+            return torch.device("cpu")
+        if self.alone:
+            return device_of(gpus[0])
+        if self.local >= len(gpus):
+            raise FerError(f"{self.world} processes and only {len(gpus)} GPUs given; start one process for each GPU")
+        return device_of(gpus[self.local])
+
+    def join(self, device: torch.device) -> None:
+        """Meet the other ranks; FerError where they cannot be reached."""
+        if self.alone:
+            return
+        try:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+            self._control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        except (RuntimeError, ValueError) as error:
+            raise FerError(f"rank {self.rank} of {self.world} cannot reach the others: {error}") from error
+
+    def leave(self) -> None:
+        if not self.alone and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def same_parameters(self, net: Net) -> None:
+        """Give every rank the first one's parameters."""
+        if not self.alone:
+            for learned in net.learnable:
+                dense = learned.parameter.data.contiguous()
+                dist.broadcast(dense, 0)
+                learned.parameter.data.copy_(dense)
+
+    def hold_gradients(self, trained: Sequence[Tensor]) -> None:
+        """Let the gradients of `trained` be views of one buffer, so that one reduction serves them all."""
+        if self.alone or not trained:
+            return
+        self._flat = torch.zeros(sum(p.numel() for p in trained), dtype=trained[0].dtype, device=trained[0].device)
+        start = 0
+        for parameter in trained:
+            piece = self._flat[start : start + parameter.numel()]
+            parameter.grad = piece.as_strided(parameter.size(), parameter.stride())
+            start += parameter.numel()
+
+    def clear_gradients(self) -> None:
+        if self._flat is not None:
+            self._flat.zero_()
+
+    def average_gradients(self) -> None:
+        if self._flat is not None:
+            dist.all_reduce(self._flat)
+            self._flat.div_(self.world)
+
+    def average(self, values: list[Tensor]) -> list[Tensor]:
+        """The mean over the ranks of each of `values`."""
+        if self.alone:
+            return values
+        flat = torch.cat([value.reshape(-1).float() for value in values])
+        dist.all_reduce(flat)
+        pieces = (flat / self.world).split([value.numel() for value in values])
+        return [piece.reshape(value.shape) for piece, value in zip(pieces, values, strict=True)]
+
+    def agree(self, request: int) -> int:
+        """The largest request of any rank: a signal that one of them got is everybody's."""
+        if self.alone:
+            return request
+        flag = torch.tensor([request])
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._control)
+        return int(flag)
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if not self.alone:
+            dist.barrier(group=self._control)
+
+
+def start_ranks(count: int, arguments: Sequence[str]) -> int:
+    """Run this tool with the same arguments `count` times on this machine; the exit code of the first to fail.
+
+    When one ends badly the others are ended too. SIGINT, SIGTERM and SIGHUP reach the first rank through `Ranks.agree`.
+    """
+    from fer.engines.pytorch.signals import pass_on
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    children = []
+    for rank in range(count):
+        environment = {**os.environ, "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "FER_PARENT_PID": str(os.getpid())}
+        children.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "fer.engines.pytorch", *arguments], env=environment, start_new_session=True
+            )
+        )
+    try:
+        with pass_on(children[0]):
+            while True:
+                codes = [child.poll() for child in children]
+                failed = [code for code in codes if code]
+                if failed or all(code == 0 for code in codes):
+                    break
+                time.sleep(0.1)
+        if failed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                for child in children:
+                    child.wait(timeout=10)
+        codes = [child.poll() for child in children]
+        return next((code if code > 0 else 128 - code for code in codes if code), 0)
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()

@@ -1,0 +1,103 @@
+"""One forward and backward pass of a training net; on a GPU replayed as a CUDA graph once it has settled."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fer.engines.pytorch.device import computing
+from fer.engines.pytorch.distributed import Ranks
+from fer.engines.pytorch.log import Log
+from fer.engines.pytorch.net import Net
+
+# Passes before a graph is captured: libraries choose their kernels and generators come to be in them.
+_WARM_UP = 3
+
+
+class Step:
+    """Runs passes whose gradients add up in the parameters until `clear`."""
+
+    def __init__(self, net: Net, trained: Sequence[Tensor], precision: str, ranks: Ranks, passes: int, log: Log):
+        self.net = net
+        self.trained = list(trained)
+        self.precision = precision
+        self.ranks = ranks
+        self.log = log
+        self.device = net.context.device
+        self._adds_up = passes > 1
+        self._done = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._static: dict[str, Tensor] = {}
+        self._loss: Tensor | None = None
+        self._host = [node for node in net.nodes if node.layer.host]
+        self._rest = [node for node in net.nodes if not node.layer.host]
+        hosts_first = not any(node.bottoms for node in self._host)
+        self._may_capture = self.device.type == "cuda" and hosts_first
+
+    def clear(self) -> None:
+        """Forget the gradients of the passes so far."""
+        if not self.ranks.alone:
+            self.ranks.clear_gradients()
+        elif self._graph is None and not (self._adds_up and self._may_capture):
+            # A gradient that is not there yet is taken over from backward as it is, without being added to zeros.
+            for parameter in self.trained:
+                parameter.grad = None
+        elif self._adds_up:
+            torch._foreach_zero_([p.grad for p in self.trained if p.grad is not None])
+
+    def __call__(self) -> Tensor:
+        """One pass; the loss, 0-dim on the device and never touched again."""
+        if self._may_capture and self._graph is None and self._done == _WARM_UP:
+            self._capture()
+        self._done += 1
+        if self._graph is not None:
+            self._feed()
+            self._graph.replay()
+            assert self._loss is not None  # captured with the graph
+            return self._loss.clone()
+        with computing(self.precision, self.device):
+            loss = self.net.forward()
+        if loss.requires_grad:
+            loss.backward()
+        return loss.detach()
+
+    def _feed(self) -> None:
+        """Run the host's layers and put what they make where the graph reads it."""
+        blobs: dict[str, Tensor] = {}
+        self.net.run(self._host, blobs)
+        for name, value in blobs.items():
+            self._static[name].copy_(value)
+
+    def _capture(self) -> None:
+        blobs: dict[str, Tensor] = {}
+        states = {node.name: node.layer.state() for node in self._host}
+        generators = self.net.context.seeds.state()
+        self.net.run(self._host, blobs)
+        for node in self._host:  # this pass was only to learn the shapes
+            if states[node.name]:
+                node.layer.load_state(states[node.name])
+        self.net.context.seeds.load_state(generators)
+        self._static = {name: value.clone(memory_format=torch.preserve_format) for name, value in blobs.items()}
+        graph = torch.cuda.CUDAGraph()
+        for generator in self.net.context.seeds.generators():
+            if generator.device.type == "cuda":
+                graph.register_generator_state(generator)
+        if self.ranks.alone and not self._adds_up:
+            for parameter in self.trained:
+                parameter.grad = None
+        torch.cuda.synchronize(self.device)
+        try:
+            with torch.cuda.graph(graph):
+                self.net.blobs = dict(self._static)
+                with computing(self.precision, self.device):
+                    loss = self.net.run(self._rest, self.net.blobs)
+                if loss is not None and loss.requires_grad:
+                    loss.backward()
+        except RuntimeError as error:
+            self.log.info(f"No CUDA graph of this net: {str(error).splitlines()[0]}", severity="W")
+            self._may_capture = False
+            return
+        if loss is None:
+            self._may_capture = False
+            return
+        self._graph, self._loss = graph, loss.detach()

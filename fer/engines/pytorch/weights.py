@@ -1,0 +1,234 @@
+"""Files of weights and solver states, binary and HDF5, as Caffe writes and reads them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import h5py
+import numpy as np
+import torch
+from google.protobuf.message import DecodeError
+
+from fer.engines.pytorch.blobs import from_blob, to_blob
+from fer.engines.pytorch.net import Net, Node
+from fer.errors import FerError
+from fer.prototxt import read_weights
+from fer.schema import caffe_pb2
+
+T = TypeVar("T")
+Weights = dict[str, list[np.ndarray]]
+
+
+@dataclass
+class SolverState:
+    """What a .solverstate holds."""
+
+    iteration: int
+    learned_net: str
+    current_step: int = 0
+    history: list[np.ndarray] = field(default_factory=list)
+
+
+# ---- reading
+
+
+def read_model(path: str | Path) -> Weights:
+    """float32 blobs by layer name, of a .caffemodel or .caffemodel.h5; FerError where it is damaged or has none."""
+    if str(path).endswith(".h5"):
+        weights = _read_hdf5(path, _model_from_hdf5)
+    else:
+        weights = {
+            layer.name: [
+                from_blob(blob, f"{path}: layer '{layer.name}', blob {i}") for i, blob in enumerate(layer.blobs)
+            ]
+            for layer in read_weights(path).layer
+            if layer.blobs
+        }
+    if not weights:
+        raise FerError(f"{path} holds no layer with parameters")
+    return weights
+
+
+def copy_weights(net: Net, path: str | Path) -> list[str]:
+    """Copy the blobs of every layer whose name the net has; gives those names.
+
+    Raises FerError for a wrong shape or number of blobs, values that are not finite, and where no name matches.
+    """
+    weights = read_model(path)
+    targets = {node.name: node for node in net.nodes if node.layer.blobs}
+    matching = [name for name in weights if name in targets]
+    if not matching and targets:
+        raise FerError(
+            f"{path}: no layer of it has the name of one of the net's, so nothing would be loaded\n"
+            f"its layers: {', '.join(weights)}; the net's: {', '.join(targets)}"
+        )
+    for name in matching:
+        _check_fit(path, targets[name], weights[name])
+    with torch.no_grad():
+        for name in matching:
+            for blob, array in zip(targets[name].layer.blobs, weights[name], strict=False):
+                blob.copy_(torch.from_numpy(array.reshape(tuple(blob.shape))))
+    return matching
+
+
+def _check_fit(path: str | Path, node: Node, arrays: Sequence[np.ndarray]) -> None:
+    blobs = node.layer.blobs
+    # HDF5 keeps a shared parameter with its owner only.
+    if len(arrays) != len(blobs) and not str(path).endswith(".h5"):
+        raise FerError(f"{path}: Incompatible number of blobs for layer '{node.name}': {len(arrays)} for {len(blobs)}")
+    for index, (array, blob) in enumerate(zip(arrays, blobs, strict=False)):
+        if not _same_shape(array.shape, tuple(blob.shape)):
+            raise FerError(
+                f"{path}: Cannot copy param {index} weights from layer '{node.name}'; shape mismatch: "
+                f"source param shape is {_x(array.shape)}; target param shape is {_x(blob.shape)}; "
+                f"to learn it from scratch rename the layer"
+            )
+        if not np.isfinite(array).all():
+            raise FerError(f"{path}: param {index} of layer '{node.name}' holds nan or inf")
+
+
+def _same_shape(source: Sequence[int], target: Sequence[int]) -> bool:
+    """Equal, or equal but for the leading ones of a legacy 4-D shape."""
+    if tuple(source) == tuple(target):
+        return True
+    padded = (1,) * (4 - len(target)) + tuple(target)
+    return len(source) == 4 and tuple(source) == padded
+
+
+def read_state(path: str | Path) -> SolverState:
+    """A .solverstate or .solverstate.h5; FerError where it is missing, cut short or of another kind."""
+    if str(path).endswith(".h5"):
+        return _read_hdf5(path, _state_from_hdf5)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FerError(f"cannot read {path}: {error.strerror}") from error
+    proto = caffe_pb2.SolverState()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise FerError(f"{path} is cut short or is no .solverstate") from error
+    # Caffe writes current_step last, so a file without it has lost its end.
+    if not proto.HasField("iter") or not proto.HasField("current_step"):
+        raise FerError(f"{path} is cut short or is no .solverstate: its iteration or step is missing")
+    history = [from_blob(blob, f"{path}: history {i}") for i, blob in enumerate(proto.history)]
+    return SolverState(proto.iter, proto.learned_net, proto.current_step, history)
+
+
+def _read_hdf5(path: str | Path, read: Callable[[h5py.File], T]) -> T:
+    try:
+        with h5py.File(path, "r") as file:
+            return read(file)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FerError(f"cannot read {path}: {reason}; is it cut short, or no HDF5 of Caffe's?") from error
+
+
+def _model_from_hdf5(file: h5py.File) -> Weights:
+    layers = {name: [group[key] for key in sorted(group, key=int)] for name, group in file["data"].items()}
+    return {name: [np.asarray(d, np.float32) for d in datasets] for name, datasets in layers.items() if datasets}
+
+
+def _state_from_hdf5(file: h5py.File) -> SolverState:
+    learned = file["learned_net"][()]
+    history = [np.asarray(file["history"][key], np.float32) for key in sorted(file["history"], key=int)]
+    return SolverState(
+        int(np.ravel(file["iter"][()])[0]),
+        learned.decode() if isinstance(learned, bytes) else str(learned),
+        int(np.ravel(file["current_step"][()])[0]),
+        history,
+    )
+
+
+# ---- writing
+
+
+def model_proto(net: Net) -> caffe_pb2.NetParameter:
+    """The net as Caffe saves it: every layer (its Splits too) with its phase and float data."""
+    model = caffe_pb2.NetParameter(name=net.name)
+    total = 0
+    for node in net.nodes:
+        layer = model.layer.add()
+        layer.CopyFrom(node.layer.param)
+        del layer.blobs[:]
+        if node.type == "BatchNorm":
+            # Caffe freezes the statistics in the layer's own copy of its parameters.
+            while len(layer.param) < len(node.layer.blobs):
+                layer.param.add(lr_mult=0)
+        for blob in node.layer.blobs:
+            layer.blobs.append(to_blob(array_of(blob)))
+            total += blob.numel() * 4
+    if total > 2**31 - 2**20:
+        raise FerError(f"{total:,} bytes of weights do not fit a binary .caffemodel; use `snapshot_format: HDF5`")
+    return model
+
+
+def write_model(path: Path, net: Net) -> None:
+    """Write the weights, as HDF5 where the name ends in .h5; whole, or not at all."""
+    if path.suffix == ".h5":
+        write_whole(path, lambda beside: _model_to_hdf5(beside, net))
+    else:
+        data = model_proto(net).SerializeToString()
+        write_whole(path, lambda beside: beside.write_bytes(data))
+
+
+def write_state(path: Path, state: SolverState) -> None:
+    """Write the solver's state, as HDF5 where the name ends in .h5; whole, or not at all."""
+    if path.suffix == ".h5":
+        write_whole(path, lambda beside: _state_to_hdf5(beside, state))
+        return
+    proto = caffe_pb2.SolverState(iter=state.iteration, learned_net=state.learned_net, current_step=state.current_step)
+    proto.history.extend(map(to_blob, state.history))
+    data = proto.SerializeToString()
+    write_whole(path, lambda beside: beside.write_bytes(data))
+
+
+def _model_to_hdf5(path: Path, net: Net) -> None:
+    owned = {id(learned.parameter) for learned in net.learnable}
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        for node in net.nodes:
+            group = data.create_group(node.name)
+            for index, blob in enumerate(node.layer.blobs):
+                if id(blob) in owned:
+                    owned.discard(id(blob))
+                    group.create_dataset(str(index), data=array_of(blob))
+
+
+def _state_to_hdf5(path: Path, state: SolverState) -> None:
+    with h5py.File(path, "w") as file:
+        file["iter"] = np.array([state.iteration], np.int32)
+        file["learned_net"] = np.bytes_(state.learned_net)
+        file["current_step"] = np.array([state.current_step], np.int32)
+        history = file.create_group("history")
+        for index, array in enumerate(state.history):
+            history.create_dataset(str(index), data=array)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` make a file beside `path`, bring it to the disk, and give it its name; FerError if it cannot."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(beside)
+        descriptor = os.open(beside, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        beside.replace(path)
+    except OSError as error:
+        raise FerError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def array_of(blob: torch.Tensor) -> np.ndarray:
+    """float32 array, C-contiguous in the blob's shape."""
+    return np.ascontiguousarray(blob.detach().float().cpu().numpy())
+
+
+def _x(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "()"
