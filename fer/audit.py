@@ -1,6 +1,5 @@
 """What is wrong with a set of faces, counted: duplicates within and across splits, contradictions, blank images."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,23 +9,12 @@ from fer.dataset import CLASSES, SPLITS, Split
 _TRAIN, _VAL, _TEST = (SPLITS.index(split) for split in (Split.TRAIN, Split.VAL, Split.TEST))
 
 
-def fingerprints(pixels: np.ndarray) -> np.ndarray:
-    """One 128-bit BLAKE2b digest an image: uint64 [n, 2] for uint8 [n, H, W]. Equal digests mean equal pixels."""
-    digests = b"".join(hashlib.blake2b(image, digest_size=16).digest() for image in np.ascontiguousarray(pixels))
-    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
-
-
-def blanks(pixels: np.ndarray) -> np.ndarray:
-    """Which images are of one single value: bool [n] for uint8 [n, H, W]."""
-    flat = pixels.reshape(len(pixels), -1)
-    return flat.max(axis=1) == flat.min(axis=1)
-
-
 @dataclass(frozen=True)
 class Catalog:
     """A source's images without their pixels, in the source's order; arrays are [N].
 
-    `splits` (positions in SPLITS) and `labels` are uint8, `blank` is bool, `digests` (of `fingerprints`) uint64 [N, 2].
+    `splits` (positions in SPLITS) and `labels` are uint8, `blank` is bool, `digests` (of `dataset.fingerprints`)
+    uint64 [N, 2].
     """
 
     splits: np.ndarray

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 
-from fer.dataset import CLASSES, PIXELS, SIDE, SPLITS, Batch, map_ahead
+from fer.dataset import CLASSES, PIXELS, SIDE, SPLITS, Batch, make_batch
 from fer.errors import FerError
+from fer.workers import Workers
 
 _BLOCK = 1 << 18
 _MAX_ROW = 1 << 16
@@ -21,35 +22,37 @@ _NUMBER = re.compile(rb"[0-9]{1,3}")
 
 @dataclass(frozen=True)
 class _Header:
-    name: str
+    """How many columns a row has, and where those that count are."""
+
     width: int
     emotion: int
     pixels: int
     usage: int
 
 
-def read_csv(stream: BinaryIO, name: str, pool: Executor, ahead: int) -> Iterator[Batch]:
-    """The rows of `stream` in order, parsed on `pool`; `name` stands in messages.
+def read_csv(stream: BinaryIO, name: str, workers: Workers) -> Iterator[Batch]:
+    """The rows of `stream` in order, parsed by `workers`; `name` stands in messages.
 
     Raises FerError with the line, the row and the reason at the first faulty row.
     """
-    first = stream.read(_BLOCK)
-    header, rest = _read_header(first, name)
+    header = _read_header(stream.readline(_MAX_ROW), name)
     rows = 0
-    for batch in map_ahead(pool, lambda task: _parse_lines(header, *task), _line_blocks(stream, rest, name), ahead):
-        rows += len(batch)
-        if len(batch):
+    try:
+        for batch in workers.map(partial(_parse_block, header), _blocks(stream)):
+            rows += len(batch)
             yield batch
+    except _FaultyRow as fault:
+        row = rows + fault.row + 1
+        raise FerError(f"{name}:{row + 1}: row {row}: {fault.reason}") from None
     if not rows:
         raise FerError(f"{name}: there is a header and no row behind it")
 
 
-def _read_header(first: bytes, name: str) -> tuple[_Header, bytes]:
-    if not first.strip():
+def _read_header(line: bytes, name: str) -> _Header:
+    if not line.strip():
         raise FerError(f"{name}: the file is empty")
-    if first.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+    if line.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise FerError(f"{name}: begins with a byte order mark (BOM). Save it as plain text (UTF-8 without BOM)")
-    line, _, rest = first.partition(b"\n")
     shown = _shown(line)
     if b"\0" in line:
         raise FerError(f"{name}:1: NUL bytes: this is not a text file, or it is damaged")
@@ -61,29 +64,31 @@ def _read_header(first: bytes, name: str) -> tuple[_Header, bytes]:
                 f"{name}:1: the column `{column}` is {fault}; the header reads {shown}\n"
                 "The columns of FER2013 are emotion, pixels and Usage, in any order"
             )
-    return _Header(name, len(fields), *(fields.index(column) for column in _COLUMNS)), rest
+    return _Header(len(fields), *(fields.index(column) for column in _COLUMNS))
 
 
-def _line_blocks(stream: BinaryIO, carried: bytes, name: str) -> Iterator[tuple[int, list[bytes]]]:
-    """(number of the first line, whole lines) until the stream ends; blank lines at the very end are dropped."""
-    line = 2
-    block = carried
+class _FaultyRow(Exception):
+    """The row `row` of a block, from 0, is not one of FER2013's, for `reason`."""
+
+    def __init__(self, row: int, reason: str):
+        super().__init__(row, reason)
+        self.row = row
+        self.reason = reason
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """Whole lines, about `_BLOCK` bytes at a time, without the end of the last one; blank lines at the end dropped."""
+    block = stream.read(_BLOCK) + stream.readline(_MAX_ROW)
     while block:
-        following = stream.read(_BLOCK)
-        lines = _split(block, b"\n")
-        remainder = lines.pop() if following else b""
-        if len(remainder) > _MAX_ROW:
-            raise FerError(f"{name}:{line + len(lines)}: no end of line within {_MAX_ROW:,} bytes: not a FER2013 row")
-        if not following:
-            while lines and not lines[-1].strip():
-                lines.pop()
-        if lines:
-            yield line, lines
-        line += len(lines)
-        block = remainder + following
+        following = stream.read(_BLOCK) + stream.readline(_MAX_ROW)
+        whole = block.removesuffix(b"\n") if following else block.rstrip()
+        if whole or following:
+            yield whole
+        block = following
 
 
-def _parse_lines(header: _Header, first_line: int, lines: list[bytes]) -> Batch:
+def _parse_block(header: _Header, block: bytes) -> Batch:
+    lines = _split(block, b"\n")
     labels = np.empty(len(lines), np.uint8)
     splits = np.empty(len(lines), np.uint8)
     texts = []
@@ -93,7 +98,7 @@ def _parse_lines(header: _Header, first_line: int, lines: list[bytes]) -> Batch:
             labels[row] = _look_up(_LABELS, fields[header.emotion], "emotion", "0..6")
             splits[row] = _look_up(_USAGES, fields[header.usage], "Usage", ", ".join(s.value for s in SPLITS))
         except ValueError as error:
-            raise _row_error(header, first_line + row, error) from None
+            raise _FaultyRow(row, str(error)) from None
         texts.append(fields[header.pixels])
     pixels = parse_pixels_fast(texts)
     if pixels is None:
@@ -102,15 +107,13 @@ def _parse_lines(header: _Header, first_line: int, lines: list[bytes]) -> Batch:
             try:
                 pixels[row] = parse_pixels(text)
             except ValueError as error:
-                raise _row_error(header, first_line + row, error) from None
-    return Batch(splits, labels, pixels.reshape(-1, SIDE, SIDE))
-
-
-def _row_error(header: _Header, line: int, error: ValueError) -> FerError:
-    return FerError(f"{header.name}:{line}: row {line - 1}: {error}")
+                raise _FaultyRow(row, str(error)) from None
+    return make_batch(splits, labels, pixels.reshape(-1, SIDE, SIDE))
 
 
 def _split_line(line: bytes, width: int) -> list[bytes]:
+    if len(line) > _MAX_ROW:
+        raise ValueError(f"no end of line within {_MAX_ROW:,} bytes")
     if b"\0" in line:
         raise ValueError("NUL bytes: the file is damaged")
     if b'"' in line:
@@ -186,7 +189,7 @@ def parse_pixels_fast(texts: list[bytes]) -> np.ndarray | None:
     # Every byte is accounted for exactly when no number is longer than three digits.
     length = 2 * len(ends) + np.count_nonzero(two) + np.count_nonzero(three)
     space = np.uint8((ord(" ") - ord("0")) & 0xFF)
-    if length != len(joined) - 3 or ones.max() > 9 or (digits[3:].take(ends) != space).any():
+    if length != len(joined) - 3 or ones.max() > 9 or np.count_nonzero(digits[3:] == space) != len(ends):
         return None
     tens *= two
     hundreds *= three

@@ -5,11 +5,9 @@ by class, on disk or in an archive. Every row is checked; memory does not grow w
 """
 
 import enum
-from collections import deque
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,8 +16,6 @@ SIDE = 48
 PIXELS = SIDE * SIDE
 
 Progress = Callable[[str, int, int], None]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Split(enum.Enum):
@@ -48,16 +44,39 @@ class Sample:
     pixels: np.ndarray
 
 
+def fingerprints(pixels: np.ndarray) -> np.ndarray:
+    """Half the SHA-256 of each image: uint64 [n, 2] for uint8 [n, H, W]. Equal digests mean equal pixels."""
+    digests = b"".join(hashlib.sha256(image).digest()[:16] for image in np.ascontiguousarray(pixels))
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
+
+
+def blanks(pixels: np.ndarray) -> np.ndarray:
+    """Which images are of one single value: bool [n] for uint8 [n, H, W]."""
+    flat = pixels.reshape(len(pixels), -1)
+    return flat.max(axis=1) == flat.min(axis=1)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Faces in the source's order: `splits` (positions in SPLITS), `labels` uint8 [n], `pixels` uint8 [n, 48, 48]."""
+    """Faces in the source's order, and what the audit asks of each.
+
+    `splits` (positions in SPLITS) and `labels` uint8 [n], `pixels` uint8 [n, 48, 48], `digests` (of `fingerprints`)
+    uint64 [n, 2], `blank` bool [n].
+    """
 
     splits: np.ndarray
     labels: np.ndarray
     pixels: np.ndarray
+    digests: np.ndarray
+    blank: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def make_batch(splits: np.ndarray, labels: np.ndarray, pixels: np.ndarray) -> Batch:
+    """A batch with its digests and blanks worked out."""
+    return Batch(splits, labels, pixels, fingerprints(pixels), blanks(pixels))
 
 
 def samples(batches: Iterable[Batch]) -> Iterator[Sample]:
@@ -67,20 +86,3 @@ def samples(batches: Iterable[Batch]) -> Iterator[Sample]:
         for split, label, pixels in zip(batch.splits, batch.labels, batch.pixels, strict=True):
             yield Sample(index, SPLITS[split], int(label), pixels)
             index += 1
-
-
-def map_ahead(
-    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """`map(function, items)` in order on `pool`, with at most `ahead` items under way: memory stays bounded."""
-    pending: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
 
-from fer.dataset import CLASSES, SIDE, SPLITS, Batch, Split, map_ahead
+from fer.dataset import CLASSES, SIDE, SPLITS, Batch, Split, make_batch
 from fer.errors import FerError
+from fer.workers import Workers
 
 _SPELLINGS = {
     "angry": 0, "anger": 0, "disgust": 1, "disgusted": 1, "fear": 2, "fearful": 2, "happy": 3, "happiness": 3,
@@ -39,7 +40,7 @@ class _Place:
 
 
 def read_folders(
-    names: Sequence[str], read: Callable[[str], bytes], source: str, pool: Executor, ahead: int, seed: int
+    names: Sequence[str], read: Callable[[str], bytes], source: str, workers: Workers, seed: int
 ) -> Iterator[Batch]:
     """The faces of the image files `names` (relative, with `/`), in that order; `read` gives a file's bytes.
 
@@ -56,7 +57,7 @@ def read_folders(
         for start in range(0, len(places), _BATCH):
             yield [(place, _read_file(read, place.name, source)) for place in places[start : start + _BATCH]]
 
-    yield from map_ahead(pool, lambda batch: _decode_batch(batch, source), batches(), ahead)
+    yield from workers.map(partial(_decode_batch, source), batches())
 
 
 def _place(name: str, source: str) -> _Place:
@@ -108,7 +109,7 @@ def _read_file(read: Callable[[str], bytes], name: str, source: str) -> bytes:
         raise FerError(f"{source}/{name}: cannot be read: {error.strerror or error}") from None
 
 
-def _decode_batch(batch: list[tuple[_Place, bytes]], source: str) -> Batch:
+def _decode_batch(source: str, batch: list[tuple[_Place, bytes]]) -> Batch:
     pixels = np.empty((len(batch), SIDE, SIDE), np.uint8)
     for row, (place, file) in enumerate(batch):
         try:
@@ -116,7 +117,7 @@ def _decode_batch(batch: list[tuple[_Place, bytes]], source: str) -> Batch:
         except ValueError as error:
             raise FerError(f"{source}/{place.name}: {error}") from None
     splits = np.array([SPLITS.index(place.split) for place, _ in batch], np.uint8)
-    return Batch(splits, np.array([place.label for place, _ in batch], np.uint8), pixels)
+    return make_batch(splits, np.array([place.label for place, _ in batch], np.uint8), pixels)
 
 
 def decode_face(file: bytes) -> np.ndarray:

@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ import lmdb
 import numpy as np
 
 from fer import __version__
-from fer.audit import Catalog, audit, blanks, fingerprints, leaked
+from fer.audit import Catalog, audit, leaked
 from fer.data_directory import (
     FORMAT,
     MANIFEST,
@@ -36,7 +36,8 @@ from fer.database import full_disk, write_mean
 from fer.dataset import CLASSES, SPLITS, Progress, Split
 from fer.errors import FerError, UsageError
 from fer.source import is_folder_source, read_source, source_sha256, source_state
-from fer.split_writer import Encoding, SplitResult, write_split
+from fer.split_writer import Encoding, write_split
+from fer.workers import Workers
 
 __all__ = ["Outcome", "PrepareOptions", "prepare", "read_manifest", "verify_data"]
 
@@ -47,6 +48,9 @@ _FER2013_COUNTS = {
 }
 _SCRATCH = "pixels.scratch"
 _MAX_RESIZE = 1024
+# Below this a source is done before helper processes have started.
+_SMALL_SOURCE = 16 << 20
+_MAX_HELPERS = 7
 
 
 @dataclass(frozen=True)
@@ -130,25 +134,23 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None
 
 def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> dict:
     """Write everything but the manifest into `partial`, and return the manifest."""
-    state = source_state(source)
-    workers = (os.cpu_count() or 1) + 1
     scratch = partial / _SCRATCH
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            digest = pool.submit(source_sha256, source)
-            shuffled = options.shuffle or is_folder_source(source)
-            catalog = _lay_aside(source, scratch, pool, workers + 2, options.seed, progress)
-            keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
-            _check_splits(source, catalog, keep)
-            encoding = Encoding(options.jpeg_quality, options.resize, options.encoded)
-            _check_disk(out, len(catalog.labels), encoding)
-            written = _write_splits(partial, scratch, catalog, keep, encoding, shuffled, options.seed, pool, progress)
-            scratch.unlink()
-            files = _hash_files(partial, pool)
-            source_digest = digest.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    state = source_state(source)
+    helpers = 0 if state.bytes < _SMALL_SOURCE else min((os.cpu_count() or 1) - 1, _MAX_HELPERS)
+    with Workers(helpers) as workers, ThreadPoolExecutor(1) as hasher:
+        digest = hasher.submit(source_sha256, source)
+        shuffled = options.shuffle or is_folder_source(source)
+        catalog = _lay_aside(source, scratch, workers, options.seed, progress)
+        keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
+        _check_splits(source, catalog, keep)
+        encoding = Encoding(options.jpeg_quality, options.resize, options.encoded)
+        _check_disk(out, len(catalog.labels), encoding)
+        written = _write_splits(
+            partial, scratch, catalog, keep, encoding, shuffled, options.seed, workers, hasher, progress
+        )
+        scratch.unlink()
+        source_digest = digest.result()
+        files = {name: described.result() for name, described in written.files.items()}
     return {
         "fer_version": __version__,
         "format": FORMAT,
@@ -166,21 +168,19 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         "audit": audit(catalog),
         "dropped": int((~keep).sum()),
         "versions": _versions(),
-        "images": {split.folder: written[split].images for split in SPLITS},
+        "images": {split.folder: written.images[split] for split in SPLITS},
         "files": files,
     }
 
 
-def _lay_aside(
-    source: Path, scratch: Path, pool: Executor, ahead: int, seed: int, progress: Progress | None
-) -> Catalog:
+def _lay_aside(source: Path, scratch: Path, workers: Workers, seed: int, progress: Progress | None) -> Catalog:
     """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image."""
     parts = []
     try:
         with scratch.open("wb") as stream:
-            for batch in read_source(source, pool, ahead=ahead, seed=seed, progress=progress):
+            for batch in read_source(source, workers, seed=seed, progress=progress):
                 stream.write(batch.pixels.tobytes())
-                parts.append((batch.splits, batch.labels, fingerprints(batch.pixels), blanks(batch.pixels)))
+                parts.append((batch.splits, batch.labels, batch.digests, batch.blank))
     except OSError as error:
         raise full_disk(scratch, error) from None
     splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -214,6 +214,14 @@ def _check_disk(out: Path, count: int, encoding: Encoding) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Written:
+    """`images` describes each split's JPG files; `files` has the size and SHA-256 of every other file, as they come."""
+
+    images: dict[Split, dict]
+    files: dict[str, Future[dict]]
+
+
 def _write_splits(
     partial: Path,
     scratch: Path,
@@ -222,37 +230,37 @@ def _write_splits(
     encoding: Encoding,
     shuffled: bool,
     seed: int,
-    pool: Executor,
+    workers: Workers,
+    hasher: Executor,
     progress: Progress | None,
-) -> dict[Split, SplitResult]:
-    results = {}
+) -> _Written:
+    """Write the splits and the mean; what is finished is hashed on `hasher` while the next is written."""
+    written = _Written({}, {})
     done, total = 0, int(keep.sum())
-    with scratch.open("rb") as stream:
-        for position, split in enumerate(SPLITS):
-            rows = np.flatnonzero((catalog.splits == position) & keep)
-            order = np.random.default_rng([seed, position]).permutation(len(rows)) if shuffled else np.arange(len(rows))
 
-            def report(count: int, before: int = done) -> None:
-                if progress:
-                    progress("writing", before + count, total)
+    def finish(*names: str) -> None:
+        written.files.update({name: hasher.submit(_describe, partial / name) for name in names})
 
-            results[split] = write_split(
-                partial, split, stream.fileno(), rows, catalog.labels[rows], order, encoding, pool, report
-            )
-            done += len(rows)
-    write_mean(partial / "mean.binaryproto", results[Split.TRAIN].pixel_sum / results[Split.TRAIN].images["count"])
-    return results
+    for position, split in enumerate(SPLITS):
+        rows = np.flatnonzero((catalog.splits == position) & keep)
+        order = np.random.default_rng([seed, position]).permutation(len(rows)) if shuffled else np.arange(len(rows))
+
+        def report(count: int, before: int = done) -> None:
+            if progress:
+                progress("writing", before + count, total)
+
+        result = write_split(partial, split, scratch, rows, catalog.labels[rows], order, encoding, workers, report)
+        written.images[split] = result.images
+        finish(f"{split.folder}_lmdb/data.mdb", f"{split.folder}.txt")
+        if split is Split.TRAIN:
+            write_mean(partial / "mean.binaryproto", result.pixel_sum / len(rows))
+            finish("mean.binaryproto")
+        done += len(rows)
+    return written
 
 
-def _hash_files(partial: Path, pool: Executor) -> dict[str, dict]:
-    """Size and SHA-256 of each database, index and mean, by relative path."""
-    names = [f"{split.folder}_lmdb/data.mdb" for split in SPLITS]
-    names += [f"{split.folder}.txt" for split in SPLITS] + ["mean.binaryproto"]
-    digests = pool.map(lambda name: sha256_file(partial / name), names)
-    return {
-        name: {"sha256": digest, "bytes": (partial / name).stat().st_size}
-        for name, digest in zip(names, digests, strict=True)
-    }
+def _describe(path: Path) -> dict:
+    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 
 def _title(source: Path, catalog: Catalog, options: PrepareOptions) -> str:

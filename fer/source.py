@@ -9,7 +9,6 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -19,6 +18,7 @@ from fer.data_directory import sha256_file
 from fer.dataset import Batch, Progress
 from fer.errors import FerError
 from fer.folder_source import is_image_name, read_folders
+from fer.workers import Workers
 
 _PREFERRED = ("fer2013.csv", "icml_face_data.csv")
 _MAX_IMAGE_FILE = 64 << 20
@@ -56,16 +56,14 @@ def source_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_source(
-    path: Path, pool: Executor, *, ahead: int = 4, seed: int = 0, progress: Progress | None = None
-) -> Iterator[Batch]:
-    """The faces of `path` in the source's order, checked, as batches; parsed on `pool`, at most `ahead` at a time.
+def read_source(path: Path, workers: Workers, *, seed: int = 0, progress: Progress | None = None) -> Iterator[Batch]:
+    """The faces of `path` in the source's order, checked, as batches; `workers` parse them.
 
     `seed` splits the test images of a source without a validation part. Progress is told in bytes of the source.
     Raises FerError with the file, the row and the reason at the first fault, and for a truncated archive.
     """
     size = 0 if path.is_dir() else source_state(path).bytes
-    for batch, done in _batches(path, pool, ahead, seed):
+    for batch, done in _batches(path, workers, seed):
         if progress:
             progress("reading", done, max(size, done))
         yield batch
@@ -86,11 +84,11 @@ def is_folder_source(path: Path) -> bool:
     return False
 
 
-def _batches(path: Path, pool: Executor, ahead: int, seed: int) -> Iterator[tuple[Batch, int]]:
+def _batches(path: Path, workers: Workers, seed: int) -> Iterator[tuple[Batch, int]]:
     if path.is_dir():
         files = _files_below(path)
         names = [file.relative_to(path).as_posix() for file in files]
-        yield from _counted(read_folders(names, lambda name: (path / name).read_bytes(), str(path), pool, ahead, seed))
+        yield from _counted(read_folders(names, lambda name: (path / name).read_bytes(), str(path), workers, seed))
         return
     try:
         raw = path.open("rb")
@@ -99,13 +97,13 @@ def _batches(path: Path, pool: Executor, ahead: int, seed: int) -> Iterator[tupl
     with raw, _damage_explained(path):
         kind = _kind(raw)
         if kind == "zip":
-            batches = _read_zip(raw, path, pool, ahead, seed)
+            batches = _read_zip(raw, path, workers, seed)
         elif kind == "tar":
-            batches = _read_tar(raw, path, pool, ahead, seed)
+            batches = _read_tar(raw, path, workers, seed)
         elif kind == "gzip":
-            batches = read_csv(cast(BinaryIO, gzip.GzipFile(fileobj=raw)), str(path), pool, ahead)
+            batches = read_csv(cast(BinaryIO, gzip.GzipFile(fileobj=raw)), str(path), workers)
         else:
-            batches = read_csv(raw, str(path), pool, ahead)
+            batches = read_csv(raw, str(path), workers)
         for batch in batches:
             yield batch, raw.tell()
 
@@ -175,13 +173,13 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
 
 
-def _read_zip(raw: BinaryIO, path: Path, pool: Executor, ahead: int, seed: int) -> Iterator[Batch]:
+def _read_zip(raw: BinaryIO, path: Path, workers: Workers, seed: int) -> Iterator[Batch]:
     with zipfile.ZipFile(raw) as archive:
         infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
         table = _choose_csv(path, list(infos))
         if table:
             with archive.open(table) as stream:
-                yield from read_csv(cast(BinaryIO, stream), f"{path}/{table}", pool, ahead)
+                yield from read_csv(cast(BinaryIO, stream), f"{path}/{table}", workers)
             return
 
         def read(name: str) -> bytes:
@@ -189,10 +187,10 @@ def _read_zip(raw: BinaryIO, path: Path, pool: Executor, ahead: int, seed: int) 
             return archive.read(name)
 
         names = sorted(name for name in infos if not _is_hidden(name))
-        yield from read_folders(names, read, str(path), pool, ahead, seed)
+        yield from read_folders(names, read, str(path), workers, seed)
 
 
-def _read_tar(raw: BinaryIO, path: Path, pool: Executor, ahead: int, seed: int) -> Iterator[Batch]:
+def _read_tar(raw: BinaryIO, path: Path, workers: Workers, seed: int) -> Iterator[Batch]:
     with tarfile.open(fileobj=raw, mode="r|*") as archive:
         names = [member.name for member in archive if member.isfile()]
     table = _choose_csv(path, names)
@@ -202,10 +200,10 @@ def _read_tar(raw: BinaryIO, path: Path, pool: Executor, ahead: int, seed: int) 
         members = (member for member in archive if member.isfile() and not _is_hidden(member.name))
         if table:
             member = next(member for member in members if member.name == table)
-            yield from read_csv(_extract(archive, member), f"{path}/{table}", pool, ahead)
+            yield from read_csv(_extract(archive, member), f"{path}/{table}", workers)
             return
         visible = [name for name in names if not _is_hidden(name)]
-        yield from read_folders(visible, _forward_reader(path, archive, members), str(path), pool, ahead, seed)
+        yield from read_folders(visible, _forward_reader(path, archive, members), str(path), workers, seed)
 
 
 def _forward_reader(path: Path, archive: tarfile.TarFile, members: Iterator[tarfile.TarInfo]) -> Callable[[str], bytes]:
@@ -222,7 +220,7 @@ def _forward_reader(path: Path, archive: tarfile.TarFile, members: Iterator[tarf
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
     stream = archive.extractfile(member)
     if stream is None:
-        raise FerError(f"{archive.name}: the archive's member '{member.name}' is not a file")
+        raise FerError(f"{archive.name!r}: the archive's member '{member.name}' is not a file")
     return cast(BinaryIO, stream)
 
 

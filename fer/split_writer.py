@@ -2,10 +2,9 @@
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,8 +19,9 @@ from fer.database import (
     encode_sized_file_datum,
     full_disk,
 )
-from fer.dataset import PIXELS, SIDE, Split, map_ahead
+from fer.dataset import PIXELS, SIDE, Split
 from fer.errors import FerError
+from fer.workers import Workers
 
 _CHUNK = 128
 _PAGE = 4096
@@ -55,7 +55,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """`images` has the JPG files' count, bytes and SHA-256 in the index's order.
+    """`images` has the JPG files' count, bytes, and the SHA-256 of their SHA-256s in the index's order.
 
     `pixel_sum`, int64 [1, H, W], is the sum of the database's images.
     """
@@ -76,27 +76,28 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Written:
-    """A chunk's records, the sum of its images int64 [1, H, W], and its JPG files one behind the other."""
+    """A chunk's records, the sum of its images int64 [1, H, W], and its JPG files' SHA-256 and size in all."""
 
     records: list[tuple[bytes, bytes]]
     pixel_sum: np.ndarray
-    files: bytes
+    digests: bytes
+    file_bytes: int
 
 
 def write_split(
     directory: Path,
     split: Split,
-    scratch: int,
+    scratch: Path,
     rows: np.ndarray,
     labels: np.ndarray,
     order: np.ndarray,
     encoding: Encoding,
-    pool: Executor,
+    workers: Workers,
     report: Callable[[int], None],
 ) -> SplitResult:
     """Write `<split>/00000.jpg ...`, `<split>.txt` and `<split>_lmdb` into `directory`.
 
-    Image k of the split has its pixels at row `rows[k]` of the file descriptor `scratch`, the label `labels[k]` and
+    Image k of the split has its pixels at row `rows[k]` of the file `scratch`, the label `labels[k]` and
     the name `k.jpg`; index and database list the images in `order`. `report` is told how many are written.
     """
     folder = directory / split.folder
@@ -109,17 +110,14 @@ def write_split(
     pixel_sum = np.zeros((1, encoding.side, encoding.side), np.int64)
     digest = hashlib.sha256()
     file_bytes = done = 0
-    lock = threading.Lock()
     try:
         folder.mkdir()
         with DatabaseWriter(path, count, count * encoding.datum_bytes) as database:
-            # Few chunks ahead: with --resize 256 each holds 8 MB.
-            written = map_ahead(pool, lambda chunk: _write_chunk(folder, lock, scratch, chunk, encoding), chunks, 4)
-            for result in written:
+            for result in workers.map(partial(_write_chunk, folder, scratch, encoding), chunks):
                 database.append(result.records)
-                digest.update(result.files)
+                digest.update(result.digests)
                 pixel_sum += result.pixel_sum
-                file_bytes += len(result.files)
+                file_bytes += result.file_bytes
                 done += len(result.records)
                 report(done)
         sync_path(folder)
@@ -133,30 +131,30 @@ def write_split(
     return SplitResult({"count": count, "bytes": file_bytes, "sha256": digest.hexdigest()}, pixel_sum)
 
 
-def _write_chunk(folder: Path, lock: threading.Lock, scratch: int, chunk: _Chunk, encoding: Encoding) -> _Written:
-    files, images, records = [], [], []
+def _write_chunk(folder: Path, scratch: Path, encoding: Encoding, chunk: _Chunk) -> _Written:
+    images, records, digests = [], [], []
+    file_bytes = 0
     tasks = zip(_read_pixels(scratch, chunk.rows), chunk.numbers.tolist(), chunk.labels.tolist(), strict=True)
     for position, (pixels, number, label) in enumerate(tasks, chunk.first):
         file = _jpeg(pixels, encoding.jpeg_quality)
         name = f"{number:05d}.jpg"
+        _write_file(f"{folder}{os.sep}{name}", file)
         image, datum = _datum(file, label, encoding)
-        files.append((f"{folder}{os.sep}{name}", file))
         images.append(image)
         records.append((f"{position:08d}_{name}".encode(), datum))
-    # Creating files in one directory is serial in the kernel, where threads that wait spin.
-    with lock:
-        for path, file in files:
-            _write_file(path, file)
-    return _Written(records, np.stack(images).sum(axis=0, dtype=np.int64), b"".join(file for _, file in files))
+        digests.append(hashlib.sha256(file).digest())
+        file_bytes += len(file)
+    return _Written(records, np.stack(images).sum(axis=0, dtype=np.int64), b"".join(digests), file_bytes)
 
 
-def _read_pixels(scratch: int, rows: np.ndarray) -> np.ndarray:
+def _read_pixels(scratch: Path, rows: np.ndarray) -> np.ndarray:
     """The laid-aside images `rows`, uint8 [n, 48, 48]; in one read where they follow each other."""
     count = len(rows)
-    if rows[-1] - rows[0] == count - 1 and (np.diff(rows) == 1).all():
-        data = os.pread(scratch, PIXELS * count, int(rows[0]) * PIXELS)
-    else:
-        data = b"".join(os.pread(scratch, PIXELS, row * PIXELS) for row in rows.tolist())
+    with scratch.open("rb") as stream:
+        if rows[-1] - rows[0] == count - 1 and (np.diff(rows) == 1).all():
+            data = os.pread(stream.fileno(), PIXELS * count, int(rows[0]) * PIXELS)
+        else:
+            data = b"".join(os.pread(stream.fileno(), PIXELS, row * PIXELS) for row in rows.tolist())
     return np.frombuffer(data, np.uint8).reshape(count, SIDE, SIDE)
 
 

@@ -20,9 +20,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import lmdb
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN = ROOT / "scripts" / "bench_chain.py"
@@ -31,7 +34,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Timing:
-    """One run: wall seconds, processor seconds (user and system), peak memory in MB."""
+    """One run, all its processes together: wall seconds, processor seconds (user and system), peak memory in MB."""
 
     seconds: float
     cpu: float
@@ -52,6 +55,7 @@ def run(command: list[str | Path]) -> tuple[str, Timing]:
     os.sync()
     started = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PATH": path})
+    peak = PeakMemory(child.pid)
     assert child.stdout is not None
     printed = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
@@ -59,7 +63,42 @@ def run(command: list[str | Path]) -> tuple[str, Timing]:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"{command[0]} failed with {child.returncode}:\n{printed}")
-    return printed, Timing(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
+    return printed, Timing(seconds, usage.ru_utime + usage.ru_stime, peak.stop() / 1e6)
+
+
+class PeakMemory(threading.Thread):
+    """Watches the resident memory of a process and all below it, fifty times a second; `stop` gives the peak in bytes.
+
+    Pages that processes share are counted for each.
+    """
+
+    def __init__(self, pid: int):
+        super().__init__(daemon=True)
+        self._pid = pid
+        self._peak = 0
+        self._stopped = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.02):
+            self._peak = max(self._peak, tree_memory(self._pid))
+
+    def stop(self) -> int:
+        self._stopped.set()
+        self.join()
+        return self._peak
+
+
+def tree_memory(pid: int) -> int:
+    """Resident bytes of a process and all below it; 0 for one that has ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        children = [
+            child for tasks in Path(f"/proc/{pid}/task").glob("*/children") for child in tasks.read_text().split()
+        ]
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(tree_memory(int(child)) for child in children)
 
 
 def run_fer(csv: Path, out: Path) -> Timing:
@@ -74,8 +113,6 @@ def run_chain(csv: Path, out: Path) -> tuple[Timing, dict]:
 
 def same_data(one: Path, two: Path) -> bool:
     """Whether the databases hold the same keys and values and the indexes the same lines."""
-    import lmdb
-
     for split in SPLITS:
         if (one / f"{split}.txt").read_bytes() != (two / f"{split}.txt").read_bytes():
             return False
@@ -119,7 +156,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-prepare-") as work:
         compare(csv, Path(work), options.rounds)
         scale(csv, Path(work), options.rounds)
-        # Last, because a child's peak memory counts from its parent's.
         same = same_data(Path(work) / "fer-0", Path(work) / "chain-0")
         print(f"\nthe two wrote {'the same databases and indexes' if same else 'DIFFERENT databases or indexes'}")
 

@@ -1,15 +1,15 @@
 """The audit counts what is wrong with the data: on a made-up set, and on the real FER2013."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sample_csv import face
 
-from fer.audit import Catalog, audit, audit_text, blanks, fingerprints, leaked
-from fer.dataset import Split
+from fer.audit import Catalog, audit, audit_text, leaked
+from fer.dataset import Split, blanks, fingerprints
 from fer.source import read_source
+from fer.workers import Workers
 
 
 def catalog(rows: list[tuple[int, int, int]]) -> Catalog:
@@ -78,9 +78,9 @@ def test_one_pixel_makes_another_image() -> None:
 @pytest.mark.full
 def test_the_real_fer2013(fer2013_csv_whole: Path) -> None:
     parts = []
-    with ThreadPoolExecutor(2) as pool:
-        for batch in read_source(fer2013_csv_whole, pool):
-            parts.append((batch.splits, batch.labels, fingerprints(batch.pixels), blanks(batch.pixels)))
+    with Workers(0) as workers:
+        for batch in read_source(fer2013_csv_whole, workers):
+            parts.append((batch.splits, batch.labels, batch.digests, batch.blank))
     result = audit(Catalog(*(np.concatenate(column) for column in zip(*parts, strict=True))))
     expected = {
         "images": 35_887,

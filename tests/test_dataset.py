@@ -5,7 +5,6 @@ import io
 import struct
 import tarfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -20,11 +19,12 @@ from fer.dataset import Sample, Split, samples
 from fer.errors import FerError
 from fer.folder_source import decode_face, image_size
 from fer.source import is_folder_source, read_source, source_sha256, source_state
+from fer.workers import Workers
 
 
 def read(path: Path, seed: int = 0) -> list[Sample]:
-    with ThreadPoolExecutor(2) as pool:
-        return list(samples(read_source(path, pool, seed=seed)))
+    with Workers(0) as workers:
+        return list(samples(read_source(path, workers, seed=seed)))
 
 
 def fault(path: Path) -> str:
@@ -68,8 +68,8 @@ def test_blocks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.M
 def test_progress_ends_at_the_size(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "fer2013.csv")
     told: list[tuple[str, int, int]] = []
-    with ThreadPoolExecutor(1) as pool:
-        list(read_source(path, pool, progress=lambda *step: told.append(step)))
+    with Workers(0) as workers:
+        list(read_source(path, workers, progress=lambda *step: told.append(step)))
     assert told[-1] == ("reading", path.stat().st_size, path.stat().st_size)
 
 

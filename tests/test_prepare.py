@@ -183,6 +183,30 @@ def test_two_runs_write_the_same_bytes(source: Path, out: Path, tmp_path: Path) 
     assert first | {"created": ""} == second | {"created": ""}
 
 
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"resize": 64}])
+def test_helper_processes_change_nothing(
+    source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict
+) -> None:
+    run(source, out, **options)
+    monkeypatch.setattr(fer.prepare, "_SMALL_SOURCE", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    run(source, tmp_path / "helped", **options)
+    one, two = snapshot(out), snapshot(tmp_path / "helped")
+    assert one.pop("manifest.json") != b"" != two.pop("manifest.json")
+    assert one == two
+
+
+def test_bad_row_is_named_with_helper_processes(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fer.prepare, "_SMALL_SOURCE", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("fer.csv_source._BLOCK", 9_973)
+    lines = source.read_text().splitlines()
+    lines[30] = lines[30].replace(" ", " x", 1)
+    lines[40] = ""
+    source.write_text("\n".join(lines))
+    assert_fails_and_leaves(source, out, r"fer2013\.csv:31: row 30: pixel 2 is 'x")
+
+
 # ---- when nothing is to be done ----
 
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from fer.dataset import samples
 from fer.source import read_source
+from fer.workers import Workers
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "make_sample.py"
 
@@ -21,8 +21,8 @@ def make(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_sample_is_a_source(tmp_path: Path) -> None:
     done = make(tmp_path / "sample.csv", "--train", "4", "--test", "2")
     assert done.returncode == 0 and "56 drawn faces" in done.stdout
-    with ThreadPoolExecutor(1) as pool:
-        found = list(samples(read_source(tmp_path / "sample.csv", pool)))
+    with Workers(0) as workers:
+        found = list(samples(read_source(tmp_path / "sample.csv", workers)))
     counts = {usage: [0] * 7 for usage in ("Training", "PublicTest", "PrivateTest")}
     for sample in found:
         counts[sample.split.value][sample.label] += 1
@@ -50,8 +50,8 @@ def test_sample_can_be_learnt_and_is_not_trivial(tmp_path: Path) -> None:
     from sklearn.linear_model import RidgeClassifier
 
     assert make(tmp_path / "sample.csv").returncode == 0
-    with ThreadPoolExecutor(2) as pool:
-        batches = list(read_source(tmp_path / "sample.csv", pool))
+    with Workers(0) as workers:
+        batches = list(read_source(tmp_path / "sample.csv", workers))
     splits, labels = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("splits", "labels"))
     pixels = np.concatenate([batch.pixels for batch in batches]).reshape(len(labels), -1) / 255.0
     model = RidgeClassifier(alpha=300.0).fit(pixels[splits == 0], labels[splits == 0])
