@@ -21,7 +21,14 @@ class Order:
     """
 
     def __init__(
-        self, name: str, counts: Sequence[int], batch: int, context: Context, *, shuffle: bool = False, rand_skip: int = 0
+        self,
+        name: str,
+        counts: Sequence[int],
+        batch: int,
+        context: Context,
+        *,
+        shuffle: bool = False,
+        rand_skip: int = 0,
     ):
         self._name = name
         self._counts = list(counts)

@@ -10,12 +10,12 @@ from fer.engines.pytorch.registry import Shape
 from fer.errors import FerError
 
 
-def check_room(shapes: Iterable[Shape], dtype: torch.dtype, device: torch.device) -> None:
-    """FerError unless tensors of `shapes` together fit into the memory of `device`."""
-    needed = sum(math.prod(shape) for shape in shapes) * dtype.itemsize
+def check_room(shapes: Iterable[Shape], itemsize: int, device: torch.device) -> None:
+    """FerError unless arrays of `shapes`, each item of `itemsize` bytes, fit together into the memory of `device`."""
+    needed = sum(math.prod(shape) for shape in shapes) * itemsize
     there = memory_bytes(device)
     if needed > there:
-        raise FerError(f"this needs {_gigabytes(needed)} of memory, and {device.type} has {_gigabytes(there)}")
+        raise FerError(f"this needs {needed / 1e9:,.1f} GB of memory, and the {device.type} has {there / 1e9:,.1f} GB")
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -23,7 +23,3 @@ def memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB"

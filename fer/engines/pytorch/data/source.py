@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -81,7 +82,7 @@ def load_database(path: Path, force: str, device: torch.device) -> Images:
 
 def _read_database(path: Path, force: str, device: torch.device) -> Images:
     flag = {"color": cv2.IMREAD_COLOR, "gray": cv2.IMREAD_GRAYSCALE}.get(force, cv2.IMREAD_UNCHANGED)
-    with _Records(path) as database:
+    with closing(_Records(path)) as database:
         count, row = len(database), 0
         labels = np.zeros(count, np.float32)
         pixels = np.empty(0)
@@ -216,7 +217,7 @@ class _ShapeDiffersError(FerError):
 def _allocate(count: int, image: np.ndarray, device: torch.device) -> np.ndarray:
     """Room for `count` images like `image`; FerError when the memory cannot hold them."""
     for where in {torch.device("cpu"), device}:
-        check_room([(count, *image.shape)], torch.from_numpy(image[:0].copy()).dtype, where)
+        check_room([(count, *image.shape)], image.itemsize, where)
     return np.empty((count, *image.shape), image.dtype)
 
 
