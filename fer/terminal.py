@@ -50,7 +50,8 @@ class Bar:
         rate = (self.done - self.initial) / max(time.monotonic() - self._started, 1e-9)
         eta = tqdm.format_interval((self.total - self.done) / rate) if rate > 0 else "?"
         note = f", {self.note}" if self.note else ""
-        say(f"{self.stage}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.1f} {self.unit}/s, ETA {eta}{note}")
+        unit = f" {self.unit}".rstrip()
+        say(f"{self.stage}: {self.done:,}/{self.total:,}{unit}, {rate:,.1f}{unit or ' '}/s, ETA {eta}{note}")
 
     def close(self) -> None:
         """Take the bar away; a piped run that printed a line before prints its last."""
@@ -63,7 +64,7 @@ class Bar:
 class StageBars:
     """`progress(stage, done, total)`: one bar after the other, a new one when the stage changes."""
 
-    def __init__(self, unit: str = "images"):
+    def __init__(self, unit: str = ""):
         self._unit = unit
         self._bar: Bar | None = None
 

@@ -156,6 +156,13 @@ def _data_dir(run: Run) -> Path:
     return Path(str(_info(run, "data").get("dir", "")))
 
 
+def _same_files(run: Run, manifest: dict[str, Any]) -> bool:
+    """Whether the data, prepared again, came out the same to the last byte of what the run was trained on."""
+    trained_on = _info(run, "data").get("files") or {}
+    made = {str(_data_dir(run) / name): entry["sha256"] for name, entry in manifest["files"].items()}
+    return bool(trained_on) and all(made.get(path) == known for path, known in trained_on.items())
+
+
 def _read_manifest(run: Run) -> tuple[dict[str, Any] | None, str]:
     """The manifest of the data that was trained on, or None and the reason."""
     if not _info(run, "data").get("dir"):
@@ -163,7 +170,7 @@ def _read_manifest(run: Run) -> tuple[dict[str, Any] | None, str]:
     folder, known = _data_dir(run), _info(run, "data").get("manifest_sha256")
     try:
         manifest = read_manifest(folder)
-        changed = known is not None and sha256(folder / "manifest.json") != known
+        changed = known is not None and sha256(folder / "manifest.json") != known and not _same_files(run, manifest)
     except FerError:
         return None, f"The data directory {folder} is gone or unreadable: class counts and mistakes are not shown."
     if changed:
