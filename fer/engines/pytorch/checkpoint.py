@@ -4,6 +4,7 @@ Beside `X.solverstate` lies `X.fer.npz`, without pickles. Where it is missing (a
 layers are put to where so many iterations would have brought them.
 """
 
+import io
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -88,7 +89,10 @@ def read_seed(path: Path) -> int | None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        data = path.read_bytes()
+        if not data.startswith(b"PK"):
+            raise zipfile.BadZipFile("it is no zip archive")
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FerError(f"{path} is damaged: {error}\nremove it to go on from the .solverstate alone") from error

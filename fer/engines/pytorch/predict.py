@@ -21,7 +21,7 @@ BATCH = 64
 
 
 class Views:
-    """The TEST-phase transform of uint8 images [N, C, H, W]: one centre crop, or ten crops of which to take the mean."""
+    """The TEST-phase transform of uint8 images [N, C, H, W]: the centre crop, or ten crops."""
 
     def __init__(self, param: caffe_pb2.TransformationParameter, shape: tuple[int, int, int], device: torch.device):
         channels, self.height, self.width = shape

@@ -67,7 +67,7 @@ class Updater:
         groups: dict[tuple[float, float], _Group] = {}
         self._history: dict[int, list[Tensor]] = {}
         for position, learned in enumerate(self.learnable):
-            if not learned.parameter.requires_grad:
+            if not learned.parameter.requires_grad and not self._remembers_frozen(learned):
                 continue
             key = (learned.lr_mult, learned.decay_mult)
             group = groups.setdefault(key, _Group(*key))
@@ -78,8 +78,13 @@ class Updater:
             if self._two:
                 group.second.append(histories[1])
         self._groups = list(groups.values())
-        self.trained: list[Tensor] = [p for group in self._groups for p in group.params]
+        self.trained: list[Tensor] = [p for group in self._groups for p in group.params if p.requires_grad]
         self._frozen: dict[int, list[np.ndarray]] = defaultdict(list)
+
+    def _remembers_frozen(self, learned: LearnedParam) -> bool:
+        """Whether Caffe's history of a parameter with lr_mult 0 changes: its decay alone counts as a gradient."""
+        adaptive = self.solver.type not in ("SGD", "Nesterov")
+        return adaptive and self.solver.weight_decay * learned.decay_mult != 0
 
     def history(self) -> list[np.ndarray]:
         """Caffe's history blobs as float32 arrays: one per learnable parameter, or all first and then all second."""
@@ -156,6 +161,12 @@ class Updater:
     # ---- the rules: `grads` may be overwritten
 
     def _sgd(self, group: _Group, grads: list[Tensor], rate: float, decay: float, _iteration: int) -> None:
+        if not self.solver.momentum:  # which the fused kernel takes to mean that there is no buffer
+            _add_decay(group, grads, decay)
+            torch._foreach_copy_(group.first, grads)
+            torch._foreach_mul_(group.first, rate)
+            torch._foreach_sub_(group.params, group.first)
+            return
         # Dampened by 1 - rate, torch's buffer is Caffe's: momentum * history + rate * (gradient + decay * weight).
         torch._fused_sgd_(
             group.params,
