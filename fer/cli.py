@@ -35,6 +35,7 @@ examples:
   fer train --net lenet --solver s2
   fer train --net alexnet --solver s3 --seed 1 --max-iter 5000
   fer train --net my/train_val.prototxt --solver my/solver.prototxt --data data/fer2013
+  fer train --net alexnet --solver s1 --gpu 0 --precision bf16
   fer train --resume runs/alexnet-s3
 
 Trains in runs/<net>-<solver>. Ctrl-C stops at the next iteration with the work saved.
@@ -117,11 +118,17 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     add("--name", help="name of the run directory (default: <net>-<solver>)")
     add("--max-iter", type=_between(1, 2**31 - 1), metavar="N", help="stop after N iterations (default: the solver's)")
     add("--seed", type=_between(0, 2**31 - 1), help="random_seed: makes the run repeatable")
-    add("--gpu", type=_between(0, 1023), metavar="N", help="train on GPU N")
+    add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
+    add("--precision", choices=["fp32", "tf32", "bf16"], help="arithmetic of the PyTorch engine (default: fp32)")
     add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
     add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
     add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")
-    add("--engine", choices=["caffe"], default="caffe", help="what trains (default: %(default)s)")
+    add(
+        "--engine",
+        choices=["auto", "caffe", "pytorch"],
+        default="auto",
+        help="what trains; auto: Caffe, but PyTorch with --gpu where the Caffe found has none (default: %(default)s)",
+    )
     add("--json", action="store_true", help="print run.json at the end")
     parser.set_defaults(run=_train)
 
@@ -150,6 +157,13 @@ def _between(low: int, high: int) -> Any:
     return number
 
 
+def _gpus(text: str) -> str:
+    words = text.split(",")
+    if text != "all" and (not all(map(str.isdecimal, words)) or len(set(words)) < len(words)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give numbers, each once, as 0 or 0,1, or all")
+    return text
+
+
 def _prepare(args: argparse.Namespace) -> int:
     from fer.audit import audit_text
     from fer.prepare import PrepareOptions, prepare
@@ -164,7 +178,7 @@ def _prepare(args: argparse.Namespace) -> int:
         drop_leaks=args.drop_leaks,
         title=args.title,
     )
-    with StageBars() as progress:
+    with StageBars("images") as progress:
         outcome = prepare(args.source, args.out, options, force=args.force, progress=progress)
     if args.json:
         print(json.dumps(outcome.manifest, indent=2))
@@ -190,7 +204,15 @@ def _train(args: argparse.Namespace) -> int:
         raise UsageError("--resume RUN goes on with that run's own net, solver, name and seed: leave the others out.")
     with TrainingDisplay() as display:
         if args.resume is not None:
-            run = resume(args.resume, max_iter=args.max_iter, progress=display, approximate=args.approximate_resume)
+            run = resume(
+                args.resume,
+                max_iter=args.max_iter,
+                gpu=args.gpu,
+                precision=args.precision,
+                engine=args.engine,
+                progress=display,
+                approximate=args.approximate_resume,
+            )
         else:
             run = train(
                 args.net,
@@ -200,6 +222,7 @@ def _train(args: argparse.Namespace) -> int:
                 max_iter=args.max_iter,
                 seed=args.seed,
                 gpu=args.gpu,
+                precision=args.precision or "fp32",
                 weights=args.weights,
                 engine=args.engine,
                 progress=display,

@@ -1,8 +1,10 @@
 """What is installed here, and what to do about what is not."""
 
+import json
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -28,7 +30,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a fault in one thing never hides the next."""
-    return [finding for look in (_python, _caffe, _gpu, _disk) for finding in look()]
+    return [finding for look in (_python, _caffe, _pytorch, _gpu, _disk) for finding in look()]
 
 
 def findings_text(findings: list[Finding]) -> str:
@@ -80,9 +82,43 @@ def _caffe() -> Iterator[Finding]:
         "caffe on GPU",
         bool(facts["gpu"]),
         "yes" if facts["gpu"] else "no: this Caffe is CPU-only",
-        "" if facts["gpu"] else "to train on a GPU, name a GPU build's executable in FER_CAFFE",
+        ""
+        if facts["gpu"]
+        else "to train on a GPU, take --engine pytorch, or name a GPU build's executable in FER_CAFFE",
         needed=False,
     )
+
+
+# Asked in a process of its own: importing torch here would take seconds and hundreds of MiB.
+_ASK_TORCH = """
+import json, torch
+mps = getattr(torch.backends, "mps", None)
+names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+facts = {"cuda": torch.version.cuda, "gpus": names, "mps": bool(mps and mps.is_available())}
+print(json.dumps(facts))
+"""
+
+
+def _pytorch() -> Iterator[Finding]:
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        yield Finding("pytorch", False, "not installed: only real Caffe trains", "pip install '.[pytorch]'", False)
+        return
+    answer = _output([sys.executable, "-c", _ASK_TORCH], timeout=120)
+    yield Finding(
+        "pytorch",
+        bool(answer),
+        f"torch {version}" if answer else f"torch {version} cannot be imported",
+        "" if answer else "install it again: pip install --force-reinstall '.[pytorch]'",
+        needed=False,
+    )
+    if answer:
+        facts = json.loads(answer.splitlines()[-1])
+        kind = f"CUDA {facts['cuda']}" if facts["cuda"] else "no CUDA in this build of torch"
+        found = "; ".join(facts["gpus"]) or "no GPU it can use"
+        yield Finding("pytorch on GPU", bool(facts["gpus"]), f"{found} ({kind})", needed=False)
+        yield Finding("pytorch on MPS", facts["mps"], "yes" if facts["mps"] else "no", needed=False)
 
 
 def _gpu() -> Iterator[Finding]:
@@ -103,8 +139,8 @@ def _disk() -> Iterator[Finding]:
     )
 
 
-def _output(command: list[str]) -> str:
+def _output(command: list[str], timeout: float = 20) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

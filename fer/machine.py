@@ -4,18 +4,29 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
-def hardware(gpu: int | None = None) -> dict[str, Any]:
-    """{"cpu": model, "cores": usable ones, "memory_gib": float, "gpu": name or None}."""
-    return {
-        "cpu": _cpu(),
-        "cores": _cores(),
-        "memory_gib": _memory_gib(),
-        "gpu": _gpu(gpu) if gpu is not None else None,
-    }
+def hardware(gpus: Sequence[int] = ()) -> dict[str, Any]:
+    """{"cpu": model, "cores": usable ones, "memory_gib": float, "gpu": names joined by "; ", or None}."""
+    names = [name for name in map(_gpu, gpus) if name]
+    return {"cpu": _cpu(), "cores": _cores(), "memory_gib": _memory_gib(), "gpu": "; ".join(names) or None}
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, hyper-threads of one core counted once."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    return len({_siblings(number) for number in usable})
+
+
+def _siblings(number: int) -> str:
+    """What the logical CPUs of one core have in common; where the system does not tell, each is its own core."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list").read_text(encoding="ascii")
+    except OSError:
+        return str(number)
 
 
 def git_commit() -> str | None:

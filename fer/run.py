@@ -4,7 +4,7 @@ runs/<net>-<solver>[-k]/
   solver.prototxt train_val.prototxt deploy.prototxt   exactly what was trained
   train.log                                            the engine's own log
   run.json                                             command, seed, versions, hashes, state, verified snapshots
-  snapshots/<net>_iter_N.caffemodel, .solverstate      verified
+  snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: the PyTorch engine's cursors and generators
   snapshots/.unverified/                               what the engine has just written
   scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
   report/
@@ -30,11 +30,19 @@ UNVERIFIED = f"{SNAPSHOTS}/.unverified"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A verified snapshot: the weights after `iteration` iterations and, to go on from there, the solver's state."""
+    """A verified snapshot: the weights after `iteration` iterations and, to go on from there, the solver's state.
+
+    `extra` is what the PyTorch engine keeps beside the state: data cursors and random generators.
+    """
 
     iteration: int
     weights: Path
     state: Path | None
+    extra: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.weights, self.state, self.extra) if path]
 
 
 class Run:
@@ -111,14 +119,20 @@ class Run:
     def state_file(self, iteration: int) -> Path:
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.solverstate"
 
+    def extra_file(self, iteration: int) -> Path:
+        """What the PyTorch engine writes beside the state; other engines neither write nor need it."""
+        return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.fer.npz"
+
     def snapshots(self) -> list[Snapshot]:
         """The verified snapshots whose files are there, oldest first."""
         found = []
         for iteration, files in sorted(self.info.get("snapshots", {}).items(), key=lambda item: int(item[0])):
-            weights = self.dir / files["weights"]["file"]
-            state = self.dir / files["state"]["file"] if files.get("state") else None
-            if weights.is_file():
-                found.append(Snapshot(int(iteration), weights, state if state and state.is_file() else None))
+            weights, state, extra = (
+                self.dir / files[kind]["file"] if files.get(kind) else None for kind in ("weights", "state", "extra")
+            )
+            if weights and weights.is_file():
+                state = state if state and state.is_file() else None
+                found.append(Snapshot(int(iteration), weights, state, extra))
         return found
 
     def update(self, **fields: Any) -> None:

@@ -78,6 +78,7 @@ class _Scorer:
         self._images: dict[str, Images] = {}
         self._engine: Engine | None = None
         self._shapes: Shapes | None = None
+        self._gpus: tuple[int, ...] | None = None
 
     def validate(self, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
         """Accuracy and loss on val of each snapshot, from val_by_snapshot.json where it has them for these weights."""
@@ -168,6 +169,7 @@ class _Scorer:
             self.run.net.absolute(),
             out,
             ten_crop=ten_crop,
+            gpu=self._gpu(engine),
             folder=self.run.dir,
             progress=progress,
         )
@@ -189,6 +191,17 @@ class _Scorer:
         if self._engine is None:
             self._engine = find_engine(self.run.info["engine"], lambda message: self.progress(message, 0, 1))
         return self._engine
+
+    def _gpu(self, engine: Engine) -> int | None:
+        """The run's (first) GPU, where the engine scores on GPUs and this machine has it."""
+        if self.run.info["gpu"] is None or engine.tool is not None:
+            return None
+        if self._gpus is None:
+            try:
+                self._gpus = engine.check_gpus(self.run.info["gpu"])
+            except FerError:
+                self._gpus = ()
+        return self._gpus[0] if self._gpus else None
 
     def _net_shapes(self, engine: Engine) -> Shapes:
         if self._shapes is None:

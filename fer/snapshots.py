@@ -5,6 +5,8 @@ A snapshot can be cut short by a full disk, by a kill, or hold nan, and Caffe lo
 
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -108,6 +110,19 @@ def verify_state(
     return state
 
 
+def verify_extra(path: Path, iteration: int) -> None:
+    """Raise SnapshotFault unless the PyTorch engine's .fer.npz is whole and of this iteration."""
+    try:
+        # Reading an array checks it against the archive's checksum.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as extra:
+            arrays = {name: extra[name] for name in extra.files}
+            found = int(arrays["iteration"])
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise SnapshotFault(f"{path} is damaged: {error}") from error
+    if found != iteration:
+        raise SnapshotFault(f"{path} is of iteration {found}, where its name says {iteration}")
+
+
 def learnable_blobs(weights: caffe_pb2.NetParameter) -> Iterator[caffe_pb2.BlobProto]:
     """The parameters that a solver keeps a history of, in its order: those shared by name count once."""
     seen = set()
@@ -160,18 +175,23 @@ class SnapshotKeeper:
         """
         weights = self.run.unverified_dir / self.run.weights_file(iteration).name
         state = self.run.unverified_dir / self.run.state_file(iteration).name
+        extra = self.run.unverified_dir / self.run.extra_file(iteration).name
         try:
             if str(iteration) in self.run.info["snapshots"]:
                 return None
             net = verify_weights(weights, self.shapes)
             solver_state = verify_state(state, iteration, net, self.solver_type)
-            return self._install(iteration, weights, solver_state)
+            if extra.exists():
+                verify_extra(extra, iteration)
+            return self._install(iteration, weights, solver_state, extra if extra.exists() else None)
         finally:
-            weights.unlink(missing_ok=True)
-            state.unlink(missing_ok=True)
+            for path in (weights, state, extra):
+                path.unlink(missing_ok=True)
 
-    def _install(self, iteration: int, weights: Path, solver_state: caffe_pb2.SolverState) -> Snapshot:
-        """Give both files their names; they count from the moment that run.json lists both.
+    def _install(
+        self, iteration: int, weights: Path, solver_state: caffe_pb2.SolverState, extra: Path | None
+    ) -> Snapshot:
+        """Give the files their names; they count from the moment that run.json lists them.
 
         Until then the unverified pair stays too, so that wherever we are killed one of the two can be taken in.
         """
@@ -179,14 +199,17 @@ class SnapshotKeeper:
         solver_state.learned_net = str(final_weights.relative_to(self.run.dir))
         _give_name(weights, final_weights)
         write_bytes(final_state, solver_state.SerializeToString())
+        named = {"weights": final_weights, "state": final_state}
+        if extra is not None:
+            named["extra"] = self.run.extra_file(iteration)
+            _give_name(extra, named["extra"])
         _sync(final_weights.parent)
         files = {
-            kind: {"file": str(path.relative_to(self.run.dir)), "sha256": sha256(path)}
-            for kind, path in (("weights", final_weights), ("state", final_state))
+            kind: {"file": str(path.relative_to(self.run.dir)), "sha256": sha256(path)} for kind, path in named.items()
         }
         known = {**self.run.info["snapshots"], str(iteration): files}
         self.run.update(snapshots=known, iteration=max(iteration, self.run.info["iteration"]))
-        return Snapshot(iteration, final_weights, final_state)
+        return Snapshot(iteration, final_weights, final_state, named.get("extra"))
 
     def adopt_leftovers(self, warn: Callable[[str], None]) -> None:
         """Take in what a killed training left whole; remove the rest."""
@@ -223,7 +246,9 @@ class SnapshotKeeper:
         if snapshot.state is None:
             return "its .solverstate is missing"
         files = self.run.info["snapshots"][str(snapshot.iteration)]
-        for kind, path in (("weights", snapshot.weights), ("state", snapshot.state)):
+        for kind, path in zip(("weights", "state", "extra"), snapshot.files, strict=False):
+            if not path.is_file():
+                return f"{path} is missing"
             if sha256(path) != files[kind]["sha256"]:
                 return f"{path} changed since it was verified"
         return None

@@ -237,7 +237,7 @@ class Supervisor:
         if stopped_by is None:
             raise FerError(
                 f"{self._program()} {self._ending(code)} after iteration {self._reached():,}\n"
-                f"{last_words(self.tail)}\n{self._what_is_left()}; log: {self.run.log}"
+                f"{last_words(self.tail, self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}"
             )
         self.run.update(state="interrupted")
         raise Interrupted(self._stopped_text(relay), stopped_by)
@@ -274,7 +274,7 @@ class Supervisor:
         return "ended without having finished" if code == 0 else how_it_ended(code)
 
     def _program(self) -> str:
-        return self.engine.tool.name if self.engine.tool else self.engine.name.capitalize()
+        return self.engine.title
 
 
 def _iteration_of(path: str) -> int | None:

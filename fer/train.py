@@ -5,23 +5,21 @@ run = resume(Path("runs/lenet-s2"), max_iter=20_000)
 """
 
 import contextlib
-import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fer import __version__, events
-from fer.engines import Engine, find_engine
+from fer.engines import Engine, choose_engine, find_engine
 from fer.errors import FerError, UsageError
 from fer.events import Iteration, Setup, SnapshotSaved, Validation, Warning
-from fer.machine import git_commit, hardware
+from fer.machine import hardware
 from fer.preflight import Plan, preflight
 from fer.prototxt import KNOWN_LAYERS, find_net, find_solver, read_net, read_solver, train_state, write_text
 from fer.run import Run, Snapshot, create_run, sha256
+from fer.run_record import first_info, gpu_field
 from fer.schema import caffe_pb2
 from fer.snapshots import Shapes, SnapshotKeeper, check_start_weights
 from fer.supervise import Job, Supervisor
@@ -40,16 +38,20 @@ def train(
     name: str | None = None,
     max_iter: int | None = None,
     seed: int | None = None,
-    gpu: int | None = None,
+    gpu: int | str | None = None,
+    precision: str = "fp32",
     weights: Path | None = None,
-    engine: str = "caffe",
+    engine: str = "auto",
     runs_dir: Path = Path("runs"),
     progress: events.Progress | None = None,
 ) -> Run:
     """Train in a new directory of `runs_dir`, to the end; gives the finished run.
 
     net, solver  names of shipped ones, or prototxt files
+    gpu          0, "0,1" or "all": of several each takes the net's batch, and their gradients are averaged
+    precision    fp32, tf32 or bf16
     weights      a .caffemodel to start from
+    engine       caffe, pytorch, or auto: Caffe, but PyTorch for what the Caffe found cannot do
     progress     is called with the events of `fer.events`
     Raises FerError when anything is wrong (before the engine starts, no run directory is left), Interrupted when a
     signal stopped it, with the work saved.
@@ -59,9 +61,8 @@ def train(
     solver_path = find_solver(net, solver)
     base_name = _check_name(name, runs_dir) if name else _run_name(train_val, solver_path)
     net_name = _file_name(_net_name(train_val))
-    chosen = find_engine(engine, lambda message: tell(Setup(message)))
-    if gpu is not None:
-        chosen.check_gpu(gpu)
+    chosen = _find_engine(engine, gpu, precision, tell)
+    gpus = chosen.check_gpus(gpu) if gpu is not None else ()
     if weights is not None and not weights.is_file():
         raise FerError(f"--weights {weights}: no such file")
     plan = preflight(
@@ -71,15 +72,14 @@ def train(
         known_types=_known_types(chosen, train_val),
         max_iter=max_iter,
         seed=seed,
-        gpu=gpu,
+        gpu=gpus[0] if gpus else None,
         snapshot_prefix=f"snapshots/{net_name}",
         run_parent=runs_dir,
     )
     for warning in plan.warnings:
         tell(Warning(warning))
-    run = create_run(
-        runs_dir, base_name, _first_info(plan, net_name, solver_path, data_dir, engine, gpu), exact=bool(name)
-    )
+    info = first_info(plan, net_name, solver_path, data_dir, chosen, gpus)
+    run = create_run(runs_dir, base_name, info, exact=bool(name))
     with run.locked() as lock:
         with _removed_on_failure(run):
             _write_prototxts(run, plan)
@@ -87,7 +87,7 @@ def train(
             if weights is not None:
                 _take_weights(run, weights, shapes, tell)
         argv = chosen.train_command(
-            run.engine_solver.relative_to(run.dir), gpu=gpu, weights=weights.absolute() if weights else None
+            run.engine_solver.relative_to(run.dir), gpus=gpus, weights=weights.absolute() if weights else None
         )
         try:
             _supervise(run, chosen, plan.solver, shapes, argv, tell, lock)
@@ -99,11 +99,20 @@ def train(
 
 
 def resume(
-    run_dir: Path, *, max_iter: int | None = None, progress: events.Progress | None = None, approximate: bool = False
+    run_dir: Path,
+    *,
+    max_iter: int | None = None,
+    gpu: int | str | None = None,
+    precision: str | None = None,
+    engine: str = "auto",
+    progress: events.Progress | None = None,
+    approximate: bool = False,
 ) -> Run:
     """Go on with a run from its newest verified snapshot; gives the finished run.
 
     max_iter     train further than the run's solver says
+    gpu, precision, engine
+                 other ones than the run's own (None, "auto"): snapshots are the same for every engine
     approximate  let a user's own `caffe` (FER_CAFFE) go on in mid-epoch, where it begins at the data's start again
     Raises FerError when the run is finished, in use, or when its prototxts or data have changed.
     """
@@ -113,22 +122,20 @@ def resume(
         run.info = Run(run_dir).info  # read again: who held the lock until now may have written it
         _check_unchanged(run)
         solver = read_solver(run.solver)
-        chosen = find_engine(run.info["engine"], lambda message: tell(Setup(message)))
-        gpu = run.info["gpu"]
-        if gpu is not None:
-            chosen.check_gpu(gpu)
+        chosen, gpus = _engine_to_go_on(run, engine, gpu, precision, tell)
         shapes = _describe(chosen, run, solver)
         keeper = SnapshotKeeper(run, shapes, solver.type)
         keeper.adopt_leftovers(lambda text: tell(Warning(text)))
         snapshot = keeper.newest_intact(lambda text: tell(Warning(text)))
         _check_end(run, snapshot, max_iter)
         _check_epoch_boundary(run, chosen, snapshot, approximate, tell)
+        _note_changes(run, chosen, gpus, snapshot.iteration, solver)
         if max_iter is not None:
             _extend(run, solver, max_iter, tell)
         _write_engine_solver(run, solver)
         argv = chosen.train_command(
             run.engine_solver.relative_to(run.dir),
-            gpu=gpu,
+            gpus=gpus,
             snapshot=run.state_file(snapshot.iteration).relative_to(run.dir),
         )
         run.update(state="training", max_iter=solver.max_iter, iteration=snapshot.iteration)
@@ -160,9 +167,17 @@ def _supervise(
 
 def _known_types(engine: Engine, train_val: Path) -> frozenset[str]:
     """The engine's layer types; it is only asked when the net has one that BVLC Caffe 1.0 has not."""
+    usual = KNOWN_LAYERS - engine.lacks
     if {layer.type for layer in read_net(train_val).layer} <= KNOWN_LAYERS:
-        return KNOWN_LAYERS
-    return KNOWN_LAYERS | engine.layer_types()
+        return usual
+    return usual | engine.layer_types()
+
+
+def _find_engine(name: str, gpu: int | str | None, precision: str, tell: events.Progress) -> Engine:
+    def say(message: str) -> None:
+        tell(Setup(message))
+
+    return (choose_engine(gpu, precision, say) if name == "auto" else find_engine(name, say)).at(precision)
 
 
 def _net_name(train_val: Path) -> str:
@@ -184,69 +199,6 @@ def _check_name(name: str, runs_dir: Path) -> str:
     if (runs_dir / name).exists():
         raise FerError(f"{runs_dir / name} exists already; take another --name, or --resume {runs_dir / name}")
     return name
-
-
-def _first_info(
-    plan: Plan, net_name: str, solver_path: Path, data_dir: Path, engine: str, gpu: int | None
-) -> dict[str, Any]:
-    """run.json as it is before the first iteration."""
-    return {
-        "state": "training",
-        "command": ["fer", *sys.argv[1:]],
-        "engine": engine,
-        "net": net_name,
-        "solver": solver_path.stem.removeprefix("solver_"),
-        "seed": plan.solver.random_seed,
-        "gpu": gpu,
-        "precision": "fp32",
-        "batch_size": plan.batch_size,  # images an iteration, iter_size included
-        "data": {
-            "dir": str(Path(data_dir).resolve()),
-            "title": plan.manifest.get("title"),
-            "manifest_sha256": sha256(Path(data_dir) / "manifest.json"),
-            "train_count": plan.train_count,
-            "files": _data_hashes(plan.net, data_dir),
-        },
-        "prototxt_sha256": {},
-        "versions": {},
-        "hardware": hardware(gpu),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": 0.0,
-        "max_iter": plan.solver.max_iter,
-        "iteration": 0,
-        "repeatable": _repeatable(plan.solver, gpu),
-        "snapshots": {},
-        "warnings": list(plan.warnings),
-        "git_commit": git_commit(),
-    }
-
-
-def _repeatable(solver: caffe_pb2.SolverParameter, gpu: int | None) -> str:
-    if solver.random_seed < 0:
-        return "no: no --seed was given, so weights and order of crops are drawn anew each time"
-    if gpu is not None:
-        return "nearly: same seed and data, but sums on a GPU are in no fixed order"
-    threads = os.environ.get("FER_CAFFE_THREADS", "1")
-    return (
-        f"to the last printed digit with this seed, data, prototxts, engine version and CPU type, with {threads} BLAS "
-        f"thread{'s' * (threads != '1')}; stopping and resuming changes nothing but the display of average_loss"
-    )
-
-
-def _data_hashes(net: caffe_pb2.NetParameter, data_dir: Path) -> dict[str, str]:
-    """SHA-256, by path, of every file that the net's layers read and of the databases it will be scored on."""
-    scored = (Path(data_dir).resolve() / f"{split}_lmdb" / "data.mdb" for split in ("val", "test"))
-    return {str(path): sha256(path) for path in sorted({*_data_files(net), *scored})}
-
-
-def _data_files(net: caffe_pb2.NetParameter) -> Iterator[Path]:
-    for layer in net.layer:
-        if layer.data_param.source:
-            yield Path(layer.data_param.source) / "data.mdb"
-        sources = (layer.image_data_param.source, layer.hdf5_data_param.source, layer.infogain_loss_param.source)
-        for name in (*sources, layer.transform_param.mean_file):
-            if name:
-                yield Path(name)
 
 
 @contextlib.contextmanager
@@ -282,7 +234,7 @@ def _describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter) -> Sh
     described = engine.describe(run.net.relative_to(run.dir), "TRAIN", stages=stages, level=level, folder=run.dir)
     if not described["params"]:
         raise FerError(f"{run.net.name}: this net has no parameters, so there is nothing to train")
-    run.update(versions={"fer": __version__, engine.name: described["versions"]})
+    run.update(versions={**run.info["versions"], "fer": __version__, engine.name: described["versions"]})
     return described["params"]
 
 
@@ -310,6 +262,46 @@ def _check_unchanged(run: Run) -> None:
                 f"{name} has changed since the run began, so going on would mix two trainings\n"
                 "prepare the same data again, or start a new run"
             )
+
+
+def _engine_to_go_on(
+    run: Run, name: str, gpu: int | str | None, precision: str | None, tell: events.Progress
+) -> tuple[Engine, tuple[int, ...]]:
+    """The run's own engine on its own GPUs, or those asked for instead, of which there must be as many."""
+    gpu = run.info["gpu"] if gpu is None else gpu
+    engine = _find_engine(run.info["engine"] if name == "auto" else name, gpu, precision or run.info["precision"], tell)
+    gpus = engine.check_gpus(gpu) if gpu is not None else ()
+    before = str(run.info["gpu"]).count(",") + 1
+    if max(len(gpus), 1) != before:
+        raise FerError(
+            f"{run.dir} was trained with {before} times its net's batch_size an iteration; "
+            f"with --gpu {gpu} it would be {len(gpus)} times: take as many GPUs as before"
+        )
+    return engine, gpus
+
+
+def _note_changes(
+    run: Run, engine: Engine, gpus: tuple[int, ...], iteration: int, solver: caffe_pb2.SolverParameter
+) -> None:
+    """Write into run.json that another engine, GPU or precision goes on; the run's solver gets the mode that is."""
+    new = {"engine": engine.name, "gpu": gpu_field(gpus), "precision": engine.precision}
+    old = {name: run.info[name] for name in new}
+    if new == old:
+        return
+    mode = caffe_pb2.SolverParameter.GPU if gpus else caffe_pb2.SolverParameter.CPU
+    solver.solver_mode = mode
+    solver.ClearField("device_id")
+    if gpus:
+        solver.device_id = gpus[0]
+    write_text(run.solver, solver)
+    run.update(
+        **new,
+        changes=[*run.info.get("changes", []), {"iteration": iteration, "before": old, "after": new}],
+        hardware=hardware(gpus),
+        repeatable=f"no: from iteration {iteration:,} on it was trained with another engine, GPU or precision; "
+        "another engine rounds otherwise and draws other random numbers",
+        prototxt_sha256={**run.info["prototxt_sha256"], run.solver.name: sha256(run.solver)},
+    )
 
 
 def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:

@@ -106,7 +106,7 @@ def main() -> int:
     parser.add_argument("verb", choices=("train", "predict", "describe", "layers", "device_query", "gpu"))
     for name in ("solver", "snapshot", "weights", "gpu", "sigint_effect", "sighup_effect", "model", "phase", "level"):
         parser.add_argument(f"--{name}")
-    for name in ("source", "transform", "out", "stage"):
+    for name in ("source", "transform", "out", "stage", "precision"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--ten-crop", action="store_true")
     args = parser.parse_args()

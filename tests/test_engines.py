@@ -104,7 +104,7 @@ def tool(path: Path) -> Engine:
 
 
 def test_the_tool_gets_caffe_s_own_flags() -> None:
-    argv = tool(Path("/opt/caffe")).train_command(Path("solver.prototxt"), gpu=1, snapshot=Path("a.solverstate"))
+    argv = tool(Path("/opt/caffe")).train_command(Path("solver.prototxt"), gpus=[1], snapshot=Path("a.solverstate"))
     effects = ["--sigint_effect", "stop", "--sighup_effect", "snapshot"]
     assert argv == [
         "/opt/caffe", "train", "--solver", "solver.prototxt", "--gpu", "1", "--snapshot", "a.solverstate", *effects
@@ -136,9 +136,9 @@ def test_a_cpu_only_caffe_says_so_and_what_to_do(
     path = training.fake_executable(tmp_path) if with_tool else None
     engine = Engine("caffe", command, training.fake_environment(), path)
     with pytest.raises(FerError, match=r"(?s)CPU-only.*leave --gpu out.*FER_CAFFE"):
-        engine.check_gpu(0)
+        engine.check_gpus(0)
     monkeypatch.setenv("FAKE_FAULT", "")
-    Engine("caffe", command, training.fake_environment(), path).check_gpu(0)
+    assert Engine("caffe", command, training.fake_environment(), path).check_gpus(0) == (0,)
 
 
 # ---- processes
@@ -209,4 +209,4 @@ def test_real_caffe_is_found_and_works() -> None:
     assert facts["caffe"].startswith("1.0") and not facts["gpu"]
     assert not WORKER.with_name("worker.py.lock").exists()
     with pytest.raises(FerError, match="CPU-only"):
-        find_engine("caffe").check_gpu(0)
+        find_engine("caffe").check_gpus(0)

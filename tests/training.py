@@ -141,7 +141,7 @@ def assert_intact(run: Run) -> None:
         state = verify_state(snapshot.state, snapshot.iteration, weights, "SGD")
         assert state.learned_net == f"snapshots/{snapshot.weights.name}"
     named = {path.name for path in (run.dir / "snapshots").glob("*_iter_*")}
-    assert named == {path.name for s in run.snapshots() for path in (s.weights, s.state) if path}
+    assert named == {path.name for snapshot in run.snapshots() for path in snapshot.files}
     assert not list(run.unverified_dir.glob("*_iter_*"))
 
 

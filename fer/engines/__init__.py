@@ -1,43 +1,84 @@
 """Engines: processes that speak Caffe. This package starts them; nothing of `fer` imports one.
 
 An engine is a command with these verbs (see caffe/worker.py, which is one):
-    train    --solver S [--snapshot X.solverstate | --weights W.caffemodel] [--gpu N]
+    train    --solver S [--snapshot X.solverstate | --weights W.caffemodel] [--gpu 0[,1...]]
     predict  --model deploy.prototxt --weights W --source images.npy --transform train_val.prototxt --out scores.npz
     describe --model M --phase P [--stage S ...] [--level L]
     layers, doctor, gpu
 To add one, add its name to ENGINES.
 """
 
+import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fer.engines.interpreter import WORKER, find_caffe
 from fer.engines.process import Child, call, how_it_ended, last_words
 from fer.errors import FerError, UsageError
+from fer.machine import physical_cores
 
-__all__ = ["ENGINES", "Child", "Engine", "caffe_doctor", "find_caffe", "find_engine", "how_it_ended", "last_words"]
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "Child",
+    "Engine",
+    "caffe_doctor",
+    "choose_engine",
+    "find_caffe",
+    "find_engine",
+    "how_it_ended",
+    "last_words",
+]
 
-Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+PRECISIONS = ("fp32", "tf32", "bf16")
+TITLES = {"caffe": "Caffe", "pytorch": "PyTorch"}
 
 
 @dataclass(frozen=True)
 class Engine:
     """How to start an engine: `command` before each verb, in `environment`.
 
-    tool     a user's own `caffe` executable that trains in its place (FER_CAFFE), or None
+    tool        a user's own `caffe` executable that trains in its place (FER_CAFFE), or None
+    precisions  the arithmetic it can train in; `precision` is the one it is to train in
+    lacks       layer types of BVLC Caffe 1.0 that it has not
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     tool: Path | None = None
+    precisions: tuple[str, ...] = ("fp32",)
+    precision: str = "fp32"
+    lacks: frozenset[str] = frozenset()
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.tool.name if self.tool else TITLES.get(self.name, self.name.capitalize())
+
+    @property
+    def threads(self) -> str:
+        """How many threads it calculates with."""
+        return self.environment.get("OMP_NUM_THREADS", "1")
+
+    def at(self, precision: str) -> "Engine":
+        """The engine that trains in this precision. Raises UsageError where it has only others."""
+        if precision not in self.precisions:
+            raise UsageError(
+                f"--precision {precision}: {self.title} trains in {' or '.join(self.precisions)}"
+                + (" only; take --engine pytorch" if precision in PRECISIONS else "")
+            )
+        return replace(self, precision=precision)
 
     @property
     def precise(self) -> bool:
@@ -49,13 +90,15 @@ class Engine:
         return signal.SIGINT if self.tool else number
 
     def train_command(
-        self, solver: Path, *, gpu: int | None = None, weights: Path | None = None, snapshot: Path | None = None
+        self, solver: Path, *, gpus: Sequence[int] = (), weights: Path | None = None, snapshot: Path | None = None
     ) -> list[str]:
-        """The command that trains; paths as the engine sees them from its folder, the run directory."""
+        """The command that trains, on the CPU without `gpus`; paths as seen from the run directory, its folder."""
         argv = [str(self.tool), "train"] if self.tool else [*self.command, "train"]
         argv += ["--solver", str(solver)]
-        if gpu is not None:
-            argv += ["--gpu", str(gpu)]
+        if gpus:
+            argv += ["--gpu", ",".join(map(str, gpus))]
+        if self.precision != "fp32":
+            argv += ["--precision", self.precision]
         if weights is not None:
             argv += ["--weights", str(weights)]
         if snapshot is not None:
@@ -109,37 +152,49 @@ class Engine:
             if progress and len(words) == 4 and words[0] == "predicted":
                 progress(int(words[1]), int(words[3]))
 
-        call([*self.command, *argv], self.environment, folder, on_line)
+        call([*self.command, *argv], self.environment, folder, on_line, self.title)
 
-    def check_gpu(self, gpu: int) -> None:
-        """Raise FerError with the cures unless the engine can train on GPU `gpu`."""
-        if self.tool:
-            argv = [str(self.tool), "device_query", "--gpu", str(gpu)]
-        else:
-            argv = [*self.command, "gpu", "--gpu", str(gpu)]
-        probe = subprocess.run(argv, env=dict(self.environment), capture_output=True, text=True, errors="replace")
-        if probe.returncode == 0:
-            return
-        reason = last_words(probe.stderr.splitlines())
-        if "CPU-only" in reason:
-            what = f"--gpu {gpu}: the Caffe found ({self.tool or self.command[0]}) is CPU-only"
-        else:
-            what = f"--gpu {gpu}: {self.tool or self.command[0]} cannot use it; {reason}"
-        raise FerError(
-            f"{what}\nleave --gpu out, or name a GPU build's caffe executable in FER_CAFFE"
-            + ("" if self.name == "pytorch" or "pytorch" not in ENGINES else ", or take --engine pytorch")
+    def check_gpus(self, wanted: int | str) -> tuple[int, ...]:
+        """The GPUs that `wanted` (0, "0,1" or "all") means. Raises FerError unless the engine can train on them."""
+        numbers = _numbers(wanted)
+        if self.name == "caffe" and self.tool is None and (numbers is None or len(numbers) > 1):
+            raise FerError(
+                f"--gpu {wanted}: pycaffe trains on one GPU\n"
+                "take --gpu N, name a GPU build's caffe executable in FER_CAFFE, or take --engine pytorch"
+            )
+        argv = [str(self.tool), "device_query"] if self.tool else [*self.command, "gpu"]
+        probe = subprocess.run(
+            [*argv, "--gpu", str(wanted)], env=dict(self.environment), capture_output=True, text=True, errors="replace"
+        )
+        if probe.returncode != 0:
+            raise self._no_gpu(wanted, last_words(probe.stderr.splitlines(), self.title))
+        if numbers is None:
+            numbers = _listed_gpus(probe.stdout + probe.stderr)
+        if not numbers:
+            raise FerError(f"--gpu {wanted}: {self.title} does not say which it found; name them, as --gpu 0,1")
+        return numbers
+
+    def _no_gpu(self, wanted: int | str, reason: str) -> FerError:
+        if self.name == "pytorch":
+            return FerError(f"--gpu {wanted}: PyTorch cannot use it; {reason}\nleave --gpu out to train on the CPU")
+        program = self.tool or self.command[0]
+        only_cpu = "CPU-only" in reason
+        what = f"the Caffe found ({program}) is CPU-only" if only_cpu else f"{program} cannot use it; {reason}"
+        return FerError(
+            f"--gpu {wanted}: {what}\n"
+            "leave --gpu out, name a GPU build's caffe executable in FER_CAFFE, or take --engine pytorch"
         )
 
     def _ask(self, argv: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
         """Run a verb that answers with one JSON object."""
-        answer = call([*self.command, *argv], self.environment, folder)
+        answer = call([*self.command, *argv], self.environment, folder, speaker=self.title)
         try:
             return json.loads(answer.strip().splitlines()[-1])
         except (IndexError, json.JSONDecodeError) as error:
             raise FerError(f"{self.name}'s {argv[0]} answered what is no JSON: {answer[:200]!r}") from error
 
 
-def _caffe(say: Callable[[str], None] | None) -> Engine:
+def _caffe(say: Say | None) -> Engine:
     found = find_caffe(say)
     command = (str(found.python), str(WORKER))
     return Engine("caffe", command, found.environment, _users_tool())
@@ -156,15 +211,68 @@ def _users_tool() -> Path | None:
     return Path(path).absolute()
 
 
+def _pytorch(_say: Say | None) -> Engine:
+    if importlib.util.find_spec("torch") is None:
+        raise FerError("the PyTorch engine needs torch, which this Python has not\npip install '.[pytorch]'")
+    threads = os.environ.get("FER_TORCH_THREADS") or str(physical_cores())
+    return Engine(
+        "pytorch",
+        (sys.executable, "-m", "fer.engines.pytorch"),
+        {**os.environ, "OMP_NUM_THREADS": threads},
+        precisions=PRECISIONS,
+        lacks=frozenset({"HDF5Output", "LSTM", "RNN", "WindowData"}),
+    )
+
+
 # From a name to what makes the engine, given something to tell of a long set-up.
-ENGINES: dict[str, Callable[[Callable[[str], None] | None], Engine]] = {"caffe": _caffe}
+ENGINES: dict[str, Callable[[Say | None], Engine]] = {"caffe": _caffe, "pytorch": _pytorch}
 
 
-def find_engine(name: str, say: Callable[[str], None] | None = None) -> Engine:
+def find_engine(name: str, say: Say | None = None) -> Engine:
     """The engine called `name`, set up if need be. Raises UsageError with the valid names."""
     if name not in ENGINES:
         raise UsageError(f"no engine called {name!r}; there is {', '.join(sorted(ENGINES))}")
     return ENGINES[name](say)
+
+
+def choose_engine(gpu: int | str | None, precision: str, say: Say) -> Engine:
+    """What `--engine auto` means: Caffe, but PyTorch for what the Caffe found cannot do. Tells which, and why."""
+    if precision != "fp32":
+        engine, why = find_engine("pytorch"), f"for {precision}"
+    elif gpu is None:
+        engine, why = find_engine("caffe", say), "on the CPU"
+    elif _caffe_trains_on(gpu, say):
+        engine, why = find_engine("caffe", say), f"on GPU {gpu}"
+    else:
+        engine, why = find_engine("pytorch"), f"on GPU {gpu}, which the Caffe found cannot use"
+    say(f"engine: {engine.title}, {why}")
+    return engine
+
+
+def _caffe_trains_on(gpu: int | str, say: Say) -> bool:
+    if not (os.environ.get("FER_CAFFE") or os.environ.get("FER_CAFFE_PYTHON")):
+        return False  # the wheel has no GPU code
+    caffe = find_engine("caffe", say)
+    try:
+        caffe.check_gpus(gpu)
+    except FerError:
+        return False
+    return True
+
+
+def _numbers(gpus: int | str) -> tuple[int, ...] | None:
+    """(0, 1) of "0,1"; None of "all". Raises UsageError for anything else."""
+    if gpus == "all":
+        return None
+    words = str(gpus).split(",")
+    if not all(word.isascii() and word.isdigit() for word in words) or len(set(words)) < len(words):
+        raise UsageError(f"--gpu {gpus}: give numbers, each once, as 0 or 0,1, or all")
+    return tuple(map(int, words))
+
+
+def _listed_gpus(answer: str) -> tuple[int, ...]:
+    """Of `GPU 0: name` or of the `Device id: 0` of `caffe device_query`."""
+    return tuple(int(number) for number in re.findall(r"\b(?:GPU|Device id:) +(\d+)(?:: |$)", answer, re.MULTILINE))
 
 
 def caffe_doctor() -> dict[str, Any]:

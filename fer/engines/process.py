@@ -86,6 +86,7 @@ def call(
     environment: Mapping[str, str],
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    speaker: str = "Caffe",
 ) -> str:
     """Run an engine's short verb to its end; gives its stdout, hands each line of its stderr to `on_line`.
 
@@ -115,7 +116,7 @@ def call(
                     on_line(said[-1])
             code = process.wait()
         if code != 0:
-            raise FerError(f"{_program(argv)} {how_it_ended(code)}\n{last_words(said)}")
+            raise FerError(f"{_program(argv)} {how_it_ended(code)}\n{last_words(said, speaker)}")
         answer.seek(0)
         return answer.read()
 
@@ -131,11 +132,11 @@ def how_it_ended(code: int) -> str:
     return f"stopped with exit code {code}"
 
 
-def last_words(lines: Sequence[str]) -> str:
-    """Caffe's last fatal message without its prefix, else the last line that says something."""
+def last_words(lines: Sequence[str], speaker: str = "Caffe") -> str:
+    """The last fatal message of the `speaker` without its prefix, else the last line that says something."""
     for line in reversed(lines):
         if fatal := _FATAL.match(line):
-            return f"Caffe says: {fatal[1].strip()}"
+            return f"{speaker} says: {fatal[1].strip()}"
     meaningful = [line for line in lines if line.strip() and not line.startswith(("    @", "*** "))]
     return f"its last line: {meaningful[-1].strip()}" if meaningful else "it said nothing"
 

@@ -1,0 +1,260 @@
+"""Which engine trains, on which GPUs, in which precision, and what run.json says of it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training
+from training import train_small as start
+
+from fer import engines, events
+from fer.engines import ENGINES, Engine, choose_engine, find_engine
+from fer.errors import FerError, UsageError
+from fer.machine import physical_cores
+from fer.prototxt import KNOWN_LAYERS, read_solver
+from fer.run import Run
+from fer.snapshots import SnapshotFault, verify_extra
+from fer.train import resume, train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.make_data(tmp_path_factory.mktemp("data"))
+
+
+def fake_torch(_say: object = None) -> Engine:
+    command = (sys.executable, str(training.FAKE))
+    return Engine("pytorch", command, training.fake_environment(), precisions=("fp32", "tf32", "bf16"))
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both engines are the fake one."""
+    monkeypatch.setitem(ENGINES, "caffe", lambda say=None: replace(training.fake_engine(), name="caffe"))
+    monkeypatch.setitem(ENGINES, "pytorch", fake_torch)
+    for name in ("FER_CAFFE", "FER_CAFFE_PYTHON", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV", "FER_TORCH_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+# ---- auto
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "users_caffe", "fault", "name", "why"),
+    [
+        (None, "fp32", False, "", "caffe", "Caffe, on the CPU"),
+        ("0", "fp32", False, "", "pytorch", "PyTorch, on GPU 0, which the Caffe found cannot use"),
+        ("0", "fp32", True, "", "caffe", "Caffe, on GPU 0"),
+        ("0", "fp32", True, "no-gpu", "pytorch", "PyTorch, on GPU 0, which"),
+        ("0,1", "fp32", True, "", "pytorch", "PyTorch, on GPU 0,1, which"),
+        (None, "bf16", False, "", "pytorch", "PyTorch, for bf16"),
+    ],
+)
+def test_auto_is_caffe_but_for_what_it_cannot_do(
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: str | None,
+    precision: str,
+    users_caffe: bool,
+    fault: str,
+    name: str,
+    why: str,
+) -> None:
+    if users_caffe:
+        monkeypatch.setenv("FER_CAFFE_PYTHON", sys.executable)
+    monkeypatch.setenv("FAKE_FAULT", fault)
+    said: list[str] = []
+    assert choose_engine(gpu, precision, said.append).name == name
+    assert len(said) == 1 and said[0].startswith(f"engine: {why}")
+
+
+def test_auto_tells_before_the_training(tmp_path: Path, data: Path) -> None:
+    told: list[object] = []
+    run = start(tmp_path, data, engine="auto", max_iter=5, progress=told.append)
+    assert told[0] == events.Setup("engine: Caffe, on the CPU")
+    assert (run.info["engine"], run.info["precision"], run.info["gpu"]) == ("caffe", "fp32", None)
+
+
+# ---- the PyTorch engine
+
+
+def real_pytorch() -> Engine:
+    return engines._pytorch(None)
+
+
+def test_pytorch_is_a_process_of_this_python_with_every_physical_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = real_pytorch()
+    assert engine.command == (sys.executable, "-m", "fer.engines.pytorch") and engine.precise
+    assert engine.threads == str(physical_cores()) and 1 <= physical_cores() <= (os.cpu_count() or 1)
+    monkeypatch.setenv("FER_TORCH_THREADS", "3")
+    assert real_pytorch().threads == "3"
+
+
+def test_without_torch_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FerError, match=r"pip install '\.\[pytorch\]'"):
+        real_pytorch()
+
+
+def test_starting_it_imports_no_torch() -> None:
+    code = (
+        "import sys, fer.cli, fer.train, fer.doctor, fer.engines as e; e._pytorch(None); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.full
+def test_it_lacks_the_types_it_says_and_no_others() -> None:
+    pytest.importorskip("torch")
+    assert KNOWN_LAYERS - real_pytorch().layer_types() - {"Python"} == real_pytorch().lacks
+
+
+def test_a_layer_it_lacks_is_named_with_its_line(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "pytorch", lambda say=None: replace(fake_torch(), lacks=frozenset({"LSTM"})))
+    net = training.NET.replace('"hidden" type: "InnerProduct"', '"hidden" type: "LSTM"')
+    net_path, solver = training.write_net(tmp_path, net=net)
+    with pytest.raises(FerError, match=r"net\.prototxt:12: .*'LSTM'"):
+        train(net_path, solver, data, engine="pytorch", runs_dir=tmp_path / "runs")
+    training.assert_nothing_left(tmp_path)
+
+
+def test_precision_is_pytorch_s_alone(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"--precision bf16: Caffe trains in fp32 only; take --engine pytorch"):
+        start(tmp_path, data, engine="caffe", precision="bf16")
+    monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
+    run = start(tmp_path, data, engine="pytorch", precision="bf16", max_iter=5)
+    assert run.info["precision"] == "bf16" and arguments(tmp_path, "train")[0][-2:] == ["--precision", "bf16"]
+
+
+# ---- GPUs
+
+
+def arguments(folder: Path, verb: str) -> list[list[str]]:
+    return [argv for argv in map(json.loads, (folder / "argv").read_text().splitlines()) if argv[0] == verb]
+
+
+def test_several_gpus_each_take_the_net_s_batch(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
+    run = start(tmp_path, data, engine="pytorch", gpu="0,1", max_iter=5)
+    assert arguments(tmp_path, "gpu") == [["gpu", "--gpu", "0,1"]]
+    assert arguments(tmp_path, "train")[0][-2:] == ["--gpu", "0,1"]
+    assert (run.info["gpu"], run.info["batch_size"]) == ("0,1", 32)
+    solver = read_solver(run.solver)
+    assert (solver.solver_mode, solver.device_id) == (solver.GPU, 0)
+    with pytest.raises(FerError, match="2 times its net's batch_size an iteration; with --gpu 1 it would be 1 times"):
+        resume(run.dir, max_iter=10, gpu=1)
+    assert resume(run.dir, max_iter=10).info["gpu"] == "0,1"
+
+
+def test_all_gpus_are_asked_for_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(text: str) -> Engine:
+        return Engine("pytorch", (sys.executable, "-c", f"import sys; print({text!r}, file=sys.stderr)"), os.environ)
+
+    assert answer("GPU 0: An A\nGPU 1: A B").check_gpus("all") == (0, 1)
+    assert answer("I0101 caffe.cpp:1] Querying GPUs all\nI] Device id:                     3").check_gpus("all") == (3,)
+    with pytest.raises(FerError, match="name them, as --gpu 0,1"):
+        answer("").check_gpus("all")
+
+
+@pytest.mark.parametrize("gpu", ["0,1", "all"])
+def test_pycaffe_takes_one_gpu(gpu: str) -> None:
+    with pytest.raises(FerError, match=r"(?s)pycaffe trains on one GPU.*--engine pytorch"):
+        find_engine("caffe").check_gpus(gpu)
+
+
+@pytest.mark.parametrize("gpu", ["", "x", "0,0", "-1", "0,"])
+def test_gpus_that_are_no_numbers(gpu: str) -> None:
+    with pytest.raises(UsageError, match="give numbers"):
+        fake_torch().check_gpus(gpu)
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_FAULT", "no-gpu")
+    with pytest.raises(FerError, match=r"(?s)--gpu 0: PyTorch cannot use it; .*leave --gpu out"):
+        start(tmp_path, data, engine="pytorch", gpu=0)
+    training.assert_nothing_left(tmp_path)
+
+
+# ---- going on with another engine
+
+
+def test_a_run_goes_on_with_its_own_engine(tmp_path: Path, data: Path) -> None:
+    run = start(tmp_path, data, engine="pytorch", precision="tf32", max_iter=20)
+    run = resume(run.dir, max_iter=40)
+    assert (run.info["engine"], run.info["precision"]) == ("pytorch", "tf32") and "changes" not in run.info
+
+
+def test_a_run_may_go_on_with_another_engine_and_says_so(tmp_path: Path, data: Path) -> None:
+    run = start(tmp_path, data, engine="caffe", max_iter=20)
+    run = resume(run.dir, max_iter=40, engine="pytorch", precision="bf16", gpu=1)
+    assert run.info["engine"] == "pytorch" and run.info["repeatable"].startswith("no: from iteration 20")
+    assert run.info["changes"] == [
+        {
+            "iteration": 20,
+            "before": {"engine": "caffe", "gpu": None, "precision": "fp32"},
+            "after": {"engine": "pytorch", "gpu": 1, "precision": "bf16"},
+        }
+    ]
+    assert set(run.info["versions"]) == {"fer", "caffe", "pytorch"}
+    solver = read_solver(run.solver)
+    assert (solver.solver_mode, solver.device_id, solver.max_iter) == (solver.GPU, 1, 40)
+    training.assert_intact(run)
+    resume(run.dir, max_iter=60)  # the new solver's hash is known
+    with pytest.raises(UsageError, match="Caffe trains in fp32 only"):
+        resume(run.dir, max_iter=80, engine="caffe")
+
+
+# ---- what the PyTorch engine keeps beside a state
+
+
+def with_extra(run: Run, iteration: int, spoil: Callable[[bytes], bytes] = bytes) -> Path:
+    path = run.extra_file(iteration)
+    np.savez(path, iteration=np.array(iteration), cursor=np.arange(1000))
+    path.write_bytes(spoil(path.read_bytes()))
+    return path
+
+
+def test_an_extra_is_taken_in_hashed_and_must_stay_as_it_was(tmp_path: Path, data: Path) -> None:
+    run = start(tmp_path, data, engine="pytorch", max_iter=40)
+    files = run.info["snapshots"].pop("40")
+    run.update(state="training", iteration=20, snapshots=run.info["snapshots"])
+    for path in (*(run.dir / file["file"] for file in files.values()), with_extra(run, 40)):
+        path.rename(run.unverified_dir / path.name)
+    run = resume(run.dir, max_iter=60)
+    snapshot = next(known for known in run.snapshots() if known.iteration == 40)
+    assert snapshot.extra == run.extra_file(40) and snapshot.extra.is_file()
+    training.assert_intact(run)
+    run.update(snapshots={"40": run.info["snapshots"]["40"]})
+    snapshot.extra.unlink()
+    told: list[object] = []
+    with pytest.raises(FerError, match="no intact snapshot"):
+        resume(run.dir, max_iter=80, progress=told.append)
+    assert any("fer.npz is missing" in event.text for event in told if isinstance(event, events.Warning))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: data[:-30], "damaged"),
+        (lambda data: b"", "damaged"),
+        (lambda data: data[:1000] + bytes([data[1000] ^ 1]) + data[1001:], "damaged"),
+    ],
+    ids=["cut", "empty", "a bit"],
+)
+def test_a_damaged_extra_is_refused(tmp_path: Path, data: Path, spoil: Callable[[bytes], bytes], message: str) -> None:
+    path = with_extra(start(tmp_path, data, engine="pytorch", max_iter=5), 5, spoil)
+    with pytest.raises(SnapshotFault, match=message):
+        verify_extra(path, 5)
+
+
+def test_an_extra_of_another_iteration_is_refused(tmp_path: Path, data: Path) -> None:
+    path = with_extra(start(tmp_path, data, engine="pytorch", max_iter=5), 5)
+    verify_extra(path, 5)
+    with pytest.raises(SnapshotFault, match="is of iteration 5"):
+        verify_extra(path, 6)
