@@ -1,29 +1,32 @@
 # make demo   everything on a drawn sample, real Caffe included: prepare -> train -> report (under 5 minutes)
 # make test   all tests, linters and contracts          make fast   the quick tier only
-# make setup  .venv with fer and its tools              make bench  the benchmarks
+# make setup  .venv with fer                             make bench  the benchmarks
 PYTHON ?= python3
 CONSTRAINTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.fer-dev
+comma := ,
 
 .PHONY: setup test fast lint demo bench clean
 
-setup: $(STAMP)
+setup: $(VENV)/.fer
 
-$(STAMP): pyproject.toml $(CONSTRAINTS)
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fer needs Python 3.11 or newer; name one: make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
+
+# Every user's packages; the tests want the developer's tools and PyTorch besides.
+$(VENV)/.fer $(VENV)/.fer-dev: $(VENV)/.fer%: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.$(if $*,[dev$(comma)pytorch])'
 	@touch $@
 
-test: setup lint
+test: lint
 	$(BIN)/python -m pytest
 
-fast: setup
+fast: $(VENV)/.fer-dev
 	$(BIN)/python -m pytest -m "not full"
 
-lint: setup
+lint: $(VENV)/.fer-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -36,7 +39,7 @@ demo: setup
 	$(BIN)/fer train --net lenet --solver s2 --data data/sample --max-iter 600 --seed 1 --name demo
 	$(BIN)/fer report runs/demo
 
-bench: setup
+bench: $(VENV)/.fer-dev
 	$(BIN)/python scripts/bench_prepare.py
 
 clean:
