@@ -217,3 +217,20 @@ def test_ten_crops_are_the_corners_and_the_centre_each_mirrored(tmp_path: Path, 
     views = views.reshape(10, len(images), -1)
     np.testing.assert_allclose(predict(images, whole.net, ten_crop=True), views.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(predict(images, whole.net), views[4], atol=1e-6)
+
+
+BATCH_NORM = """
+layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 4 dim: 3 }} }} }}
+layer {{ name: "norm" type: "BatchNorm" bottom: "data" top: "norm" batch_norm_param {{ {0} }} }}
+"""
+
+
+def test_a_batch_norm_that_would_not_train_is_refused(tmp_path: Path) -> None:
+    """The wheel answers rc 0 and numbers 300 times too large; its stored statistics are right."""
+    net = tmp_path / "net.prototxt"
+    net.write_text(BATCH_NORM.format(""))
+    with pytest.raises(FerError, match=r"BatchNorm does not train.*--engine pytorch"):
+        find_engine("caffe").describe(net, "TRAIN", folder=tmp_path)
+    assert "norm" in find_engine("caffe").describe(net, "TEST", folder=tmp_path)["params"]
+    net.write_text(BATCH_NORM.format("use_global_stats: true"))
+    assert "norm" in find_engine("caffe").describe(net, "TRAIN", folder=tmp_path)["params"]
