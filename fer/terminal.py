@@ -26,6 +26,7 @@ class Bar:
     def __init__(self, stage: str, total: int, unit: str = "it", initial: int = 0):
         self.stage, self.total, self.unit, self.initial = stage, total, unit, initial
         self.done, self.note = initial, ""
+        self._shown = initial
         self._started = self._line_at = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
@@ -47,6 +48,7 @@ class Bar:
             self._print_line()
 
     def _print_line(self) -> None:
+        self._shown = self.done
         rate = (self.done - self.initial) / max(time.monotonic() - self._started, 1e-9)
         eta = tqdm.format_interval((self.total - self.done) / rate) if rate > 0 else "?"
         note = f", {self.note}" if self.note else ""
@@ -57,7 +59,7 @@ class Bar:
         """Take the bar away; a piped run that printed a line before prints its last."""
         if self._bar is not None:
             self._bar.close()
-        elif self._line_at > self._started:
+        elif self._line_at > self._started and self.done != self._shown:
             self._print_line()
 
 
