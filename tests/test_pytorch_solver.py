@@ -97,7 +97,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 def assert_same_weights(ours: Weights, theirs: Weights, bound: float = 1e-5) -> None:
     assert ours.keys() == theirs.keys()
     for name, blobs in theirs.items():
-        for index, blob in enumerate(blobs):
+        for index, blob in blobs.items():
             assert ours[name][index].shape == blob.shape
             assert difference(ours[name][index], blob) <= bound, (name, index)
 

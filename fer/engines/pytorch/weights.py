@@ -1,5 +1,6 @@
 """Files of weights and solver states, binary and HDF5, as Caffe writes and reads them."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from fer.prototxt import read_weights
 from fer.schema import caffe_pb2
 
 T = TypeVar("T")
-Weights = dict[str, list[np.ndarray]]
+Weights = dict[str, dict[int, np.ndarray]]
+"""float32 blobs by layer name and the blob's place in it; HDF5 keeps a shared blob with its owner only."""
 
 
 @dataclass
@@ -35,14 +37,14 @@ class SolverState:
 
 
 def read_model(path: str | Path) -> Weights:
-    """float32 blobs by layer name, of a .caffemodel or .caffemodel.h5; FerError where it is damaged or has none."""
+    """The blobs of a .caffemodel or .caffemodel.h5; FerError where it is damaged or has none."""
     if str(path).endswith(".h5"):
         weights = _read_hdf5(path, _model_from_hdf5)
     else:
         weights = {
-            layer.name: [
-                from_blob(blob, f"{path}: layer '{layer.name}', blob {i}") for i, blob in enumerate(layer.blobs)
-            ]
+            layer.name: {
+                i: from_blob(blob, f"{path}: layer '{layer.name}', blob {i}") for i, blob in enumerate(layer.blobs)
+            }
             for layer in read_weights(path).layer
             if layer.blobs
         }
@@ -65,20 +67,24 @@ def copy_weights(net: Net, path: str | Path) -> list[str]:
             f"its layers: {', '.join(weights)}; the net's: {', '.join(targets)}"
         )
     for name in matching:
-        _check_fit(path, targets[name], weights[name])
+        _check_fit(path, net, targets[name], weights[name])
     with torch.no_grad():
         for name in matching:
-            for blob, array in zip(targets[name].layer.blobs, weights[name], strict=False):
+            for index, array in weights[name].items():
+                blob = targets[name].layer.blobs[index]
                 blob.copy_(torch.from_numpy(array.reshape(tuple(blob.shape))))
     return matching
 
 
-def _check_fit(path: str | Path, node: Node, arrays: Sequence[np.ndarray]) -> None:
+def _check_fit(path: str | Path, net: Net, node: Node, arrays: dict[int, np.ndarray]) -> None:
     blobs = node.layer.blobs
-    # HDF5 keeps a shared parameter with its owner only.
-    if len(arrays) != len(blobs) and not str(path).endswith(".h5"):
+    needed = {learned.index for learned in net.learnable if learned.owner == node.name}
+    if not str(path).endswith(".h5"):
+        needed = set(range(len(blobs)))
+    if not needed <= set(arrays) <= set(range(len(blobs))):
         raise FerError(f"{path}: Incompatible number of blobs for layer '{node.name}': {len(arrays)} for {len(blobs)}")
-    for index, (array, blob) in enumerate(zip(arrays, blobs, strict=False)):
+    for index, array in arrays.items():
+        blob = blobs[index]
         if not _same_shape(array.shape, tuple(blob.shape)):
             raise FerError(
                 f"{path}: Cannot copy param {index} weights from layer '{node.name}'; shape mismatch: "
@@ -127,8 +133,12 @@ def _read_hdf5(path: str | Path, read: Callable[[h5py.File], T]) -> T:
 
 
 def _model_from_hdf5(file: h5py.File) -> Weights:
-    layers = {name: [group[key] for key in sorted(group, key=int)] for name, group in file["data"].items()}
-    return {name: [np.asarray(d, np.float32) for d in datasets] for name, datasets in layers.items() if datasets}
+    layers = {name: {int(key): group[key] for key in group} for name, group in file["data"].items()}
+    return {
+        name: {index: np.asarray(blobs[index], np.float32) for index in sorted(blobs)}
+        for name, blobs in layers.items()
+        if blobs
+    }
 
 
 def _state_from_hdf5(file: h5py.File) -> SolverState:
@@ -222,7 +232,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         raise FerError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the one that matters is on its way already
+            beside.unlink()
 
 
 def array_of(blob: torch.Tensor) -> np.ndarray:
