@@ -1,6 +1,6 @@
 """FER2013 in the forms it is shipped in, read as a stream of checked batches.
 
-`read_source` takes `fer2013.csv` or `icml_face_data.csv`, plain or in .gz, .zip, .tar, .tar.gz, and folders of images
+`fer.source.read_source` takes `fer2013.csv` or `icml_face_data.csv`, plain or in .gz, .zip, .tar, .tar.gz, and folders of images
 by class, on disk or in an archive. Every row is checked; memory does not grow with the number of rows.
 """
 
