@@ -1,7 +1,7 @@
-"""FER2013 in the forms it is shipped in, read as a stream of checked batches.
+"""FER2013's classes and splits, and a source's faces as a stream of checked batches.
 
-`fer.source.read_source` takes `fer2013.csv` or `icml_face_data.csv`, plain or in .gz, .zip, .tar, .tar.gz, and folders of images
-by class, on disk or in an archive. Every row is checked; memory does not grow with the number of rows.
+`fer.source.read_source` reads them from `fer2013.csv` or `icml_face_data.csv`, plain or in .gz, .zip, .tar, .tar.gz,
+and from folders of images by class, on disk or in an archive. Memory does not grow with the number of rows.
 """
 
 import enum
