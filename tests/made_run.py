@@ -156,9 +156,7 @@ def make_run(
         write_scores(directory / "scores" / f"{split}.npz", split, labels[split], skill)
         if ten_crop:
             write_scores(directory / "scores" / f"{split}_tencrop.npz", split, labels[split], skill + 0.1)
-    by_snapshot = {
-        str(i): {"accuracy": 0.5 - abs(i - 200) / 1e5, "loss": 1.5} for i in range(100, iterations + 1, 100)
-    }
+    by_snapshot = {str(i): {"accuracy": 0.5 - abs(i - 200) / 1e5, "loss": 1.5} for i in range(100, iterations + 1, 100)}
     (directory / "scores" / "val_by_snapshot.json").write_text(json.dumps(by_snapshot))
     return Run(directory)
 
