@@ -134,8 +134,8 @@ def _size_faults(layer: Layer) -> Iterator[str]:
             yield f"layer {name!r}: pooling_param has no kernel_size"
     elif layer.type == "LRN" and layer.lrn_param.local_size % 2 == 0:
         yield f"layer {name!r}: local_size is {layer.lrn_param.local_size}; it must be odd"
-    elif layer.type == "Dropout" and not 0 < layer.dropout_param.dropout_ratio < 1:
-        yield f"layer {name!r}: dropout_ratio is {layer.dropout_param.dropout_ratio:g}; it must lie between 0 and 1"
+    elif layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
+        yield f"layer {name!r}: dropout_ratio is {layer.dropout_param.dropout_ratio:g}; it must be 0 or between 0 and 1"
     elif layer.type == "Data":
         if not layer.data_param.source:
             yield f"layer {name!r}: data_param has no source"
