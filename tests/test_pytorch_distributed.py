@@ -13,6 +13,7 @@ import pytest
 from solver_cases import quiet_solver, write_solver
 
 from fer.caffe_log import parse_log
+from fer.engines.pytorch.distributed import start_ranks
 from fer.engines.pytorch.weights import read_model, write_model
 
 pytestmark = pytest.mark.full
@@ -75,3 +76,12 @@ def test_a_signal_to_one_rank_stops_all_with_a_snapshot(tmp_path: Path) -> None:
     assert ranks.wait(timeout=120) != 0  # torchrun says that its processes did not end with 0
     assert "Optimization stopped early." in log.read_text()
     assert len(list(tmp_path.glob("run_iter_*.solverstate"))) == 1
+
+
+def test_the_tool_starts_its_ranks_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `--gpu 0,1` does, here on the CPU: all ranks end well, or all end with the first that failed."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    solver = write_solver(tmp_path, "run", max_iter=3)
+    assert start_ranks(2, ["train", "--solver", str(solver)]) == 0
+    assert [path.name for path in tmp_path.glob("*.solverstate")] == ["run_iter_3.solverstate"]
+    assert start_ranks(2, ["train", "--solver", str(tmp_path / "nowhere.prototxt")]) == 1

@@ -85,7 +85,7 @@ def assert_described_alike(path: Path, phase: str) -> None:
 def test_blobs_layers_and_parameters_are_real_caffe_s(tmp_path: Path, name: str) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(WIRED[name])
-    assert_described_alike(path, "TRAIN")
+    assert_described_alike(path, "TEST")
 
 
 @pytest.mark.full

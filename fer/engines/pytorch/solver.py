@@ -100,6 +100,9 @@ class Solver:
         for name in weights:
             self.log.info(f"Finetuning from {name}", "caffe.cpp:155")
             copy_weights(self.net, name)
+            for net in self.test_nets:
+                if set(net.params) - set(self.net.params):  # the rest they share
+                    copy_weights(net, name)
 
     # ---- setting up
 

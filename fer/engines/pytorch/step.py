@@ -33,6 +33,7 @@ class Step:
         self._rest = [node for node in net.nodes if not node.layer.host]
         hosts_first = not any(node.bottoms for node in self._host)
         self._may_capture = self.device.type == "cuda" and hosts_first
+        self._side = torch.cuda.Stream(self.device) if self._may_capture else None
 
     def clear(self) -> None:
         """Forget the gradients of the passes so far."""
@@ -55,6 +56,17 @@ class Step:
             self._graph.replay()
             assert self._loss is not None  # captured with the graph
             return self._loss.clone()
+        if not self._may_capture:
+            return self._eager()
+        # What a graph is captured of must have run on a stream other than the default one.
+        assert self._side is not None  # made with _may_capture
+        self._side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._side):
+            loss = self._eager()
+        torch.cuda.current_stream(self.device).wait_stream(self._side)
+        return loss
+
+    def _eager(self) -> Tensor:
         with computing(self.precision, self.device):
             loss = self.net.forward()
         if loss.requires_grad:
@@ -95,9 +107,11 @@ class Step:
                     loss.backward()
         except RuntimeError as error:
             self.log.info(f"No CUDA graph of this net: {str(error).splitlines()[0]}", severity="W")
-            self._may_capture = False
-            return
+            loss = None
         if loss is None:
             self._may_capture = False
+            if self.ranks.alone:
+                for parameter in self.trained:
+                    parameter.grad = None
             return
         self._graph, self._loss = graph, loss.detach()

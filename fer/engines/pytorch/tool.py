@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; its exit code. A fault that the user can mend becomes one fatal line in Caffe's format."""
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parse(words)
+    arguments.words = words
     try:
         return VERBS[arguments.verb](arguments)
     except UsageError as error:
@@ -67,7 +68,7 @@ def _train(arguments: argparse.Namespace) -> int:
     gpus = device.gpus_of(arguments.gpu or _gpu_of(param))
     ranks = distributed.Ranks()
     if ranks.alone and len(gpus) > 1:
-        return distributed.start_ranks(len(gpus), sys.argv[1:])
+        return distributed.start_ranks(len(gpus), arguments.words)
     log = Log(silent=ranks.rank != 0)
     log.info(f"Using GPUs {', '.join(map(str, gpus))}" if gpus else "Use CPU.", "caffe.cpp:1")
     watch = signals.Signals()
@@ -75,6 +76,7 @@ def _train(arguments: argparse.Namespace) -> int:
     here = ranks.device(gpus)
     if here.type == "cuda":
         torch.cuda.set_device(here)
+        torch.backends.cudnn.benchmark = True
     ranks.join(here)
     try:
         solver = Solver(
@@ -84,7 +86,9 @@ def _train(arguments: argparse.Namespace) -> int:
             snapshot=arguments.snapshot,
             weights=arguments.weights.split(",") if arguments.weights else (),
         )
-        return solver.solve()
+        code = solver.solve()
+        ranks.wait()
+        return code
     finally:
         ranks.leave()
 
