@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import Descriptor
 
+from fer.engines import find_caffe
 from fer.schema import caffe_pb2
 
 SCHEMA = Path(caffe_pb2.__file__).parent
@@ -35,16 +36,17 @@ def test_messages_hold_what_caffe_defines():
 
 @pytest.mark.full
 def test_every_field_is_the_real_caffes():
-    from fer.engines.interpreter import caffe_python
-
-    answer = subprocess.run([caffe_python(), "-c", DUMP], check=True, capture_output=True, text=True).stdout
-    theirs = json.loads(answer)
+    caffe = find_caffe()
+    answer = subprocess.run(
+        [caffe.python, "-c", DUMP], env=caffe.environment, check=True, capture_output=True, text=True
+    )
+    theirs = json.loads(answer.stdout)
     for name, message in caffe_pb2.DESCRIPTOR.message_types_by_name.items():
         for field, facts in fields_of(message).items():
             assert theirs[name][field] == facts, f"{name}.{field}"
 
 
-def test_generated_module_is_of_this_proto(tmp_path):
+def test_generated_module_is_of_this_proto():
     """The module carries the file it was generated from: compare that with a descriptor built from the text."""
     text = (SCHEMA / "caffe.proto").read_text()
     for name, message in caffe_pb2.DESCRIPTOR.message_types_by_name.items():
