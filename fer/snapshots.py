@@ -224,7 +224,9 @@ class SnapshotKeeper:
         self.remove_leftovers()
 
     def remove_leftovers(self) -> None:
-        for leftover in self.run.unverified_dir.glob("*_iter_*"):
+        """Remove what is unverified, and what a killed process was writing beside a final name."""
+        unverified = self.run.unverified_dir
+        for leftover in (*unverified.glob("*_iter_*"), *unverified.parent.glob(".*_iter_*")):
             leftover.unlink()
 
     def newest_intact(self, warn: Callable[[str], None]) -> Snapshot:

@@ -122,6 +122,14 @@ def test_killed_at_any_time_it_goes_on_from_a_whole_snapshot(tmp_path: Path, dat
         assert_intact(run)
 
 
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path, data: Path) -> None:
+    run = start(tmp_path, data)
+    (run.dir / "snapshots" / f".{run.state_file(40).name}.123").write_bytes(b"half")
+    resume(run.dir, max_iter=80)
+    assert_intact(run := Run(run.dir))
+    assert run.snapshots()[-1].iteration == 80
+
+
 def test_a_snapshot_the_killed_parent_did_not_take_in_is_taken_in(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data)
     files = run.info["snapshots"].pop("60")

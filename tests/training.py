@@ -1,6 +1,7 @@
 """What the tests of training share: a small drawn data set, a small net, the fake engine."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -151,6 +152,8 @@ def assert_nothing_left(folder: Path) -> None:
 
 def main(folder: Path, data: Path, engine: str) -> int:
     ENGINES.update(fake=fake_engine, own=fake_with_tool)
+    # As under the command line, a signal that comes after the training has ended ends no process.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     try:
         if (folder / "runs" / "run").exists():
             resume(folder / "runs" / "run")

@@ -220,7 +220,7 @@ def _pytorch(_say: Say | None) -> Engine:
         (sys.executable, "-m", "fer.engines.pytorch"),
         {**os.environ, "OMP_NUM_THREADS": threads},
         precisions=PRECISIONS,
-        lacks=frozenset({"HDF5Output", "LSTM", "RNN", "WindowData"}),
+        lacks=frozenset({"HDF5Output", "LSTM", "LSTMUnit", "RNN", "WindowData"}),
     )
 
 
