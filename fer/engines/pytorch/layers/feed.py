@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -202,6 +201,10 @@ def _laid_out(rows: Tensor) -> Tensor:
 
 def _read_file(file: str, names: list[str], context: Any) -> list[Tensor]:
     try:
+        import h5py  # here, because no other layer needs it
+    except ImportError:
+        raise FerError("reading HDF5 needs h5py: pip install h5py") from None
+    try:
         with h5py.File(file, "r") as stream:
             datasets = [_dataset(stream, file, name) for name in names]
             check_room([dataset.shape for dataset in datasets], context.dtype.itemsize, context.device)
@@ -220,9 +223,10 @@ def _read_file(file: str, names: list[str], context: Any) -> list[Tensor]:
     return rows
 
 
-def _dataset(stream: h5py.File, file: str, name: str) -> h5py.Dataset:
+def _dataset(stream: Any, file: str, name: str) -> Any:
+    """An h5py.Dataset of an open h5py.File."""
     dataset = stream.get(name)
-    if not isinstance(dataset, h5py.Dataset):
+    if dataset is None or not hasattr(dataset, "dtype"):
         raise FerError(f"{file}: no dataset {name!r}, which the layer's top asks for; it has: {', '.join(stream)}")
     if dataset.dtype.kind not in "fiu" or not dataset.shape:
         raise FerError(

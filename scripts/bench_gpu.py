@@ -1,0 +1,333 @@
+"""Images a second of the PyTorch engine on a GPU, against plain PyTorch and against what the machine allows.
+
+    python scripts/bench_gpu.py [--data DIR] [--nets lenet:s2 alexnet:s1 alexnet:s2 alexnet:s3 alexnet227:s1]
+                                [--precisions fp32 tf32 bf16] [--seconds 5] [--small] [--json FILE]
+
+Runs from a bare checkout: torch, numpy, lmdb, protobuf and OpenCV are enough. DIR is a directory made by `fer prepare`,
+or one with FER2013 as sheets of tiles (Training.png, Training.labels.txt); without it, drawn images are used, which
+take as long. For each net, solver and precision it prints
+- engine: whole training iterations (`Solver.step`), data included,
+- plain: the same net as scripts/bench_plain.py writes it, on one batch that already lies on the device (so without any
+  cost of data, and in the same precision),
+- floors: the shortest an iteration could take by memory traffic (each activation five times, each parameter eight
+  times, over the measured bandwidth) and by arithmetic (six operations a multiply-add, over the measured rate), and the
+  share of the larger one in the engine's time,
+- hours, or seconds, that the solver's max_iter would take,
+and checks that one update on the device gives the parameters that it gives on the CPU (fp32, dropout and drawing off).
+Without a GPU it measures the CPU. `--small`: small batches and short times, to see that it works.
+"""
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from bench_plain import Training  # noqa: E402  # neither is installed in a bare checkout
+
+from fer.database import DatabaseWriter, encode_datum, write_mean  # noqa: E402
+from fer.engines.pytorch.allocator import keep_freed_memory  # noqa: E402
+from fer.engines.pytorch.log import Log  # noqa: E402
+from fer.engines.pytorch.solver import Setting, Solver  # noqa: E402
+from fer.errors import FerError  # noqa: E402
+from fer.net_shapes import infer_shapes  # noqa: E402
+from fer.prototxt import filter_net, read_net, read_solver, train_state, upgrade_net, write_text  # noqa: E402
+from fer.schema import caffe_pb2  # noqa: E402
+
+SIDE, COLUMNS = 48, 100
+COUNT = 28_709
+DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+# ---- data
+
+
+def read_faces(folder: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `count` images uint8 [N, 48, 48] and labels: FER2013's training tiles, or drawn ones."""
+    if folder is None:
+        random = np.random.default_rng(0)
+        coarse = random.integers(0, 256, (count, 12, 12), np.uint8)
+        return coarse.repeat(4, 1).repeat(4, 2), random.integers(0, 7, count)
+    sheet = cv2.imread(str(folder / "Training.png"), cv2.IMREAD_GRAYSCALE)
+    if sheet is None:
+        sys.exit(f"{folder}: neither a directory of `fer prepare` (train_lmdb) nor one with Training.png")
+    labels = np.array([int(c) for c in (folder / "Training.labels.txt").read_text().strip()][:count])
+    tiles = sheet.reshape(-1, SIDE, COLUMNS, SIDE).swapaxes(1, 2).reshape(-1, SIDE, SIDE)
+    return tiles[: len(labels)], labels
+
+
+def make_database(folder: Path, faces: tuple[np.ndarray, np.ndarray], side: int) -> Path:
+    """A data directory of the faces, enlarged to `side`: train_lmdb and mean.binaryproto."""
+    folder.mkdir()
+    images, labels = faces
+    total = np.zeros((side, side))
+    with DatabaseWriter(folder / "train_lmdb", len(images), len(images) * (side * side + 64)) as writer:
+        for start in range(0, len(images), 1000):
+            records = []
+            for row in range(start, min(start + 1000, len(images))):
+                image = images[row] if side == SIDE else cv2.resize(images[row], (side, side))
+                total += image
+                records.append((f"{row:08d}".encode(), encode_datum(image[None], int(labels[row]))))
+            writer.append(records)
+    write_mean(folder / "mean.binaryproto", (total / len(images))[None])
+    return folder
+
+
+class Data:
+    """Data directories by image side, made when first asked for."""
+
+    def __init__(self, given: Path | None, work: Path, count: int):
+        self._given, self._work, self._count = given, work, count
+        self._faces: tuple[np.ndarray, np.ndarray] | None = None
+        self._made: dict[int, Path] = {}
+
+    def directory(self, side: int) -> Path:
+        if side == SIDE and self._given and (self._given / "train_lmdb").is_dir():
+            return self._given.resolve()
+        if side not in self._made:
+            prepared = self._given and (self._given / "train_lmdb").is_dir()
+            if self._faces is None:
+                self._faces = read_faces(None if prepared else self._given, self._count)
+            self._made[side] = make_database(self._work / f"faces-{side}", self._faces, side)
+        return self._made[side]
+
+
+# ---- what to run
+
+
+@dataclass
+class Case:
+    """A net and a solver, written for this data."""
+
+    net: str
+    solver: str
+    batch: int
+    max_iter: int
+    path: Path
+    """Of the solver."""
+    still_path: Path
+    """Of the same solver for a net without dropout, and with nothing drawn by its data layer."""
+    multiply_adds: int
+    """Of a batch's forward pass."""
+    activations: int
+    """Numbers in all blobs of a batch."""
+    parameters: int
+
+
+def make_case(text: str, data: Data, work: Path, small: bool) -> Case:
+    """Write `net:solver` into `work`, without its tests and snapshots."""
+    name, _, solver_name = text.partition(":")
+    source = ROOT / "prototxt" / name
+    solver = read_solver(source / f"solver_{solver_name or 's1'}.prototxt")
+    stages, level = train_state(solver)
+    net = upgrade_net(read_net(source / "train_val.prototxt"))
+    net = filter_net(net, "TRAIN", stages=stages, level=level)
+    layer = next(layer for layer in net.layer if layer.type == "Data")
+    side = 256 if layer.transform_param.crop_size > SIDE else SIDE
+    directory = data.directory(side)
+    if small:
+        layer.data_param.batch_size = 8 if side == SIDE else 2
+    layer.data_param.source = str(directory / "train_lmdb")
+    layer.transform_param.mean_file = str(directory / "mean.binaryproto")
+    still = caffe_pb2.NetParameter()
+    still.CopyFrom(net)
+    for other in [other for other in still.layer if other.type == "Dropout"]:
+        still.layer.remove(other)
+    quiet = next(layer for layer in still.layer if layer.type == "Data")
+    quiet.transform_param.mirror = False
+    quiet.phase = caffe_pb2.TEST  # the centre crop
+    for field in ("test_iter", "test_interval", "test_state", "train_state", "snapshot", "net"):
+        solver.ClearField(field)
+    solver.snapshot_after_train, solver.random_seed = False, 1
+    solver.solver_mode = caffe_pb2.SolverParameter.CPU
+    paths = []
+    for kind, proto in (("drawn", net), ("still", still)):
+        folder = work / f"{name}-{solver_name}-{kind}"
+        folder.mkdir()
+        solver.net = str(folder / "train_val.prototxt")
+        write_text(folder / "train_val.prototxt", proto)
+        write_text(folder / "solver.prototxt", solver)
+        paths.append(folder / "solver.prototxt")
+    shapes = infer_shapes(net, (1, side, side))
+    return Case(
+        name, solver_name or "s1", layer.data_param.batch_size, solver.max_iter, paths[0], paths[1],
+        sum(shapes.multiply_adds.values()), sum(map(math.prod, shapes.blobs.values())), shapes.param_count,
+    )  # fmt: skip
+
+
+def make_solver(path: Path, device: torch.device, precision: str) -> Solver:
+    return Solver(read_solver(path), path, Setting(device=device, precision=precision, log=Log(silent=True)))
+
+
+# ---- measuring
+
+
+def wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize(DEVICE)
+
+
+def seconds_each(run: Callable[[], object], seconds: float, warm_up: int = 6) -> float:
+    """Seconds of one `run`, over as many as fit into `seconds`, in chunks with one wait for the device each."""
+    for _ in range(warm_up):
+        run()
+    wait()
+    count, chunk, started = 0, 1, time.perf_counter()
+    while time.perf_counter() - started < seconds or not count:
+        for _ in range(chunk):
+            run()
+        wait()
+        count += chunk
+        chunk = min(2 * chunk, 200)
+    return (time.perf_counter() - started) / count
+
+
+def bandwidth(small: bool) -> float:
+    """Bytes a second of a copy, read and written."""
+    source = torch.empty((1 << 24) if small else (1 << 28), dtype=torch.uint8, device=DEVICE)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / seconds_each(lambda: target.copy_(source), 0.1 if small else 1)
+
+
+def product_rate(precision: str, small: bool) -> float:
+    """Operations a second of a product of square matrices in a precision."""
+    torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
+    size = 512 if small else 8192 if DEVICE.type == "cuda" else 2048
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, size, size, device=DEVICE).to(dtype)
+    return 2 * size**3 / seconds_each(lambda: a @ b, 0.1 if small else 1)
+
+
+def plain_seconds(case: Case, precision: str, crop: int, seconds: float) -> float:
+    """Of an iteration of the same net in plain PyTorch, on a batch that lies on the device."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    training = Training(case.net, DEVICE, "bf16" if precision == "bf16" else "fp32")
+    images = torch.randn(case.batch, 1, crop, crop, device=DEVICE)
+    labels = torch.randint(0, 7, (case.batch,), device=DEVICE)
+    return seconds_each(lambda: training.step(images, labels), seconds)
+
+
+def agreement(case: Case) -> dict[str, float]:
+    """Largest relative differences, device against CPU, of the loss and of any parameter after one update."""
+    found = []
+    for device in (torch.device("cpu"), DEVICE):
+        solver = make_solver(case.still_path, device, "fp32")
+        solver.step(1)
+        parameters = [learned.parameter.detach().cpu() for learned in solver.net.learnable]
+        loss = solver.net.forward().item()
+        found.append((loss, parameters))
+    (loss, parameters), (other_loss, others) = found
+    worst = max(
+        float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in zip(parameters, others, strict=True)
+    )
+    return {"loss": abs(loss - other_loss) / abs(loss), "parameters": worst}
+
+
+@dataclass
+class Row:
+    """What was measured for a net, a solver and a precision; seconds are of one iteration."""
+
+    net: str
+    solver: str
+    precision: str
+    batch: int
+    engine_seconds: float
+    plain_seconds: float
+    bytes_floor: float
+    operations_floor: float
+    whole_seconds: float
+
+
+def measure(case: Case, precision: str, rates: dict[str, float], options: argparse.Namespace) -> Row:
+    solver = make_solver(case.path, DEVICE, precision)
+    engine = seconds_each(lambda: solver.step(1), options.seconds, warm_up=2 if options.small else 20)
+    plain = plain_seconds(case, precision, solver.net.shapes["data"][2], options.seconds)
+    itemsize = 2 if precision == "bf16" else 4
+    traffic = 5 * case.activations * itemsize + 8 * case.parameters * 4
+    return Row(
+        case.net, case.solver, precision, case.batch, engine, plain, traffic / rates["bandwidth"],
+        6 * case.multiply_adds / rates[precision], engine * case.max_iter,
+    )  # fmt: skip
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name(DEVICE) if DEVICE.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+def show(row: Row) -> None:
+    floor = max(row.bytes_floor, row.operations_floor)
+    print(
+        f"{row.net + ' ' + row.solver:15}{row.precision:>5}{row.batch:6}{row.batch / row.engine_seconds:12,.0f}"
+        f"{row.batch / row.plain_seconds:12,.0f}{row.plain_seconds / row.engine_seconds:8.2f}"
+        f"{1e3 * row.engine_seconds:9.3f}{1e3 * row.bytes_floor:9.3f}{1e3 * row.operations_floor:9.3f}"
+        f"{floor / row.engine_seconds:7.0%}{row.whole_seconds:10,.0f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a directory of `fer prepare`, or one with Training.png")
+    nets = ["lenet:s2", "alexnet:s1", "alexnet:s2", "alexnet:s3", "alexnet227:s1"]
+    parser.add_argument("--nets", nargs="+", default=nets, metavar="NET:SOLVER")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "tf32", "bf16"], choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
+    parser.add_argument("--small", action="store_true", help="small batches, few images, short times")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.small:
+        options.seconds = min(options.seconds, 0.1)
+    keep_freed_memory()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-gpu-") as work:
+            run(options, Path(work))
+    except FerError as error:
+        sys.exit(str(error))
+
+
+def run(options: argparse.Namespace, work: Path) -> None:
+    data = Data(options.data, work, 64 if options.small else COUNT)
+    cases = [make_case(text, data, work, options.small) for text in options.nets]
+    rates = {"bandwidth": bandwidth(options.small)}
+    rates |= {precision: product_rate(precision, options.small) for precision in options.precisions}
+    print(f"{date.today()}, {device_name()}, torch {torch.__version__}")
+    print(f"copy {rates['bandwidth'] / 1e9:,.0f} GB/s; products ", end="")
+    print(", ".join(f"{name} {rates[name] / 1e12:,.2f} TFLOP/s" for name in options.precisions))
+    differences = {}
+    for case in cases:
+        differences[case.net] = differences.get(case.net) or agreement(case)
+    for name, found in differences.items():
+        print(f"{name}: one update on {DEVICE.type} and on the CPU differ by {found['parameters']:.1e} (parameters), "
+              f"{found['loss']:.1e} (loss), relative")  # fmt: skip
+    print(f"{'':26}{'images/s':>12}{'plain':>12}{'x':>8}{'ms/iter':>9}", end="")
+    print(f"{'by bytes':>9}{'by ops':>9}{'floor':>7}{'whole s':>10}")
+    rows = []
+    for case in cases:
+        for precision in options.precisions:
+            rows.append(measure(case, precision, rates, options))
+            show(rows[-1])
+    if options.json:
+        result = {
+            "date": str(date.today()), "device": device_name(), "torch": torch.__version__, "rates": rates,
+            "agreement": differences, "rows": [asdict(row) for row in rows],
+        }  # fmt: skip
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    worst = max(found["parameters"] for found in differences.values())
+    if worst > 1e-4:
+        sys.exit(f"the device and the CPU differ by {worst:.1e} after one update: more than rounding explains")
+
+
+if __name__ == "__main__":
+    main()
