@@ -1,0 +1,191 @@
+"""fer train with the PyTorch engine, from start to report: stops, resumes to the last bit, and Caffe's own log."""
+
+import difflib
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training
+
+from fer.caffe_log import LogRecord, parse_log
+from fer.engines import find_engine
+from fer.errors import FerError
+from fer.metrics import load_scores
+from fer.report import build_report
+from fer.run import Run, sha256
+from fer.score import score_run
+from fer.train import resume, train
+
+pytestmark = pytest.mark.full
+
+NET = training.NET  # with mirror, random crop and dropout
+LONG = {"max_iter": 300, "display": 1, "snapshot": 110, "test_interval": 70, "test_iter": 4}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FER_TORCH_THREADS", "1")
+        patch.delenv("FER_CAFFE", raising=False)
+        yield
+
+
+def start(folder: Path, data: Path, engine: str = "pytorch", name: str = "run", **solver: object) -> Run:
+    net_path, solver_path = training.write_net(folder, net=NET, **solver)
+    return train(net_path, solver_path, data, name=name, seed=1, engine=engine, runs_dir=folder / "runs")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
+    """300 iterations without a stop."""
+    return start(tmp_path_factory.mktemp("whole"), data, **LONG)
+
+
+def numbers(run: Run, phase: str) -> list[tuple[int, float | None, dict[str, float]]]:
+    def row(record: LogRecord) -> tuple[int, float | None, dict[str, float]]:
+        return record.iteration, record.loss, record.outputs
+
+    return [row(record) for record in parse_log(run.log).curve(phase)]
+
+
+def reached(folder: Path, text: str) -> Callable[[], bool]:
+    log = folder / "runs" / "run" / "train.log"
+    return lambda: log.exists() and text in log.read_text(errors="replace")
+
+
+def assert_same_training(run: Run, whole: Run) -> None:
+    """The same losses to the last printed digit, and the same bytes in the end."""
+    assert run.info["state"] == "finished"
+    assert numbers(run, "train") == numbers(whole, "train")
+    assert numbers(run, "test") == numbers(whole, "test")
+    assert sha256(run.weights_file(300)) == sha256(whole.weights_file(300))
+    assert sha256(run.state_file(300)) == sha256(whole.state_file(300))
+
+
+# ---- stops and resumes
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_and_resumed_it_is_the_training_that_was_never_stopped(
+    tmp_path: Path, data: Path, whole: Run, number: signal.Signals, code: int
+) -> None:
+    training.write_net(tmp_path, net=NET, **LONG)
+    process = training.start_training(tmp_path, data, "pytorch")
+    training.wait_for(reached(tmp_path, "Iteration 30 "), process)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == code, said
+    stopped = Run(tmp_path / "runs" / "run").snapshots()[-1]
+    assert f"stopped at iteration {stopped.iteration}, saved" in said and 30 < stopped.iteration < 300
+    assert stopped.extra is not None and stopped.extra.is_file()
+    assert_same_training(resume(tmp_path / "runs" / "run"), whole)
+
+
+def test_killed_it_loses_what_was_not_saved(tmp_path: Path, data: Path, whole: Run) -> None:
+    training.write_net(tmp_path, net=NET, **LONG)
+    process = training.start_training(tmp_path, data, "pytorch")
+    training.wait_for(reached(tmp_path, "Iteration 115 "), process)
+    os.kill(training.child_of(process), signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode == 1 and "PyTorch was killed (SIGKILL)" in said
+    assert Run(tmp_path / "runs" / "run").snapshots()[-1].iteration in (110, 220)
+    assert_same_training(resume(tmp_path / "runs" / "run"), whole)
+
+
+def test_made_longer_it_is_the_longer_training(tmp_path: Path, data: Path, whole: Run) -> None:
+    run = start(tmp_path, data, **{**LONG, "max_iter": 37})  # in the midst of an epoch of 70 images
+    assert_same_training(resume(run.dir, max_iter=300), whole)
+
+
+def test_a_faulty_training_is_told_in_its_own_words(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(FerError, match=r"loss (is|has exploded).*lower base_lr"):
+        start(tmp_path, data, base_lr=1e4, max_iter=2000, snapshot=0, display=1)
+    net, _ = training.write_net(tmp_path, net='layer { name: "x" type: "Convolutoin" top: "x" }')
+    with pytest.raises(FerError, match=r"PyTorch says: .*net\.prototxt:1: .*'Convolutoin'.*Convolution"):
+        find_engine("pytorch").describe(net, "TRAIN", folder=tmp_path)
+
+
+# ---- with real Caffe
+
+
+def test_either_engine_goes_on_with_the_other_s_run(tmp_path: Path, data: Path, whole: Run) -> None:
+    run = start(tmp_path, data, "caffe", **{**LONG, "max_iter": 25})
+    run = resume(run.dir, max_iter=50, engine="pytorch")
+    assert run.info["engine"] == "pytorch" and run.snapshots()[-1].extra
+    run = resume(run.dir, max_iter=80, engine="caffe")
+    assert run.info["engine"] == "caffe" and not run.snapshots()[-1].extra
+    changes = [(c["iteration"], c["before"]["engine"], c["after"]["engine"]) for c in run.info["changes"]]
+    assert changes == [(25, "caffe", "pytorch"), (50, "pytorch", "caffe")]
+    losses = [loss for _, loss, _ in numbers(run, "train") if loss is not None]
+    assert np.mean(losses[-20:]) < 0.95 * np.mean(losses[:10])  # it went on learning
+    training_log = parse_log(run.log)
+    assert [record.iteration for record in training_log.curve("train")][-1] == 80
+
+
+NUMBER = r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\bnan\b|\binf\b)"
+# Of Caffe's reading thread, which stands at no certain place in the log.
+PREFETCHING = ("Restarting data prefetching from start.", "Waiting for data")
+
+
+def bare(log: Path) -> list[str]:
+    """A log's lines without times, threads, source lines and numbers."""
+    lines = []
+    for line in log.read_text().splitlines():
+        header = re.match(r"[IWEF]\d{8} [\d:.]+ +\d+ ([\w./]+):\d+\] ?(.*)", line)
+        lines.append(re.sub(NUMBER, "N", header[2] if header else line).strip())
+    return [line for line in lines if line not in PREFETCHING]
+
+
+def test_the_two_engines_logs_differ_in_numbers_and_times_only(tmp_path: Path, data: Path) -> None:
+    """From the solver's start on; before it both describe the net they build, word for word alike too."""
+    options = {"max_iter": 40, "lr_policy": '"multistep"\nstepvalue: 10\nstepvalue: 30\ngamma: 0.5'}
+    ours, caffes = (start(tmp_path, data, engine, engine, **options) for engine in ("pytorch", "caffe"))
+    mine, theirs = bare(ours.log), bare(caffes.log)
+    begin = "Solving Small"
+    difference = list(difflib.unified_diff(theirs[theirs.index(begin) :], mine[mine.index(begin) :], lineterm="", n=1))
+    assert not difference, "\n".join(difference)
+    before = [difflib.SequenceMatcher(None, theirs[: theirs.index(begin)], mine[: mine.index(begin)]).ratio()]
+    assert before[0] > 0.9
+    for phase in ("train", "test"):
+        rows = [
+            [(r.iteration, r.lr, sorted(r.outputs)) for r in parse_log(run.log).curve(phase)] for run in (ours, caffes)
+        ]
+        assert rows[0] and rows[0] == rows[1]
+    assert parse_log(ours.log).optimization_done
+
+
+# ---- from start to report
+
+
+def test_from_start_to_report(tmp_path: Path, data: Path, whole: Run) -> None:
+    score_run(whole, ten_crop=True)
+    assert json.loads(whole.scores_by_snapshot.read_text()).keys() == {"110", "220", "300"}
+    scores = load_scores(whole.scores("test"))
+    assert len(scores.files) == training.VAL_COUNT and scores.meta["engine"] == "pytorch"
+    result = build_report([whole], tmp_path / "report")
+    assert (tmp_path / "report" / "report.html").is_file() and result
+
+
+def test_both_engines_score_the_same_weights_alike(tmp_path: Path, data: Path, whole: Run) -> None:
+    images = tmp_path / "images.npy"
+    np.save(images, np.random.default_rng(1).integers(0, 256, (50, 1, 48, 48), np.uint8))
+    for ten_crop in (False, True):
+        answers = []
+        for engine in ("pytorch", "caffe"):
+            out = tmp_path / f"{engine}.npz"
+            find_engine(engine).predict(
+                whole.deploy, whole.weights_file(300), images, whole.net, out, ten_crop=ten_crop, folder=whole.dir
+            )
+            with np.load(out, allow_pickle=False) as answer:
+                answers.append(answer["probs"])
+        np.testing.assert_allclose(*answers, atol=1e-5)
