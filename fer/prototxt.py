@@ -129,6 +129,9 @@ def read_weights(path: str | Path) -> caffe_pb2.NetParameter:
     except DecodeError as error:
         raise FerError(f"{path} is cut short or is no .caffemodel ({len(data)} bytes read)") from error
     net = upgrade_net(net)
+    # A name that is no UTF-8 comes as bytes.
+    if not all(isinstance(layer.name, str) for layer in net.layer):
+        raise FerError(f"{path} is damaged: the name of a layer is no text")
     if not any(layer.blobs for layer in net.layer):
         raise FerError(f"{path} holds no layer with parameters: no .caffemodel, or one cut short")
     return net

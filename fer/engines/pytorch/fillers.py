@@ -22,7 +22,10 @@ def fill(filler: caffe_pb2.FillerParameter, shape: Shape, context: Context) -> T
     if filler.sparse != -1 and filler.type != "gaussian":
         raise FerError(f"sparsity is not supported by the {filler.type} filler (only by gaussian)")
     generator = context.seeds.generator("fillers", "cpu")
-    blob = torch.empty(shape, dtype=context.dtype)
+    try:
+        blob = torch.empty(shape, dtype=context.dtype)
+    except RuntimeError as error:  # what torch raises on the CPU where there is no room, or no number for the size
+        raise FerError(f"not enough memory for a parameter of {' x '.join(map(str, shape))} numbers") from error
     match filler.type:
         case "constant":
             blob.fill_(filler.value)

@@ -85,7 +85,7 @@ def predict(
     net.keep_blobs = False
     if len(net.inputs) != 1:
         raise FerError(f"{model} has {len(net.inputs)} inputs ({', '.join(net.inputs)}); one is needed: a deploy net")
-    copy_weights(net, weights)
+    copy_weights(net, weights, complete=True)
     names = [name for name, _ in net.outputs]
     if not names:
         raise FerError(f"{model} has no output")

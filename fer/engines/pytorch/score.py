@@ -31,7 +31,7 @@ def test(
     _check_count(iterations)
     net = Net(read_net(model), Context("TEST", device), stages=stages, level=level, path=model)
     for path in weights.split(","):
-        copy_weights(net, path)
+        copy_weights(net, path, complete=True)
     log.info(f"Running for {iterations} iterations.", "caffe.cpp:281")
     net.keep_blobs = False
     total: list[Tensor] = []

@@ -328,7 +328,7 @@ class Solver:
         """Go on from a .solverstate of this engine or of Caffe: weights, history, iteration, data and generators."""
         self.log(Resuming(str(path)))
         state = read_state(path)
-        copy_weights(self.net, self._learned_net(state, Path(path)))
+        copy_weights(self.net, self._learned_net(state, Path(path)), complete=True)
         self.updater.load_history(state.history)
         self.iteration = self._start = state.iteration
         saved = checkpoint.read_sidecar(checkpoint.sidecar(path), self.iteration, self.net)

@@ -53,10 +53,11 @@ def read_model(path: str | Path) -> Weights:
     return weights
 
 
-def copy_weights(net: Net, path: str | Path) -> list[str]:
+def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[str]:
     """Copy the blobs of every layer whose name the net has; gives those names.
 
-    Raises FerError for a wrong shape or number of blobs, values that are not finite, and where no name matches.
+    Raises FerError for a wrong shape or number of blobs, values that are not finite, and where no name matches; where
+    the weights are to be `complete`, also for a layer that they lack (a file cut between two layers parses).
     """
     weights = read_model(path)
     targets = {node.name: node for node in net.nodes if node.layer.blobs}
@@ -66,6 +67,10 @@ def copy_weights(net: Net, path: str | Path) -> list[str]:
             f"{path}: no layer of it has the name of one of the net's, so nothing would be loaded\n"
             f"its layers: {', '.join(weights)}; the net's: {', '.join(targets)}"
         )
+    owned = {learned.owner for learned in net.learnable}  # HDF5 keeps a shared parameter with its owner only
+    missing = [name for name in targets if name not in weights and (name in owned or not str(path).endswith(".h5"))]
+    if complete and missing:
+        raise FerError(f"{path} has no layer '{missing[0]}', which the net has: it is cut short, or of another net")
     for name in matching:
         _check_fit(path, net, targets[name], weights[name])
     with torch.no_grad():
@@ -119,6 +124,10 @@ def read_state(path: str | Path) -> SolverState:
     # Caffe writes current_step last, so a file without it has lost its end.
     if not proto.HasField("iter") or not proto.HasField("current_step"):
         raise FerError(f"{path} is cut short or is no .solverstate: its iteration or step is missing")
+    if not isinstance(proto.learned_net, str):  # no UTF-8, it comes as bytes
+        raise FerError(f"{path} is damaged: the name of its weights is no text")
+    if proto.iter < 0:
+        raise FerError(f"{path} is damaged: its iteration is {proto.iter}")
     history = [from_blob(blob, f"{path}: history {i}") for i, blob in enumerate(proto.history)]
     return SolverState(proto.iter, proto.learned_net, proto.current_step, history)
 

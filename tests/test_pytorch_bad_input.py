@@ -64,7 +64,10 @@ def test_a_snapshot_cut_at_any_byte_is_refused(
     """Also where the cut lies between two layers or histories, so that the file parses."""
     whole = (trained / f"run_iter_10{suffix}").read_bytes()
     at_boundary = data.draw(st.booleans())
-    end = data.draw(st.sampled_from(boundaries(whole)) if at_boundary else st.integers(0, len(whole) - 1))
+    # The layers after the last with parameters may be missing: nothing is lost with them.
+    needed = whole.rindex(b"frozen") if suffix == ".caffemodel" else len(whole)
+    ends = [end for end in boundaries(whole) if end < needed]
+    end = data.draw(st.sampled_from(ends) if at_boundary else st.integers(0, needed - 1))
     spoilt = tmp_path_factory.mktemp("cut")
     for path in trained.glob("run*"):
         shutil.copy(path, spoilt)
