@@ -293,24 +293,6 @@ def test_stochastic_pooling_never_draws_from_beyond_the_image() -> None:
     assert (top > 0).all()
 
 
-@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
-def test_relu_overwrites_only_what_is_its_own(phase: str) -> None:
-    layer = build("ReLU", "", (4, 3), phase=phase)
-    x, weights = torch.randn(4, 3), torch.randn(3, 3, requires_grad=True)
-    hidden = torch.nn.functional.linear(x, weights, torch.zeros(3))
-    before = hidden.detach().clone()
-    (top,) = layer.forward(hidden)
-    assert torch.equal(hidden.detach(), before)
-    layer.owns_bottom = True  # type: ignore[attr-defined]
-    (top,) = layer.forward(hidden)
-    assert torch.equal(hidden.detach(), before.clamp(min=0))
-    top.sum().backward()
-    assert torch.allclose(weights.grad, (before > 0).float().T @ x)  # type: ignore[arg-type]
-    squashed = hidden.detach().requires_grad_().sigmoid()
-    (top,) = layer.forward(squashed)
-    top.sum().backward()  # sigmoid needs its output for this: autograd would refuse had it been overwritten
-
-
 def test_infogain_matrix_from_a_file(tmp_path: Path) -> None:
     matrix = np.random.default_rng(0).random((3, 3)).astype(np.float32)
     file = tmp_path / "H.binaryproto"

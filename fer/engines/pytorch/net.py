@@ -1,34 +1,20 @@
 """A Caffe net on torch: layers wired by blob names, parameters shared by name, outputs in Caffe's order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fer.engines.pytorch.fusion import fuse
+from fer.engines.pytorch.node import Node
 from fer.engines.pytorch.registry import Context, Layer, Shape, create, known_types
 from fer.engines.pytorch.splits import insert_splits
 from fer.errors import FerError
 from fer.prototxt import State, filter_net, lint_net, net_lines, taking_part, upgrade_net
 from fer.schema import caffe_pb2
-
-
-@dataclass
-class Node:
-    """A layer in its place: which blobs it reads and makes, and how its tops count in the loss."""
-
-    layer: Layer
-    name: str
-    type: str
-    bottoms: list[str]
-    tops: list[str]
-    loss_weights: list[float]
-    cut: list[bool]
-    """Per bottom: whether no gradient flows down it (`propagate_down: false`)."""
-    last_use: list[str] = field(default_factory=list)
-    """Blobs that nothing after this layer reads and that are no outputs."""
 
 
 @dataclass
@@ -53,8 +39,8 @@ class _Owner:
 class Net:
     """The layers of a prototxt that take part in `context.phase`, set up in order.
 
-    `path` is the file the net was read from: faults are then reported with its lines. With `keep_blobs` False the
-    blobs that are neither outputs nor needed by a later layer are let go during forward.
+    `path` is the file the net was read from: faults are then reported with its lines. `blobs` keeps what forward
+    makes, all of it until `run_lean` is called.
     """
 
     def __init__(
@@ -67,13 +53,15 @@ class Net:
         path: str | Path | None = None,
     ):
         self.context = context
-        self.keep_blobs = True
+        self._keep_blobs = True
         upgraded = upgrade_net(net)
         lines = _lint(upgraded, path, State(context.phase, tuple(stages), level))
         self.filtered = filter_net(upgraded, context.phase, stages=stages, level=level)
         self.proto = insert_splits(self.filtered)
         self.name = self.proto.name
         self.nodes: list[Node] = []
+        self.schedule = self.nodes
+        """What forward runs: the nodes, or fewer that do the same."""
         self.shapes: dict[str, Shape] = {}
         self.params: dict[str, list[nn.Parameter]] = {}
         self.learnable: list[LearnedParam] = []
@@ -186,6 +174,11 @@ class Net:
 
     # ---- running
 
+    def run_lean(self) -> None:
+        """From now on keep no blob that is neither an output nor needed by a later layer, and make none needlessly."""
+        self._keep_blobs = False
+        self.schedule = fuse(self.nodes)
+
     @property
     def inputs(self) -> list[str]:
         """Tops of the Input layers, in order."""
@@ -207,7 +200,7 @@ class Net:
                 bottoms = [blobs[name] for name in node.bottoms]
                 if any(node.cut):
                     bottoms = [b.detach() if cut else b for b, cut in zip(bottoms, node.cut, strict=True)]
-                tops = node.layer.forward(*bottoms)
+                tops = node.forward(*bottoms)
             for name, top, weight in zip(node.tops, tops, node.loss_weights, strict=False):
                 if force and not node.bottoms and top.is_floating_point():
                     top = top.detach().requires_grad_()
@@ -215,7 +208,7 @@ class Net:
                 if weight:
                     term = (top if top.dim() == 0 else top.sum()) * weight if weight != 1 or top.dim() else top
                     total = term if total is None else total + term
-            if not self.keep_blobs:
+            if not self._keep_blobs:
                 for name in node.last_use:
                     del blobs[name]
         return total
@@ -225,7 +218,7 @@ class Net:
         self.blobs = {}
         if inputs:
             self._reshape_for(inputs)
-        loss = self.run(self.nodes, self.blobs, inputs)
+        loss = self.run(self.schedule, self.blobs, inputs)
         return torch.zeros((), dtype=self.context.dtype, device=self.context.device) if loss is None else loss
 
     def _reshape_for(self, inputs: dict[str, Tensor]) -> None:

@@ -82,7 +82,7 @@ def predict(
     device = device or torch.device("cpu")
     images = _read_images(source)
     net = Net(read_net(model), Context("TEST", device), path=model)
-    net.keep_blobs = False
+    net.run_lean()
     if len(net.inputs) != 1:
         raise FerError(f"{model} has {len(net.inputs)} inputs ({', '.join(net.inputs)}); one is needed: a deploy net")
     copy_weights(net, weights, complete=True)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fer.engines.pytorch.device import computing
 from fer.engines.pytorch.log import Log
-from fer.engines.pytorch.net import Net, Node
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.node import Node
 from fer.engines.pytorch.registry import Context
 from fer.engines.pytorch.weights import copy_weights
 from fer.errors import FerError
@@ -33,7 +34,7 @@ def test(
     for path in weights.split(","):
         copy_weights(net, path, complete=True)
     log.info(f"Running for {iterations} iterations.", "caffe.cpp:281")
-    net.keep_blobs = False
+    net.run_lean()
     total: list[Tensor] = []
     loss = 0.0
     for batch in range(iterations):

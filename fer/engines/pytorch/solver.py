@@ -146,7 +146,7 @@ class Solver:
         self.log.info(f"Creating training net {source.text}", "solver.cpp:102")
         rank = self.ranks.rank
         net = self._build(source, self._context("TRAIN", f"train/{rank}" if rank else "train"))
-        net.keep_blobs = False
+        net.run_lean()
         return net
 
     def _test_nets(self) -> list[Net]:
@@ -155,7 +155,7 @@ class Solver:
             self.log.info(f"Creating test net (#{number}) specified by {source.text}", "solver.cpp:190")
             net = self._build(source, self._context("TEST", f"test{number}"))
             net.share(self.net)
-            net.keep_blobs = False
+            net.run_lean()
             nets.append(net)
         return nets
 

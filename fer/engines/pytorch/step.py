@@ -29,7 +29,7 @@ class Step:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._static: dict[str, Tensor] = {}
         self._loss: Tensor | None = None
-        self._host = [node for node in net.nodes if node.layer.host]
+        self._host = [node for node in net.schedule if node.layer.host]
         self._rest = [node for node in net.nodes if not node.layer.host]
         hosts_first = not any(node.bottoms for node in self._host)
         self._may_capture = self.device.type == "cuda" and hosts_first

@@ -13,7 +13,8 @@ import torch
 from google.protobuf.message import DecodeError
 
 from fer.engines.pytorch.blobs import from_blob, to_blob
-from fer.engines.pytorch.net import Net, Node
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.node import Node
 from fer.errors import FerError
 from fer.prototxt import read_weights
 from fer.schema import caffe_pb2

@@ -44,24 +44,25 @@ class BatchNorm(Elementwise):
     def _zeros(self, size: int) -> Tensor:
         return torch.zeros(size, dtype=self.context.dtype, device=self.context.device)
 
-    def apply(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor, factor: Tensor | None = None, term: Tensor | None = None) -> Tensor:
+        """Normalised; and then, channel by channel, times `factor` [C] plus `term` [C], as the Scale behind it does."""
         normalize = self._by_stored if self.uses_stored else self._by_batch
-        return normalize(x) if x.dim() > 1 else normalize(x[:, None])[:, 0]
+        return normalize(x, factor, term) if x.dim() > 1 else normalize(x[:, None], factor, term)[:, 0]
 
-    def _by_stored(self, x: Tensor) -> Tensor:
+    def _by_stored(self, x: Tensor, factor: Tensor | None, term: Tensor | None) -> Tensor:
         mean, variance, weight = self.blobs
-        factor = torch.where(weight == 0, 0, 1 / weight)
-        return F.batch_norm(x, mean * factor, variance * factor, eps=self.param.batch_norm_param.eps)
+        share = torch.where(weight == 0, 0, 1 / weight)
+        return F.batch_norm(x, mean * share, variance * share, factor, term, eps=self.param.batch_norm_param.eps)
 
-    def _by_batch(self, x: Tensor) -> Tensor:
+    def _by_batch(self, x: Tensor, factor: Tensor | None, term: Tensor | None) -> Tensor:
         """With momentum 1 torch leaves just the batch's mean and unbiased variance, which is what Caffe adds up."""
         param = self.param.batch_norm_param
         mean, variance = self._zeros(self.channels), self._zeros(self.channels)
         if x.numel() == self.channels:
-            top = x - x
+            top = F.batch_norm(x - x, torch.zeros_like(mean), torch.ones_like(mean), factor, term, eps=0)
             mean.copy_(x.detach().reshape(-1))
         else:
-            top = F.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=param.eps)
+            top = F.batch_norm(x, mean, variance, factor, term, training=True, momentum=1.0, eps=param.eps)
         with torch.no_grad():
             for blob, fresh in zip(self.blobs, (mean, variance, torch.ones_like(mean[:1])), strict=True):
                 blob.mul_(param.moving_average_fraction).add_(fresh)

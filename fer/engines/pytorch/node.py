@@ -1,0 +1,30 @@
+"""A layer in a net."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from fer.engines.pytorch.registry import Layer
+
+
+@dataclass
+class Node:
+    """A layer in its place: which blobs it reads and makes, and how its tops count in the loss."""
+
+    layer: Layer
+    name: str
+    type: str
+    bottoms: list[str]
+    tops: list[str]
+    loss_weights: list[float]
+    cut: list[bool]
+    """Per bottom: whether no gradient flows down it (`propagate_down: false`)."""
+    last_use: list[str] = field(default_factory=list)
+    """Blobs that nothing after this layer reads and that are no outputs."""
+    fused: Callable[..., tuple[Tensor, ...]] | None = None
+    """The forward pass, where it is that of several layers."""
+
+    def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        """The tops."""
+        return (self.fused or self.layer.forward)(*bottoms)
