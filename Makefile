@@ -1,8 +1,9 @@
 # make demo   everything on a drawn sample, real Caffe included: prepare -> train -> report (under 5 minutes)
 # make test   all tests, linters and contracts          make fast   the quick tier only
-# make setup  .venv with fer                             make bench  the benchmarks
+# make setup  .venv with fer                             make bench CSV=fer2013.csv  the benchmarks, on the CPU
 PYTHON ?= python3
 CONSTRAINTS ?=
+CSV ?= fer2013.csv
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
@@ -40,7 +41,9 @@ demo: setup
 	$(BIN)/fer report runs/demo
 
 bench: $(VENV)/.fer-dev
-	$(BIN)/python scripts/bench_prepare.py
+	$(BIN)/python scripts/bench_prepare.py $(CSV)
+	test -d data/fer2013 || $(BIN)/fer prepare $(CSV)
+	$(BIN)/python scripts/bench_engines.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

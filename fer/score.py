@@ -78,6 +78,7 @@ class _Scorer:
         self._images: dict[str, Images] = {}
         self._engine: Engine | None = None
         self._shapes: Shapes | None = None
+        self._answers: dict[tuple[str, int, bool], tuple[np.ndarray, float]] = {}
         self._gpus: tuple[int, ...] | None = None
 
     def validate(self, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
@@ -91,9 +92,8 @@ class _Scorer:
             key, weights = str(snapshot.iteration), self._weights_hash(snapshot)
             entry = known.get(key, {})
             if (entry.get("weights_sha256"), entry.get("database_sha256")) != (weights, database):
-                images = self.images("val")
-                probs = self._predict(images, snapshot, False, None)
-                entry = {**_summary(probs, images.labels), "weights_sha256": weights, "database_sha256": database}
+                summary = _summary(self._score("val", snapshot, False)[0], self.images("val").labels)
+                entry = {**summary, "weights_sha256": weights, "database_sha256": database}
             fresh[key] = entry
             path.parent.mkdir(exist_ok=True)
             write_json(path, {**known, **fresh})
@@ -115,10 +115,9 @@ class _Scorer:
         if wanted.items() <= _read_meta(path).items():
             return
         images = self.images(split)
-        started = time.monotonic()
         stage = f"scoring {split}{' (ten crops)' if ten_crop else ''}"
-        probs = self._predict(images, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
-        meta = {**wanted, "database": str(images.database), "seconds": round(time.monotonic() - started, 3)}
+        probs, seconds = self._score(split, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
+        meta = {**wanted, "database": str(images.database), "seconds": round(seconds, 3)}
         path.parent.mkdir(exist_ok=True)
         beside = path.with_name(f".{path.name}")
         with beside.open("wb") as stream:
@@ -154,6 +153,18 @@ class _Scorer:
         if sha256(snapshot.weights) != known:
             raise FerError(f"{snapshot.weights} changed since it was verified; score another with --snapshot N")
         return known
+
+    def _score(
+        self, split: str, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[np.ndarray, float]:
+        """(probabilities, seconds it took) of a split's images, which no snapshot scores twice."""
+        key = (split, snapshot.iteration, ten_crop)
+        if key not in self._answers:
+            images = self.images(split)
+            started = time.monotonic()
+            probs = self._predict(images, snapshot, ten_crop, progress)
+            self._answers[key] = probs, time.monotonic() - started
+        return self._answers[key]
 
     def _predict(
         self, images: Images, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None

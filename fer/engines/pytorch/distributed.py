@@ -3,9 +3,8 @@
 torchrun --nproc-per-node 2 -m fer.engines.pytorch train --solver solver.prototxt
 """
 
-import contextlib
+import math
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,8 @@ from fer.errors import FerError
 
 # A test pass of rank 0 may keep the others waiting.
 _PATIENCE = timedelta(days=2)
+# Seconds that the ranks have to end by themselves once one has failed.
+_GRACE = 10
 
 
 class Ranks:
@@ -52,8 +53,11 @@ class Ranks:
         """Meet the other ranks; FerError where they cannot be reached."""
         if self.alone:
             return
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        port = os.environ.get("FER_STORE_PORT")  # start_ranks' store; torchrun has one of its own
         try:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+            store = dist.TCPStore("127.0.0.1", int(port), is_master=False) if port else None
+            dist.init_process_group(backend, timeout=_PATIENCE, store=store, rank=self.rank, world_size=self.world)
             self._control = dist.new_group(backend="gloo", timeout=_PATIENCE)
         except (RuntimeError, ValueError) as error:
             raise FerError(f"rank {self.rank} of {self.world} cannot reach the others: {error}") from error
@@ -116,36 +120,31 @@ class Ranks:
 def start_ranks(count: int, arguments: Sequence[str]) -> int:
     """Run this tool with the same arguments `count` times on this machine; the exit code of the first to fail.
 
-    When one ends badly the others are ended too. SIGINT, SIGTERM and SIGHUP reach the first rank through `Ranks.agree`.
+    When one ends badly the others are ended too. SIGINT, SIGTERM and SIGHUP reach the first rank through `pass_on`,
+    and the others through `Ranks.agree`.
     """
     from fer.engines.pytorch.signals import pass_on
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    children = []
-    for rank in range(count):
-        environment = {**os.environ, "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "FER_PARENT_PID": str(os.getpid())}
-        children.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "fer.engines.pytorch", *arguments], env=environment, start_new_session=True
-            )
-        )
+    # Held here, not by rank 0: who finds no store yet tries again ever more seldom (rank 0 45 s late: 10 s lost). And
+    # the port is taken from the start, not looked up now and taken later.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {"WORLD_SIZE": str(count), "FER_STORE_PORT": str(store.port), "FER_PARENT_PID": str(os.getpid())}
+    shared["GLOO_SOCKET_IFNAME"] = "lo"  # all are on this machine, whatever its name resolves to
+    command = [sys.executable, "-m", "fer.engines.pytorch", *arguments]
+    children: list[subprocess.Popen[bytes]] = []
     try:
+        for rank in range(count):
+            environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            children.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        failed, deadline = 0, math.inf
         with pass_on(children[0]):
             while True:
                 codes = [child.poll() for child in children]
-                failed = [code for code in codes if code]
-                if failed or all(code == 0 for code in codes):
-                    break
+                if not failed and any(codes):
+                    failed, deadline = next(filter(None, codes)), time.monotonic() + _GRACE
+                if None not in codes or time.monotonic() > deadline:
+                    return failed if failed >= 0 else 128 - failed
                 time.sleep(0.1)
-        if failed:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                for child in children:
-                    child.wait(timeout=10)
-        codes = [child.poll() for child in children]
-        return next((code if code > 0 else 128 - code for code in codes if code), 0)
     finally:
         for child in children:
             if child.poll() is None:
