@@ -63,11 +63,11 @@ print(json.dumps({"images_per_second": count * batch / (time.perf_counter() - st
 PYTORCH = """
 import json, sys, time
 import torch
-from fer.engines.pytorch.allocator import keep_freed_memory
+from fer.engines.pytorch.cpu import set_up_cpu
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.solver import Setting, Solver
 from fer.prototxt import read_solver
-keep_freed_memory()
+set_up_cpu()
 solver_path, precision, batch, warm_up, seconds = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
 solver = Solver(read_solver(solver_path), solver_path, Setting(precision=precision, log=Log(silent=True)))
 solver.step(int(warm_up))

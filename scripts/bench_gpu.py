@@ -38,7 +38,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from bench_plain import Training  # noqa: E402  # neither is installed in a bare checkout
 
 from fer.database import DatabaseWriter, encode_datum, write_mean  # noqa: E402
-from fer.engines.pytorch.allocator import keep_freed_memory  # noqa: E402
+from fer.engines.pytorch.cpu import set_up_cpu  # noqa: E402
 from fer.engines.pytorch.log import Log  # noqa: E402
 from fer.engines.pytorch.solver import Setting, Solver  # noqa: E402
 from fer.errors import FerError  # noqa: E402
@@ -289,7 +289,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.small:
         options.seconds = min(options.seconds, 0.1)
-    keep_freed_memory()
+    set_up_cpu()
     try:
         with tempfile.TemporaryDirectory(prefix="bench-gpu-") as work:
             run(options, Path(work))

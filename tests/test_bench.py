@@ -76,7 +76,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.xfail(strict=True, reason="engines/interpreter.py imports uv, pytorch/weights.py h5py, when loaded")
 def test_bench_gpu_needs_few_packages() -> None:
     assert "--small" in run("-c", BARE, SCRIPTS / "bench_gpu.py")
 

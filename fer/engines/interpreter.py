@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uv
-
 from fer.errors import FerError
 
 WORKER = Path(__file__).parent / "caffe" / "worker.py"
@@ -132,10 +130,12 @@ def _starts(python: str, environment: dict[str, str]) -> bool:
 
 def _uv(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     try:
+        import uv  # here, as a process of an engine goes without it
+
         return subprocess.run(
             [uv.find_uv_bin(), *arguments], capture_output=True, text=True, env=environment, cwd=WORKER.parent
         )
-    except FileNotFoundError as error:
+    except (ImportError, FileNotFoundError) as error:
         raise FerError(f"uv is missing ({error}): pip install uv\nor {CURE}") from error
 
 

@@ -2,10 +2,8 @@
 
 import sys
 
-import torch
-
+from fer.engines.pytorch.cpu import set_up_cpu
 from fer.engines.pytorch.tool import main
 
-# A falling rate leaves histories of denormal numbers, which a CPU adds a hundred times slower; threads inherit this.
-torch.set_flush_denormal(True)
+set_up_cpu()  # here and not in main, which tests call in a process that is theirs
 sys.exit(main())

@@ -1,23 +1,28 @@
 """Files of weights and solver states, binary and HDF5, as Caffe writes and reads them."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import h5py
 import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 
 from fer.engines.pytorch.blobs import from_blob, to_blob
+from fer.engines.pytorch.hdf5 import open_hdf5
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.node import Node
 from fer.errors import FerError
 from fer.prototxt import read_weights
 from fer.schema import caffe_pb2
+
+if TYPE_CHECKING:
+    import h5py
 
 T = TypeVar("T")
 Weights = dict[str, dict[int, np.ndarray]]
@@ -135,7 +140,7 @@ def read_state(path: str | Path) -> SolverState:
 
 def _read_hdf5(path: str | Path, read: Callable[[h5py.File], T]) -> T:
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "r") as file:
             return read(file)
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -207,7 +212,7 @@ def write_state(path: Path, state: SolverState) -> None:
 
 def _model_to_hdf5(path: Path, net: Net) -> None:
     owned = {id(learned.parameter) for learned in net.learnable}
-    with h5py.File(path, "w") as file:
+    with open_hdf5(path, "w") as file:
         data = file.create_group("data")
         for node in net.nodes:
             group = data.create_group(node.name)
@@ -218,7 +223,7 @@ def _model_to_hdf5(path: Path, net: Net) -> None:
 
 
 def _state_to_hdf5(path: Path, state: SolverState) -> None:
-    with h5py.File(path, "w") as file:
+    with open_hdf5(path, "w") as file:
         file["iter"] = np.array([state.iteration], np.int32)
         file["learned_net"] = np.bytes_(state.learned_net)
         file["current_step"] = np.array([state.current_step], np.int32)

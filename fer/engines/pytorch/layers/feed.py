@@ -10,6 +10,7 @@ from torch import Tensor
 from fer.engines.pytorch.data.order import Order, take
 from fer.engines.pytorch.data.room import check_room
 from fer.engines.pytorch.fillers import fill
+from fer.engines.pytorch.hdf5 import open_hdf5
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
 from fer.schema import caffe_pb2
@@ -201,11 +202,7 @@ def _laid_out(rows: Tensor) -> Tensor:
 
 def _read_file(file: str, names: list[str], context: Any) -> list[Tensor]:
     try:
-        import h5py  # here, because no other layer needs it
-    except ImportError:
-        raise FerError("reading HDF5 needs h5py: pip install h5py") from None
-    try:
-        with h5py.File(file, "r") as stream:
+        with open_hdf5(file, "r") as stream:
             datasets = [_dataset(stream, file, name) for name in names]
             check_room([dataset.shape for dataset in datasets], context.dtype.itemsize, context.device)
             arrays = [
