@@ -11,6 +11,7 @@ import numpy as np
 
 from fer.dataset import CLASSES, SIDE, SPLITS, Batch, Split, make_batch
 from fer.errors import FerError
+from fer.image_header import MAX_PIXELS, image_size
 from fer.workers import Workers
 
 _SPELLINGS = {
@@ -24,7 +25,6 @@ _SPLIT_FOLDERS = {
 }  # fmt: skip
 _IMAGE_NAME = re.compile(r"\.(jpe?g|png|bmp)$", re.IGNORECASE)
 _BATCH = 64
-_MAX_PIXELS = 64_000_000
 
 
 def is_image_name(name: str) -> bool:
@@ -126,8 +126,8 @@ def decode_face(file: bytes) -> np.ndarray:
     if size is None:
         raise ValueError("an unreadable image: not a JPEG, PNG or BMP file" if file else "an empty file")
     height, width = size
-    if height * width > _MAX_PIXELS:
-        raise ValueError(f"{width:,} x {height:,} pixels; more than {_MAX_PIXELS // 1_000_000} million are not read")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{width:,} x {height:,} pixels; more than {MAX_PIXELS // 1_000_000} million are not read")
     # OpenCV fills what is missing of a cut-off file with gray, so the end mark is looked for.
     if (file.startswith(b"\xff\xd8") and b"\xff\xd9" not in file[-1024:]) or (
         file.startswith(b"\x89PNG") and b"IEND" not in file[-1024:]
@@ -143,27 +143,3 @@ def decode_face(file: bytes) -> np.ndarray:
         return image
     shrinking = image.shape[0] >= SIDE and image.shape[1] >= SIDE
     return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-
-
-def image_size(file: bytes) -> tuple[int, int] | None:
-    """(height, width) that the header of a JPEG, PNG or BMP file tells, without decoding it; None for other files."""
-    if file.startswith(b"\x89PNG\r\n\x1a\n") and len(file) >= 24:
-        return int.from_bytes(file[20:24], "big"), int.from_bytes(file[16:20], "big")
-    if file.startswith(b"BM") and len(file) >= 26:
-        width, height = (int.from_bytes(file[at : at + 4], "little", signed=True) for at in (18, 22))
-        return abs(height), abs(width)
-    return _jpeg_size(file) if file.startswith(b"\xff\xd8") else None
-
-
-def _jpeg_size(file: bytes) -> tuple[int, int] | None:
-    """Walk the JPEG's segments to its frame header (SOF)."""
-    at = 2
-    while at + 9 <= len(file) and file[at] == 0xFF:
-        marker = file[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(file[at + 5 : at + 7], "big"), int.from_bytes(file[at + 7 : at + 9], "big")
-        else:
-            at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
-    return None

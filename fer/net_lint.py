@@ -26,27 +26,30 @@ KNOWN_LAYERS = frozenset([
 ])
 # fmt: on
 _FILLERS = ("constant", "gaussian", "uniform", "xavier", "msra", "positive_unitball", "bilinear")
-# How many bottoms and tops a layer takes: fewest and most of each (None: any number).
+# How many bottoms and tops a layer takes: fewest and most of each (None: any number). Caffe itself gives a loss a top.
 _ENDS: dict[str, tuple[int, int | None, int, int | None]] = {
     "Accuracy": (2, 2, 1, 2),
     "BatchNorm": (1, 1, 1, 1),
     "Concat": (1, None, 1, 1),
+    "ContrastiveLoss": (3, 3, 0, 1),
     "Convolution": (1, None, 1, None),
     "Data": (0, 0, 1, 2),
     "Dropout": (1, 1, 1, 1),
     "Eltwise": (2, None, 1, 1),
-    "EuclideanLoss": (2, 2, 1, 1),
-    "HingeLoss": (2, 2, 1, 1),
+    "EuclideanLoss": (2, 2, 0, 1),
+    "HingeLoss": (2, 2, 0, 1),
     "ImageData": (0, 0, 2, 2),
-    "InfogainLoss": (2, 3, 1, 2),
+    "InfogainLoss": (2, 3, 0, 2),
     "InnerProduct": (1, 1, 1, 1),
     "Input": (0, 0, 1, None),
     "LRN": (1, 1, 1, 1),
+    "MultinomialLogisticLoss": (2, 2, 0, 1),
     "Pooling": (1, 1, 1, 2),
     "ReLU": (1, 1, 1, 1),
     "Scale": (1, 2, 1, 1),
+    "SigmoidCrossEntropyLoss": (2, 2, 0, 1),
     "Softmax": (1, 1, 1, 1),
-    "SoftmaxWithLoss": (2, 2, 1, 2),
+    "SoftmaxWithLoss": (2, 2, 0, 2),
 }
 
 

@@ -17,7 +17,8 @@ from sample_csv import FOLDERS, csv_text, face, rows, text, write_csv, write_fol
 from fer.csv_source import parse_pixels, parse_pixels_fast
 from fer.dataset import Sample, Split, samples
 from fer.errors import FerError
-from fer.folder_source import decode_face, image_size
+from fer.folder_source import decode_face
+from fer.image_header import image_size
 from fer.source import is_folder_source, read_source, source_sha256, source_state
 from fer.workers import Workers
 

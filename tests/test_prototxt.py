@@ -401,6 +401,16 @@ def test_sizes_that_a_layer_cannot_do_without(write, layer, fault):
     assert [line for line in lint_net(read_net(path), path) if fault in line and f"{path}:2:" in line]
 
 
+@pytest.mark.parametrize("type_", sorted(name for name in prototxt.KNOWN_LAYERS if name.endswith("Loss")))
+def test_a_loss_needs_no_top(write, type_):
+    bottoms = ("a", "b", "c") if type_ == "ContrastiveLoss" else ("a", "b")
+    ends = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
+    inputs = "".join(f'layer {{ name: "{bottom}" type: "Input" top: "{bottom}" }}\n' for bottom in bottoms)
+    for tops, faults in (("", 0), ('top: "x"', 0), ('top: "x" top: "y" top: "z"', 1)):
+        path = write(f'{inputs}layer {{ name: "loss" type: "{type_}" {ends} {tops} }}')
+        assert len(lint_net(read_net(path), path)) == faults
+
+
 def test_an_engines_own_layer_types_are_taken(write):
     path = write(SMALL.replace('"ReLU"', '"MyReLU"'))
     assert lint_net(read_net(path), path, {*prototxt.KNOWN_LAYERS, "MyReLU"}) == []

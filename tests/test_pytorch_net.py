@@ -81,7 +81,7 @@ def assert_described_alike(path: Path, phase: str) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", [name for name in WIRED if name != "a loss without a top"])
+@pytest.mark.parametrize("name", WIRED)
 def test_blobs_layers_and_parameters_are_real_caffe_s(tmp_path: Path, name: str) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(WIRED[name])

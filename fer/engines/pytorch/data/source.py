@@ -19,11 +19,8 @@ from fer.database import Database
 from fer.engines.pytorch.data.room import check_room
 from fer.engines.pytorch.registry import Shape
 from fer.errors import FerError
-from fer.folder_source import image_size
+from fer.image_header import MAX_PIXELS, image_size
 from fer.schema import caffe_pb2
-
-MAX_PIXELS = 64_000_000
-"""An encoded image that claims more is refused: a file of a few bytes could ask for gigabytes."""
 
 
 @dataclass(frozen=True)

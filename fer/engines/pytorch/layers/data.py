@@ -7,10 +7,11 @@ from torch import Tensor
 
 from fer.engines.pytorch.data.order import Order, take
 from fer.engines.pytorch.data.room import check_room
-from fer.engines.pytorch.data.source import MAX_PIXELS, Images, ListOptions, load_database, load_image_list
+from fer.engines.pytorch.data.source import Images, ListOptions, load_database, load_image_list
 from fer.engines.pytorch.data.transform import Transform
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
+from fer.image_header import MAX_PIXELS
 from fer.schema import caffe_pb2
 
 

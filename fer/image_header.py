@@ -1,0 +1,28 @@
+"""What an image file says of itself before it is decoded."""
+
+MAX_PIXELS = 64_000_000
+"""An encoded image that claims more is refused: a file of a few bytes could ask for gigabytes."""
+
+
+def image_size(file: bytes) -> tuple[int, int] | None:
+    """(height, width) that the header of a JPEG, PNG or BMP file tells, without decoding it; None for other files."""
+    if file.startswith(b"\x89PNG\r\n\x1a\n") and len(file) >= 24:
+        return int.from_bytes(file[20:24], "big"), int.from_bytes(file[16:20], "big")
+    if file.startswith(b"BM") and len(file) >= 26:
+        width, height = (int.from_bytes(file[at : at + 4], "little", signed=True) for at in (18, 22))
+        return abs(height), abs(width)
+    return _jpeg_size(file) if file.startswith(b"\xff\xd8") else None
+
+
+def _jpeg_size(file: bytes) -> tuple[int, int] | None:
+    """Walk the JPEG's segments to its frame header (SOF)."""
+    at = 2
+    while at + 9 <= len(file) and file[at] == 0xFF:
+        marker = file[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(file[at + 5 : at + 7], "big"), int.from_bytes(file[at + 7 : at + 9], "big")
+        else:
+            at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
+    return None
