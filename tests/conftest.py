@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import training
+
+from fer.engines import ENGINES
 
 ROOT = Path(__file__).resolve().parent.parent
 FER2013_CSV_WRITER = ROOT.parent / "shared" / "fer2013" / "write_csv.py"
@@ -28,3 +31,17 @@ def fer2013_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fer2013_csv_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole real FER2013 (35,887 rows, 301 MB) in Kaggle's format."""
     return write_fer2013(tmp_path_factory.mktemp("fer2013") / "fer2013.csv")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data directory of drawn faces, for reading."""
+    return training.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine named "fake", and no variable of the shell's that would decide anything."""
+    monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
+    for name in ("FER_CAFFE", "FER_CAFFE_PYTHON", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV", "FER_TORCH_THREADS"):
+        monkeypatch.delenv(name, raising=False)

@@ -24,23 +24,16 @@ from fer.snapshots import SnapshotFault, verify_extra
 from fer.train import resume, train
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.make_data(tmp_path_factory.mktemp("data"))
-
-
 def fake_torch(_say: object = None) -> Engine:
     command = (sys.executable, str(training.FAKE))
     return Engine("pytorch", command, training.fake_environment(), precisions=("fp32", "tf32", "bf16"))
 
 
 @pytest.fixture(autouse=True)
-def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+def fakes(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both engines are the fake one."""
     monkeypatch.setitem(ENGINES, "caffe", lambda say=None: replace(training.fake_engine(), name="caffe"))
     monkeypatch.setitem(ENGINES, "pytorch", fake_torch)
-    for name in ("FER_CAFFE", "FER_CAFFE_PYTHON", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV", "FER_TORCH_THREADS"):
-        monkeypatch.delenv(name, raising=False)
 
 
 # ---- auto

@@ -5,19 +5,19 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import training
+from training import assert_same_training, numbers, wait_for_log
 
-from fer.caffe_log import LogRecord, parse_log
+from fer.caffe_log import parse_log
 from fer.engines import find_engine
 from fer.errors import FerError
 from fer.metrics import load_scores
 from fer.report import build_report
-from fer.run import Run, sha256
+from fer.run import Run
 from fer.score import score_run
 from fer.train import resume, train
 
@@ -25,11 +25,6 @@ pytestmark = pytest.mark.full
 
 NET = training.NET  # with mirror, random crop and dropout
 LONG = {"max_iter": 300, "display": 1, "snapshot": 110, "test_interval": 70, "test_iter": 4}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.make_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,27 +46,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
     return start(tmp_path_factory.mktemp("whole"), data, **LONG)
 
 
-def numbers(run: Run, phase: str) -> list[tuple[int, float | None, dict[str, float]]]:
-    def row(record: LogRecord) -> tuple[int, float | None, dict[str, float]]:
-        return record.iteration, record.loss, record.outputs
-
-    return [row(record) for record in parse_log(run.log).curve(phase)]
-
-
-def reached(folder: Path, text: str) -> Callable[[], bool]:
-    log = folder / "runs" / "run" / "train.log"
-    return lambda: log.exists() and text in log.read_text(errors="replace")
-
-
-def assert_same_training(run: Run, whole: Run) -> None:
-    """The same losses to the last printed digit, and the same bytes in the end."""
-    assert run.info["state"] == "finished"
-    assert numbers(run, "train") == numbers(whole, "train")
-    assert numbers(run, "test") == numbers(whole, "test")
-    assert sha256(run.weights_file(300)) == sha256(whole.weights_file(300))
-    assert sha256(run.state_file(300)) == sha256(whole.state_file(300))
-
-
 # ---- stops and resumes
 
 
@@ -81,7 +55,7 @@ def test_stopped_and_resumed_it_is_the_training_that_was_never_stopped(
 ) -> None:
     training.write_net(tmp_path, net=NET, **LONG)
     process = training.start_training(tmp_path, data, "pytorch")
-    training.wait_for(reached(tmp_path, "Iteration 30 "), process)
+    wait_for_log(tmp_path, "Iteration 30 ", process)
     process.send_signal(number)
     _, said = process.communicate()
     assert process.returncode == code, said
@@ -94,7 +68,7 @@ def test_stopped_and_resumed_it_is_the_training_that_was_never_stopped(
 def test_killed_it_loses_what_was_not_saved(tmp_path: Path, data: Path, whole: Run) -> None:
     training.write_net(tmp_path, net=NET, **LONG)
     process = training.start_training(tmp_path, data, "pytorch")
-    training.wait_for(reached(tmp_path, "Iteration 115 "), process)
+    wait_for_log(tmp_path, "Iteration 115 ", process)
     os.kill(training.child_of(process), signal.SIGKILL)
     _, said = process.communicate()
     assert process.returncode == 1 and "PyTorch was killed (SIGKILL)" in said

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import training
-from training import assert_intact, assert_nothing_left
+from training import assert_intact, assert_nothing_left, wait_for_log
 from training import train_small as start
 
 from fer import events
@@ -21,25 +21,10 @@ from fer.run import Run, sha256
 from fer.snapshots import SnapshotKeeper
 from fer.train import resume
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.make_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
-    for name in ("FER_CAFFE", "FER_CAFFE_PYTHON", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 # ---- signals
-
-
-def reached(folder: Path, iteration: int) -> Callable[[], bool]:
-    log = folder / "runs" / "run" / "train.log"
-    return lambda: log.exists() and f"Iteration {iteration} " in log.read_text()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -48,7 +33,7 @@ def test_stopped_by_a_signal_it_saves_and_goes_on_later(
 ) -> None:
     training.write_net(tmp_path, snapshot=0)
     process = training.start_training(tmp_path, data, "fake", FAKE_SECONDS="0.03")
-    training.wait_for(reached(tmp_path, 10), process)
+    wait_for_log(tmp_path, "Iteration 10 ", process)
     process.send_signal(number)
     _, said = process.communicate()
     assert process.returncode == code
@@ -66,7 +51,7 @@ def test_stopped_by_a_signal_it_saves_and_goes_on_later(
 def test_hangup_saves_and_goes_on(tmp_path: Path, data: Path) -> None:
     training.write_net(tmp_path, snapshot=0)
     process = training.start_training(tmp_path, data, "fake", FAKE_SECONDS="0.02")
-    training.wait_for(reached(tmp_path, 10), process)
+    wait_for_log(tmp_path, "Iteration 10 ", process)
     process.send_signal(signal.SIGHUP)
     assert process.wait() == 0, process.communicate()
     process.communicate()
@@ -78,7 +63,7 @@ def test_hangup_saves_and_goes_on(tmp_path: Path, data: Path) -> None:
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
     training.write_net(tmp_path)
     process = training.start_training(tmp_path, data, "fake", FAKE_SECONDS="0.05")
-    training.wait_for(reached(tmp_path, 25), process)
+    wait_for_log(tmp_path, "Iteration 25 ", process)
     os.kill(training.child_of(process), signal.SIGSTOP)  # an engine that does not answer
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
@@ -107,7 +92,7 @@ def test_stopped_before_anything_was_saved_it_leaves_nothing(
 def test_killed_at_any_time_it_goes_on_from_a_whole_snapshot(tmp_path: Path, data: Path, moment: int) -> None:
     training.write_net(tmp_path, display=1)
     process = training.start_training(tmp_path, data, "fake", FAKE_SECONDS="0.02")
-    training.wait_for(reached(tmp_path, moment), process)
+    wait_for_log(tmp_path, f"Iteration {moment} ", process)
     child = training.child_of(process)
     process.kill()
     os.kill(child, signal.SIGKILL)
@@ -306,7 +291,7 @@ def test_signals_reach_the_user_s_own_caffe_as_the_one_it_saves_on(tmp_path: Pat
     (tmp_path / "bin").mkdir()
     executable = training.fake_executable(tmp_path / "bin")
     process = training.start_training(tmp_path, data, "own", FAKE_SECONDS="0.03", FER_CAFFE=str(executable))
-    training.wait_for(reached(tmp_path, 10), process)
+    wait_for_log(tmp_path, "Iteration 10 ", process)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 143 and "stopped at iteration" in said

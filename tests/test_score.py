@@ -17,11 +17,6 @@ from fer.train import train
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.make_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
     """A run of the fake engine with snapshots 20, 40, 60."""
     folder = tmp_path_factory.mktemp("trained")

@@ -15,23 +15,12 @@ from training import train_small as start
 
 from fer import events
 from fer.database import encode_datum
-from fer.engines import ENGINES
 from fer.errors import FerError, UsageError
 from fer.run import Run, sha256
 from fer.schema import caffe_pb2
 from fer.train import train
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.make_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
-    for name in ("FER_CAFFE", "FER_CAFFE_PYTHON", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 # ---- a whole training

@@ -3,28 +3,22 @@
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import training
+from training import assert_same_training, numbers, wait_for_log
 
-from fer.caffe_log import LogRecord, parse_log
 from fer.database import Database, read_mean
 from fer.engines import find_engine
 from fer.errors import FerError
 from fer.metrics import load_scores
-from fer.run import Run, sha256
+from fer.run import Run
 from fer.score import score_run
 from fer.train import Setup, resume, train
 
 pytestmark = pytest.mark.full
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.make_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(autouse=True)
@@ -48,36 +42,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
     return start(tmp_path_factory.mktemp("whole"), data, **LONG)
 
 
-def numbers(run: Run, phase: str) -> list[tuple[int, float | None, dict[str, float]]]:
-    """What the log shows of each iteration; of one shown twice (before a stop, after it) both."""
-
-    def row(record: LogRecord) -> tuple[int, float | None, dict[str, float]]:
-        return record.iteration, record.loss, record.outputs
-
-    return [row(record) for record in parse_log(run.log).curve(phase)]
-
-
-def reached(folder: Path, text: str) -> Callable[[], bool]:
-    log = folder / "runs" / "run" / "train.log"
-    return lambda: log.exists() and text in log.read_text(errors="replace")
-
-
-def assert_same_training(run: Run, whole: Run) -> None:
-    """The same losses to the last printed digit, and the same bytes in the end."""
-    assert run.info["state"] == "finished"
-    assert numbers(run, "train") == numbers(whole, "train")
-    assert numbers(run, "test") == numbers(whole, "test")
-    assert sha256(run.weights_file(400)) == sha256(whole.weights_file(400))
-    assert sha256(run.state_file(400)) == sha256(whole.state_file(400))
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_and_resumed_it_is_the_training_that_was_never_stopped(
     tmp_path: Path, data: Path, whole: Run, number: signal.Signals, code: int
 ) -> None:
     training.write_net(tmp_path, net=NET, **LONG)
     process = training.start_training(tmp_path, data, "caffe")
-    training.wait_for(reached(tmp_path, "Iteration 50 "), process)
+    wait_for_log(tmp_path, "Iteration 50 ", process)
     process.send_signal(number)
     _, said = process.communicate()
     assert process.returncode == code, said
@@ -89,7 +60,7 @@ def test_stopped_and_resumed_it_is_the_training_that_was_never_stopped(
 def test_killed_with_its_parent_the_worker_saves_and_the_run_goes_on(tmp_path: Path, data: Path, whole: Run) -> None:
     training.write_net(tmp_path, net=NET, **LONG)
     process = training.start_training(tmp_path, data, "caffe")
-    training.wait_for(reached(tmp_path, "Iteration 50 "), process)
+    wait_for_log(tmp_path, "Iteration 50 ", process)
     process.kill()
     process.communicate()
     with Run(tmp_path / "runs" / "run").locked(patience=60):  # the worker has saved and is gone
@@ -106,7 +77,7 @@ def test_killed_with_its_parent_the_worker_saves_and_the_run_goes_on(tmp_path: P
 def test_killed_itself_the_worker_loses_what_was_not_saved(tmp_path: Path, data: Path, whole: Run) -> None:
     training.write_net(tmp_path, net=NET, **LONG)
     process = training.start_training(tmp_path, data, "caffe")
-    training.wait_for(reached(tmp_path, "Iteration 160 "), process)
+    wait_for_log(tmp_path, "Iteration 160 ", process)
     os.kill(training.child_of(process), signal.SIGKILL)
     _, said = process.communicate()
     assert process.returncode == 1 and "Caffe was killed (SIGKILL)" in said and "net_iter_" in said
@@ -117,7 +88,7 @@ def test_killed_itself_the_worker_loses_what_was_not_saved(tmp_path: Path, data:
 def test_hangup_saves_and_goes_on(tmp_path: Path, data: Path, whole: Run) -> None:
     training.write_net(tmp_path, net=NET, **LONG)
     process = training.start_training(tmp_path, data, "caffe")
-    training.wait_for(reached(tmp_path, "Iteration 20 "), process)
+    wait_for_log(tmp_path, "Iteration 20 ", process)
     process.send_signal(signal.SIGHUP)
     _, said = process.communicate()
     assert process.returncode == 0, said
@@ -130,7 +101,7 @@ def test_hangup_saves_and_goes_on(tmp_path: Path, data: Path, whole: Run) -> Non
 def test_a_long_test_pass_is_left_at_once(tmp_path: Path, data: Path) -> None:
     training.write_net(tmp_path, test_iter=10_000_000)
     process = training.start_training(tmp_path, data, "caffe")
-    training.wait_for(reached(tmp_path, "Iteration 0, Testing net"), process)
+    wait_for_log(tmp_path, "Iteration 0, Testing net", process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130 and "stopped at iteration 0" in said

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from fer.caffe_log import parse_log
 from fer.engines import ENGINES, Engine
 from fer.errors import FerError
 from fer.prepare import PrepareOptions, prepare
@@ -110,6 +111,12 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.01)
 
 
+def wait_for_log(folder: Path, text: str, process: subprocess.Popen[str]) -> None:
+    """Wait until the log of the training that `start_training` began holds the text."""
+    log = folder / "runs" / "run" / "train.log"
+    wait_for(lambda: log.exists() and text in log.read_text(errors="replace"), process)
+
+
 def child_of(process: subprocess.Popen[str]) -> int:
     """The pid of the engine that a training process has started."""
     return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[-1])
@@ -144,6 +151,21 @@ def assert_intact(run: Run) -> None:
     named = {path.name for path in (run.dir / "snapshots").glob("*_iter_*")}
     assert named == {path.name for snapshot in run.snapshots() for path in snapshot.files}
     assert not list(run.unverified_dir.glob("*_iter_*"))
+
+
+def numbers(run: Run, phase: str) -> list[tuple[int, float | None, dict[str, float]]]:
+    """What the log shows of each iteration; of one shown twice (before a stop, after it) both."""
+    return [(record.iteration, record.loss, record.outputs) for record in parse_log(run.log).curve(phase)]
+
+
+def assert_same_training(run: Run, whole: Run) -> None:
+    """The same losses to the last printed digit, and the same bytes in the end."""
+    assert run.info["state"] == "finished"
+    assert numbers(run, "train") == numbers(whole, "train")
+    assert numbers(run, "test") == numbers(whole, "test")
+    end = whole.snapshots()[-1].iteration
+    assert sha256(run.weights_file(end)) == sha256(whole.weights_file(end))
+    assert sha256(run.state_file(end)) == sha256(whole.state_file(end))
 
 
 def assert_nothing_left(folder: Path) -> None:
