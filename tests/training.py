@@ -191,4 +191,6 @@ def main(folder: Path, data: Path, engine: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    code = main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    sys.stderr.flush()
+    os._exit(code)  # an interpreter that shuts down has no handlers any more, and a late signal would be its end
