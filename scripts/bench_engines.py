@@ -45,24 +45,16 @@ from fer.schema import caffe_pb2
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = 2048
 
-# Runs in real Caffe's interpreter, and knows nothing of fer.
+# Both end with the same loop, and the first runs in real Caffe's interpreter, which knows nothing of fer.
 CAFFE = """
 import json, sys, time
 import caffe
 solver_path, batch, warm_up, seconds = sys.argv[1], *map(float, sys.argv[2:])
 caffe.set_mode_cpu()
 solver = caffe.get_solver(solver_path)
-solver.step(int(warm_up))
-count, started = 0, time.perf_counter()
-while not count or time.perf_counter() - started < seconds:
-    solver.step(1)
-    count += 1
-print(json.dumps({"images_per_second": count * batch / (time.perf_counter() - started), "iterations": count}))
 """
-
 PYTORCH = """
 import json, sys, time
-import torch
 from fer.engines.pytorch.cpu import set_up_cpu
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.solver import Setting, Solver
@@ -70,6 +62,8 @@ from fer.prototxt import read_solver
 set_up_cpu()
 solver_path, precision, batch, warm_up, seconds = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
 solver = Solver(read_solver(solver_path), solver_path, Setting(precision=precision, log=Log(silent=True)))
+"""
+LOOP = """
 solver.step(int(warm_up))
 count, started = 0, time.perf_counter()
 while not count or time.perf_counter() - started < seconds:
@@ -77,7 +71,6 @@ while not count or time.perf_counter() - started < seconds:
     count += 1
 print(json.dumps({"images_per_second": count * batch / (time.perf_counter() - started), "iterations": count}))
 """
-
 PRODUCT = """
 import json, sys, time
 import torch
@@ -164,10 +157,10 @@ def engines(case: Case, data: Path, options: argparse.Namespace) -> dict[str, Ca
     def caffe(count: int) -> dict[str, float]:
         found = find_caffe()
         environment = found.environment | {"OPENBLAS_NUM_THREADS": str(count), "OMP_NUM_THREADS": str(count)}
-        return answer([found.python, "-c", CAFFE, case.solver_path, case.batch, *times], environment)
+        return answer([found.python, "-c", CAFFE + LOOP, case.solver_path, case.batch, *times], environment)
 
     def pytorch(precision: str) -> dict[str, float]:
-        command = [sys.executable, "-c", PYTORCH, case.solver_path, precision, case.batch, *times]
+        command = [sys.executable, "-c", PYTORCH + LOOP, case.solver_path, precision, case.batch, *times]
         return answer(command, threads(cores))
 
     def plain(workers: int, precision: str) -> dict[str, float]:
