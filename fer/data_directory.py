@@ -1,50 +1,18 @@
-"""The data directory on disk: its lock, its manifest, and how a new one takes an old one's place."""
+"""The data directory on disk: its manifest, its lock, and whether a new one may take its place."""
 
 import contextlib
-import ctypes
-import errno
 import fcntl
-import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer.database import full_disk
 from fer.dataset import SPLITS
 from fer.errors import FerError
+from fer.files import cannot_write, remove_partial, sha256
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def sync_path(path: Path) -> None:
-    """fsync a file or a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_synced(path: Path, text: str) -> None:
-    """Write a text file and fsync it. Raises FerError when the disk is full."""
-    try:
-        with path.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise full_disk(path, error) from None
 
 
 def read_manifest(data_dir: Path) -> dict:
@@ -90,7 +58,7 @@ def verify_data(data_dir: Path, *, full: bool = False) -> dict:
             raise FerError(f"{path}: missing. {cure}")
         if size != written["bytes"]:
             raise FerError(f"{path}: {size:,} bytes, where {written['bytes']:,} were written. {cure}")
-        if full and sha256_file(path) != written["sha256"]:
+        if full and sha256(path) != written["sha256"]:
             raise FerError(f"{path}: changed since it was written (SHA-256 differs). {cure}")
     for folder, written in manifest["images"].items():
         count, size = _folder_size(data_dir / folder)
@@ -115,13 +83,16 @@ def _folder_size(folder: Path) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
-    """Hold `.<name>.lock` beside the data directory. Raises FerError when another process holds it."""
+    """Hold `.<name>.lock` beside the data directory, free of what killed processes left beside it.
+
+    Raises FerError when another process holds it.
+    """
     path = data_dir.parent / f".{data_dir.name}.lock"
     try:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise full_disk(path, error) from None
+        raise cannot_write(path, error) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,55 +100,10 @@ def locked(data_dir: Path) -> Iterator[None]:
             raise FerError(
                 f"{data_dir}: another `fer prepare` is writing it. Wait for it, or choose another --out"
             ) from None
+        remove_partial(data_dir)
         yield
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def replacement(data_dir: Path) -> Iterator[Path]:
-    """A fresh directory beside `data_dir` that takes its place when the block ends well, and vanishes when not.
-
-    To be used under `locked`: what killed runs left behind is removed first.
-    """
-    for left in data_dir.parent.glob(f".{data_dir.name}.partial-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    partial = data_dir.parent / f".{data_dir.name}.partial-{os.getpid()}"
-    try:
-        partial.mkdir()
-    except OSError as error:
-        raise full_disk(partial, error) from None
-    try:
-        yield partial
-        sync_path(partial)
-        _take_place(partial, data_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _take_place(new: Path, old: Path) -> None:
-    """Make `new` be `old`; what was there, if anything, is `new` afterwards."""
-    if not old.exists():
-        new.replace(old)
-    elif not _exchange(new, old):
-        aside = new.with_name(new.name + "-old")
-        old.replace(aside)
-        new.replace(old)
-        aside.replace(new)
-    sync_path(old.parent)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Swap two paths in one atomic step; False where the system or file system cannot."""
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    if renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
-        return False
-    raise FerError(f"{second}: cannot be replaced: {os.strerror(code)}")
 
 
 def check_replaceable(data_dir: Path) -> None:

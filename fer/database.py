@@ -1,7 +1,5 @@
 """Caffe's data files: the LMDB of Datums and `mean.binaryproto`, byte for byte as Caffe's own tools write them."""
 
-import errno
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from fer.errors import FerError
+from fer.files import cannot_write, write_bytes
 from fer.schema import caffe_pb2
 
 # Where an LMDB meta page (pages 0 and 1) keeps what the size check needs; see MDB_meta in LMDB's mdb.c (64-bit layout).
@@ -96,12 +95,7 @@ def write_mean(path: Path, mean: np.ndarray) -> None:
     channels, height, width = mean.shape
     blob = caffe_pb2.BlobProto(num=1, channels=channels, height=height, width=width)
     blob.data.extend(mean.astype(np.float32).ravel().tolist())
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        stream.write(blob.SerializeToString())
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    write_bytes(path, blob.SerializeToString())
 
 
 def read_mean(path: Path) -> np.ndarray:
@@ -252,13 +246,6 @@ def check_database(path: Path, classes: int) -> DatabaseInfo:
     return DatabaseInfo(Path(path), sum(counts), shape, tuple(counts))
 
 
-def full_disk(path: Path, error: OSError) -> FerError:
-    """The FerError for an OSError met while writing `path`."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return FerError(f"{path}: the disk is full ({error.strerror}). Make room, or write elsewhere with --out")
-    return FerError(f"{path}: cannot be written: {error.strerror}")
-
-
 class DatabaseWriter:
     """Writes a new LMDB at `path` (a directory that must not exist) in ascending key order; a context manager.
 
@@ -302,5 +289,5 @@ class DatabaseWriter:
         if isinstance(error, lmdb.MapFullError):
             return FerError(f"{self.path}: the database is larger than it was planned to be (LMDB's map is full)")
         if isinstance(error, OSError):
-            return full_disk(self.path, error)
+            return cannot_write(self.path, error)
         return FerError(f"{self.path}: the disk is full or cannot be written (LMDB: {error}). Make room and run again")

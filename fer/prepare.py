@@ -27,14 +27,12 @@ from fer.data_directory import (
     check_replaceable,
     locked,
     read_manifest,
-    replacement,
-    sha256_file,
     verify_data,
-    write_synced,
 )
-from fer.database import full_disk, write_mean
+from fer.database import write_mean
 from fer.dataset import CLASSES, SPLITS, Progress, Split
 from fer.errors import FerError, UsageError
+from fer.files import cannot_write, replacement, sha256, write_bytes
 from fer.source import is_folder_source, read_source, source_sha256, source_state
 from fer.split_writer import Encoding, write_split
 from fer.workers import Workers
@@ -109,7 +107,7 @@ def prepare(
             manifest = _build(source, partial, out, options, progress)
             if source_state(source) != before:
                 raise FerError(f"{source}: changed while it was read. Run again")
-            write_synced(partial / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            write_bytes(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return Outcome(manifest, False, time.monotonic() - started)
 
 
@@ -182,7 +180,7 @@ def _lay_aside(source: Path, scratch: Path, workers: Workers, seed: int, progres
                 stream.write(batch.pixels.tobytes())
                 parts.append((batch.splits, batch.labels, batch.digests, batch.blank))
     except OSError as error:
-        raise full_disk(scratch, error) from None
+        raise cannot_write(scratch, error) from None
     splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Catalog(splits, labels, digests, blank)
 
@@ -260,7 +258,7 @@ def _write_splits(
 
 
 def _describe(path: Path) -> dict:
-    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
 def _title(source: Path, catalog: Catalog, options: PrepareOptions) -> str:

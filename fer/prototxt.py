@@ -6,7 +6,6 @@ zoo (finding files), net_state (phases and stages), net_upgrade (old formats), n
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from fer.errors import FerError
+from fer.files import write_bytes
 from fer.net_deploy import derive_deploy
 from fer.net_lint import KNOWN_LAYERS, State, lint_net, net_lines
 from fer.net_state import data_layers, filter_net, taking_part, test_states, test_transform, train_state
@@ -97,18 +97,8 @@ def to_text(message: Message) -> str:
 
 
 def write_text(path: str | Path, message: Message) -> None:
-    """Write a message as prototxt: beside first, then moved into place, so that no half file is ever seen."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(to_text(message))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise FerError(f"cannot write {path}: {error.strerror}") from error
+    """Write a message as prototxt, whole or not at all. Raises FerError."""
+    write_bytes(Path(path), to_text(message).encode())
 
 
 def read_weights(path: str | Path) -> caffe_pb2.NetParameter:

@@ -11,7 +11,6 @@ runs/<net>-<solver>[-k]/
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError
+from fer.files import write_bytes
 
 RUN_JSON = "run.json"
 SNAPSHOTS = "snapshots"
@@ -199,28 +199,5 @@ def newest_run(parent: Path) -> Run:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON beside first, then move it into place."""
+    """Write JSON, whole or not at all."""
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: beside, synced, moved into place. Raises FerError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise FerError(f"cannot write {path}: {error.strerror}") from error
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file. Raises FerError where it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise FerError(f"cannot read {path}: {error.strerror}") from error

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fer.engines import Engine
+from fer.files import sha256
 from fer.machine import git_commit, hardware
 from fer.preflight import Plan
-from fer.run import sha256
 from fer.schema import caffe_pb2
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from fer.database import Database
 from fer.engines import Engine, find_engine
 from fer.errors import FerError
+from fer.files import sha256
 from fer.prepare import verify_data
-from fer.run import Run, Snapshot, sha256, write_json
+from fer.run import Run, Snapshot, write_json
 from fer.snapshots import Shapes, verify_weights
 
 Progress = Callable[[str, int, int], None]

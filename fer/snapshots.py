@@ -3,7 +3,6 @@
 A snapshot can be cut short by a full disk, by a kill, or hold nan, and Caffe loads it all the same.
 """
 
-import os
 import shutil
 import zipfile
 import zlib
@@ -15,8 +14,9 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from fer.errors import FerError
+from fer.files import sha256, sync, write_bytes
 from fer.prototxt import read_weights
-from fer.run import Run, Snapshot, sha256, write_bytes
+from fer.run import Run, Snapshot
 from fer.schema import caffe_pb2
 
 # Parameter shapes by layer, as the engine describes a net.
@@ -203,7 +203,7 @@ class SnapshotKeeper:
         if extra is not None:
             named["extra"] = self.run.extra_file(iteration)
             _give_name(extra, named["extra"])
-        _sync(final_weights.parent)
+        sync(final_weights.parent)
         files = {
             kind: {"file": str(path.relative_to(self.run.dir)), "sha256": sha256(path)} for kind, path in named.items()
         }
@@ -263,12 +263,4 @@ def _give_name(path: Path, name: Path) -> None:
         name.hardlink_to(path)
     except OSError:  # a file system without hard links
         shutil.copyfile(path, name)
-    _sync(name)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(name)

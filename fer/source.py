@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from fer.csv_source import read_csv
-from fer.data_directory import sha256_file
 from fer.dataset import Batch, Progress
 from fer.errors import FerError
+from fer.files import sha256
 from fer.folder_source import is_image_name, read_folders
 from fer.workers import Workers
 
@@ -49,10 +49,10 @@ def source_state(path: Path) -> SourceState:
 def source_sha256(path: Path) -> str:
     """SHA-256 of a file, or for a folder of its sorted relative paths and their files' hashes, in hexadecimal."""
     if not path.is_dir():
-        return sha256_file(path)
+        return sha256(path)
     digest = hashlib.sha256()
     for file in _files_below(path):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode())
+        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

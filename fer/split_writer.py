@@ -10,17 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer.data_directory import sync_path, write_synced
 from fer.database import (
     Database,
     DatabaseWriter,
     encode_datum,
     encode_file_datum,
     encode_sized_file_datum,
-    full_disk,
 )
 from fer.dataset import PIXELS, SIDE, Split
 from fer.errors import FerError
+from fer.files import cannot_write, sync, write_bytes
 from fer.workers import Workers
 
 _CHUNK = 128
@@ -120,11 +119,11 @@ def write_split(
                 file_bytes += result.file_bytes
                 done += len(result.records)
                 report(done)
-        sync_path(folder)
+        sync(folder)
     except OSError as error:
-        raise full_disk(folder, error) from None
+        raise cannot_write(folder, error) from None
     index = "".join(f"{number:05d}.jpg {label}\n" for number, label in zip(order, labels[order], strict=True))
-    write_synced(directory / f"{split.folder}.txt", index)
+    write_bytes(directory / f"{split.folder}.txt", index.encode())
     with Database(path) as check:
         if len(check) != count:
             raise FerError(f"{path}: {len(check):,} of {count:,} images arrived in the database. Run again")

@@ -15,10 +15,11 @@ from fer import __version__, events
 from fer.engines import Engine, choose_engine, find_engine
 from fer.errors import FerError, UsageError
 from fer.events import Iteration, Setup, SnapshotSaved, Validation, Warning
+from fer.files import sha256
 from fer.machine import hardware
 from fer.preflight import Plan, preflight
 from fer.prototxt import KNOWN_LAYERS, find_net, find_solver, read_net, read_solver, train_state, write_text
-from fer.run import Run, Snapshot, create_run, sha256
+from fer.run import Run, Snapshot, create_run
 from fer.run_record import first_info, gpu_field
 from fer.schema import caffe_pb2
 from fer.snapshots import Shapes, SnapshotKeeper, check_start_weights

@@ -157,7 +157,7 @@ def test_a_report_that_fails_leaves_the_old_one(run, monkeypatch):
     def full(self, *arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fer.report.files.os.fsync", full)
+    monkeypatch.setattr("fer.files.os.fsync", full)
     with pytest.raises(FerError, match="No space left on device"):
         build_report([run])
     assert {path: path.read_bytes() for path in run.report_dir.rglob("*") if path.is_file()} == before

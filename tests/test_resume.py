@@ -17,7 +17,8 @@ from training import train_small as start
 from fer import events
 from fer.engines import ENGINES
 from fer.errors import FerError, Interrupted
-from fer.run import Run, sha256
+from fer.files import sha256
+from fer.run import Run
 from fer.snapshots import SnapshotKeeper
 from fer.train import resume
 
@@ -226,7 +227,7 @@ def test_killed_while_it_takes_a_snapshot_in_nothing_is_lost(
         steps = 0
         with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # a kill runs no clean-up
-            patch.setattr("fer.snapshots._sync", killed_at(step, lambda path: None))
+            patch.setattr("fer.snapshots.sync", killed_at(step, lambda path: None))
             patch.setattr("fer.snapshots.write_bytes", killed_at(step, lambda path, data: path.write_bytes(data)))
             with pytest.raises(Killed):
                 keeper.adopt(60)

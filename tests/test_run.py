@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fer.errors import FerError
-from fer.run import Run, create_run, newest_run, sha256
+from fer.run import Run, create_run, newest_run
 
 
 def info(**fields: object) -> dict[str, object]:
@@ -107,11 +107,6 @@ def test_the_lock_lives_on_in_a_child_that_inherited_it(tmp_path: Path) -> None:
     child.communicate(b"\n")
     with run.locked(patience=60):
         pass
-
-
-def test_hash_of_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(FerError, match="cannot read"):
-        sha256(tmp_path / "none")
 
 
 def test_run_json_is_json(tmp_path: Path) -> None:

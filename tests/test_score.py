@@ -10,8 +10,9 @@ import training
 
 from fer.engines import ENGINES
 from fer.errors import FerError
+from fer.files import sha256
 from fer.metrics import load_scores
-from fer.run import Run, sha256
+from fer.run import Run
 from fer.score import score_run
 from fer.train import train
 

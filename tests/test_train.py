@@ -16,7 +16,8 @@ from training import train_small as start
 from fer import events
 from fer.database import encode_datum
 from fer.errors import FerError, UsageError
-from fer.run import Run, sha256
+from fer.files import sha256
+from fer.run import Run
 from fer.schema import caffe_pb2
 from fer.train import train
 

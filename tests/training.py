@@ -12,8 +12,9 @@ from pathlib import Path
 from fer.caffe_log import parse_log
 from fer.engines import ENGINES, Engine
 from fer.errors import FerError
+from fer.files import sha256
 from fer.prepare import PrepareOptions, prepare
-from fer.run import Run, sha256
+from fer.run import Run
 from fer.snapshots import verify_state, verify_weights
 from fer.train import resume, train
 

@@ -15,11 +15,12 @@ from fer.curves import Curves, Series, collapse_sentence, make_curves
 from fer.data_directory import read_manifest
 from fer.dataset import CLASSES, Split
 from fer.errors import FerError
+from fer.files import sha256
 from fer.lr_policy import learning_rate
 from fer.metrics import Metrics, Scores, compute_metrics, load_scores
 from fer.plots import Mistake
 from fer.prototxt import read_solver
-from fer.run import Run, sha256
+from fer.run import Run
 
 NET_NAMES = {"lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227"}
 SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}

@@ -2,14 +2,12 @@
 
 import csv
 import io
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fer.caffe_log import Log, LogRecord
 from fer.errors import FerError
+from fer.files import replacement, write_bytes
 from fer.metrics import Scores
 
 MARK = "metrics.json"  # every report has one: a folder without it is not ours to replace
@@ -66,32 +64,6 @@ def publish(out: Path, files: Mapping[str, bytes]) -> None:
     """
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
         raise FerError(f"{out} is there already and is no report: choose another --out, or remove it")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise FerError(f"cannot write beside {out}: {error.strerror}") from error
-    new, old = beside / "new", beside / "old"
-    try:
+    with replacement(out) as beside:
         for name, data in files.items():
-            _write(new / name, data)
-        if out.exists():
-            out.replace(old)
-        try:
-            new.replace(out)
-        except OSError:
-            if old.exists():
-                old.replace(out)
-            raise
-    except OSError as error:
-        raise FerError(f"cannot write the report {out}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+            write_bytes(beside / name, data, parents=True)

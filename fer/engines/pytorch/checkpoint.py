@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.weights import array_of, write_whole
+from fer.engines.pytorch.weights import array_of
 from fer.errors import FerError
+from fer.files import write_whole
 
 _VERSION = 1
 _HEADER = ("version", "iteration", "fingerprint", "seed")

@@ -12,8 +12,9 @@ from fer.database import read_mean
 from fer.engines.pytorch.device import computing
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context
-from fer.engines.pytorch.weights import copy_weights, write_whole
+from fer.engines.pytorch.weights import copy_weights
 from fer.errors import FerError
+from fer.files import write_bytes
 from fer.prototxt import read_net, test_transform
 from fer.schema import caffe_pb2
 
@@ -105,7 +106,7 @@ def predict(
             progress(start + len(batch), len(images))
     stream = io.BytesIO()
     np.savez(stream, probs=np.concatenate(probs))
-    write_whole(out, lambda beside: beside.write_bytes(stream.getvalue()))
+    write_bytes(out, stream.getvalue(), parents=True)
 
 
 def _read_images(path: Path) -> np.ndarray:

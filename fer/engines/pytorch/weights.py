@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from fer.engines.pytorch.hdf5 import open_hdf5
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.node import Node
 from fer.errors import FerError
+from fer.files import write_bytes, write_whole
 from fer.prototxt import read_weights
 from fer.schema import caffe_pb2
 
@@ -193,10 +192,9 @@ def model_proto(net: Net) -> caffe_pb2.NetParameter:
 def write_model(path: Path, net: Net) -> None:
     """Write the weights, as HDF5 where the name ends in .h5; whole, or not at all."""
     if path.suffix == ".h5":
-        write_whole(path, lambda beside: _model_to_hdf5(beside, net))
+        write_whole(path, lambda beside: _model_to_hdf5(beside, net), parents=True)
     else:
-        data = model_proto(net).SerializeToString()
-        write_whole(path, lambda beside: beside.write_bytes(data))
+        write_bytes(path, model_proto(net).SerializeToString(), parents=True)
 
 
 def write_state(path: Path, state: SolverState) -> None:
@@ -206,8 +204,7 @@ def write_state(path: Path, state: SolverState) -> None:
         return
     proto = caffe_pb2.SolverState(iter=state.iteration, learned_net=state.learned_net, current_step=state.current_step)
     proto.history.extend(map(to_blob, state.history))
-    data = proto.SerializeToString()
-    write_whole(path, lambda beside: beside.write_bytes(data))
+    write_bytes(path, proto.SerializeToString())
 
 
 def _model_to_hdf5(path: Path, net: Net) -> None:
@@ -230,25 +227,6 @@ def _state_to_hdf5(path: Path, state: SolverState) -> None:
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=array)
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make a file beside `path`, bring it to the disk, and give it its name; FerError if it cannot."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        descriptor = os.open(beside, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        beside.replace(path)
-    except OSError as error:
-        raise FerError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # the one that matters is on its way already
-            beside.unlink()
 
 
 def array_of(blob: torch.Tensor) -> np.ndarray:

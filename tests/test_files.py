@@ -1,0 +1,83 @@
+"""Files and directories that appear whole or not at all."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from fer.errors import FerError
+from fer.files import remove_partial, replacement, sha256, write_bytes, write_whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_takes_an_older_one_s_place(tmp_path: Path) -> None:
+    for data in (b"old", b"new"):
+        write_bytes(tmp_path / "a" / "b", data, parents=True)
+    assert (tmp_path / "a" / "b").read_bytes() == b"new" and names(tmp_path / "a") == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(errno.ENOSPC, "b: the disk is full"), (errno.EROFS, "cannot write .*b: Read-only")]
+)
+def test_a_file_that_cannot_be_finished_leaves_the_older_one(tmp_path: Path, number: int, message: str) -> None:
+    def write(beside: Path) -> None:
+        beside.write_bytes(b"half")
+        raise OSError(number, os.strerror(number))
+
+    write_bytes(tmp_path / "b", b"old")
+    with pytest.raises(FerError, match=message):
+        write_whole(tmp_path / "b", write)
+    assert (tmp_path / "b").read_bytes() == b"old" and names(tmp_path) == ["b"]
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchanged", "moved"])
+def test_a_directory_takes_an_older_one_s_place(
+    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr("fer.files._exchange", lambda first, second: False)
+    for name in ("old", "new"):
+        with replacement(tmp_path / "a") as partial:
+            (partial / name).touch()
+    assert names(tmp_path / "a") == ["new"] and names(tmp_path) == ["a"]
+
+
+def test_a_directory_that_fails_leaves_the_older_one(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    with pytest.raises(ZeroDivisionError), replacement(tmp_path / "a") as partial:
+        (partial / "new").touch()
+        raise ZeroDivisionError
+    assert names(tmp_path / "a") == ["old"] and names(tmp_path) == ["a"]
+
+
+def test_a_directory_that_cannot_be_made_or_replaced_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FerError, match=r"cannot write .*file"), replacement(tmp_path / "file" / "a"):
+        pass
+    with pytest.raises(FerError, match=r"cannot write .*a: No such file"), replacement(tmp_path / "a") as partial:
+        partial.rmdir()
+
+
+def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
+    """That of a process of the same number always, all of it where it is asked for."""
+    mine, other = (tmp_path / f".a.partial-{pid}" for pid in (os.getpid(), 1))
+    for left in (mine, other):
+        left.mkdir()
+        (left / "half").touch()
+    with replacement(tmp_path / "a") as partial:
+        assert partial == mine and not names(partial)
+    assert names(tmp_path) == [other.name, "a"]
+    remove_partial(tmp_path / "a")
+    assert names(tmp_path) == ["a"]
+
+
+def test_the_hash_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")  # FIPS 180-2's own example
+    with pytest.raises(FerError, match="cannot read"):
+        sha256(tmp_path / "none")
