@@ -15,7 +15,6 @@ from training import assert_same_training, numbers, wait_for_log
 from fer.caffe_log import parse_log
 from fer.engines import find_engine
 from fer.errors import FerError
-from fer.files import sha256
 from fer.metrics import load_scores
 from fer.report import build_report
 from fer.run import Run

@@ -13,7 +13,6 @@ from training import assert_same_training, numbers, wait_for_log
 from fer.database import Database, read_mean
 from fer.engines import find_engine
 from fer.errors import FerError
-from fer.files import sha256
 from fer.metrics import load_scores
 from fer.run import Run
 from fer.score import score_run
