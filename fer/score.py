@@ -3,6 +3,7 @@
 score_run(Run("runs/lenet-s2"))          # writes runs/lenet-s2/scores/
 """
 
+import io
 import json
 import tempfile
 import time
@@ -17,7 +18,7 @@ import numpy as np
 from fer.database import Database
 from fer.engines import Engine, find_engine
 from fer.errors import FerError
-from fer.files import sha256
+from fer.files import sha256, write_bytes
 from fer.prepare import verify_data
 from fer.run import Run, Snapshot, write_json
 from fer.snapshots import Shapes, verify_weights
@@ -119,11 +120,9 @@ class _Scorer:
         stage = f"scoring {split}{' (ten crops)' if ten_crop else ''}"
         probs, seconds = self._score(split, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
         meta = {**wanted, "database": str(images.database), "seconds": round(seconds, 3)}
-        path.parent.mkdir(exist_ok=True)
-        beside = path.with_name(f".{path.name}")
-        with beside.open("wb") as stream:
-            np.savez(stream, files=np.array(images.files), labels=images.labels, probs=probs, meta=json.dumps(meta))
-        beside.replace(path)
+        stream = io.BytesIO()
+        np.savez(stream, files=np.array(images.files), labels=images.labels, probs=probs, meta=json.dumps(meta))
+        write_bytes(path, stream.getvalue(), parents=True)
 
     def images(self, split: str) -> Images:
         """All images of a split, read once."""

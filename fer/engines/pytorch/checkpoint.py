@@ -17,7 +17,7 @@ import torch
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.weights import array_of
 from fer.errors import FerError
-from fer.files import write_whole
+from fer.files import write_bytes
 
 _VERSION = 1
 _HEADER = ("version", "iteration", "fingerprint", "seed")
@@ -53,12 +53,9 @@ def write_sidecar(path: Path, iteration: int, seed: int, net: Net, states: Seque
                 values = value if isinstance(value, dict) else {"": value}
                 for key, item in values.items():
                     arrays["\n".join((str(number), kind, name, key))] = np.asarray(item)
-
-    def write(beside: Path) -> None:
-        with beside.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
-
-    write_whole(path, write)
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    write_bytes(path, stream.getvalue())
 
 
 def read_sidecar(path: Path, iteration: int, net: Net) -> list[dict[str, Any]] | None:
