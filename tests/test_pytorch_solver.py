@@ -3,6 +3,7 @@
 import io
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +304,12 @@ def test_a_state_of_another_net_or_rule_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run_iter_10.caffemodel").unlink()
     with pytest.raises(FerError, match="which are not there"):
         quiet_solver(path, snapshot=state)
+
+
+def test_hdf5_snapshots_without_h5py_are_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_solver(tmp_path, "h5", snapshot_format="HDF5")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(FerError, match="snapshot_format: HDF5 needs h5py: pip install h5py"):
+        Solver(read_solver(path), path, Setting(log=Log(silent=True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
 
 def open_hdf5(path: str | Path, mode: Literal["r", "w"]) -> h5py.File:
     """The file, to be used in a `with`. Raises FerError where h5py is missing, OSError where the file is no HDF5."""
-    try:
-        import h5py
-    except ImportError:
-        raise FerError(f"{path}: HDF5 needs h5py: pip install h5py") from None
+    need_hdf5(path)
+    import h5py
+
     return h5py.File(path, mode)
+
+
+def need_hdf5(path: str | Path) -> None:
+    """Raises FerError where h5py, which `path` is to be read or written with, is missing."""
+    if importlib.util.find_spec("h5py") is None:
+        raise FerError(f"{path}: HDF5 needs h5py: pip install h5py")

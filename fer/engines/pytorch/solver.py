@@ -31,6 +31,7 @@ from fer.caffe_lines import (
 from fer.engines.pytorch import checkpoint
 from fer.engines.pytorch.device import computing, set_precision
 from fer.engines.pytorch.distributed import Ranks
+from fer.engines.pytorch.hdf5 import need_hdf5
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.net_log import log_net
@@ -115,6 +116,8 @@ class Solver:
             raise FerError(f"{self.path}: test_iter must be 1 or more")
         rate_at(self.param, 0)  # raises for a policy that cannot be
         step_at(self.param, 0)
+        if self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5:
+            need_hdf5(f"{self.path}: snapshot_format")
         if self.param.snapshot or self.param.snapshot_after_train:
             folder = self._prefix().parent
             try:
