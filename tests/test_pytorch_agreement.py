@@ -1,10 +1,14 @@
 """Training with the PyTorch engine against real Caffe: LeNet and AlexNet on a real LMDB, nothing left to chance.
 
-Batches are smaller than the shipped nets' (16 of LeNet's 64 images, 4 of AlexNet's 100), so that this file stays
-quick. Parameters are compared blob by blob as max |ours - theirs| / max |theirs|, losses as |ours - theirs| / theirs
-(and a difference of one rounding of float32 at 1 is none: the loss of an image known by heart is -log of nearly 1).
+Batches are smaller than the shipped nets' (8 of LeNet's 64 images, 2 of AlexNet's 100), so that this file stays quick.
+Parameters are compared blob by blob as max |ours - theirs| / max |theirs|, losses as |ours - theirs| / theirs.
+
+Now and then one update of two engines differs finitely, though both are right: where a ReLU or a pooling chooses by
+the last bits of a sum (ties.py). Then the proof is this: told of Caffe's choice in just those places, where the two
+engines' numbers are equal but for roundings, ours makes Caffe's update. No other difference passes.
 """
 
+import itertools
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,8 +19,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from agreement import relative, spread
+from agreement import Continued, apart
 from conftest import FER2013_CSV_WRITER, ROOT, write_fer2013
+from ties import ROUNDINGS, choose_as_caffe
 
 from fer.database import Database
 from fer.engines import find_engine
@@ -25,30 +30,29 @@ from fer.prototxt import derive_deploy, read_net, write_text
 
 pytestmark = pytest.mark.full
 
-FREE = 200  # iterations that both engines run by themselves
+SEED = 1
 CLOSE = 1e-5
-NETS = {"lenet": ("s2", 16), "alexnet": ("s1", 4)}
-# A ReLU whose sum is 0 but for its last bit, or a pooling window with two largest that differ in their last bit:
-# rounding decides which way the gradient goes, and the update is finitely another (about one update in ten; one of
-# conv4's 384 biases at AlexNet's very first). Real Caffe with another BLAS does the same. So every comparison is made
-# from two consecutive states, and the closer one counts; the losses must agree from both.
-STATES = (0, 1, 100, 101, 1000, 1001)
+NETS = {"lenet": ("s2", 8), "alexnet": ("s1", 2)}
+STATES = (0, 100, 1000)
+FREE = 200  # iterations that both engines run by themselves
+MIDDLE = 100  # where Caffe takes a snapshot meanwhile
 
 
 @dataclass(frozen=True)
 class Trained:
     """What both engines made of one net.
 
-    `ours` and `caffes` are the losses of the free run (Caffe's with one BLAS thread and with two); `from_ours[n]` is
-    what each engine (ours first) makes of our snapshot of iteration n in three iterations, `from_caffes` the same of
-    Caffe's snapshots.
+    `ours` and `caffes` are the losses of free runs from our snapshot of iteration 0: Caffe's with one BLAS thread, with
+    two, and with one from weights a rounding up and a rounding down. `resumed` are ours from Caffe's snapshot of
+    iteration MIDDLE on. `from_ours[n]` goes on from our snapshot of iteration n, `from_caffes` from Caffe's.
     """
 
     folder: Path
     ours: np.ndarray
     caffes: list[np.ndarray]
-    from_ours: dict[int, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
-    from_caffes: dict[int, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
+    resumed: np.ndarray
+    from_ours: dict[int, Continued]
+    from_caffes: Continued
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,10 +62,10 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """4,000 real images of each split (or all); drawn ones where FER2013 is not there."""
+    """2,000 real images of each split; drawn ones where FER2013 is not there."""
     folder = tmp_path_factory.mktemp("data")
     if FER2013_CSV_WRITER.exists():
-        csv = write_fer2013(folder / "fer2013.csv", "--per-split", "4000")
+        csv = write_fer2013(folder / "fer2013.csv", "--per-split", "2000")
     else:
         csv = folder / "sample.csv"
         make = ROOT / "scripts" / "make_sample.py"
@@ -74,95 +78,102 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data: Path) -> Trained:
     name = request.param
     solver, batch = NETS[name]
-    folder = agreement.write_case(tmp_path_factory.mktemp(name), name, solver, data, batch, test_batch=100)
-    agreement.caffe_runs(folder, [{"snapshot": None, "iterations": 0}])
-    start = folder / "caffe_iter_0.solverstate"
-    ours = free_run(folder, start)
-    cases: list[dict[str, object]] = [
-        {"snapshot": start, "iterations": FREE, "threads": 2},
-        {"snapshot": start, "iterations": FREE},
-        {"snapshot": folder / f"caffe_iter_{FREE}.solverstate", "iterations": 1},
-    ]
-    states = [folder / f"caffe_iter_{FREE + i}.solverstate" for i in (0, 1)]
-    states += [folder / f"pytorch_iter_{number}.solverstate" for number in STATES]
-    cases += [{"snapshot": state, "iterations": 3} for state in states]
-    answers = agreement.caffe_runs(folder, cases)
-    both = [
-        (agreement.pytorch_run(folder, state, 3), caffes) for state, caffes in zip(states, answers[3:], strict=True)
-    ]
+    folder = agreement.write_case(tmp_path_factory.mktemp(name), name, solver, data, batch, test_batch=50, seed=SEED)
+    ours = free_run(folder)
+    states = {number: folder / f"pytorch_iter_{number}.solverstate" for number in STATES}
+    free = {"snapshot": states[0], "iterations": FREE}
+    cases = [{"snapshot": state, "iterations": 3, "watch": 0, "test": True} for state in states.values()]
+    cases += [free | {"watch": MIDDLE}, free | {"nudge": 1}, free | {"nudge": -1}]
+    *answers, one, up, down = agreement.caffe_runs(folder, cases)
+    two = agreement.caffe_runs(folder, [free], threads=2)[0]
+    middle = folder / f"caffe_iter_{MIDDLE}.solverstate"
     return Trained(
         folder,
         ours,
-        [answers[1]["loss"], answers[0]["loss"]],
-        dict(zip(STATES, both[2:], strict=True)),
-        dict(zip((FREE, FREE + 1), both[:2], strict=True)),
+        [run["loss"] for run in (one, two, up, down)],
+        agreement.pytorch_run(folder, middle, FREE - MIDDLE)[0]["loss"],
+        {
+            number: agreement.go_on(folder, states[number], caffes, CLOSE)
+            for number, caffes in zip(STATES, answers, strict=True)
+        },
+        agreement.go_on(folder, middle, one | {"loss": one["loss"][MIDDLE:]}, CLOSE),
     )
 
 
-def free_run(folder: Path, start: Path) -> np.ndarray:
-    """Train from Caffe's first snapshot to the last of STATES, with a snapshot of each; gives the first losses."""
-    solver = agreement.pytorch_solver(folder, start)
+def free_run(folder: Path) -> np.ndarray:
+    """Train from the start to the last of STATES, with a snapshot of each; gives the first losses."""
+    solver = agreement.pytorch_solver(folder, None)
     losses = []
     for iteration in range(max(STATES) + 1):
         if iteration in STATES:
             solver.snapshot()
-        solver.step(1)
-        losses.append(solver.net.blobs["loss"].item())
+        if iteration < max(STATES):
+            solver.step(1)
+            losses.append(solver.net.blobs["loss"].item())
     return np.array(losses[:FREE])
 
 
-@pytest.mark.parametrize("iteration", [0, 100, 1000])
+@pytest.mark.parametrize("iteration", STATES)
 def test_one_update_is_caffe_s(trained: Trained, iteration: int) -> None:
     """The same loss from the same snapshot, and the same parameters after the update."""
-    differences = []
-    for ours, caffes in (trained.from_ours[iteration], trained.from_ours[iteration + 1]):
-        assert largest(ours["loss"][:1], caffes["loss"][:1]) <= CLOSE
-        blobs = [name for name in caffes if name.startswith("after/")]
-        assert sorted(blobs) == sorted(name for name in ours if name.startswith("after/"))
-        differences.append(max((relative(ours[name], caffes[name]), name) for name in blobs))
-    print(f"iteration {iteration}: largest difference of a parameter blob {differences}")
-    assert min(differences)[0] <= CLOSE, differences
+    continued = trained.from_ours[iteration]
+    blobs = [{name for name in run if name.startswith("after/")} for run in (continued.ours, continued.caffes)]
+    assert blobs[0] == blobs[1] and blobs[0]
+    assert continued.loss(1) <= CLOSE
+    assert continued.update[0] <= CLOSE, continued.update
+    assert_only_ties(continued)
 
 
 def test_snapshots_of_ours_go_on_in_caffe(trained: Trained) -> None:
-    for iteration in (0, 100, 1000):
-        assert_close(trained.from_ours[iteration], trained.from_ours[iteration + 1])
+    """The same three losses; further on they stay in Caffe's own spread, as the free runs begin with our snapshot."""
+    for continued in trained.from_ours.values():
+        assert continued.loss(3) <= CLOSE
+        assert_only_ties(continued)
 
 
 def test_snapshots_of_caffe_s_go_on_here(trained: Trained) -> None:
     """Its own, without anything beside the state: the data goes on where it was all the same."""
     assert not list(trained.folder.glob("caffe_iter_*.fer.npz"))
-    assert_close(*trained.from_caffes.values())
+    assert trained.from_caffes.loss(3) <= CLOSE
+    assert_only_ties(trained.from_caffes)
+    assert apart(trained.resumed, trained.caffes[0][MIDDLE:]) <= 2 * own_spread(trained)
 
 
-def assert_close(*pairs: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]) -> None:
-    """The same three losses in one of two pairs of runs."""
-    differences = [largest(ours["loss"], caffes["loss"]) for ours, caffes in pairs]
-    print(f"next three losses: {differences}")
-    assert min(differences) <= CLOSE
+def assert_only_ties(continued: Continued) -> None:
+    print(f"update {continued.update[0]:.1e}, losses {continued.loss(3):.1e}", *continued.ties)
+    assert all(tie.roundings <= ROUNDINGS for tie in continued.ties), continued.ties
 
 
-def largest(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest relative difference of two rows of losses."""
-    assert ours.shape == theirs.shape
-    return float(np.max(np.maximum(np.abs(ours - theirs) - np.finfo(np.float32).eps, 0) / theirs))
+def test_what_is_more_than_a_tie_is_told_from_one(trained: Trained) -> None:
+    """A ReLU that were closed where it should be open shows by how far it is from 0."""
+    solver = agreement.pytorch_solver(trained.folder, trained.folder / "pytorch_iter_100.solverstate")
+    blobs = agreement.blobs_of(trained.from_ours[100].caffes, 0)
+    layer = next(node for node in solver.net.nodes if node.type == "ReLU")
+    blob = blobs[layer.tops[0]]
+    blob.view(-1)[blob.argmax()] = 0
+    ties = choose_as_caffe(solver.net, blobs)
+    solver.step(1)
+    assert next(tie.layer for tie in ties if tie.roundings > ROUNDINGS) == layer.name
 
 
 def test_scores_of_the_same_snapshot_are_equal(trained: Trained) -> None:
-    for iteration in (0, 100, 1000):
-        ours, caffes = trained.from_ours[iteration]
+    for continued in trained.from_ours.values():
+        ours, caffes = continued.ours, continued.caffes
         assert ours["test/accuracy"] == pytest.approx(caffes["test/accuracy"], abs=1e-7)
         assert ours["test/loss"] == pytest.approx(caffes["test/loss"], rel=CLOSE)
 
 
+def own_spread(trained: Trained) -> float:
+    """How far Caffe's own runs lie apart at most."""
+    return max(apart(*pair) for pair in itertools.combinations(trained.caffes, 2))
+
+
 def test_left_to_itself_it_stays_within_twice_of_what_caffe_differs_from_itself(trained: Trained) -> None:
-    """Rounding grows: Caffe with two BLAS threads is not Caffe with one. Curves are means over 20 iterations, compared
-    by the root mean square of their relative differences; ours is compared with the nearer of Caffe's two."""
-    caffes_own = spread(*trained.caffes)
-    ours = min(spread(trained.ours, caffe) for caffe in trained.caffes)
-    print(f"smoothed losses: ours {ours:.2e} from Caffe's, Caffe's own spread {caffes_own:.2e}")
-    assert caffes_own > 0, "Caffe took one thread in both runs"
-    assert ours <= 2 * caffes_own, f"{ours:.2e} where Caffe differs from itself by {caffes_own:.2e}"
+    """Rounding grows: Caffe with two BLAS threads is not Caffe with one. TODO"""
+    spread = own_spread(trained)
+    ours = min(apart(trained.ours, caffe) for caffe in trained.caffes)
+    print(f"smoothed losses: ours {ours:.2e} from the nearest of Caffe's, Caffe's own spread {spread:.2e}")
+    assert ours <= 2 * spread, f"{ours:.2e} where Caffe differs from itself by {spread:.2e}"
 
 
 def test_opencv_reads_our_files(trained: Trained, data: Path) -> None:
