@@ -49,6 +49,16 @@ examples:
 Scores each image of val (PublicTest) and test (PrivateTest) once, with the snapshot that is best
 on val, and writes metrics.json, CSVs, figures and report.html. No RUN: the newest one in runs/.
 """
+AVERAGE_HELP = """\
+examples:
+  fer average runs/vgg8-s1
+  fer average runs/vgg8-s1 --last 10
+  fer average runs/vgg8-s1 --from 20000
+
+Writes the mean of a run's last snapshots as one more snapshot of it, which fer report scores on val
+like the others, and chooses where it is the best. The statistics of BatchNorm layers are measured
+anew on the training data. Needs the PyTorch engine.
+"""
 DOCTOR_HELP = """\
 examples:
   fer doctor
@@ -88,6 +98,7 @@ def _parser() -> Parser:
     _prepare_options(command("prepare", "CSV or folders -> JPGs, index files, LMDBs, mean", PREPARE_HELP))
     _train_options(command("train", "train a net in a run directory", TRAIN_HELP))
     _report_options(command("report", "score a run and draw its report", REPORT_HELP))
+    _average_options(command("average", "the mean of a run's last snapshots as one more", AVERAGE_HELP))
     doctor = command("doctor", "what is installed, and what to do about it", DOCTOR_HELP)
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
@@ -139,9 +150,20 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     add("--log", type=Path, metavar="FILE", help="report on any Caffe log alone")
     add("--out", type=Path, metavar="DIR", help="where to write (default: RUN/report)")
     add("--ten-crop", action="store_true", help="average ten crops (corners, centre, mirrored) of each image")
-    add("--snapshot", type=_between(0, 2**31 - 1), metavar="N", help="score iteration N, not the best on val")
+    add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
     add("--json", action="store_true", help="print metrics.json")
     parser.set_defaults(run=_report)
+
+
+def _average_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run_dir", type=Path, metavar="RUN", help="a run directory")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--last", type=_between(2, 2**31 - 1), metavar="K", help="its last K snapshots (default: 5)")
+    which.add_argument("--from", dest="first", type=_between(1, 2**31 - 1), metavar="N", help="all from iteration N on")
+    add("--batches", type=_between(1, 2**31 - 1), metavar="N", help="for BatchNorm's statistics (default: an epoch)")
+    add("--json", action="store_true", help="print what run.json says of the mean")
+    parser.set_defaults(run=_average)
 
 
 def _between(low: int, high: int) -> Any:
@@ -258,6 +280,24 @@ def _scored_runs(args: argparse.Namespace) -> list[Any]:
         with StageBars() as progress:
             score_run(run, ten_crop=args.ten_crop, snapshot=args.snapshot, progress=progress)
     return runs
+
+
+def _average(args: argparse.Namespace) -> int:
+    from fer.average import average_run
+    from fer.run import Run
+    from fer.terminal import StageBars
+
+    run = Run(args.run_dir)
+    with StageBars("batches") as progress:
+        made = average_run(run, last=args.last, first=args.first, batches=args.batches, progress=progress)
+    entry = run.info["averages"][made.name]
+    if args.json:
+        print(json.dumps(entry, indent=2))
+    else:
+        of = ", ".join(f"{iteration:,}" for iteration in made.averaged)
+        statistics = f", BatchNorm's statistics of {entry['batches']:,} batches" if entry["batches"] else ""
+        print(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: fer report {run.dir}")
+    return 0
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -55,6 +55,22 @@ class Curves:
     held_out: str = "val"
 
 
+@dataclass(frozen=True)
+class Exact:
+    """Val accuracies over all images, each once, as scored after training.
+
+    snapshots  of each snapshot
+    averages   of each mean of snapshots, at the last one's iteration
+    chosen     the chosen one's iteration and accuracy, None where the scores do not say which it is
+    floor      of always answering the commonest class
+    """
+
+    snapshots: Series
+    averages: Series
+    chosen: tuple[int, float] | None
+    floor: float
+
+
 def make_curves(log: Log, schedule: Callable[[int], float] | None = None, held_out: str = "val") -> Curves:
     """Curves of a log. `schedule` (iteration -> rate) finds the collapse to the iteration, else the logged rates do."""
     train, test = log.curve("train"), log.curve("test")

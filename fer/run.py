@@ -5,6 +5,7 @@ runs/<net>-<solver>[-k]/
   train.log                                            the engine's own log
   run.json                                             command, seed, versions, hashes, state, verified snapshots
   snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: the PyTorch engine's cursors and generators
+  snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average
   snapshots/.unverified/                               what the engine has just written
   scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
   report/
@@ -14,14 +15,14 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError
-from fer.files import write_bytes
+from fer.files import sha256, write_bytes
 
 RUN_JSON = "run.json"
 SNAPSHOTS = "snapshots"
@@ -32,13 +33,20 @@ UNVERIFIED = f"{SNAPSHOTS}/.unverified"
 class Snapshot:
     """A verified snapshot: the weights after `iteration` iterations and, to go on from there, the solver's state.
 
-    `extra` is what the PyTorch engine keeps beside the state: data cursors and random generators.
+    `extra` is what the PyTorch engine keeps beside the state: data cursors and random generators. Where the weights
+    are a mean, `averaged` are the iterations of its snapshots, and there is no state.
     """
 
     iteration: int
     weights: Path
     state: Path | None
     extra: Path | None = None
+    averaged: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What --snapshot calls it: "10000", or "average_6000-10000"."""
+        return average_name(self.averaged) if self.averaged else str(self.iteration)
 
     @property
     def files(self) -> list[Path]:
@@ -123,6 +131,9 @@ class Run:
         """What the PyTorch engine writes beside the state; other engines neither write nor need it."""
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.fer.npz"
 
+    def average_file(self, averaged: Sequence[int]) -> Path:
+        return self.dir / SNAPSHOTS / f"{self.net_name}_{average_name(averaged)}.caffemodel"
+
     def snapshots(self) -> list[Snapshot]:
         """The verified snapshots whose files are there, oldest first."""
         found = []
@@ -134,6 +145,22 @@ class Run:
                 state = state if state and state.is_file() else None
                 found.append(Snapshot(int(iteration), weights, state, extra))
         return found
+
+    def averages(self) -> list[Snapshot]:
+        """The verified means of snapshots whose files are there, oldest first."""
+        found = []
+        for entry in self.info.get("averages", {}).values():
+            weights, averaged = self.dir / entry["weights"]["file"], tuple(entry["averaged"])
+            if weights.is_file():
+                found.append(Snapshot(averaged[-1], weights, None, averaged=averaged))
+        return sorted(found, key=lambda average: average.averaged)
+
+    def weights_hash(self, snapshot: Snapshot) -> str:
+        """The hash of its weights that run.json has, once the file has it too. Raises FerError where it has not."""
+        entry = self.info["averages" if snapshot.averaged else "snapshots"][snapshot.name]
+        if sha256(snapshot.weights) != entry["weights"]["sha256"]:
+            raise FerError(f"{snapshot.weights} changed since it was verified; score another with --snapshot N")
+        return str(entry["weights"]["sha256"])
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json, atomically."""
@@ -158,6 +185,10 @@ class Run:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def average_name(averaged: Sequence[int]) -> str:
+    return f"average_{averaged[0]}-{averaged[-1]}"
 
 
 def _lock(descriptor: int) -> bool:

@@ -40,30 +40,30 @@ class Images:
 
 
 def score_run(
-    run: Run, *, ten_crop: bool = False, snapshot: int | None = None, progress: Progress | None = None
+    run: Run, *, ten_crop: bool = False, snapshot: int | str | None = None, progress: Progress | None = None
 ) -> None:
-    """Score a run's verified snapshots on val, choose the best (the earliest of equals), score test with it once.
+    """Score a run's verified snapshots and their averages on val, choose the best (of equals the earliest), score
+    test with it once.
 
     Writes scores/val_by_snapshot.json {"500": {"accuracy", "loss", ...}}, and of the chosen one scores/val.npz and
     test.npz (with `ten_crop` also val_tencrop and test_tencrop): files str [N], labels int64 [N], probs float32
     [N,K], and meta, a JSON string. What was scored already, with the same weights and data, is not scored again.
 
     ten_crop  score the chosen snapshot on the average of ten crops too; the choice is made on the centre crop
-    snapshot  take the one of this iteration instead of choosing
+    snapshot  take the one of this iteration, or the average of this name, instead of choosing
 
     Raises FerError where there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
-    snapshots = run.snapshots()
+    snapshots = [*run.snapshots(), *run.averages()]
     if not snapshots:
         raise FerError(f"{run.dir} has no verified snapshot to score; train it further: fer train --resume {run.dir}")
-    if snapshot is not None and all(known.iteration != snapshot for known in snapshots):
-        known = ", ".join(str(known.iteration) for known in snapshots)
-        raise FerError(f"{run.dir} has no snapshot of iteration {snapshot}; it has {known}")
+    if snapshot is not None and all(known.name != str(snapshot) for known in snapshots):
+        raise FerError(f"{run.dir} has no snapshot {snapshot}; it has {', '.join(known.name for known in snapshots)}")
     with tempfile.TemporaryDirectory(prefix="fer-score-") as scratch:
         scorer = _Scorer(run, Path(scratch), progress or (lambda stage, done, total: None))
-        wanted = [known for known in snapshots if snapshot in (None, known.iteration)]
+        wanted = [known for known in snapshots if snapshot is None or known.name == str(snapshot)]
         by_snapshot = scorer.validate(wanted)
-        chosen = max(wanted, key=lambda known: (by_snapshot[str(known.iteration)]["accuracy"], -known.iteration))
+        chosen = max(wanted, key=lambda known: (by_snapshot[known.name]["accuracy"], -known.iteration))
         for split in ("val", "test"):
             for crops in sorted({False, ten_crop}):
                 scorer.keep(split, chosen, crops)
@@ -80,8 +80,8 @@ class _Scorer:
         self._images: dict[str, Images] = {}
         self._engine: Engine | None = None
         self._shapes: Shapes | None = None
-        self._answers: dict[tuple[str, int, bool], tuple[np.ndarray, float]] = {}
-        self._gpus: tuple[int, ...] | None = None
+        self._answers: dict[tuple[str, str, bool], tuple[np.ndarray, float]] = {}
+        self._gpu: int | None = None
 
     def validate(self, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
         """Accuracy and loss on val of each snapshot, from val_by_snapshot.json where it has them for these weights."""
@@ -91,7 +91,7 @@ class _Scorer:
         fresh = {}
         for number, snapshot in enumerate(snapshots):
             self.progress("scoring snapshots on val", number, len(snapshots))
-            key, weights = str(snapshot.iteration), self._weights_hash(snapshot)
+            key, weights = snapshot.name, self.run.weights_hash(snapshot)
             entry = known.get(key, {})
             if (entry.get("weights_sha256"), entry.get("database_sha256")) != (weights, database):
                 summary = _summary(self._score("val", snapshot, False)[0], self.images("val").labels)
@@ -105,15 +105,17 @@ class _Scorer:
     def keep(self, split: str, snapshot: Snapshot, ten_crop: bool) -> None:
         """Write the scores file of a split, unless it is there for these very weights and data."""
         path = self.run.scores(split, ten_crop)
-        wanted = {
+        wanted: dict[str, Any] = {
             "split": split,
             "iteration": snapshot.iteration,
             "weights": str(snapshot.weights.relative_to(self.run.dir)),
-            "weights_sha256": self._weights_hash(snapshot),
+            "weights_sha256": self.run.weights_hash(snapshot),
             "ten_crop": ten_crop,
             "engine": self.run.info["engine"],
             "database_sha256": self._database_hash(split),
         }
+        if snapshot.averaged:
+            wanted["averaged"] = list(snapshot.averaged)
         if wanted.items() <= _read_meta(path).items():
             return
         images = self.images(split)
@@ -147,18 +149,11 @@ class _Scorer:
                 )
         return self._hashes[split]
 
-    def _weights_hash(self, snapshot: Snapshot) -> str:
-        """The hash that run.json has, once the file has it too."""
-        known = self.run.info["snapshots"][str(snapshot.iteration)]["weights"]["sha256"]
-        if sha256(snapshot.weights) != known:
-            raise FerError(f"{snapshot.weights} changed since it was verified; score another with --snapshot N")
-        return known
-
     def _score(
         self, split: str, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None = None
     ) -> tuple[np.ndarray, float]:
         """(probabilities, seconds it took) of a split's images, which no snapshot scores twice."""
-        key = (split, snapshot.iteration, ten_crop)
+        key = (split, snapshot.name, ten_crop)
         if key not in self._answers:
             images = self.images(split)
             started = time.monotonic()
@@ -180,7 +175,7 @@ class _Scorer:
             self.run.net.absolute(),
             out,
             ten_crop=ten_crop,
-            gpu=self._gpu(engine),
+            gpu=self._gpu,
             folder=self.run.dir,
             progress=progress,
         )
@@ -201,18 +196,8 @@ class _Scorer:
     def _scoring_engine(self) -> Engine:
         if self._engine is None:
             self._engine = find_engine(self.run.info["engine"], lambda message: self.progress(message, 0, 1))
+            self._gpu = self._engine.first_gpu(self.run.info["gpu"])
         return self._engine
-
-    def _gpu(self, engine: Engine) -> int | None:
-        """The run's (first) GPU, where the engine scores on GPUs and this machine has it."""
-        if self.run.info["gpu"] is None or engine.tool is not None:
-            return None
-        if self._gpus is None:
-            try:
-                self._gpus = engine.check_gpus(self.run.info["gpu"])
-            except FerError:
-                self._gpus = ()
-        return self._gpus[0] if self._gpus else None
 
     def _net_shapes(self, engine: Engine) -> Shapes:
         if self._shapes is None:

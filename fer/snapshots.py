@@ -211,6 +211,24 @@ class SnapshotKeeper:
         self.run.update(snapshots=known, iteration=max(iteration, self.run.info["iteration"]))
         return Snapshot(iteration, final_weights, final_state, named.get("extra"))
 
+    def adopt_average(self, averaged: Sequence[int], **facts: object) -> Snapshot:
+        """Verify the mean of these iterations' snapshots, give it its name, and list it in run.json with its facts.
+
+        Raises SnapshotFault, the faulty file removed.
+        """
+        final = self.run.average_file(averaged)
+        weights = self.run.unverified_dir / final.name
+        try:
+            verify_weights(weights, self.shapes)
+            _give_name(weights, final)
+        finally:
+            weights.unlink(missing_ok=True)
+        snapshot = Snapshot(averaged[-1], final, None, averaged=tuple(averaged))
+        file = {"file": str(final.relative_to(self.run.dir)), "sha256": sha256(final)}
+        entry = {"averaged": list(averaged), "weights": file, **facts}
+        self.run.update(averages={**self.run.info.get("averages", {}), snapshot.name: entry})
+        return snapshot
+
     def adopt_leftovers(self, warn: Callable[[str], None]) -> None:
         """Take in what a killed training left whole; remove the rest."""
         prefix, suffix = f"{self.run.net_name}_iter_", ".solverstate"

@@ -1,7 +1,8 @@
 """A stand-in for an engine, or for a user's own `caffe` executable: Caffe's log and snapshots, nothing learnt.
 
 It appends its arguments to $FAKE_ARGV, takes $FAKE_SECONDS an iteration, and goes wrong as $FAKE_FAULT says:
-nan, explode, fatal, killed, quiet, cut-weights, cut-state, nan-weights, empty-weights, nan-probs, short-probs.
+nan, explode, fatal, killed, quiet, cut-weights, cut-state, nan-weights, empty-weights, nan-probs, short-probs,
+nan-average.
 """
 
 import argparse
@@ -99,19 +100,28 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def average(args: argparse.Namespace) -> int:
+    blobs = parameters(float("nan") if FAULT == "nan-average" else 0.25)
+    net = caffe_pb2.NetParameter(layer=[caffe_pb2.LayerParameter(name="ip", type="InnerProduct", blobs=blobs)])
+    Path(args.out).write_bytes(net.SerializeToString())
+    print("passed 3 of 3", file=sys.stderr)
+    print(json.dumps({"batches": 3}))
+    return 0
+
+
 def main() -> int:
     with Path(os.environ.get("FAKE_ARGV", os.devnull)).open("a") as record:
         record.write(json.dumps(sys.argv[1:]) + "\n")
     parser = argparse.ArgumentParser()
-    parser.add_argument("verb", choices=("train", "predict", "describe", "layers", "device_query", "gpu"))
+    parser.add_argument("verb", choices=("train", "predict", "average", "describe", "layers", "device_query", "gpu"))
     for name in ("solver", "snapshot", "weights", "gpu", "sigint_effect", "sighup_effect", "model", "phase", "level"):
         parser.add_argument(f"--{name}")
-    for name in ("source", "transform", "out", "stage", "precision"):
+    for name in ("source", "transform", "out", "stage", "precision", "iterations"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--ten-crop", action="store_true")
     args = parser.parse_args()
-    if args.verb in ("train", "predict"):
-        return train(args) if args.verb == "train" else predict(args)
+    if args.verb in ("train", "predict", "average"):
+        return {"train": train, "predict": predict, "average": average}[args.verb](args)
     if args.verb == "describe":
         print(json.dumps({"params": SHAPES, "blobs": {}, "types": {}, "versions": {"fake": "1"}}))
     if args.verb in ("gpu", "device_query") and FAULT == "no-gpu":

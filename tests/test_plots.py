@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fer import plots
 from fer.caffe_log import Log, LogRecord, parse_log
-from fer.curves import Curves, Series, collapse_sentence, find_output, make_curves, smooth
+from fer.curves import Curves, Exact, Series, collapse_sentence, find_output, make_curves, smooth
 from fer.metrics import compute_metrics, make_scores
 from fer.plots.look import COLORS
 
@@ -34,12 +34,14 @@ def mistakes(count: int) -> list[plots.Mistake]:
     return [plots.Mistake(image, "Fear", "Sad", 0.99, f"{i:05d}.jpg") for i in range(count)]
 
 
-EXACT = Series.of([(200, 0.4), (400, 0.5), (1000, 0.45)])
+EXACT = Exact(
+    Series.of([(200, 0.4), (400, 0.5), (1000, 0.45)]), Series.of([(1000, 0.48)]), chosen=(400, 0.5), floor=0.25
+)
 FIGURES = {
     "learning_rate": lambda: plots.plot_learning_rate(curves(), TITLE),
     "training_loss": lambda: plots.plot_training_loss(curves(), TITLE),
-    "validation": lambda: plots.plot_validation(curves(), TITLE, exact=EXACT, chosen=400, floor=0.25),
-    "overview": lambda: plots.plot_overview(curves(0.1, 20), TITLE, exact=EXACT, chosen=400, floor=0.25),
+    "validation": lambda: plots.plot_validation(curves(), TITLE, exact=EXACT),
+    "overview": lambda: plots.plot_overview(curves(0.1, 20), TITLE, exact=EXACT),
     "overlay": lambda: plots.plot_overlay([("one", curves()), ("two", curves(0.1, 20))], TITLE),
     "side_by_side": lambda: plots.plot_side_by_side([("one", curves()), ("two", curves(0.1, 20))], TITLE),
     "confusion": lambda: plots.plot_confusion(metrics(), TITLE),

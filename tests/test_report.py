@@ -78,6 +78,7 @@ def test_the_numbers_are_the_scores(made):
     assert sum(map(sum, val["confusion"])) == 210
     assert result["snapshot"] == {
         "iteration": 200,
+        "averaged": None,
         "weights": "lenet_iter_200.caffemodel",
         "weights_sha256": "ab",
         "chosen_on": "val",

@@ -94,7 +94,7 @@ def test_a_damaged_scores_file_is_made_anew(run: Run, damage) -> None:
 def test_a_snapshot_may_be_named(run: Run) -> None:
     score_run(run, snapshot=40)
     assert load_scores(run.scores("test")).meta["iteration"] == 40
-    with pytest.raises(FerError, match="no snapshot of iteration 41; it has 20, 40, 60"):
+    with pytest.raises(FerError, match="no snapshot 41; it has 20, 40, 60"):
         score_run(run, snapshot=41)
 
 

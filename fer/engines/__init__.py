@@ -5,6 +5,7 @@ An engine is a command with these verbs (see caffe/worker.py, which is one):
     predict  --model deploy.prototxt --weights W --source images.npy --transform train_val.prototxt --out scores.npz
     describe --model M --phase P [--stage S ...] [--level L]
     layers, doctor, gpu
+    average  --model train_val.prototxt --weights W,W2[,...] --out W (the PyTorch engine)
 To add one, add its name to ENGINES.
 """
 
@@ -115,10 +116,7 @@ class Engine:
         {"params": {layer: [shape, ...]}, "blobs": {name: shape}, "types": {layer: type}, "versions": {name: version}}
         Raises FerError with the engine's reason when it cannot build it.
         """
-        argv = ["describe", "--model", str(model), "--phase", phase, "--level", str(level)]
-        for stage in stages:
-            argv += ["--stage", stage]
-        return self._ask(argv, folder)
+        return self._ask(["describe", "--model", str(model), "--phase", phase, *_net_state(stages, level)], folder)
 
     def layer_types(self) -> frozenset[str]:
         """Every layer type the engine knows."""
@@ -146,13 +144,31 @@ class Engine:
         argv += ["--transform", str(train_val), "--out", str(out)]
         argv += ["--ten-crop"] if ten_crop else []
         argv += ["--gpu", str(gpu)] if gpu is not None else []
+        call([*self.command, *argv], self.environment, folder, _counting("predicted", progress), self.title)
 
-        def on_line(line: str) -> None:
-            words = line.split()
-            if progress and len(words) == 4 and words[0] == "predicted":
-                progress(int(words[1]), int(words[3]))
+    def average(
+        self,
+        train_val: Path,
+        weights: Sequence[Path],
+        out: Path,
+        *,
+        batches: int | None = None,
+        stages: Sequence[str] = (),
+        level: int = 0,
+        gpu: int | None = None,
+        folder: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Write the mean of the weights files to `out`, the statistics of BatchNorm layers measured anew.
 
-        call([*self.command, *argv], self.environment, folder, on_line, self.title)
+        These take `batches` forward passes of the training data (an epoch if None); gives how many were made, 0 for a
+        net without such layers. Raises FerError with the engine's reason.
+        """
+        argv = ["average", "--model", str(train_val), "--weights", ",".join(map(str, weights)), "--out", str(out)]
+        argv += ["--iterations", str(batches)] if batches is not None else []
+        argv += _net_state(stages, level)
+        argv += ["--gpu", str(gpu)] if gpu is not None else []
+        return int(self._ask(argv, folder, _counting("passed", progress))["batches"])
 
     def check_gpus(self, wanted: int | str) -> tuple[int, ...]:
         """The GPUs that `wanted` (0, "0,1" or "all") means. Raises FerError unless the engine can train on them."""
@@ -174,6 +190,15 @@ class Engine:
             raise FerError(f"--gpu {wanted}: {self.title} does not say which it found; name them, as --gpu 0,1")
         return numbers
 
+    def first_gpu(self, wanted: int | str | None) -> int | None:
+        """The first of a run's GPUs, where the engine scores on GPUs and this machine has them; None means the CPU."""
+        if wanted is None or self.tool is not None:
+            return None
+        try:
+            return self.check_gpus(wanted)[0]
+        except FerError:
+            return None
+
     def _no_gpu(self, wanted: int | str, reason: str) -> FerError:
         if self.name == "pytorch":
             return FerError(f"--gpu {wanted}: PyTorch cannot use it; {reason}\nleave --gpu out to train on the CPU")
@@ -185,13 +210,30 @@ class Engine:
             "leave --gpu out, name a GPU build's caffe executable in FER_CAFFE, or take --engine pytorch"
         )
 
-    def _ask(self, argv: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
+    def _ask(
+        self, argv: Sequence[str], folder: Path | None = None, on_line: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
         """Run a verb that answers with one JSON object."""
-        answer = call([*self.command, *argv], self.environment, folder, speaker=self.title)
+        answer = call([*self.command, *argv], self.environment, folder, on_line, self.title)
         try:
             return json.loads(answer.strip().splitlines()[-1])
         except (IndexError, json.JSONDecodeError) as error:
             raise FerError(f"{self.name}'s {argv[0]} answered what is no JSON: {answer[:200]!r}") from error
+
+
+def _net_state(stages: Sequence[str], level: int) -> list[str]:
+    return [*(word for stage in stages for word in ("--stage", stage)), "--level", str(level)]
+
+
+def _counting(verb: str, progress: Callable[[int, int], None] | None) -> Callable[[str], None]:
+    """Hears `predicted 64 of 3589` in an engine's lines."""
+
+    def on_line(line: str) -> None:
+        words = line.split()
+        if progress and len(words) == 4 and words[0] == verb:
+            progress(int(words[1]), int(words[3]))
+
+    return on_line
 
 
 def _caffe(say: Say | None) -> Engine:

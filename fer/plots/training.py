@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fer.curves import Curves, Series, smooth
+from fer.curves import Curves, Exact, Series, smooth
 from fer.plots.look import BLUE, COLORS, DASHES, GRAY, GREEN, INK, PURPLE, RED, SKY, THOUSANDS, canvas, look
 
 
@@ -32,20 +32,13 @@ def plot_training_loss(curves: Curves, title: str, ax: Axes | None = None) -> Fi
 
 
 @look
-def plot_validation(
-    curves: Curves, title: str, *, exact: Series | None = None, chosen: int | None = None, floor: float | None = None
-) -> Figure:
-    """Accuracy and loss on val, one above the other.
-
-    exact   accuracy of each snapshot over all images, drawn as dots
-    chosen  the iteration of the snapshot that was chosen, ringed
-    floor   the accuracy of always answering the commonest class
-    """
+def plot_validation(curves: Curves, title: str, *, exact: Exact | None = None) -> Figure:
+    """Accuracy and loss on val, one above the other; exact accuracies as dots, the chosen one ringed."""
     rows = [len(curves.accuracy) > 0 or exact is not None, len(curves.test_loss) > 0]
     figure = Figure(figsize=(6.4, 0.6 + 2.5 * max(1, sum(rows))), layout="constrained")
     axes = figure.subplots(max(1, sum(rows)), 1, sharex=True, squeeze=False)[:, 0]
     if rows[0]:
-        _draw_accuracy(axes[0], curves, exact, chosen, floor)
+        _draw_accuracy(axes[0], curves, exact)
     if rows[1]:
         _draw_test_loss(axes[-1], curves)
     _iterations(axes[-1], curves)
@@ -55,9 +48,7 @@ def plot_validation(
 
 
 @look
-def plot_overview(
-    curves: Curves, title: str, *, exact: Series | None = None, chosen: int | None = None, floor: float | None = None
-) -> Figure:
+def plot_overview(curves: Curves, title: str, *, exact: Exact | None = None) -> Figure:
     """Learning rate, losses and val accuracy above each other: what the rate did to the other two."""
     figure = Figure(figsize=(6.4, 6.6), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
@@ -66,7 +57,7 @@ def plot_overview(
     if len(curves.test_loss):
         _line(middle, curves.test_loss, RED, f"{curves.held_out} loss")
     _legend(middle)
-    _draw_accuracy(bottom, curves, exact, chosen, floor)
+    _draw_accuracy(bottom, curves, exact)
     for ax in (middle, bottom):
         _mark_collapse(ax, curves)
     _iterations(bottom, curves)
@@ -197,22 +188,23 @@ def _draw_test_loss(ax: Axes, curves: Curves) -> None:
     _robust_loss(ax, [curves])
 
 
-def _draw_accuracy(ax: Axes, curves: Curves, exact: Series | None, chosen: int | None, floor: float | None) -> None:
+def _draw_accuracy(ax: Axes, curves: Curves, exact: Exact | None) -> None:
     if len(curves.accuracy):
         _line(ax, curves.accuracy, GREEN, "in training (Caffe's own)")
-    if exact is not None and len(exact):
-        ax.plot(exact.iterations, exact.values, "o", color=INK, markersize=3.5, label="exact, of each snapshot")
-        if chosen is not None and chosen in exact.iterations:
-            value = exact.values[exact.iterations == chosen]
-            ring: dict[str, Any] = {
-                "markersize": 9,
-                "markerfacecolor": "none",
-                "markeredgecolor": RED,
-                "markeredgewidth": 1.4,
-            }
-            ax.plot([chosen], value, "o", label=f"chosen: {chosen:,}", **ring)
-    if floor is not None:
-        ax.axhline(floor, color=GRAY, linewidth=1, linestyle=(0, (1.5, 1.5)), label="always the commonest class")
+    if exact is not None:
+        for series, mark, label in ((exact.snapshots, "o", "of each snapshot"), (exact.averages, "D", "of averages")):
+            if len(series):
+                ax.plot(series.iterations, series.values, mark, color=INK, markersize=3.5, label=f"exact, {label}")
+        ring: dict[str, Any] = {
+            "markersize": 9,
+            "markerfacecolor": "none",
+            "markeredgecolor": RED,
+            "markeredgewidth": 1.4,
+        }
+        if exact.chosen is not None:
+            iteration, accuracy = exact.chosen
+            ax.plot([iteration], [accuracy], "o", label=f"chosen: {iteration:,}", **ring)
+        ax.axhline(exact.floor, color=GRAY, linewidth=1, linestyle=(0, (1.5, 1.5)), label="always the commonest class")
     ax.set_ylabel(f"{curves.held_out} accuracy")
     _percent(ax)
     _legend(ax)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fer import __version__, plots
 from fer.caffe_log import Log, parse_log
-from fer.curves import Curves, collapse_sentence, make_curves
+from fer.curves import Curves, Exact, collapse_sentence, make_curves
 from fer.errors import FerError
 from fer.metrics import mcnemar, to_json
 from fer.plots import Figure
@@ -95,7 +95,7 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
         "name": evidence.name,
         "run": {"dir": str(evidence.run.dir), **{key: info[key] for key in facts if info.get(key) is not None}},
         "data": {"title": evidence.data, **{k: v for k, v in info.get("data", {}).items() if k != "title"}},
-        "snapshot": {key: meta.get(key) for key in ("iteration", "weights", "weights_sha256")}
+        "snapshot": {key: meta.get(key) for key in ("iteration", "averaged", "weights", "weights_sha256")}
         | {"chosen_on": "val" if evidence.best_on_val else None},
         "splits": {
             split: {
@@ -105,7 +105,7 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
             }
             for split, metrics in evidence.metrics.items()
         },
-        "commonest_class_accuracy": evidence.floor,
+        "commonest_class_accuracy": evidence.exact.floor,
         "training": _training(evidence.log, evidence.curves),
         "notes": list(evidence.notes),
     }
@@ -131,24 +131,23 @@ def _training(log: Log, curves: Curves) -> dict[str, Any]:
     }
 
 
-def _curve_figures(curves: Curves, train_title: str, test_title: str, **exact: Any) -> dict[str, Figure]:
+def _curve_figures(curves: Curves, train_title: str, test_title: str, exact: Exact | None = None) -> dict[str, Figure]:
     """The figures the log allows: a log without a rate, a loss or a test has none of it."""
-    has_test = len(curves.accuracy) > 0 or exact.get("exact") is not None
+    has_test = len(curves.accuracy) > 0 or exact is not None
     figures: dict[str, Figure] = {}
     if len(curves.lr) and len(curves.loss) and has_test:
-        figures["overview"] = plots.plot_overview(curves, test_title, **exact)
+        figures["overview"] = plots.plot_overview(curves, test_title, exact=exact)
     if len(curves.lr):
         figures["learning_rate"] = plots.plot_learning_rate(curves, train_title)
     if len(curves.loss):
         figures["training_loss"] = plots.plot_training_loss(curves, train_title)
     if has_test or len(curves.test_loss):
-        figures["validation"] = plots.plot_validation(curves, test_title, **exact)
+        figures["validation"] = plots.plot_validation(curves, test_title, exact=exact)
     return figures
 
 
 def _run_figures(evidence: Evidence) -> dict[str, Figure]:
-    exact = {"exact": evidence.by_snapshot, "chosen": evidence.chosen, "floor": evidence.floor}
-    figures = _curve_figures(evidence.curves, evidence.title("train"), evidence.title("val"), **exact)
+    figures = _curve_figures(evidence.curves, evidence.title("train"), evidence.title("val"), evidence.exact)
     for split, metrics in evidence.metrics.items():
         title = evidence.title(split)
         figures[f"confusion_{split}"] = plots.plot_confusion(metrics, title)

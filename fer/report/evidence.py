@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from fer.caffe_log import Log, parse_log
-from fer.curves import Curves, Series, collapse_sentence, make_curves
+from fer.curves import Curves, Exact, Series, collapse_sentence, make_curves
 from fer.data_directory import read_manifest
 from fer.dataset import CLASSES, Split
 from fer.errors import FerError
@@ -20,7 +20,7 @@ from fer.lr_policy import learning_rate
 from fer.metrics import Metrics, Scores, compute_metrics, load_scores
 from fer.plots import Mistake
 from fer.prototxt import read_solver
-from fer.run import Run
+from fer.run import Run, average_name
 
 NET_NAMES = {"lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227"}
 SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
@@ -34,7 +34,7 @@ class Evidence:
     name         what figures call it: "AlexNet s3"
     data         what figures call the data: "FER2013"
     scores       "val" and "test"; ten_crop holds those scored over ten crops, if any
-    by_snapshot  exact val accuracy of each snapshot, None where it was not kept
+    exact        val accuracies of all snapshots and averages
     manifest     the data directory's, None where it is gone or changed (a note says so)
     notes        what the reader should know, one sentence each
     """
@@ -48,28 +48,16 @@ class Evidence:
     scores: dict[str, Scores]
     metrics: dict[str, Metrics]
     ten_crop: dict[str, Metrics]
-    by_snapshot: Series | None
+    exact: Exact
     manifest: dict[str, Any] | None
     notes: tuple[str, ...]
 
     @property
-    def chosen(self) -> int | None:
-        """The iteration of the snapshot whose scores these are."""
-        iteration = self.scores["val"].meta.get("iteration")
-        return int(iteration) if iteration is not None else None
-
-    @property
     def best_on_val(self) -> bool:
         """Whether no snapshot is known to be better on val; else this one was asked for by hand."""
-        known = self.by_snapshot
-        if known is None or self.chosen not in known.iterations:
-            return True
-        return bool(known.values[known.iterations == self.chosen][0] >= known.values.max())
-
-    @property
-    def floor(self) -> float:
-        """Val accuracy of always answering the commonest class."""
-        return max(c.support for c in self.metrics["val"].classes) / self.metrics["val"].count
+        chosen = self.exact.chosen
+        known = (*self.exact.snapshots.values, *self.exact.averages.values)
+        return chosen is None or all(value <= chosen[1] for value in known)
 
     def title(self, split: str) -> str:
         return " · ".join((self.name, SPLIT_NAMES[split], self.data))
@@ -100,7 +88,7 @@ def read_evidence(run: Run) -> Evidence:
         scores=scores,
         metrics=metrics,
         ten_crop={split: compute_metrics(each, classes) for split, each in ten_crop.items()},
-        by_snapshot=_read_by_snapshot(run.scores_by_snapshot),
+        exact=_exact(run, scores["val"].meta, metrics["val"]),
         manifest=manifest,
         notes=tuple(_notes(run, log, curves, metrics, ten_crop, scores) + ([data_note] if data_note else [])),
     )
@@ -200,25 +188,37 @@ def _check_scores(run: Run, scores: dict[str, Scores]) -> None:
     cure = f"delete {run.scores('val').parent} and let fer report {run.dir} score again"
     if used["val"] != used["test"]:
         raise FerError(f"{run.dir}: val and test were scored with different snapshots: {cure}")
-    iteration, digest = used["val"]
-    verified = _info(run, "snapshots").get(str(iteration), {}).get("weights", {}).get("sha256")
+    digest = used["val"][1]
+    name = _snapshot_name(scores["val"].meta)
+    known = {**_info(run, "snapshots"), **_info(run, "averages")}
+    verified = known.get(name, {}).get("weights", {}).get("sha256")
     if verified and digest and verified != digest:
-        raise FerError(f"{run.dir}: the scores are of other weights than snapshot {iteration}'s: {cure}")
+        raise FerError(f"{run.dir}: the scores are of other weights than snapshot {name}'s: {cure}")
     for split, each in scores.items():
         if each.split != split:
             raise FerError(f"{run.scores(split)} holds the scores of {each.split!r}: {cure}")
 
 
-def _read_by_snapshot(path: Path) -> Series | None:
+def _snapshot_name(meta: dict[str, Any]) -> str:
+    averaged = meta.get("averaged")
+    return average_name(averaged) if averaged else str(meta.get("iteration"))
+
+
+def _exact(run: Run, meta: dict[str, Any], val: Metrics) -> Exact:
+    """The accuracies of val_by_snapshot.json, which scoring keeps; `meta` is of the chosen one's scores."""
+    path = run.scores_by_snapshot
+    averages = {name: entry["averaged"][-1] for name, entry in _info(run, "averages").items()}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        points = sorted((int(iteration), float(each["accuracy"])) for iteration, each in entries.items())
-    except FileNotFoundError:
-        return None
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        known = {name: float(each["accuracy"]) for name, each in entries.items()}
+        points = [sorted((int(name), known[name]) for name in known if name.isdecimal())]
+        points += [sorted((iteration, known[name]) for name, iteration in averages.items() if name in known)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FerError(f"{path} is damaged ({error}): delete it and let fer report score again") from error
-    points = [point for point in points if math.isfinite(point[1])]
-    return Series.of(points) if points else None
+    snapshots, means = (Series.of([point for point in each if math.isfinite(point[1])]) for each in points)
+    iteration = meta.get("iteration")
+    chosen = None if iteration is None else (int(iteration), known.get(_snapshot_name(meta), val.accuracy))
+    return Exact(snapshots, means, chosen, floor=max(c.support for c in val.classes) / val.count)
 
 
 def _notes(

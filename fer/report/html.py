@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from fer.report.text import duration, interval, mcnemar_sentence, percent, snapshot_text, training_rows
+from fer.report.text import (
+    duration,
+    interval,
+    mcnemar_sentence,
+    percent,
+    snapshot_name,
+    snapshot_text,
+    training_rows,
+)
 
 STYLE = """
 :root { color-scheme: light; }
@@ -96,7 +104,7 @@ def _comparison(result: Mapping[str, Any], images: Mapping[str, bytes]) -> list[
                 for text in (percent(split["accuracy"], 2), interval(split["accuracy_interval_95"]))
             ),
             f"{run['training']['iterations']:,}",
-            str(run["snapshot"]["iteration"]),
+            snapshot_name(run["snapshot"]),
             duration(run["run"].get("seconds")),
         )
         for run in result["runs"]

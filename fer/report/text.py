@@ -28,11 +28,19 @@ def p_value(value: float) -> str:
 
 
 def snapshot_text(result: dict[str, Any]) -> str:
-    iteration = result["snapshot"]["iteration"]
-    if iteration is None:
+    snapshot = result["snapshot"]
+    if snapshot["iteration"] is None:
         return "snapshot unknown"
-    how = "chosen on PublicTest (val)" if result["snapshot"]["chosen_on"] == "val" else "chosen by hand"
-    return f"snapshot {iteration:,} of {result['training']['iterations']:,} iterations, {how}"
+    how = "chosen on PublicTest (val)" if snapshot["chosen_on"] == "val" else "chosen by hand"
+    what = "" if snapshot["averaged"] else "snapshot "
+    return f"{what}{snapshot_name(snapshot)} of {result['training']['iterations']:,} iterations, {how}"
+
+
+def snapshot_name(snapshot: dict[str, Any]) -> str:
+    """ "9,000", or "mean of 5 snapshots, 6,000 to 10,000"."""
+    if averaged := snapshot["averaged"]:
+        return f"mean of {len(averaged)} snapshots, {averaged[0]:,} to {averaged[-1]:,}"
+    return "–" if snapshot["iteration"] is None else f"{snapshot['iteration']:,}"
 
 
 def summary_text(result: dict[str, Any]) -> str:
@@ -87,7 +95,7 @@ def _comparison(result: dict[str, Any]) -> list[str]:
                 percent(run["splits"]["test"]["accuracy"], 2),
                 interval(run["splits"]["test"]["accuracy_interval_95"]),
                 f"{run['training']['iterations']:,}",
-                str(run["snapshot"]["iteration"]),
+                snapshot_name(run["snapshot"]),
                 duration(run["run"].get("seconds")),
             )
             for run in result["runs"]

@@ -5,6 +5,7 @@
     python -m fer.engines.pytorch time --model train_val.prototxt [--iterations 50]
     python -m fer.engines.pytorch predict --model deploy.prototxt --weights W --source images.npy
            --transform train_val.prototxt --out scores.npz [--ten-crop] [--gpu N]
+    python -m fer.engines.pytorch average --model train_val.prototxt --weights W,W2[,...] --out W [--iterations N]
     python -m fer.engines.pytorch describe --model train_val.prototxt --phase TRAIN [--stage S ...] [--level L]
     python -m fer.engines.pytorch doctor | layers | gpu | device_query
 
@@ -24,7 +25,7 @@ import google.protobuf
 import numpy as np
 import torch
 
-from fer.engines.pytorch import device, distributed, predict, score, signals
+from fer.engines.pytorch import average, device, distributed, predict, score, signals
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, known_types
@@ -131,6 +132,23 @@ def _predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _average(arguments: argparse.Namespace) -> int:
+    """Print, as JSON, the number of batches that the BatchNorm statistics are of (0: the net has none to make)."""
+    batches = average.average(
+        arguments.model,
+        arguments.weights.split(","),
+        arguments.out,
+        iterations=arguments.iterations,
+        stages=_stages(arguments),
+        level=arguments.level,
+        device=_one_device(arguments),
+        precision=arguments.precision,
+        progress=lambda done, total: print(f"passed {done} of {total}", file=sys.stderr, flush=True),
+    )
+    print(json.dumps({"batches": batches}))
+    return 0
+
+
 def _describe(arguments: argparse.Namespace) -> int:
     """Print the net as JSON: params {layer: [shape, ...]}, blobs {name: shape}, types {layer: type}, versions."""
     context = Context(arguments.phase or "TEST")
@@ -179,6 +197,7 @@ VERBS = {
     "test": _test,
     "time": _time,
     "predict": _predict,
+    "average": _average,
     "describe": _describe,
     "layers": _layers,
     "doctor": _doctor,
@@ -261,8 +280,11 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
             verb.add_argument("--phase", choices=("TRAIN", "TEST"), required=name == "describe")
         if name in ("test", "time"):
             verb.add_argument("--iterations", type=int, default=50)
-        if name in ("test", "predict"):
+        if name in ("test", "predict", "average"):
             verb.add_argument("--weights", required=True)
+        if name == "average":
+            verb.add_argument("--out", type=Path, required=True)
+            verb.add_argument("--iterations", type=int, help="batches for BatchNorm's statistics; default: an epoch")
         if name == "predict":
             for option in ("source", "transform", "out"):
                 verb.add_argument(f"--{option}", type=Path, required=True)

@@ -39,6 +39,7 @@ class BatchNorm(Elementwise):
         param = self.param.batch_norm_param
         stored = param.use_global_stats if param.HasField("use_global_stats") else not self.context.training
         self.uses_stored = bool(stored)
+        self.fraction = param.moving_average_fraction
         return tops
 
     def _zeros(self, size: int) -> Tensor:
@@ -65,7 +66,7 @@ class BatchNorm(Elementwise):
             top = F.batch_norm(x, mean, variance, factor, term, training=True, momentum=1.0, eps=param.eps)
         with torch.no_grad():
             for blob, fresh in zip(self.blobs, (mean, variance, torch.ones_like(mean[:1])), strict=True):
-                blob.mul_(param.moving_average_fraction).add_(fresh)
+                blob.mul_(self.fraction).add_(fresh)
         return top
 
 
