@@ -149,7 +149,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     add("runs", nargs="*", type=Path, metavar="RUN", help="run directories (default: the newest in runs/)")
     add("--log", type=Path, metavar="FILE", help="report on any Caffe log alone")
     add("--out", type=Path, metavar="DIR", help="where to write (default: RUN/report)")
-    add("--ten-crop", action="store_true", help="average ten crops (corners, centre, mirrored) of each image")
+    add("--ten-crop", action="store_true", help="also average ten crops (corners, centre, mirrored) of each image")
     add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
     add("--json", action="store_true", help="print metrics.json")
     parser.set_defaults(run=_report)

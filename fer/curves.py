@@ -56,18 +56,28 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The snapshot that was chosen: its accuracy on the centre crop, and over ten crops where it was scored so."""
+
+    name: str
+    iteration: int
+    accuracy: float
+    ten_crop: float | None = None
+
+
+@dataclass(frozen=True)
 class Exact:
     """Val accuracies over all images, each once, as scored after training.
 
     snapshots  of each snapshot
     averages   of each mean of snapshots, at the last one's iteration
-    chosen     the chosen one's iteration and accuracy, None where the scores do not say which it is
+    chosen     the one of these whose scores are reported, None where they do not say which it is
     floor      of always answering the commonest class
     """
 
     snapshots: Series
     averages: Series
-    chosen: tuple[int, float] | None
+    chosen: Chosen | None
     floor: float
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fer import plots
 from fer.caffe_log import Log, LogRecord, parse_log
-from fer.curves import Curves, Exact, Series, collapse_sentence, find_output, make_curves, smooth
+from fer.curves import Chosen, Curves, Exact, Series, collapse_sentence, find_output, make_curves, smooth
 from fer.metrics import compute_metrics, make_scores
 from fer.plots.look import COLORS
 
@@ -35,7 +35,10 @@ def mistakes(count: int) -> list[plots.Mistake]:
 
 
 EXACT = Exact(
-    Series.of([(200, 0.4), (400, 0.5), (1000, 0.45)]), Series.of([(1000, 0.48)]), chosen=(400, 0.5), floor=0.25
+    Series.of([(200, 0.4), (400, 0.5), (1000, 0.45)]),
+    Series.of([(1000, 0.55)]),
+    Chosen("mean of 400 to 1,000", 1000, 0.55, ten_crop=0.6),
+    floor=0.25,
 )
 FIGURES = {
     "learning_rate": lambda: plots.plot_learning_rate(curves(), TITLE),
@@ -110,6 +113,13 @@ def test_colours_differ_for_every_eye():
     for i in range(len(COLORS)):
         for j in range(i):
             assert abs(lightness[i] - lightness[j]) + abs(yellow[i] - yellow[j]) > 0.05
+
+
+def test_the_crops_and_the_chosen_one_are_named():
+    for name in ("overview", "validation"):
+        said = texts(FIGURES[name]())
+        for label in ("centre crop, of each snapshot", "chosen: mean of 400 to 1,000", "chosen, ten-crop"):
+            assert label in said
 
 
 def test_an_early_collapse_is_marked_and_said():

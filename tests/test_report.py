@@ -75,6 +75,7 @@ def test_the_numbers_are_the_scores(made):
     val = result["splits"]["val"]
     assert (val["correct"], val["count"], val["accuracy"]) == (right, 210, right / 210)
     assert val["ten_crop"]["count"] == 210 and val["ten_crop"]["accuracy"] != val["accuracy"]
+    assert (val["crop"], val["ten_crop"]["crop"]) == ("centre crop", "ten-crop")
     assert sum(map(sum, val["confusion"])) == 210
     assert result["snapshot"] == {
         "iteration": 200,
@@ -117,7 +118,15 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(made):
     assert page.count("<img ") == len([name for name in result["files"] if name.endswith(".svg")])
     for fact in ("PublicTest (val)", "PrivateTest (test)", "drawn sample, not FER2013", "fer train --net lenet"):
         assert fact in page
-    for fact in ("a CPU", "cd" * 32, "1 h 02 min", "The same seed", "over ten crops", "width=device-width"):
+    for fact in (
+        "a CPU",
+        "cd" * 32,
+        "1 h 02 min",
+        "The same seed",
+        "PublicTest (val), centre crop",
+        "– ten-crop",
+        "width=device-width",
+    ):
         assert fact in page
     assert f"{100 * result['splits']['test']['accuracy']:.2f}%" in page
     assert str(run.dir) in page
@@ -135,7 +144,7 @@ def test_the_summary(made):
     text = summary_text(result)
     val = result["splits"]["val"]
     assert f"{100 * val['accuracy']:.2f}%" in text and f"{100 * val['misclassification']:.2f}%" in text
-    assert "averaged over ten crops" in text
+    assert "PublicTest (val), centre crop" in text and "– ten-crop" in text
     happy = val["classes"][3]
     assert re.search(rf"Happy +{happy['correct']} +{happy['support']} +{100 * happy['recall']:.1f}%", text)
     assert re.search(rf"all +{val['correct']} +210", text)
@@ -181,6 +190,15 @@ def test_the_early_collapse_is_said_and_drawn(tmp_path, quick):
     assert result["training"]["lr_below_1_percent_at"] == 60
     assert any(note.startswith(sentence) for note in result["notes"])
     assert sentence in summary_text(result) and sentence in (run.report_dir / "report.html").read_text()
+
+
+def test_ten_crops_of_another_snapshot_are_left_out_and_that_is_said(tmp_path, quick):
+    run = make_run(tmp_path, ten_crop=True)
+    with np.load(run.scores("val")) as stored:
+        write_scores(run.scores("val", ten_crop=True), "val", stored["labels"], 3.0, weights_sha256="cd")
+    result = build_report([run])
+    assert result["splits"]["val"]["ten_crop"] is None and result["splits"]["test"]["ten_crop"]
+    assert any("Ten-crop scores of another snapshot are left out" in note for note in result["notes"])
 
 
 def test_a_snapshot_asked_for_is_not_called_chosen_on_val(run):
@@ -292,7 +310,10 @@ def test_no_run_and_one_run_twice(run):
 
 
 def test_comparison(tmp_path, quick):
-    runs = [make_run(tmp_path, "lenet-s1", skill=0.3, gamma=0.1, stepsize=20), make_run(tmp_path, "lenet-s2", skill=2)]
+    runs = [
+        make_run(tmp_path, "lenet-s1", skill=0.3, gamma=0.1, stepsize=20),
+        make_run(tmp_path, "lenet-s2", skill=2, ten_crop=True),
+    ]
     result = build_report(runs)
     out = tmp_path / "runs" / "compare-lenet-s1-lenet-s2"
     assert result["report"] == str(out) and result["kind"] == "comparison"
@@ -304,6 +325,8 @@ def test_comparison(tmp_path, quick):
     text, page = summary_text(result), (out / "report.html").read_text()
     assert "p < 0.0001" in text and "p &lt; 0.0001" in page
     assert "LeNet s1: The learning rate fell below" in text
+    for each in (text, page):
+        assert [each.count(f"LeNet {s}, centre crop") for s in ("s1", "s2")] == [1, 1] and each.count("– ten-crop") == 1
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
 
 

@@ -194,16 +194,19 @@ def _draw_accuracy(ax: Axes, curves: Curves, exact: Exact | None) -> None:
     if exact is not None:
         for series, mark, label in ((exact.snapshots, "o", "of each snapshot"), (exact.averages, "D", "of averages")):
             if len(series):
-                ax.plot(series.iterations, series.values, mark, color=INK, markersize=3.5, label=f"exact, {label}")
+                ax.plot(
+                    series.iterations, series.values, mark, color=INK, markersize=3.5, label=f"centre crop, {label}"
+                )
         ring: dict[str, Any] = {
             "markersize": 9,
             "markerfacecolor": "none",
             "markeredgecolor": RED,
             "markeredgewidth": 1.4,
         }
-        if exact.chosen is not None:
-            iteration, accuracy = exact.chosen
-            ax.plot([iteration], [accuracy], "o", label=f"chosen: {iteration:,}", **ring)
+        if chosen := exact.chosen:
+            ax.plot([chosen.iteration], [chosen.accuracy], "o", label=f"chosen: {chosen.name}", **ring)
+            if chosen.ten_crop is not None:
+                ax.plot([chosen.iteration], [chosen.ten_crop], "*", color=RED, markersize=7, label="chosen, ten-crop")
         ax.axhline(exact.floor, color=GRAY, linewidth=1, linestyle=(0, (1.5, 1.5)), label="always the commonest class")
     ax.set_ylabel(f"{curves.held_out} accuracy")
     _percent(ax)

@@ -10,7 +10,7 @@ from fer import __version__, plots
 from fer.caffe_log import Log, parse_log
 from fer.curves import Curves, Exact, collapse_sentence, make_curves
 from fer.errors import FerError
-from fer.metrics import mcnemar, to_json
+from fer.metrics import compute_metrics, mcnemar, to_json
 from fer.plots import Figure
 from fer.report.evidence import (
     SPLIT_NAMES,
@@ -26,6 +26,7 @@ from fer.report.files import MARK, curve_csv, publish, scores_csv
 from fer.report.html import page
 from fer.run import Run
 
+CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
 Progress = Callable[[str, int, int], None] | None
 
 
@@ -97,18 +98,22 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
         "data": {"title": evidence.data, **{k: v for k, v in info.get("data", {}).items() if k != "title"}},
         "snapshot": {key: meta.get(key) for key in ("iteration", "averaged", "weights", "weights_sha256")}
         | {"chosen_on": "val" if evidence.best_on_val else None},
-        "splits": {
-            split: {
-                "name": SPLIT_NAMES[split],
-                **to_json(metrics),
-                "ten_crop": to_json(evidence.ten_crop[split]) if split in evidence.ten_crop else None,
-            }
-            for split, metrics in evidence.metrics.items()
-        },
+        "splits": _splits(evidence),
         "commonest_class_accuracy": evidence.exact.floor,
         "training": _training(evidence.log, evidence.curves),
         "notes": list(evidence.notes),
     }
+
+
+def _splits(evidence: Evidence) -> dict[str, Any]:
+    """Of each split the metrics of the centre crop, and those of ten crops where they were scored."""
+    splits: dict[str, Any] = {}
+    for split, metrics in evidence.metrics.items():
+        splits[split] = {"name": SPLIT_NAMES[split], "crop": CENTRE_CROP, **to_json(metrics), "ten_crop": None}
+        if crops := evidence.ten_crop.get(split):
+            over_crops = to_json(compute_metrics(crops, evidence.classes))
+            splits[split]["ten_crop"] = {"crop": TEN_CROP, **over_crops}
+    return splits
 
 
 def _training(log: Log, curves: Curves) -> dict[str, Any]:

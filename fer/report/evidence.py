@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from fer.caffe_log import Log, parse_log
-from fer.curves import Curves, Exact, Series, collapse_sentence, make_curves
+from fer.curves import Chosen, Curves, Exact, Series, collapse_sentence, make_curves
 from fer.data_directory import read_manifest
 from fer.dataset import CLASSES, Split
 from fer.errors import FerError
@@ -24,6 +24,7 @@ from fer.run import Run, average_name
 
 NET_NAMES = {"lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227"}
 SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
+OTHER_CROPS = "Ten-crop scores of another snapshot are left out; fer report --ten-crop scores this one."
 SHEET = 24  # mistakes on the contact sheet
 
 
@@ -33,7 +34,7 @@ class Evidence:
 
     name         what figures call it: "AlexNet s3"
     data         what figures call the data: "FER2013"
-    scores       "val" and "test"; ten_crop holds those scored over ten crops, if any
+    scores       "val" and "test", of the centre crop; ten_crop the same snapshot's over ten crops, if any
     exact        val accuracies of all snapshots and averages
     manifest     the data directory's, None where it is gone or changed (a note says so)
     notes        what the reader should know, one sentence each
@@ -47,7 +48,7 @@ class Evidence:
     curves: Curves
     scores: dict[str, Scores]
     metrics: dict[str, Metrics]
-    ten_crop: dict[str, Metrics]
+    ten_crop: dict[str, Scores]
     exact: Exact
     manifest: dict[str, Any] | None
     notes: tuple[str, ...]
@@ -57,7 +58,7 @@ class Evidence:
         """Whether no snapshot is known to be better on val; else this one was asked for by hand."""
         chosen = self.exact.chosen
         known = (*self.exact.snapshots.values, *self.exact.averages.values)
-        return chosen is None or all(value <= chosen[1] for value in known)
+        return chosen is None or all(value <= chosen.accuracy for value in known)
 
     def title(self, split: str) -> str:
         return " · ".join((self.name, SPLIT_NAMES[split], self.data))
@@ -74,8 +75,9 @@ def read_evidence(run: Run) -> Evidence:
     scores = {split: load_scores(run.scores(split)) for split in ("val", "test")}
     _check_scores(run, scores)
     classes = _classes(manifest, scores["val"].probs.shape[1])
-    crops = {split: run.scores(split, ten_crop=True) for split in scores}
-    ten_crop = {split: load_scores(path) for split, path in crops.items() if path.is_file()}
+    paths = {split: run.scores(split, ten_crop=True) for split in scores}
+    crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
+    ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
     curves = make_curves(log, _schedule(run))
     metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
     return Evidence(
@@ -87,10 +89,14 @@ def read_evidence(run: Run) -> Evidence:
         curves=curves,
         scores=scores,
         metrics=metrics,
-        ten_crop={split: compute_metrics(each, classes) for split, each in ten_crop.items()},
-        exact=_exact(run, scores["val"].meta, metrics["val"]),
+        ten_crop=ten_crop,
+        exact=_exact(run, scores["val"].meta, metrics["val"], ten_crop.get("val")),
         manifest=manifest,
-        notes=tuple(_notes(run, log, curves, metrics, ten_crop, scores) + ([data_note] if data_note else [])),
+        notes=tuple(
+            _notes(run, log, curves, metrics)
+            + [OTHER_CROPS] * (len(ten_crop) < len(crops))
+            + ([data_note] if data_note else [])
+        ),
     )
 
 
@@ -199,12 +205,16 @@ def _check_scores(run: Run, scores: dict[str, Scores]) -> None:
             raise FerError(f"{run.scores(split)} holds the scores of {each.split!r}: {cure}")
 
 
+def _same_weights(a: Scores, b: Scores) -> bool:
+    return bool(a.meta.get("weights_sha256") == b.meta.get("weights_sha256"))
+
+
 def _snapshot_name(meta: dict[str, Any]) -> str:
     averaged = meta.get("averaged")
     return average_name(averaged) if averaged else str(meta.get("iteration"))
 
 
-def _exact(run: Run, meta: dict[str, Any], val: Metrics) -> Exact:
+def _exact(run: Run, meta: dict[str, Any], val: Metrics, ten_crop: Scores | None) -> Exact:
     """The accuracies of val_by_snapshot.json, which scoring keeps; `meta` is of the chosen one's scores."""
     path = run.scores_by_snapshot
     averages = {name: entry["averaged"][-1] for name, entry in _info(run, "averages").items()}
@@ -216,8 +226,12 @@ def _exact(run: Run, meta: dict[str, Any], val: Metrics) -> Exact:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FerError(f"{path} is damaged ({error}): delete it and let fer report score again") from error
     snapshots, means = (Series.of([point for point in each if math.isfinite(point[1])]) for each in points)
-    iteration = meta.get("iteration")
-    chosen = None if iteration is None else (int(iteration), known.get(_snapshot_name(meta), val.accuracy))
+    chosen = None
+    if (iteration := meta.get("iteration")) is not None:
+        averaged = meta.get("averaged")
+        name = f"mean of {averaged[0]:,} to {averaged[-1]:,}" if averaged else f"{iteration:,}"
+        accuracy = known.get(_snapshot_name(meta), val.accuracy)
+        chosen = Chosen(name, iteration, accuracy, None if ten_crop is None else float(ten_crop.correct.mean()))
     return Exact(snapshots, means, chosen, floor=max(c.support for c in val.classes) / val.count)
 
 
@@ -226,8 +240,6 @@ def _notes(
     log: Log,
     curves: Curves,
     metrics: dict[str, Metrics],
-    ten_crop: dict[str, Scores],
-    scores: dict[str, Scores],
 ) -> list[str]:
     notes = [sentence] if (sentence := collapse_sentence(curves)) else []
     notes += log_notes(log, curves)
@@ -237,9 +249,6 @@ def _notes(
         empty = [c.name for c in each.classes if c.support == 0]
         if empty:
             notes.append(f"{SPLIT_NAMES[split]} has no image of {', '.join(empty)}: no recall and no ROC curve.")
-    for split, crops in ten_crop.items():
-        if crops.meta.get("weights_sha256") != scores[split].meta.get("weights_sha256"):
-            notes.append(f"Ten crops on {split} used snapshot {crops.meta.get('iteration')}, another than one crop.")
     return notes + [str(warning) for warning in run.info.get("warnings", ())]
 
 

@@ -7,9 +7,11 @@ from html import escape
 from typing import Any
 
 from fer.report.text import (
+    accuracy_rows,
     duration,
     interval,
     mcnemar_sentence,
+    measures,
     percent,
     snapshot_name,
     snapshot_text,
@@ -51,7 +53,7 @@ CAPTIONS = {
     "overview": "Learning rate, loss and accuracy over the same iterations.",
     "learning_rate": "Learning rate.",
     "training_loss": "Training loss, as the log has it and smoothed.",
-    "validation": "Accuracy and loss of the test net during training; dots: exact accuracy of each snapshot.",
+    "validation": "Accuracy and loss of the test net during training; dots: each snapshot, every image once.",
     "confusion_val": "Confusion matrix, counts. Rows: true class.",
     "confusion_val_normalised": "Confusion matrix, percent of the true class.",
     "roc_val": "ROC curve of each class against the rest.",
@@ -97,17 +99,13 @@ def _comparison(result: Mapping[str, Any], images: Mapping[str, bytes]) -> list[
     parts = _head(result["name"], f"{len(result['runs'])} runs · {result['data']['title']}")
     rows = [
         (
-            run["name"],
-            *(
-                text
-                for split in run["splits"].values()
-                for text in (percent(split["accuracy"], 2), interval(split["accuracy_interval_95"]))
-            ),
+            *row,
             f"{run['training']['iterations']:,}",
             snapshot_name(run["snapshot"]),
             duration(run["run"].get("seconds")),
         )
         for run in result["runs"]
+        for row in accuracy_rows(run)
     ]
     splits = [text for split in result["runs"][0]["splits"].values() for text in (split["name"], "95% interval")]
     parts += [_notes(result["notes"]), "<h2>Accuracy</h2>"]
@@ -132,8 +130,10 @@ def _head(title: str, below: str) -> list[str]:
 
 def _big(splits: Mapping[str, Any]) -> str:
     cells = "".join(
-        f"<div><b>{percent(s['accuracy'])}</b><span>{escape(s['name'])}<br>"
-        f"95% interval {interval(s['accuracy_interval_95'])}</span></div>"
+        f"<div><b>{percent(s['accuracy'])}</b><span>{escape(s['name'])}, {s['crop']}<br>"
+        f"95% interval {interval(s['accuracy_interval_95'])}"
+        + "".join(f"<br>{percent(each['accuracy'])} {each['crop']}" for each in (s["ten_crop"],) if each)
+        + "</span></div>"
         for s in splits.values()
     )
     return f'<div class="big">{cells}</div>'
@@ -148,16 +148,15 @@ def _accuracy_table(result: Mapping[str, Any]) -> str:
     header += ["log loss", "mean recall", "AUC macro", "AUC micro"]
     rows = []
     for split in result["splits"].values():
-        for name, each in ((split["name"], split), ("– over ten crops", split["ten_crop"])):
-            if each:
-                rows.append(
-                    (
-                        name,
-                        f"{each['count']:,}",
-                        *(_rate(each, key) for key in ("accuracy", "misclassification")),
-                        *(_number(each[key]) for key in ("log_loss", "balanced_accuracy", "auc_macro", "auc_micro")),
-                    )
+        for name, each in measures(split["name"], split):
+            rows.append(
+                (
+                    name,
+                    f"{each['count']:,}",
+                    *(_rate(each, key) for key in ("accuracy", "misclassification")),
+                    *(_number(each[key]) for key in ("log_loss", "balanced_accuracy", "auc_macro", "auc_micro")),
                 )
+            )
     floor = percent(result["commonest_class_accuracy"], 2)
     return _table(header, rows) + f'<p class="sub">Always answering the commonest class would give {floor} on val.</p>'
 

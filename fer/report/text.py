@@ -52,11 +52,6 @@ def summary_text(result: dict[str, Any]) -> str:
 
 def _run(result: dict[str, Any]) -> list[str]:
     lines = [f"{result['name']} · {result['data']['title']} · {snapshot_text(result)}", ""]
-    rows = []
-    for split in result["splits"].values():
-        rows.append((split["name"], split))
-        if split["ten_crop"]:
-            rows.append(("  averaged over ten crops", split["ten_crop"]))
     lines += _table(
         ("", "accuracy", "95% interval", "misclassified", "95% interval", "images"),
         [
@@ -68,13 +63,20 @@ def _run(result: dict[str, Any]) -> list[str]:
                 interval(each["misclassification_interval_95"]),
                 f"{each['count']:,}",
             )
-            for name, each in rows
+            for split in result["splits"].values()
+            for name, each in measures(split["name"], split)
         ],
     )
     lines.append(f"always the commonest class: {percent(result['commonest_class_accuracy'], 2)} on val")
     for split in result["splits"].values():
         lines += ["", *_class_table(split)]
     return lines
+
+
+def measures(name: str, split: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The ways a split was measured, each with what a table calls it: the first one by name."""
+    crops = [each for each in (split, split["ten_crop"]) if each]
+    return [(f"{name}, {each['crop']}" if each is split else f"– {each['crop']}", each) for each in crops]
 
 
 def _class_table(split: dict[str, Any]) -> list[str]:
@@ -89,19 +91,26 @@ def _comparison(result: dict[str, Any]) -> list[str]:
         ("", "val", "95% interval", "test", "95% interval", "iterations", "chosen", "time"),
         [
             (
-                run["name"],
-                percent(run["splits"]["val"]["accuracy"], 2),
-                interval(run["splits"]["val"]["accuracy_interval_95"]),
-                percent(run["splits"]["test"]["accuracy"], 2),
-                interval(run["splits"]["test"]["accuracy_interval_95"]),
+                *row,
                 f"{run['training']['iterations']:,}",
                 snapshot_name(run["snapshot"]),
                 duration(run["run"].get("seconds")),
             )
             for run in result["runs"]
+            for row in accuracy_rows(run)
         ],
     )
     return [*lines, "", "McNemar's exact test on PublicTest (val):", *(mcnemar_sentence(p) for p in result["mcnemar"])]
+
+
+def accuracy_rows(run: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A comparison's rows of a run, one a way of measuring: its name, accuracy and interval on val, and on test."""
+    val, test = (measures(run["name"], split) for split in run["splits"].values())
+    return [(name, *accuracy(a), *accuracy(b)) for (name, a), (_, b) in zip(val, test, strict=False)]
+
+
+def accuracy(each: dict[str, Any]) -> tuple[str, str]:
+    return percent(each["accuracy"], 2), interval(each["accuracy_interval_95"])
 
 
 def mcnemar_sentence(pair: dict[str, Any]) -> str:
