@@ -44,10 +44,12 @@ REPORT_HELP = """\
 examples:
   fer report runs/alexnet-s3
   fer report runs/alexnet-s1 runs/alexnet-s2 runs/alexnet-s3
+  fer report --ensemble runs/vgg8-s1 runs/vgg8-s2 --ten-crop
   fer report --log caffe.log --out caffe-log-report
 
 Scores each image of val (PublicTest) and test (PrivateTest) once, with the snapshot that is best
 on val, and writes metrics.json, CSVs, figures and report.html. No RUN: the newest one in runs/.
+--ensemble reports several runs as one net, their probabilities averaged.
 """
 AVERAGE_HELP = """\
 examples:
@@ -150,6 +152,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     add("--log", type=Path, metavar="FILE", help="report on any Caffe log alone")
     add("--out", type=Path, metavar="DIR", help="where to write (default: RUN/report)")
     add("--ten-crop", action="store_true", help="also average ten crops (corners, centre, mirrored) of each image")
+    add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
     add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
     add("--json", action="store_true", help="print metrics.json")
     parser.set_defaults(run=_report)
@@ -258,12 +261,16 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from fer.report import build_report, report_log, summary_text
+    from fer.report import build_ensemble, build_report, report_log, summary_text
 
     if args.log is not None:
         if args.runs:
             raise UsageError("Give either RUN directories or --log FILE.")
         result = report_log(args.log, args.out or args.log.with_name(args.log.name + ".report"))
+    elif args.ensemble:
+        if len(args.runs) < 2:
+            raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
+        result = build_ensemble(_scored_runs(args), args.out)
     else:
         result = build_report(_scored_runs(args), args.out)
     print(json.dumps(result, indent=2) if args.json else summary_text(result))

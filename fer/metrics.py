@@ -100,6 +100,11 @@ class Metrics:
     roc_macro: Curve | None
 
     @property
+    def commonest_class(self) -> float:
+        """The accuracy of always answering the commonest class."""
+        return max(c.support for c in self.classes) / self.count
+
+    @property
     def misclassification_interval(self) -> Interval:
         return Interval(1 - self.interval.high, 1 - self.interval.low)
 
@@ -238,19 +243,34 @@ def mcnemar(a: Scores, b: Scores) -> Comparison:
 
     Two-sided binomial test. Raises FerError when the two did not score the same images with the same labels.
     """
-    order_a, order_b = (np.argsort(np.asarray(scores.files)) for scores in (a, b))
-    if sorted(a.files) != sorted(b.files):
-        different = len(set(a.files) ^ set(b.files))
-        raise FerError(
-            f"McNemar's test needs the same images: {different} files are in only one of the two {a.split} sets"
-        )
-    if (a.labels[order_a] != b.labels[order_b]).any():
-        different = int((a.labels[order_a] != b.labels[order_b]).sum())
-        raise FerError(f"McNemar's test needs the same labels: {different} of {len(a.files)} {a.split} images differ")
-    right_a, right_b = a.correct[order_a], b.correct[order_b]
+    right_a, right_b = a.correct, b.correct[_match(a, b)]
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return Comparison(only_a, only_b, int((right_a & right_b).sum()), int((~right_a & ~right_b).sum()), p_value)
+
+
+def _match(a: Scores, b: Scores) -> NDArray[np.int64]:
+    """Where each of a's images stands in b, [N]. Raises FerError when they are not the same or have other labels."""
+    rows = {file: row for row, file in enumerate(b.files)}
+    if rows.keys() != set(a.files):
+        different = len(set(a.files) ^ rows.keys())
+        raise FerError(f"not of the same images: {different} files are in only one of the two {a.split} sets")
+    order = np.array([rows[file] for file in a.files])
+    if different := int((a.labels != b.labels[order]).sum()):
+        raise FerError(f"not of the same labels: {different} of {len(a.files)} {a.split} images differ")
+    return order
+
+
+def mean_scores(members: Sequence[Scores]) -> Scores:
+    """Several nets as one: the mean of their probabilities, image by image, in the first one's order.
+
+    Raises FerError when they did not score the same images with the same labels, or answer other numbers of classes.
+    """
+    first = members[0]
+    if len({member.probs.shape[1] for member in members}) > 1:
+        raise FerError("not of the same classes: the nets answer other numbers of them")
+    probs = np.mean([member.probs[_match(first, member)] for member in members], axis=0, dtype=np.float64)
+    return make_scores(first.split, first.files, first.labels, probs.astype(np.float32))
 
 
 def to_json(metrics: Metrics) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from made_run import npz_bytes, write_scores
 from sklearn import metrics as sk
 
 from fer.errors import FerError
-from fer.metrics import compute_metrics, load_scores, make_scores, mcnemar, to_json, wilson_interval
+from fer.metrics import compute_metrics, load_scores, make_scores, mcnemar, mean_scores, to_json, wilson_interval
 
 NAMES = ("a", "b", "c")
 
@@ -107,10 +107,28 @@ def test_mcnemar_puts_the_images_in_one_order():
 
 
 def test_mcnemar_refuses_other_images_and_other_labels():
-    with pytest.raises(FerError, match="same images: 2 files"):
+    with pytest.raises(FerError, match="not of the same images: 2 files"):
         mcnemar(scores([0, 1], [0, 1]), scores([0, 1], [0, 1], first=1))
-    with pytest.raises(FerError, match="same labels: 1 of 2"):
+    with pytest.raises(FerError, match="not of the same labels: 1 of 2"):
         mcnemar(scores([0, 1], [0, 1]), scores([0, 2], [0, 1]))
+
+
+def test_the_mean_of_probabilities_decides():
+    """Of three nets two are hardly right and one is surely wrong: their mean is wrong, their vote would be right."""
+    labels = [0, 1]
+    weak = [make_scores("val", ["x", "y"], labels, np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])) for _ in range(2)]
+    sure = make_scores("val", ["y", "x"], labels[::-1], np.array([[0.2, 0.6, 0.2], [0.0, 1.0, 0.0]]))
+    mean = mean_scores([*weak, sure])
+    assert mean.files == ("x", "y") and mean.labels.tolist() == labels and mean.split == "val"
+    np.testing.assert_allclose(mean.probs, [[1 / 3, 1.6 / 3, 0.4 / 3], [0.4 / 3, 2.2 / 3, 0.4 / 3]], rtol=1e-6)
+    assert mean.predictions.tolist() == [1, 1]
+
+
+def test_a_mean_of_what_does_not_fit_is_refused():
+    with pytest.raises(FerError, match="not of the same images: 2 files"):
+        mean_scores([scores([0, 1], [0, 1]), scores([0, 1], [0, 1], first=1)])
+    with pytest.raises(FerError, match="not of the same classes"):
+        mean_scores([scores([0, 1], [0, 1]), scores([0, 1], [0, 1], classes=4)])
 
 
 def broken(**changes):

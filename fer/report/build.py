@@ -12,9 +12,11 @@ from fer.curves import Curves, Exact, collapse_sentence, make_curves
 from fer.errors import FerError
 from fer.metrics import compute_metrics, mcnemar, to_json
 from fer.plots import Figure
+from fer.report.ensemble import read_ensemble
 from fer.report.evidence import (
     SPLIT_NAMES,
     Evidence,
+    Scored,
     find_mistakes,
     finite,
     log_notes,
@@ -36,21 +38,53 @@ def build_report(runs: Sequence[Run], out: Path | None = None, *, progress: Prog
     `out` defaults to the run's own report folder, or to compare-<names> beside the first run.
     Raises FerError: no run, a run twice, a run that is not scored or is damaged, a folder that cannot be written.
     """
-    if not runs:
-        raise FerError("no run to report on; give a run directory, as runs/lenet-s2")
-    if len({run.dir.resolve() for run in runs}) < len(runs):
-        raise FerError("a run is given twice; give each run once")
-    evidences = [read_evidence(run) for run in runs]
+    evidences = _read_all(runs)
     if len(evidences) == 1:
         out = out or runs[0].report_dir
         result, figures = _run_result(evidences[0]), _run_figures(evidences[0])
         tables = _run_tables(evidences[0])
     else:
-        out = out or runs[0].dir.parent / ("compare-" + "-".join(run.name for run in runs))[:100]
+        out = out or _beside("compare", runs)
         names = unique_names(evidences)
         result, figures = _comparison(evidences, names), _comparison_figures(evidences, names)
         tables = {}
     return _write(out, result, figures, tables, progress)
+
+
+def build_ensemble(runs: Sequence[Run], out: Path | None = None, *, progress: Progress = None) -> dict[str, Any]:
+    """Writes the report of several scored runs as one net, their probabilities averaged; returns metrics.json's.
+
+    `out` defaults to ensemble-<names> beside the first run. Raises FerError as build_report does, and for one run
+    alone and for runs that did not score the same images.
+    """
+    evidences = _read_all(runs)
+    names = unique_names(evidences)
+    ensemble = read_ensemble(evidences, names)
+    best = max(range(len(runs)), key=lambda i: evidences[i].metrics["val"].accuracy)
+    result = {
+        "kind": "ensemble",
+        "name": ensemble.name,
+        "data": {"title": ensemble.data},
+        "members": [_run_result(each) | {"name": name} for name, each in zip(names, evidences, strict=True)],
+        "splits": _splits(ensemble),
+        "commonest_class_accuracy": ensemble.metrics["val"].commonest_class,
+        "mcnemar": [_mcnemar("the ensemble", ensemble, names[best], evidences[best])],
+        "notes": list(ensemble.notes),
+    }
+    tables = _scores_tables(ensemble)
+    return _write(out or _beside("ensemble", runs), result, _scores_figures(ensemble), tables, progress)
+
+
+def _read_all(runs: Sequence[Run]) -> list[Evidence]:
+    if not runs:
+        raise FerError("no run to report on; give a run directory, as runs/lenet-s2")
+    if len({run.dir.resolve() for run in runs}) < len(runs):
+        raise FerError("a run is given twice; give each run once")
+    return [read_evidence(run) for run in runs]
+
+
+def _beside(kind: str, runs: Sequence[Run]) -> Path:
+    return runs[0].dir.parent / "-".join((kind, *(run.name for run in runs)))[:100]
 
 
 def report_log(log_path: str | Path, out: str | Path, *, progress: Progress = None) -> dict[str, Any]:
@@ -99,13 +133,13 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
         "snapshot": {key: meta.get(key) for key in ("iteration", "averaged", "weights", "weights_sha256")}
         | {"chosen_on": "val" if evidence.best_on_val else None},
         "splits": _splits(evidence),
-        "commonest_class_accuracy": evidence.exact.floor,
+        "commonest_class_accuracy": evidence.metrics["val"].commonest_class,
         "training": _training(evidence.log, evidence.curves),
         "notes": list(evidence.notes),
     }
 
 
-def _splits(evidence: Evidence) -> dict[str, Any]:
+def _splits(evidence: Scored) -> dict[str, Any]:
     """Of each split the metrics of the centre crop, and those of ten crops where they were scored."""
     splits: dict[str, Any] = {}
     for split, metrics in evidence.metrics.items():
@@ -153,6 +187,17 @@ def _curve_figures(curves: Curves, train_title: str, test_title: str, exact: Exa
 
 def _run_figures(evidence: Evidence) -> dict[str, Figure]:
     figures = _curve_figures(evidence.curves, evidence.title("train"), evidence.title("val"), evidence.exact)
+    figures |= _scores_figures(evidence)
+    if evidence.manifest:
+        counts = {SPLIT_NAMES[split]: facts["class_counts"] for split, facts in evidence.manifest["splits"].items()}
+        figures["class_counts"] = plots.plot_class_counts(
+            counts, evidence.classes, f"Images by class · {evidence.data}"
+        )
+    return figures
+
+
+def _scores_figures(evidence: Scored) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
     for split, metrics in evidence.metrics.items():
         title = evidence.title(split)
         figures[f"confusion_{split}"] = plots.plot_confusion(metrics, title)
@@ -161,11 +206,6 @@ def _run_figures(evidence: Evidence) -> dict[str, Figure]:
         figures[f"classes_{split}"] = plots.plot_class_bars(metrics, title)
     if mistakes := find_mistakes(evidence):
         figures["mistakes_val"] = plots.plot_mistakes(mistakes, f"Surest mistakes · {evidence.title('val')}")
-    if evidence.manifest:
-        counts = {SPLIT_NAMES[split]: facts["class_counts"] for split, facts in evidence.manifest["splits"].items()}
-        figures["class_counts"] = plots.plot_class_counts(
-            counts, evidence.classes, f"Images by class · {evidence.data}"
-        )
     return figures
 
 
@@ -175,8 +215,11 @@ def _log_tables(log: Log) -> dict[str, str]:
 
 
 def _run_tables(evidence: Evidence) -> dict[str, str]:
-    scores = {f"scores_{split}.csv": scores_csv(s, evidence.classes) for split, s in evidence.scores.items()}
-    return _log_tables(evidence.log) | scores
+    return _log_tables(evidence.log) | _scores_tables(evidence)
+
+
+def _scores_tables(evidence: Scored) -> dict[str, str]:
+    return {f"scores_{split}.csv": scores_csv(each, evidence.classes) for split, each in evidence.scores.items()}
 
 
 def _comparison(evidences: Sequence[Evidence], names: Sequence[str]) -> dict[str, Any]:
@@ -192,7 +235,7 @@ def _comparison(evidences: Sequence[Evidence], names: Sequence[str]) -> dict[str
     }
 
 
-def _mcnemar(name_a: str, a: Evidence, name_b: str, b: Evidence) -> dict[str, Any]:
+def _mcnemar(name_a: str, a: Scored, name_b: str, b: Scored) -> dict[str, Any]:
     """The test on val, or the reason why there is none."""
     pair = {"a": name_a, "b": name_b, "split": "val"}
     try:

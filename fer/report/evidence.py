@@ -29,29 +29,38 @@ SHEET = 24  # mistakes on the contact sheet
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """One run.
+class Scored:
+    """What was scored: a run's chosen snapshot, or several runs' together.
 
     name         what figures call it: "AlexNet s3"
     data         what figures call the data: "FER2013"
-    scores       "val" and "test", of the centre crop; ten_crop the same snapshot's over ten crops, if any
-    exact        val accuracies of all snapshots and averages
-    manifest     the data directory's, None where it is gone or changed (a note says so)
+    scores       "val" and "test", of the centre crop; ten_crop the same over ten crops, where there are such
+    manifest     that of the data directory, data_dir; None where it is gone or changed (a note says so)
     notes        what the reader should know, one sentence each
     """
 
-    run: Run
     name: str
     data: str
+    data_dir: Path
     classes: tuple[str, ...]
-    log: Log
-    curves: Curves
     scores: dict[str, Scores]
     metrics: dict[str, Metrics]
     ten_crop: dict[str, Scores]
-    exact: Exact
     manifest: dict[str, Any] | None
     notes: tuple[str, ...]
+
+    def title(self, split: str) -> str:
+        return " · ".join((self.name, SPLIT_NAMES[split], self.data))
+
+
+@dataclass(frozen=True)
+class Evidence(Scored):
+    """One run, with its training; `exact` are the val accuracies of all its snapshots and their means."""
+
+    run: Run
+    log: Log
+    curves: Curves
+    exact: Exact
 
     @property
     def best_on_val(self) -> bool:
@@ -59,9 +68,6 @@ class Evidence:
         chosen = self.exact.chosen
         known = (*self.exact.snapshots.values, *self.exact.averages.values)
         return chosen is None or all(value <= chosen.accuracy for value in known)
-
-    def title(self, split: str) -> str:
-        return " · ".join((self.name, SPLIT_NAMES[split], self.data))
 
 
 def read_evidence(run: Run) -> Evidence:
@@ -84,6 +90,7 @@ def read_evidence(run: Run) -> Evidence:
         run=run,
         name=run_name(run),
         data=str((manifest or {}).get("title") or _info(run, "data").get("title") or "unnamed data"),
+        data_dir=_data_dir(run),
         classes=classes,
         log=log,
         curves=curves,
@@ -114,11 +121,11 @@ def no_iteration(name: str, log: Log) -> str:
     return f"{name} ends before the first displayed iteration{last}"
 
 
-def find_mistakes(evidence: Evidence, split: str = "val", count: int = SHEET) -> list[Mistake]:
+def find_mistakes(evidence: Scored, split: str = "val", count: int = SHEET) -> list[Mistake]:
     """The wrong answers the net was surest of, with their images; those whose image is gone are left out."""
     if evidence.manifest is None:
         return []
-    scores, folder = evidence.scores[split], _data_dir(evidence.run) / split
+    scores, folder = evidence.scores[split], evidence.data_dir / split
     surest = (-scores.probs.max(axis=1)).argsort(kind="stable")
     mistakes: list[Mistake] = []
     for index in (int(i) for i in surest if not scores.correct[i]):
@@ -232,7 +239,7 @@ def _exact(run: Run, meta: dict[str, Any], val: Metrics, ten_crop: Scores | None
         name = f"mean of {averaged[0]:,} to {averaged[-1]:,}" if averaged else f"{iteration:,}"
         accuracy = known.get(_snapshot_name(meta), val.accuracy)
         chosen = Chosen(name, iteration, accuracy, None if ten_crop is None else float(ten_crop.correct.mean()))
-    return Exact(snapshots, means, chosen, floor=max(c.support for c in val.classes) / val.count)
+    return Exact(snapshots, means, chosen, floor=val.commonest_class)
 
 
 def _notes(

@@ -73,7 +73,7 @@ AS_PNG = {"mistakes_val"}  # photographs
 
 def page(result: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     """The page of a result, with the figures ("figures/<name>.svg", ".png") inside it."""
-    body = {"run": _run, "comparison": _comparison, "log": _log}[result["kind"]](result, images)
+    body = {"run": _run, "comparison": _comparison, "ensemble": _ensemble, "log": _log}[result["kind"]](result, images)
     title = escape(result["name"])
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -85,18 +85,39 @@ def page(result: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
 def _run(result: Mapping[str, Any], images: Mapping[str, bytes]) -> list[str]:
     parts = _head(result["name"], f"{result['data']['title']} · {snapshot_text(dict(result))}")
     parts += [_big(result["splits"]), _notes(result["notes"]), "<h2>Accuracy</h2>", _accuracy_table(result)]
-    parts += ["<h2>Class by class</h2>", '<div class="grid">']
-    parts += [_class_table(split) for split in result["splits"].values()] + ["</div>"]
-    parts += ["<h2>Training</h2>", *_figures(images, TRAINING)]
-    for key, split in result["splits"].items():
-        pairs = ((f"confusion_{key}", f"confusion_{key}_normalised"), (f"roc_{key}", f"classes_{key}"))
-        parts += [f"<h2>{escape(split['name'])}</h2>", *_figures(images, (*pairs, (f"mistakes_{key}",)))]
+    parts += [*_classes(result["splits"]), "<h2>Training</h2>", *_figures(images, TRAINING)]
+    parts += _split_figures(result["splits"], images)
     parts += ["<h2>Data</h2>", *_figures(images, (("class_counts",),)), _facts(_data_facts(result["data"]))]
     return [*parts, "<h2>The run</h2>", _facts(_run_facts(result))]
 
 
+def _ensemble(result: Mapping[str, Any], images: Mapping[str, bytes]) -> list[str]:
+    parts = _head(result["name"], f"{result['data']['title']} · the mean of {len(result['members'])} nets' answers")
+    parts += [_big(result["splits"]), _notes(result["notes"]), "<h2>Accuracy</h2>", _accuracy_table(result)]
+    parts += ["<h2>Members</h2>", _runs_table(result["members"]), *_mcnemar(result["mcnemar"])]
+    return [*parts, *_classes(result["splits"]), *_split_figures(result["splits"], images)]
+
+
+def _classes(splits: Mapping[str, Any]) -> list[str]:
+    return ["<h2>Class by class</h2>", '<div class="grid">', *map(_class_table, splits.values()), "</div>"]
+
+
+def _split_figures(splits: Mapping[str, Any], images: Mapping[str, bytes]) -> list[str]:
+    parts = []
+    for key, split in splits.items():
+        pairs = ((f"confusion_{key}", f"confusion_{key}_normalised"), (f"roc_{key}", f"classes_{key}"))
+        parts += [f"<h2>{escape(split['name'])}</h2>", *_figures(images, (*pairs, (f"mistakes_{key}",)))]
+    return parts
+
+
 def _comparison(result: Mapping[str, Any], images: Mapping[str, bytes]) -> list[str]:
     parts = _head(result["name"], f"{len(result['runs'])} runs · {result['data']['title']}")
+    parts += [_notes(result["notes"]), "<h2>Accuracy</h2>", _runs_table(result["runs"]), *_mcnemar(result["mcnemar"])]
+    parts += ["<h2>Class by class: recall</h2>", *(_recall_table(result["runs"], split) for split in ("val", "test"))]
+    return [*parts, "<h2>Training</h2>", *_figures(images, (("side_by_side",), ("overlay",)))]
+
+
+def _runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             *row,
@@ -104,18 +125,19 @@ def _comparison(result: Mapping[str, Any], images: Mapping[str, bytes]) -> list[
             snapshot_name(run["snapshot"]),
             duration(run["run"].get("seconds")),
         )
-        for run in result["runs"]
-        for row in accuracy_rows(run)
+        for run in runs
+        for row in accuracy_rows(dict(run))
     ]
-    splits = [text for split in result["runs"][0]["splits"].values() for text in (split["name"], "95% interval")]
-    parts += [_notes(result["notes"]), "<h2>Accuracy</h2>"]
-    parts += [_table(("run", *splits, "iterations", "chosen on val", "time"), rows)]
-    parts += ["<h2>McNemar's exact test on PublicTest (val)</h2>"]
-    parts += [f"<p>{escape(mcnemar_sentence(pair).strip())}</p>" for pair in result["mcnemar"]]
-    if len(result["mcnemar"]) > 1:
+    splits = [text for split in runs[0]["splits"].values() for text in (split["name"], "95% interval")]
+    return _table(("run", *splits, "iterations", "chosen on val", "time"), rows)
+
+
+def _mcnemar(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    parts = ["<h2>McNemar's exact test on PublicTest (val)</h2>"]
+    parts += [f"<p>{escape(mcnemar_sentence(dict(pair)).strip())}</p>" for pair in pairs]
+    if len(pairs) > 1:
         parts.append('<p class="sub">The p values are not corrected for the number of pairs.</p>')
-    parts += ["<h2>Class by class: recall</h2>", *(_recall_table(result["runs"], split) for split in ("val", "test"))]
-    return [*parts, "<h2>Training</h2>", *_figures(images, (("side_by_side",), ("overlay",)))]
+    return parts
 
 
 def _log(result: Mapping[str, Any], images: Mapping[str, bytes]) -> list[str]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+MCNEMAR = "McNemar's exact test on PublicTest (val):"
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}%"
@@ -45,14 +47,17 @@ def snapshot_name(snapshot: dict[str, Any]) -> str:
 
 def summary_text(result: dict[str, Any]) -> str:
     """What the terminal shows of a result of build_report or report_log."""
-    body = {"run": _run, "comparison": _comparison, "log": _log}[result["kind"]](result)
+    body = {"run": _run, "comparison": _comparison, "ensemble": _ensemble, "log": _log}[result["kind"]](result)
     notes = [f"Note: {note}" for note in result["notes"]]
     return "\n".join([*body, *([""] if notes else []), *notes, "", f"Report: {result['report']}/report.html"])
 
 
 def _run(result: dict[str, Any]) -> list[str]:
-    lines = [f"{result['name']} · {result['data']['title']} · {snapshot_text(result)}", ""]
-    lines += _table(
+    return [f"{result['name']} · {result['data']['title']} · {snapshot_text(result)}", "", *_splits(result)]
+
+
+def _splits(result: dict[str, Any]) -> list[str]:
+    lines = _table(
         ("", "accuracy", "95% interval", "misclassified", "95% interval", "images"),
         [
             (
@@ -86,8 +91,17 @@ def _class_table(split: dict[str, Any]) -> list[str]:
 
 
 def _comparison(result: dict[str, Any]) -> list[str]:
-    lines = [f"{len(result['runs'])} runs · {result['data']['title']}", ""]
-    lines += _table(
+    lines = [f"{len(result['runs'])} runs · {result['data']['title']}", "", *_runs_table(result["runs"])]
+    return [*lines, "", MCNEMAR, *map(mcnemar_sentence, result["mcnemar"])]
+
+
+def _ensemble(result: dict[str, Any]) -> list[str]:
+    lines = [f"{result['name']} · {result['data']['title']}", "", *_splits(result), "", *_runs_table(result["members"])]
+    return [*lines, "", MCNEMAR, *map(mcnemar_sentence, result["mcnemar"])]
+
+
+def _runs_table(runs: Sequence[dict[str, Any]]) -> list[str]:
+    return _table(
         ("", "val", "95% interval", "test", "95% interval", "iterations", "chosen", "time"),
         [
             (
@@ -96,11 +110,10 @@ def _comparison(result: dict[str, Any]) -> list[str]:
                 snapshot_name(run["snapshot"]),
                 duration(run["run"].get("seconds")),
             )
-            for run in result["runs"]
+            for run in runs
             for row in accuracy_rows(run)
         ],
     )
-    return [*lines, "", "McNemar's exact test on PublicTest (val):", *(mcnemar_sentence(p) for p in result["mcnemar"])]
 
 
 def accuracy_rows(run: dict[str, Any]) -> list[tuple[str, ...]]:
