@@ -125,7 +125,7 @@ def _prepare_options(parser: argparse.ArgumentParser) -> None:
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--net", help="a shipped net (lenet, alexnet, alexnet227) or a train_val.prototxt")
+    add("--net", help="a shipped net (lenet, alexnet, vgg8, ...) or a train_val.prototxt")
     add("--solver", help="one of the net's solvers (s1, s2, ...) or a solver.prototxt")
     add("--data", type=Path, default=Path("data/fer2013"), metavar="DIR", help="data directory (default: %(default)s)")
     add("--name", help="name of the run directory (default: <net>-<solver>)")

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from itertools import groupby
 from pathlib import Path
 
 import lmdb
@@ -42,9 +43,14 @@ def side(net: str) -> int:
     return SIDES.get(net, 48)
 
 
+def normalised(net_name: str) -> bool:
+    """Whether the net has a BatchNorm, which the Caffe of the wheel does not train and `fer` refuses to try."""
+    return any(layer.type == "BatchNorm" for layer in read_net(find_net(net_name)).layer)
+
+
 def test_the_nets_and_solvers_that_are_promised():
     assert set(PAIRS) == {
-        ("lenet", "s1"), ("lenet", "s2"),
+        ("lenet", "s1"), ("lenet", "s2"), ("vgg8", "s1"), ("vgg8", "s2"),
         *((net, solver) for net in ("alexnet", "alexnet227") for solver in ("s1", "s2", "s3")),
     }  # fmt: skip
     assert sorted(path.name for path in NETS.iterdir()) == net_names()
@@ -124,16 +130,20 @@ def test_deploy_matches(net_name):
 
 @pytest.mark.parametrize("net_name", net_names())
 def test_readme_tells_the_computed_sizes(net_name):
-    """The README's table has a row for each layer with parameters, with its output, parameters and multiply-adds."""
+    """A row of the README's table for each layer with parameters or pooling: output, parameters, multiply-adds.
+
+    Layers called a, a/b, a/c share a row: they are parts of one.
+    """
     text = (NETS / net_name / "README.md").read_text(encoding="utf-8")
     deploy = read_net(find_deploy(find_net(net_name)))
     shapes = infer_shapes(deploy)
-    for layer in deploy.layer:
-        if layer.name in shapes.params or layer.type == "Pooling":
-            output = " x ".join(str(size) for size in shapes.blobs[layer.top[0]][1:])
-            numbers = sum(int(np.prod(shape)) for shape in shapes.params.get(layer.name, []))
-            row = f"| {output} | {numbers:,} | {shapes.multiply_adds[layer.name]:,} |"
-            assert row in text, (layer.name, row)
+    for name, parts in groupby(deploy.layer, key=lambda layer: layer.name.partition("/")[0]):
+        layers = list(parts)
+        if any(layer.name in shapes.params or layer.type == "Pooling" for layer in layers):
+            output = " x ".join(str(size) for size in shapes.blobs[layers[-1].top[0]][1:])
+            numbers = sum(int(np.prod(shape)) for layer in layers for shape in shapes.params.get(layer.name, []))
+            row = f"| {output} | {numbers:,} | {sum(shapes.multiply_adds[layer.name] for layer in layers):,} |"
+            assert re.search(rf"^\| {re.escape(name)} \| [^|]+ {re.escape(row)}$", text, re.MULTILINE), (name, row)
     assert f"| {shapes.param_count:,} | {sum(shapes.multiply_adds.values()):,} |" in text
     for solver in solver_names(find_net(net_name)):
         assert f"`{solver}`" in text
@@ -179,6 +189,8 @@ def test_shapes_are_the_real_caffes(net_name, random_data):
     write_text(folder / "net.prototxt", net)
     stages = train_state(read_solver(find_solver(net_name, "s1")))[0]
     for phase, path in (("TRAIN", folder / "net.prototxt"), ("TEST", find_deploy(find_net(net_name)))):
+        if phase == "TRAIN" and normalised(net_name):
+            continue
         theirs = engine.describe(path, phase, stages=stages)
         ours = infer_shapes(filter_net(read_net(path), phase, stages=stages), (1, side(net_name), side(net_name)))
         assert {name: [tuple(shape) for shape in shapes] for name, shapes in theirs["params"].items()} == ours.params
@@ -188,7 +200,7 @@ def test_shapes_are_the_real_caffes(net_name, random_data):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
+@pytest.mark.parametrize(("net_name", "solver_name"), [pair for pair in PAIRS if not normalised(pair[0])])
 def test_real_caffe_trains_one_step(net_name, solver_name, random_data):
     from fer.engines import find_engine
 

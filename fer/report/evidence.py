@@ -22,7 +22,7 @@ from fer.plots import Mistake
 from fer.prototxt import read_solver
 from fer.run import Run, average_name
 
-NET_NAMES = {"lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227"}
+NET_NAMES = {"lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "vgg8": "VGG8"}
 SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
 OTHER_CROPS = "Ten-crop scores of another snapshot are left out; fer report --ten-crop scores this one."
 SHEET = 24  # mistakes on the contact sheet
