@@ -11,94 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from net_builder import CLASSES, CROP, SCALE, SIDE, SMALL, Builder
+
 from fer.prototxt import derive_deploy, to_text
-from fer.schema import caffe_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 AUGMENT = ""  # the Augment layer's param_str; no such layer where it is empty
-SIDE, CROP, CLASSES = 48, 44, 7
-VAL_BATCH = 97  # 37 of them are the 3,589 images of PublicTest
-SCALE = 1 / 64  # pixels less their mean come to a deviation near 1
-
-Layer = caffe_pb2.LayerParameter
-LEARNED, BIAS, STATISTIC = (
-    {"lr_mult": 1, "decay_mult": 1},
-    {"lr_mult": 2, "decay_mult": 0},
-    {"lr_mult": 0, "decay_mult": 0},
-)
-AFFINE = {"lr_mult": 1, "decay_mult": 0}
 
 
-class Builder:
-    """Adds layers one after the other; `top` is where the next one begins."""
-
-    def __init__(self, name: str, batch: int, augment: str):
-        self.net = caffe_pb2.NetParameter(name=name)
-        self.top = ""
-        self._data("TRAIN", "train_lmdb", batch)
-        if augment:
-            param = {"module": "augment", "layer": "Augment", "param_str": augment}
-            self.layer("augment", "Python", ["data"], "data", include=[{"phase": "TRAIN"}], python_param=param)
-        self._data("TEST", "val_lmdb", VAL_BATCH)
-
-    def _data(self, phase: str, source: str, batch: int) -> None:
-        transform = {"crop_size": CROP, "mean_file": "data/fer2013/mean.binaryproto", "scale": SCALE}
-        if phase == "TRAIN":
-            transform["mirror"] = True
-        data = {"source": f"data/fer2013/{source}", "batch_size": batch, "backend": "LMDB"}
-        layer = self.layer("data", "Data", [], include=[{"phase": phase}], transform_param=transform, data_param=data)
-        layer.top.append("label")
-
-    def layer(
-        self, name: str, kind: str, bottoms: Sequence[str] | None = None, top: str = "", **fields: object
-    ) -> Layer:
-        """Add a layer on `bottoms` (the last top where None)."""
-        bottoms = [self.top] if bottoms is None else bottoms
-        self.top = top or name
-        return self.net.layer.add(name=name, type=kind, bottom=bottoms, top=[self.top], **fields)
-
-    def in_place(self, name: str, kind: str, **fields: object) -> None:
-        self.layer(name, kind, None, self.top, **fields)
-
-    def conv(self, name: str, outputs: int, kernel: int, stride: int = 1, pad: int = 0, *, normalise: bool) -> None:
-        """A convolution, and what is in place behind it: BatchNorm, Scale (which has the bias)."""
-        param = {"num_output": outputs, "kernel_size": [kernel], "weight_filler": {"type": "msra"}}
-        param |= {"stride": [stride]} if stride > 1 else {}
-        param |= {"pad": [pad]} if pad else {}
-        if not normalise:
-            param["bias_filler"] = {"type": "constant"}
-            self.layer(name, "Convolution", param=[LEARNED, BIAS], convolution_param=param)
-            return
-        self.layer(name, "Convolution", param=[LEARNED], convolution_param=param | {"bias_term": False})
-        self.normalise(name)
-
-    def normalise(self, name: str) -> None:
-        """BatchNorm and its affine part; statistics are the mean of about the last hundred batches."""
-        average = {"moving_average_fraction": 0.99}
-        self.in_place(f"{name}/bn", "BatchNorm", param=[STATISTIC] * 3, batch_norm_param=average)
-        self.in_place(f"{name}/scale", "Scale", param=[AFFINE] * 2, scale_param={"bias_term": True})
-
-    def relu(self, name: str) -> None:
-        self.in_place(f"{name}/relu", "ReLU")
-
-    def pool(self, name: str, kernel: int, stride: int = 2) -> None:
-        self.layer(name, "Pooling", pooling_param={"pool": "MAX", "kernel_size": kernel, "stride": stride})
-
-    def full(self, name: str, outputs: int, filler: dict[str, object]) -> None:
-        param = {"num_output": outputs, "weight_filler": filler, "bias_filler": {"type": "constant"}}
-        self.layer(name, "InnerProduct", param=[LEARNED, BIAS], inner_product_param=param)
-
-    def dropout(self, name: str, ratio: float) -> None:
-        self.in_place(name, "Dropout", dropout_param={"dropout_ratio": ratio})
-
-    def classify(self, name: str) -> None:
-        """The last layer, with Accuracy and SoftmaxWithLoss on it."""
-        self.full(name, CLASSES, {"type": "gaussian", "std": 0.01})
-        self.layer("accuracy", "Accuracy", [name, "label"], include=[{"phase": "TEST"}])
-        self.layer("loss", "SoftmaxWithLoss", [name, "label"])
-
-
-def vgg(net: Builder, widths: Sequence[int], hidden: int) -> None:
+def vgg(net: Builder, widths: Sequence[int], hidden: int = 0) -> None:
     """Blocks of two 3x3 convolutions and a max pooling that halves: 44, 22, 11, 5, 2 pixels a side.
 
     An odd side is halved by windows of 3, which lie evenly; Caffe's own rounding would let the last window of 2 hang
@@ -106,27 +27,117 @@ def vgg(net: Builder, widths: Sequence[int], hidden: int) -> None:
     """
     side = CROP
     for block, width in enumerate(widths, 1):
-        for number in (1, 2):
-            net.conv(f"conv{block}_{number}", width, 3, pad=1, normalise=True)
-            net.relu(f"conv{block}_{number}")
-        net.pool(f"pool{block}", 2 + side % 2)
+        net.conv_bn(f"conv{block}_1", width, 3, 1)
+        net.conv_bn(f"conv{block}_2", width, 3, 1)
+        net.pool(f"pool{block}", "MAX", 2 + side % 2)
         side //= 2
     last = len(widths) + 1
     if hidden:
-        net.full(f"fc{last}", hidden, {"type": "msra"})
+        net.full(f"fc{last}", hidden)
         net.relu(f"fc{last}")
     net.dropout(f"drop{last}", 0.5)
     net.classify(f"fc{last + bool(hidden)}")
 
 
+def resnet18(net: Builder, widths: Sequence[int]) -> None:
+    """A 3x3 convolution, then four stages of two residual blocks: 44, 22, 11, 6 pixels a side."""
+    net.conv_bn("conv1", widths[0], 3, 1)
+    for stage, width in enumerate(widths, 2):
+        halves = stage > 2
+        _residual(net, f"res{stage}a", width, 2 if halves else 1, changes=halves)
+        _residual(net, f"res{stage}b", width, 1, changes=False)
+    net.pool_all("pool6")
+    net.classify("fc7")
+
+
+def _residual(net: Builder, name: str, width: int, stride: int, *, changes: bool) -> None:
+    """Two 3x3 convolutions, added to what went in (through a 1x1 convolution where the block changes its shape)."""
+    before = net.top
+    shortcut = net.conv_bn(f"{name}/shortcut", width, 1, 0, stride, relu=False) if changes else before
+    net.top = before
+    net.conv_bn(f"{name}/conv1", width, 3, 1, stride)
+    residual = net.conv_bn(f"{name}/conv2", width, 3, 1, relu=False)
+    net.layer(name, "Eltwise", [shortcut, residual])
+    net.relu(name)
+
+
+# Szegedy et al. 2014, table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj
+INCEPTIONS = {
+    "3a": (64, 96, 128, 16, 32, 32), "3b": (128, 128, 192, 32, 96, 64), "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64), "4c": (128, 128, 256, 24, 64, 64), "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128), "5a": (256, 160, 320, 32, 128, 128), "5b": (384, 192, 384, 48, 128, 128),
+}  # fmt: skip
+LRN = {"local_size": 5, "alpha": 0.0001, "beta": 0.75}
+
+
+def googlenet(net: Builder) -> None:
+    """Inception v1 behind a 3x3 convolution of stride 1 instead of the 7x7 of stride 2: 44, 22, 11, 5, 2 a side."""
+    net.conv("conv1", 64, 3, 1)
+    net.pool("pool1", "MAX", 2)
+    net.layer("norm1", "LRN", lrn_param=LRN)
+    net.conv("conv2/reduce", 64, 1)
+    net.conv("conv2/3x3", 192, 3, 1)
+    net.layer("norm2", "LRN", lrn_param=LRN)
+    net.pool("pool2", "MAX", 2)
+    for name, maps in INCEPTIONS.items():
+        _inception(net, f"inception_{name}", *maps)
+        if name in ("4a", "4d"):
+            _side_classifier(net, f"side_{name}")
+        if name in ("3b", "4e"):
+            net.pool(f"pool{name[0]}", "MAX", 3)
+    net.pool_all("pool5")
+    net.dropout("drop5", 0.4)
+    net.classify("classifier")
+
+
+def _inception(net: Builder, name: str, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int) -> None:
+    bottom = net.top
+    tops = [net.conv(f"{name}/1x1", one, 1)]
+    for kernel, reduced, maps in ((3, reduce3, three), (5, reduce5, five)):
+        net.top = bottom
+        net.conv(f"{name}/reduce{kernel}", reduced, 1)
+        tops.append(net.conv(f"{name}/{kernel}x{kernel}", maps, kernel, kernel // 2))
+    net.pool(f"{name}/pool", "MAX", 3, 1, 1, bottom)
+    tops.append(net.conv(f"{name}/project", pool, 1))
+    net.layer(name, "Concat", tops)
+
+
+def _side_classifier(net: Builder, name: str) -> None:
+    """A loss on the way, of weight 0.3 and in training only."""
+    trunk, first = net.top, len(net.net.layer)
+    net.pool(f"{name}/pool", "AVE", 3)
+    net.conv(f"{name}/conv", 128, 1)
+    net.full(f"{name}/fc", 1024)
+    net.relu(f"{name}/fc")
+    net.dropout(f"{name}/drop", 0.7)
+    net.full(f"{name}/classifier", CLASSES, SMALL)
+    net.layer(f"{name}/loss", "SoftmaxWithLoss", [net.top, "label"], loss_weight=[0.3])
+    for layer in net.net.layer[first:]:
+        layer.include.add(phase="TRAIN")
+    net.top = trunk
+
+
+def tang(net: Builder) -> None:
+    """Three convolutions, one hidden layer, and linear machines with squared hinge loss on top."""
+    net.conv("conv1", 32, 5, 2)
+    net.pool("pool1", "MAX", 3)
+    net.conv("conv2", 32, 4, 1)
+    net.pool("pool2", "AVE", 3)
+    net.conv("conv3", 64, 5, 2)
+    net.pool("pool3", "AVE", 3)
+    net.full("fc4", 3072)
+    net.relu("fc4")
+    net.dropout("drop4", 0.2)
+    net.classify("fc5", "HingeLoss", hinge_loss_param={"norm": "L2"})
+
+
 @dataclass(frozen=True)
 class Description:
-    """A net's name, what its file says first, how to build it, its training batch, whether Augment is for it."""
+    """A net's name, what its file says first, how to build it, whether Augment is for it."""
 
     name: str
     about: str
     build: Callable[[Builder], None]
-    batch: int = 128
     augmented: bool = True
 
 
@@ -136,13 +147,40 @@ NETS = {
         "eight 3x3 convolutions with batch normalisation",
         lambda net: vgg(net, (32, 64, 128, 256), hidden=256),
     ),
+    "vgg13": Description(
+        "VGG13",
+        "ten 3x3 convolutions with batch normalisation",
+        lambda net: vgg(net, (64, 128, 256, 512, 512)),
+    ),
+    "resnet18": Description(
+        "ResNet-18",
+        "eight residual blocks of two 3x3 convolutions",
+        lambda net: resnet18(net, (64, 128, 256, 512)),
+    ),
+    "resnet18h": Description(
+        "ResNet-18 half",
+        "ResNet-18 of half the width",
+        lambda net: resnet18(net, (32, 64, 128, 256)),
+    ),
+    "googlenet": Description(
+        "GoogLeNet",
+        "nine inception modules and two side classifiers",
+        googlenet,
+        augmented=False,
+    ),
+    "tang": Description(
+        "Tang 2013",
+        "three convolutions under squared hinge loss",
+        tang,
+        augmented=False,
+    ),
 }
 
 
 def texts(folder: str, augment: str = AUGMENT) -> dict[str, str]:
     """The files of a net by name."""
     made = NETS[folder]
-    builder = Builder(made.name, made.batch, augment if made.augmented else "")
+    builder = Builder(made.name, augment if made.augmented else "")
     made.build(builder)
     deploy = derive_deploy(builder.net, (1, SIDE, SIDE))
     head = f"# {made.name} for 48x48 grey faces: {made.about}. See README.md beside this file.\n"

@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
+import numpy as np
 import pytest
 import training
 
+from fer.database import encode_datum, write_mean
 from fer.engines import ENGINES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,3 +49,22 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
     for name in ("FER_CAFFE", "FER_CAFFE_PYTHON", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV", "FER_TORCH_THREADS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def random_data(tmp_path: Path) -> Callable[[int], Path]:
+    """A folder of random images with the databases and the mean that a run needs; a function of their side."""
+
+    def make(size: int) -> Path:
+        generator = np.random.default_rng(5)
+        for name in ("train_lmdb", "val_lmdb"):
+            environment = lmdb.open(str(tmp_path / name), map_size=1 << 24)
+            with environment.begin(write=True) as transaction:
+                for i in range(7):
+                    image = generator.integers(0, 256, (1, size, size), np.uint8)
+                    transaction.put(f"{i:08d}_{i:05d}.jpg".encode(), encode_datum(image, i))
+            environment.close()
+        write_mean(tmp_path / "mean.binaryproto", np.full((1, size, size), 127.5))
+        return tmp_path
+
+    return make

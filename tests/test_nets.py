@@ -3,13 +3,10 @@
 import re
 import subprocess
 from itertools import groupby
-from pathlib import Path
 
-import lmdb
 import numpy as np
 import pytest
 
-from fer.database import encode_datum, write_mean
 from fer.lr_policy import early_collapse, learning_rate
 from fer.net_shapes import infer_shapes
 from fer.prototxt import (
@@ -50,7 +47,8 @@ def normalised(net_name: str) -> bool:
 
 def test_the_nets_and_solvers_that_are_promised():
     assert set(PAIRS) == {
-        ("lenet", "s1"), ("lenet", "s2"), ("vgg8", "s1"), ("vgg8", "s2"),
+        ("googlenet", "s1"), ("tang", "s1"),
+        *((net, solver) for net in ("lenet", "vgg8", "vgg13", "resnet18", "resnet18h") for solver in ("s1", "s2")),
         *((net, solver) for net in ("alexnet", "alexnet227") for solver in ("s1", "s2", "s3")),
     }  # fmt: skip
     assert sorted(path.name for path in NETS.iterdir()) == net_names()
@@ -152,25 +150,6 @@ def test_readme_tells_the_computed_sizes(net_name):
 # ---- with the real Caffe ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def random_data(tmp_path):
-    """A folder of random images with the databases and the mean that a run needs; a function of their side."""
-
-    def make(size: int) -> Path:
-        generator = np.random.default_rng(5)
-        for name in ("train_lmdb", "val_lmdb"):
-            environment = lmdb.open(str(tmp_path / name), map_size=1 << 24)
-            with environment.begin(write=True) as transaction:
-                for i in range(7):
-                    image = generator.integers(0, 256, (1, size, size), np.uint8)
-                    transaction.put(f"{i:08d}_{i:05d}.jpg".encode(), encode_datum(image, i))
-            environment.close()
-        write_mean(tmp_path / "mean.binaryproto", np.full((1, size, size), 127.5))
-        return tmp_path
-
-    return make
-
-
 def small_batches(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
     for layer in net.layer:
         if layer.type == "Data":
@@ -217,4 +196,4 @@ def test_real_caffe_trains_one_step(net_name, solver_name, random_data):
     assert (folder / "step_iter_1.caffemodel").stat().st_size > 0
     losses = [float(loss) for loss in re.findall(r"Iteration \d+.*, loss = (\S+)", child.stderr)]
     assert losses and np.isfinite(losses).all()
-    assert losses[0] < 4
+    assert losses[0] < (8 if net_name == "tang" else 4)  # seven squared hinges of 1; log 7, and side classifiers

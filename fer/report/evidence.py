@@ -22,7 +22,10 @@ from fer.plots import Mistake
 from fer.prototxt import read_solver
 from fer.run import Run, average_name
 
-NET_NAMES = {"lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "vgg8": "VGG8"}
+NET_NAMES = {
+    "lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "vgg8": "VGG8", "vgg13": "VGG13",
+    "resnet18": "ResNet-18", "resnet18h": "ResNet-18 half", "googlenet": "GoogLeNet", "tang": "Tang 2013",
+}  # fmt: skip
 SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
 OTHER_CROPS = "Ten-crop scores of another snapshot are left out; fer report --ten-crop scores this one."
 SHEET = 24  # mistakes on the contact sheet

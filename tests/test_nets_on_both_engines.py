@@ -1,0 +1,71 @@
+"""The nets of make_nets.py on both engines, from the same weights and with nothing left to chance (but see below).
+
+The Caffe of the wheel does not train BatchNorm (its answers in TRAIN are wrong, and `fer` refuses such a net on it). So
+nets with BatchNorm are trained by the PyTorch engine alone, and what is compared is how both then score the same
+images: in TEST, with the statistics of that training. The others are compared in a whole training step.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import agreement
+import numpy as np
+import pytest
+import torch
+from agreement import relative
+
+from fer.engines import find_engine
+from fer.engines.pytorch.predict import predict
+from fer.prototxt import find_deploy, find_net
+
+pytestmark = pytest.mark.full
+
+SIDE = 44  # the crop, which these images have already
+CLOSE = 1e-4
+# Gradients are compared as updates, of which float32 keeps fewer digits: weights are a thousand times larger.
+CLOSE_UPDATES = 1e-3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "tang"])
+def test_one_training_step_is_caffe_s(name: str, random_data: Callable[[int], Path], tmp_path: Path) -> None:
+    folder = agreement.write_case(tmp_path, name, "s1", random_data(SIDE), batch=3, test_batch=7)
+    agreement.pytorch_solver(folder, None).snapshot()
+    start = folder / "pytorch_iter_0.solverstate"
+    before = agreement.parameters(agreement.pytorch_solver(folder, start))
+    ours = agreement.pytorch_run(folder, start, 1)
+    (theirs,) = agreement.caffe_runs(folder, [{"snapshot": start, "iterations": 1}])
+    assert ours.keys() == theirs.keys()
+    for key in ("loss", "test/loss", "test/accuracy"):
+        assert relative(ours[key], theirs[key]) <= CLOSE, key
+    for key, blob in before.items():
+        assert np.abs(theirs[key] - blob).max() > 0, key
+        assert relative(ours[key] - blob, theirs[key] - blob) <= CLOSE_UPDATES, key
+
+
+@pytest.mark.parametrize("name", ["vgg8", "vgg13", "resnet18h", "resnet18"])
+def test_what_pytorch_trains_caffe_scores_alike(name: str, random_data: Callable[[int], Path], tmp_path: Path) -> None:
+    folder = agreement.write_case(tmp_path, name, "s1", random_data(SIDE), batch=7, test_batch=7)
+    solver = agreement.pytorch_solver(folder, None)
+    before = agreement.parameters(solver)
+    losses = []
+    for _ in range(2):
+        solver.step(1)
+        losses.append(solver.net.blobs["loss"].item())
+    solver.snapshot()
+    assert losses[0] == pytest.approx(np.log(7), rel=0.1) and losses[1] != losses[0] and np.isfinite(losses[1])
+    assert all(np.abs(blob - before[key]).max() > 0 for key, blob in agreement.parameters(solver).items())
+    images = np.random.default_rng(7).integers(0, 256, (7, 1, SIDE, SIDE), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    weights, rest = folder / "pytorch_iter_2.caffemodel", (tmp_path / "images.npy", folder / "net.prototxt")
+    deploy = find_deploy(find_net(name))
+    assert deploy is not None
+    predict(deploy, weights, *rest, tmp_path / "ours.npz")
+    find_engine("caffe").predict(deploy, weights, *rest, tmp_path / "theirs.npz")
+    ours, theirs = (np.load(tmp_path / f"{who}.npz", allow_pickle=False)["probs"] for who in ("ours", "theirs"))
+    assert ours.shape == (7, 7) and np.ptp(ours, axis=0).max() > 1e-3  # the images do not all look the same to it
+    assert np.abs(ours - theirs).max() <= 1e-5
