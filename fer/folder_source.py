@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-import cv2
 import numpy as np
 
 from fer.dataset import CLASSES, SIDE, SPLITS, Batch, Split, make_batch
 from fer.errors import FerError
-from fer.image_header import MAX_PIXELS, image_size
+from fer.image_file import decode_image, face_of
 from fer.workers import Workers
 
 _SPELLINGS = {
@@ -113,33 +112,8 @@ def _decode_batch(source: str, batch: list[tuple[_Place, bytes]]) -> Batch:
     pixels = np.empty((len(batch), SIDE, SIDE), np.uint8)
     for row, (place, file) in enumerate(batch):
         try:
-            pixels[row] = decode_face(file)
+            pixels[row] = face_of(decode_image(file))
         except ValueError as error:
             raise FerError(f"{source}/{place.name}: {error}") from None
     splits = np.array([SPLITS.index(place.split) for place, _ in batch], np.uint8)
     return make_batch(splits, np.array([place.label for place, _ in batch], np.uint8), pixels)
-
-
-def decode_face(file: bytes) -> np.ndarray:
-    """A JPEG, PNG or BMP file as gray uint8 [48, 48]. Raises ValueError when unreadable, cut off or huge."""
-    size = image_size(file)
-    if size is None:
-        raise ValueError("an unreadable image: not a JPEG, PNG or BMP file" if file else "an empty file")
-    height, width = size
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"{width:,} x {height:,} pixels; more than {MAX_PIXELS // 1_000_000} million are not read")
-    # OpenCV fills what is missing of a cut-off file with gray, so the end mark is looked for.
-    if (file.startswith(b"\xff\xd8") and b"\xff\xd9" not in file[-1024:]) or (
-        file.startswith(b"\x89PNG") and b"IEND" not in file[-1024:]
-    ):
-        raise ValueError("an unreadable image: the file is cut off")
-    try:
-        image = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_GRAYSCALE)
-    except cv2.error as error:
-        raise ValueError(f"an unreadable image: {error.err}") from None
-    if image is None or not image.size:
-        raise ValueError("an unreadable image: its contents are damaged")
-    if image.shape == (SIDE, SIDE):
-        return image
-    shrinking = image.shape[0] >= SIDE and image.shape[1] >= SIDE
-    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)

@@ -11,18 +11,29 @@ def image_size(file: bytes) -> tuple[int, int] | None:
     if file.startswith(b"BM") and len(file) >= 26:
         width, height = (int.from_bytes(file[at : at + 4], "little", signed=True) for at in (18, 22))
         return abs(height), abs(width)
-    return _jpeg_size(file) if file.startswith(b"\xff\xd8") else None
+    frame = _jpeg_frame(file)
+    if frame is None:
+        return None
+    return int.from_bytes(file[frame + 5 : frame + 7], "big"), int.from_bytes(file[frame + 7 : frame + 9], "big")
 
 
-def _jpeg_size(file: bytes) -> tuple[int, int] | None:
-    """Walk the JPEG's segments to its frame header (SOF)."""
-    at = 2
+def is_whole(file: bytes) -> bool:
+    """Whether a JPEG or PNG file has its end mark; phones append films and more behind it. True for other files."""
+    if file.startswith(b"\x89PNG"):
+        return b"IEND" in file
+    # Before the frame header a thumbnail may have an end mark of its own.
+    return not file.startswith(b"\xff\xd8") or file.find(b"\xff\xd9", _jpeg_frame(file) or len(file)) >= 0
+
+
+def _jpeg_frame(file: bytes) -> int | None:
+    """Where the frame header (SOF) of a JPEG file begins, found by walking its segments; None where there is none."""
+    at = 2 if file.startswith(b"\xff\xd8") else len(file)
     while at + 9 <= len(file) and file[at] == 0xFF:
         marker = file[at + 1]
         if marker == 0xFF:
             at += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(file[at + 5 : at + 7], "big"), int.from_bytes(file[at + 7 : at + 9], "big")
+            return at
         else:
             at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
     return None

@@ -20,6 +20,7 @@ from fer.database import (
 from fer.dataset import PIXELS, SIDE, Split
 from fer.errors import FerError
 from fer.files import cannot_write, sync, write_bytes
+from fer.image_file import resize_face
 from fer.workers import Workers
 
 _CHUNK = 128
@@ -161,7 +162,7 @@ def _datum(file: bytes, label: int, encoding: Encoding) -> tuple[np.ndarray, byt
     """What convert_imageset makes of a JPG file: the image Caffe will see, uint8 [1, H, W], and the Datum."""
     image = _decoded(file)
     if encoding.resize:
-        image = cv2.resize(image, (encoding.resize, encoding.resize))
+        image = resize_face(image, encoding.resize)
     if not encoding.encoded:
         return image[np.newaxis], encode_datum(image[np.newaxis], label)
     if not encoding.resize:

@@ -17,7 +17,7 @@ from sample_csv import FOLDERS, csv_text, face, rows, text, write_csv, write_fol
 from fer.csv_source import parse_pixels, parse_pixels_fast
 from fer.dataset import Sample, Split, samples
 from fer.errors import FerError
-from fer.folder_source import decode_face
+from fer.image_file import decode_image, face_of
 from fer.image_header import image_size
 from fer.source import is_folder_source, read_source, source_sha256, source_state
 from fer.workers import Workers
@@ -333,14 +333,17 @@ def test_bad_image_is_named(tmp_path: Path, name: str) -> None:
 def test_image_size_is_told_without_decoding(kind: str) -> None:
     file = cv2.imencode(kind, np.zeros((31, 57, 3), np.uint8))[1].tobytes()
     assert image_size(file) == (31, 57)
-    assert decode_face(file).shape == (48, 48)
+    assert face_of(decode_image(file)).shape == (48, 48)
+    assert decode_image(file, colour=True).shape == (31, 57, 3)
+    # Phones append films and more to a photo.
+    assert (decode_image(file + b"film" * 4096) == decode_image(file)).all()
 
 
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused_in_words(tail: bytes) -> None:
     for head in (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b""):
         with pytest.raises(ValueError):
-            decode_face(head + tail)
+            decode_image(head + tail)
 
 
 def test_source_hash_sees_names_and_contents(tmp_path: Path) -> None:
