@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fer import __version__
+from fer.commands import export
 from fer.errors import FerError, Interrupted, UsageError
 
 MAIN_HELP = """\
@@ -19,6 +20,7 @@ examples:
   fer prepare fer2013.csv                      Kaggle's CSV -> data/fer2013 (JPGs, index files, LMDBs, mean)
   fer train --net alexnet --solver s3          train in runs/alexnet-s3 with real Caffe
   fer report runs/alexnet-s3                   accuracy, confusion matrix, ROC, curves, report.html
+  fer export runs/alexnet-s3                   the net for pycaffe, OpenCV and ONNX, each proved on val
   fer doctor                                   what is installed, and what to do about what is not
 """
 PREPARE_HELP = """\
@@ -101,6 +103,7 @@ def _parser() -> Parser:
     _train_options(command("train", "train a net in a run directory", TRAIN_HELP))
     _report_options(command("report", "score a run and draw its report", REPORT_HELP))
     _average_options(command("average", "the mean of a run's last snapshots as one more", AVERAGE_HELP))
+    export.add_options(command("export", export.SUMMARY, export.HELP))
     doctor = command("doctor", "what is installed, and what to do about it", DOCTOR_HELP)
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)

@@ -98,7 +98,7 @@ def _apply(layer: Layer, bottoms: list[Shape]) -> Result:
     return _RULES[layer.type](layer, bottoms)
 
 
-def _pair(values: Sequence[int], height: int, width: int, default: int) -> tuple[int, int]:
+def pair(values: Sequence[int], height: int, width: int, default: int) -> tuple[int, int]:
     """Height and width of a kernel, pad, stride or dilation: from `_h`/`_w`, a list of one or two, or the default."""
     if height or width:
         return height, width
@@ -110,10 +110,10 @@ def _pair(values: Sequence[int], height: int, width: int, default: int) -> tuple
 
 def _convolution(layer: Layer, bottoms: list[Shape]) -> Result:
     param = layer.convolution_param
-    kernel = _pair(param.kernel_size, param.kernel_h, param.kernel_w, 0)
-    stride = _pair(param.stride, param.stride_h, param.stride_w, 1)
-    pad = _pair(param.pad, param.pad_h, param.pad_w, 0)
-    dilation = _pair(param.dilation, 0, 0, 1)
+    kernel = pair(param.kernel_size, param.kernel_h, param.kernel_w, 0)
+    stride = pair(param.stride, param.stride_h, param.stride_w, 1)
+    pad = pair(param.pad, param.pad_h, param.pad_w, 0)
+    dilation = pair(param.dilation, 0, 0, 1)
     batch, channels, *size = _image(bottoms[0])
     if 0 in kernel or 0 in stride or not param.num_output:
         raise ValueError("num_output, kernel_size and stride must be 1 or more")
@@ -139,9 +139,9 @@ def _pooling(layer: Layer, bottoms: list[Shape]) -> Result:
     batch, channels, *size = _image(bottoms[0])
     if param.global_pooling:
         return [(batch, channels, 1, 1)] * len(layer.top), [], 0
-    kernel = _pair([param.kernel_size], param.kernel_h, param.kernel_w, 0)
-    stride = _pair([param.stride], param.stride_h, param.stride_w, 1)
-    pad = _pair([param.pad], param.pad_h, param.pad_w, 0)
+    kernel = pair([param.kernel_size], param.kernel_h, param.kernel_w, 0)
+    stride = pair([param.stride], param.stride_h, param.stride_w, 1)
+    pad = pair([param.pad], param.pad_h, param.pad_w, 0)
     if 0 in kernel or 0 in stride:
         raise ValueError("kernel_size and stride must be 1 or more")
     up = param.round_mode == caffe_pb2.PoolingParameter.CEIL

@@ -69,6 +69,17 @@ def score_run(
                 scorer.keep(split, chosen, crops)
 
 
+def chosen_snapshot(run: Run) -> Snapshot:
+    """The snapshot that scores/val.npz is of: the best on val, unless another was asked for. Raises FerError."""
+    meta = _read_meta(run.scores("val"))
+    for snapshot in run.snapshots():
+        if snapshot.iteration == meta.get("iteration"):
+            if sha256(snapshot.weights) != meta.get("weights_sha256"):
+                raise FerError(f"{snapshot.weights} changed since it was scored; fer report {run.dir} scores again")
+            return snapshot
+    raise FerError(f"{run.dir} is not scored, so no snapshot of it is chosen; fer report {run.dir} does both")
+
+
 class _Scorer:
     def __init__(self, run: Run, scratch: Path, progress: Progress):
         self.run = run

@@ -15,7 +15,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "-m", "fer", *arguments], capture_output=True, text=True, cwd=cwd)
 
 
-@pytest.mark.parametrize("command", [[], ["prepare"], ["train"], ["report"], ["doctor"]])
+@pytest.mark.parametrize("command", [[], ["prepare"], ["train"], ["report"], ["export"], ["doctor"]])
 def test_help_opens_with_examples(command):
     answer = run(*command, "--help")
     assert answer.returncode == 0

@@ -30,6 +30,7 @@ from fer.machine import physical_cores
 __all__ = [
     "ENGINES",
     "PRECISIONS",
+    "TITLES",
     "Child",
     "Engine",
     "caffe_doctor",

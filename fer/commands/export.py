@@ -1,0 +1,46 @@
+"""fer export: a run's chosen net as files for other programs."""
+
+import argparse
+import json
+from pathlib import Path
+
+SUMMARY = "a run's net as files for Caffe, OpenCV and ONNX"
+HELP = """\
+examples:
+  fer export runs/lenet-s2
+  fer export runs/lenet-s2 --out lenet
+
+Writes the snapshot that is best on val: deploy.prototxt, weights.caffemodel, mean, labels.txt, model.onnx, and a
+README.md with the lines that use them from pycaffe, OpenCV and onnxruntime. Every program at hand that reads them
+must first give the run's own probabilities on val.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run_directory", type=Path, metavar="RUN", help="a run directory")
+    add("--out", type=Path, metavar="DIR", help="where to write (default: RUN/export)")
+    add("--no-onnx", action="store_true", help="leave model.onnx out")
+    add("--json", action="store_true", help="print model.json")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fer.export import export_run
+    from fer.run import Run
+    from fer.terminal import StageBars
+
+    out = args.out or args.run_directory / "export"
+    with StageBars() as progress:
+        facts = export_run(Run(args.run_directory), out, onnx=not args.no_onnx, progress=progress)
+    if args.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    images = facts["accuracy"]["val"]["images"]
+    print(f"Largest difference from the run's own probabilities, over {images:,} images of val:")
+    for name, difference in facts["largest_difference_on_val"].items():
+        print(f"  {name:24}{difference:.1e}")
+    for name, reason in facts["not_checked"].items():
+        print(f"  {name:24}not tried: {reason}")
+    return 0

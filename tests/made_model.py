@@ -1,0 +1,80 @@
+"""A scored run with drawn weights, made in a second: what the tests of export and predict start from.
+
+Its engine is the PyTorch one, called in this process.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import training
+
+from fer.engines import Engine
+from fer.engines.pytorch import predict
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.registry import Context, Seeds
+from fer.engines.pytorch.weights import write_model
+from fer.net_shapes import infer_shapes
+from fer.prototxt import derive_deploy, read_net, write_text
+from fer.run import Run, sha256, write_json
+from fer.score import score_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Here(Engine):
+    """An engine without a process; `off` is added to every answer."""
+
+    off: float = 0.0
+
+    def describe(self, model: Path, *_: Any, **__: Any) -> dict[str, Any]:
+        return {"params": infer_shapes(read_net(model)).params}
+
+    def predict(self, deploy: Path, weights: Path, images: Path, train_val: Path, out: Path, **options: Any) -> None:
+        predict.predict(deploy, weights, images, train_val, out, ten_crop=options.get("ten_crop", False))
+        if self.off:
+            with np.load(out) as answer:
+                probs = answer["probs"] + np.float32(self.off)
+            np.savez(out, probs=probs)
+
+
+def here(_say: Any = None, off: float = 0.0) -> Engine:
+    return Here("pytorch", ("none",), {}, off=off)
+
+
+def make_run(folder: Path) -> Run:
+    """A run of training.NET with snapshots 1 and 2, scored; `ENGINES["pytorch"]` must be `here`."""
+    data = training.make_data(folder)
+    net = read_net_of(folder, data)
+    directory = folder / "runs" / "small-s1"
+    (directory / "snapshots").mkdir(parents=True)
+    write_text(directory / "train_val.prototxt", net)
+    write_text(directory / "deploy.prototxt", derive_deploy(net, (1, 48, 48)))
+    snapshots = {}
+    for seed in (1, 2):
+        file = f"snapshots/small_iter_{seed}.caffemodel"
+        write_model(directory / file, Net(net, Context("TRAIN", seeds=Seeds(seed))))
+        snapshots[str(seed)] = {"weights": {"file": file, "sha256": sha256(directory / file)}}
+    files = {str(data / name): sha256(data / name) for name in ("mean.binaryproto", "val_lmdb/data.mdb")}
+    info = {
+        "name": "small-s1",
+        "engine": "pytorch",
+        "net": "small",
+        "gpu": None,
+        "data": {"dir": str(data), "title": "drawn sample", "files": files},
+        "snapshots": snapshots,
+    }
+    write_json(directory / "run.json", info)
+    run = Run(directory)
+    score_run(run)
+    return run
+
+
+def read_net_of(folder: Path, data: Path) -> Any:
+    """training.NET with its files in the data directory."""
+    text = training.NET
+    for name in ("mean.binaryproto", "train_lmdb", "val_lmdb"):
+        text = text.replace(f'"{name}"', json.dumps(str(data / name)))
+    (folder / "train_val.prototxt").write_text(text)
+    return read_net(folder / "train_val.prototxt")
