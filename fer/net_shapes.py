@@ -86,7 +86,8 @@ def _source(layer: Layer, image_shape: Shape | None) -> Result:
 
 
 def _apply(layer: Layer, bottoms: list[Shape]) -> Result:
-    same, judges = layer.type in _SAME, layer.type.endswith("Loss") or layer.type == "Accuracy"
+    same = layer.type in _SAME or (layer.type == "Python" and layer.python_param.layer == "Augment")
+    judges = layer.type.endswith("Loss") or layer.type == "Accuracy"
     if not (same or judges or layer.type in _RULES):
         raise UnknownShapeError(f"layer {layer.name!r}: shapes of a {layer.type} layer are not computed here")
     if not bottoms:

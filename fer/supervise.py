@@ -118,7 +118,7 @@ class Supervisor:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = float(self.run.info.get("seconds", 0))
         with SignalRelay(self.engine) as relay:
-            child = Child(self.job.argv, self.engine.environment, self.run.dir, self.run.log, keep=[lock])
+            child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
             try:
                 for line in child.lines(lambda: relay.deliver(child)):
                     self._read(line)

@@ -87,6 +87,14 @@ class Engine:
         """Whether training can be resumed in the middle of an epoch with nothing changed."""
         return self.tool is None
 
+    @property
+    def train_environment(self) -> dict[str, str]:
+        """That of the process that trains: the Python inside a user's own `caffe` finds our layers, and theirs."""
+        if self.tool is None:
+            return dict(self.environment)
+        folders = [str(WORKER.parent), os.environ.get("PYTHONPATH")]
+        return {**self.environment, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+
     def stop_signal(self, number: int) -> int:
         """The signal that makes the engine stop and save, when we are asked to by `number`."""
         return signal.SIGINT if self.tool else number

@@ -14,7 +14,8 @@
 (exit code 130, 143); SIGHUP takes a snapshot and goes on. `--snapshot` also puts the data cursor and every random
 stream back to where they were, so a resumed run gives the numbers of an uninterrupted one.
 
-Imports caffe and numpy only: any Python whose pycaffe is BVLC Caffe 1.0's can run it.
+Imports caffe and numpy only (and augment.py, which lies beside it and does so too): any Python whose pycaffe is BVLC
+Caffe 1.0's can run it.
 """
 
 import argparse
@@ -31,6 +32,7 @@ os.environ.setdefault("GLOG_logtostderr", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import augment
 import caffe
 import google.protobuf
 import numpy as np
@@ -137,6 +139,9 @@ def database_count(folder):
 
 def replay(net, passes, watch):
     """Run the layers that have a cursor or a random stream as often as the finished iterations ran them."""
+    for layer in net.layers:
+        if isinstance(layer, augment.Augment):
+            layer.seek(passes)
     indices = [i for i, layer in enumerate(net.layers) if layer.type in STATEFUL_LAYERS]
     for _ in range(passes):
         if watch.stop_signal:
@@ -194,6 +199,7 @@ def train(args):
     use_device(args.gpu)
     solver_param = caffe_pb2.SolverParameter()
     read_text(args.solver, solver_param)
+    augment.Augment.run_seed = max(solver_param.random_seed, 0) % 2**32
     solver = caffe.get_solver(args.solver)
     watch = Watch(solver, solver_param.snapshot)
     if args.weights:
