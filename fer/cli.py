@@ -136,6 +136,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_between(0, 2**31 - 1), help="random_seed: makes the run repeatable")
     add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
     add("--precision", choices=["fp32", "tf32", "bf16"], help="arithmetic of the PyTorch engine (default: fp32)")
+    add("--shuffle", action="store_true", help="a new order of the images each epoch (the PyTorch engine)")
     add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
     add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
     add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")
@@ -228,7 +229,8 @@ def _train(args: argparse.Namespace) -> int:
         raise UsageError(
             "fer train needs --net and --solver (or --resume RUN).\nExample: fer train --net lenet --solver s2"
         )
-    if args.resume is not None and (args.net or args.solver or args.weights or args.name or args.seed is not None):
+    own = (args.net, args.solver, args.weights, args.name, args.shuffle, args.seed is not None)
+    if args.resume is not None and any(own):
         raise UsageError("--resume RUN goes on with that run's own net, solver, name and seed: leave the others out.")
     with TrainingDisplay() as display:
         if args.resume is not None:
@@ -251,6 +253,7 @@ def _train(args: argparse.Namespace) -> int:
                 seed=args.seed,
                 gpu=args.gpu,
                 precision=args.precision or "fp32",
+                shuffle=args.shuffle,
                 weights=args.weights,
                 engine=args.engine,
                 progress=display,

@@ -16,6 +16,7 @@ from fer.net_shapes import NetShapes, ShapeError, UnknownShapeError, infer_shape
 from fer.prepare import verify_data
 from fer.prototxt import (
     KNOWN_LAYERS,
+    SHUFFLE,
     State,
     derive_deploy,
     filter_net,
@@ -71,12 +72,14 @@ def preflight(
     max_iter: int | None = None,
     seed: int | None = None,
     gpu: int | None = None,
+    shuffle: bool = False,
     snapshot_prefix: str = "snapshots/<net>",
     run_parent: str | Path = Path("runs"),
 ) -> Plan:
     """Check a solver, its net and a data directory, and plan the run.
 
-    `net_path` None: the net that the solver names. `max_iter`, `seed`, `gpu` take the place of the solver's own.
+    `net_path` None: the net that the solver names. `max_iter`, `seed`, `gpu` take the place of the solver's own;
+    `shuffle` adds the stage of that name.
     `<net>` in `snapshot_prefix` becomes the net's name. `run_parent` is the folder whose disk takes the snapshots.
     Raises one FerError that lists every fault found, each with its file and line.
     """
@@ -85,6 +88,8 @@ def preflight(
     if solver is not None:
         if max_iter is not None:
             solver.max_iter = max_iter
+        if shuffle and SHUFFLE not in solver.train_state.stage:
+            solver.train_state.stage.append(SHUFFLE)
         faults += lint_solver(solver, solver_path)
         if net_path is None:
             net_path = _attempt(faults, solver_net_path, solver, solver_path)
@@ -163,7 +168,7 @@ class _Check:
         """Stages known to the net; then the net's own faults, in the states that the solver puts it in."""
         named = {s for layer in self.net.layer for rule in (*layer.include, *layer.exclude) for s in rule.stage}
         named |= {s for layer in self.net.layer for rule in (*layer.include, *layer.exclude) for s in rule.not_stage}
-        unknown = [stage for stage in self.train.stages if stage not in named]
+        unknown = [stage for stage in self.train.stages if stage not in named and stage != SHUFFLE]
         line = field_line(self.solver_path.read_text(encoding="utf-8"), "train_state")
         for stage in unknown:
             hint = nearest(stage, named) or (f"; it has {', '.join(sorted(named))}" if named else "")

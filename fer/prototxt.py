@@ -18,7 +18,7 @@ from fer.errors import FerError
 from fer.files import write_bytes
 from fer.net_deploy import derive_deploy
 from fer.net_lint import KNOWN_LAYERS, State, lint_net, net_lines
-from fer.net_state import data_layers, filter_net, taking_part, test_states, test_transform, train_state
+from fer.net_state import SHUFFLE, data_layers, filter_net, taking_part, test_states, test_transform, train_state
 from fer.net_upgrade import upgrade_net
 from fer.schema import caffe_pb2
 from fer.tokens import blank_field
@@ -27,6 +27,7 @@ from fer.zoo import NETS, find_deploy, find_net, find_solver, nearest, net_label
 __all__ = [
     "KNOWN_LAYERS",
     "NETS",
+    "SHUFFLE",
     "State",
     "data_layers",
     "derive_deploy",

@@ -18,7 +18,7 @@ from fer.events import Iteration, Setup, SnapshotSaved, Validation, Warning
 from fer.files import sha256
 from fer.machine import hardware
 from fer.preflight import Plan, preflight
-from fer.prototxt import KNOWN_LAYERS, find_net, find_solver, read_net, read_solver, train_state, write_text
+from fer.prototxt import KNOWN_LAYERS, SHUFFLE, find_net, find_solver, read_net, read_solver, train_state, write_text
 from fer.run import Run, Snapshot, create_run
 from fer.run_record import first_info, gpu_field
 from fer.schema import caffe_pb2
@@ -41,6 +41,7 @@ def train(
     seed: int | None = None,
     gpu: int | str | None = None,
     precision: str = "fp32",
+    shuffle: bool = False,
     weights: Path | None = None,
     engine: str = "auto",
     runs_dir: Path = Path("runs"),
@@ -51,6 +52,7 @@ def train(
     net, solver  names of shipped ones, or prototxt files
     gpu          0, "0,1" or "all": of several each takes the net's batch, and their gradients are averaged
     precision    fp32, tf32 or bf16
+    shuffle      read the LMDB of the training in a new order each epoch, as a solver's train_state can ask for too
     weights      a .caffemodel to start from
     engine       caffe, pytorch, or auto: Caffe, but PyTorch for what the Caffe found cannot do
     progress     is called with the events of `fer.events`
@@ -62,7 +64,12 @@ def train(
     solver_path = find_solver(net, solver)
     base_name = _check_name(name, runs_dir) if name else _run_name(train_val, solver_path)
     net_name = _file_name(_net_name(train_val))
-    chosen = _find_engine(engine, gpu, precision, tell)
+    chosen = _find_engine(engine, gpu, precision, tell, shuffle or _shuffles(solver_path))
+    if shuffle and not chosen.shuffles:
+        raise UsageError(
+            f"--shuffle: {chosen.title} reads a database in its own order\n"
+            "take --engine pytorch, or an ImageData layer with shuffle: true"
+        )
     gpus = chosen.check_gpus(gpu) if gpu is not None else ()
     if weights is not None and not weights.is_file():
         raise FerError(f"--weights {weights}: no such file")
@@ -74,11 +81,13 @@ def train(
         max_iter=max_iter,
         seed=seed,
         gpu=gpus[0] if gpus else None,
+        shuffle=shuffle,
         snapshot_prefix=f"snapshots/{net_name}",
         run_parent=runs_dir,
     )
     for warning in plan.warnings:
         tell(Warning(warning))
+    _warn_of_order(chosen, plan.solver, tell)
     info = first_info(plan, net_name, solver_path, data_dir, chosen, gpus)
     run = create_run(runs_dir, base_name, info, exact=bool(name))
     with run.locked() as lock:
@@ -130,6 +139,7 @@ def resume(
         snapshot = keeper.newest_intact(lambda text: tell(Warning(text)))
         _check_end(run, snapshot, max_iter)
         _check_epoch_boundary(run, chosen, snapshot, approximate, tell)
+        _warn_of_order(chosen, solver, tell)
         _note_changes(run, chosen, gpus, snapshot.iteration, solver)
         if max_iter is not None:
             _extend(run, solver, max_iter, tell)
@@ -174,11 +184,31 @@ def _known_types(engine: Engine, train_val: Path) -> frozenset[str]:
     return usual | engine.layer_types()
 
 
-def _find_engine(name: str, gpu: int | str | None, precision: str, tell: events.Progress) -> Engine:
+def _find_engine(
+    name: str, gpu: int | str | None, precision: str, tell: events.Progress, shuffle: bool = False
+) -> Engine:
     def say(message: str) -> None:
         tell(Setup(message))
 
-    return (choose_engine(gpu, precision, say) if name == "auto" else find_engine(name, say)).at(precision)
+    chosen = choose_engine(gpu, precision, say, shuffle=shuffle) if name == "auto" else find_engine(name, say)
+    return chosen.at(precision)
+
+
+def _shuffles(solver_path: Path) -> bool:
+    """Whether a solver asks for it itself; what else is wrong with a faulty one, the preflight will tell."""
+    try:
+        return SHUFFLE in read_solver(solver_path).train_state.stage
+    except FerError:
+        return False
+
+
+def _warn_of_order(engine: Engine, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
+    if SHUFFLE in solver.train_state.stage and not engine.shuffles:
+        tell(
+            Warning(
+                f"the solver's stage {SHUFFLE!r} is lost on {engine.title}, which reads a database in its own order"
+            )
+        )
 
 
 def _net_name(train_val: Path) -> str:

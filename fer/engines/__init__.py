@@ -53,6 +53,7 @@ class Engine:
     tool        a user's own `caffe` executable that trains in its place (FER_CAFFE), or None
     precisions  the arithmetic it can train in; `precision` is the one it is to train in
     lacks       layer types of BVLC Caffe 1.0 that it has not
+    shuffles    whether it can read an LMDB in a new order each epoch (the stage `shuffle`)
     """
 
     name: str
@@ -62,6 +63,7 @@ class Engine:
     precisions: tuple[str, ...] = ("fp32",)
     precision: str = "fp32"
     lacks: frozenset[str] = frozenset()
+    shuffles: bool = False
 
     @property
     def title(self) -> str:
@@ -272,6 +274,7 @@ def _pytorch(_say: Say | None) -> Engine:
         {**os.environ, "OMP_NUM_THREADS": threads},
         precisions=PRECISIONS,
         lacks=frozenset({"HDF5Output", "LSTM", "LSTMUnit", "RNN", "WindowData"}),
+        shuffles=True,
     )
 
 
@@ -286,10 +289,12 @@ def find_engine(name: str, say: Say | None = None) -> Engine:
     return ENGINES[name](say)
 
 
-def choose_engine(gpu: int | str | None, precision: str, say: Say) -> Engine:
+def choose_engine(gpu: int | str | None, precision: str, say: Say, *, shuffle: bool = False) -> Engine:
     """What `--engine auto` means: Caffe, but PyTorch for what the Caffe found cannot do. Tells which, and why."""
     if precision != "fp32":
         engine, why = find_engine("pytorch"), f"for {precision}"
+    elif shuffle:
+        engine, why = find_engine("pytorch"), "which shuffles the database"
     elif gpu is None:
         engine, why = find_engine("caffe", say), "on the CPU"
     elif _caffe_trains_on(gpu, say):

@@ -52,11 +52,11 @@ class Net:
         level: int = 0,
         path: str | Path | None = None,
     ):
-        self.context = context
         self._keep_blobs = True
         upgraded = upgrade_net(net)
         lines = _lint(upgraded, path, State(context.phase, tuple(stages), level))
         self.filtered = filter_net(upgraded, context.phase, stages=stages, level=level)
+        self.context = replace(context, stages=tuple(self.filtered.state.stage))
         self.proto = insert_splits(self.filtered)
         self.name = self.proto.name
         self.nodes: list[Node] = []

@@ -62,7 +62,7 @@ class Seeds:
 
 @dataclass
 class Context:
-    """What a layer may know of its surroundings."""
+    """What a layer may know of its surroundings; `stages` are set by its net."""
 
     phase: str = "TRAIN"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -70,6 +70,7 @@ class Context:
     seeds: Seeds = field(default_factory=Seeds)
     rank: int = 0
     world: int = 1
+    stages: tuple[str, ...] = ()
 
     @property
     def training(self) -> bool:

@@ -9,6 +9,7 @@
     python -m fer.engines.pytorch describe --model train_val.prototxt --phase TRAIN [--stage S ...] [--level L]
     python -m fer.engines.pytorch doctor | layers | gpu | device_query
 
+`train --stage shuffle` (or that stage in the solver's train_state) reads each LMDB in a new order every epoch.
 Options may also be written as Caffe's are: `-solver S`, `--solver=S`. SIGINT and SIGTERM stop a training after the
 running iteration with a snapshot (exit code 130, 143), SIGHUP takes a snapshot and goes on.
 """

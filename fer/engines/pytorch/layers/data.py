@@ -12,6 +12,7 @@ from fer.engines.pytorch.data.transform import Transform
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
 from fer.image_header import MAX_PIXELS
+from fer.prototxt import SHUFFLE
 from fer.schema import caffe_pb2
 
 
@@ -47,7 +48,7 @@ class ImageBatches(Layer):
         raise NotImplementedError
 
     def make_order(self, batch: int) -> Order:
-        return Order(self.param.name, [len(self.images)], batch, self.context)
+        raise NotImplementedError
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
         return self._shapes
@@ -71,7 +72,7 @@ class ImageBatches(Layer):
 
 @register("Data")
 class Data(ImageBatches):
-    """The Datums of an LMDB in key order, over and over."""
+    """The Datums of an LMDB in key order, over and over; in TRAIN with the stage `shuffle`, in a new order an epoch."""
 
     def batch_size(self) -> int:
         return self.param.data_param.batch_size
@@ -89,6 +90,10 @@ class Data(ImageBatches):
             raise FerError("force_color and force_gray cannot both be set")
         force = "color" if transform.force_color else "gray" if transform.force_gray else ""
         return load_database(Path(data.source), force, self.context.device)
+
+    def make_order(self, batch: int) -> Order:
+        shuffle = self.context.training and SHUFFLE in self.context.stages
+        return Order(self.param.name, [len(self.images)], batch, self.context, shuffle=shuffle)
 
 
 @register("ImageData")

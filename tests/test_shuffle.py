@@ -1,0 +1,132 @@
+"""The stage `shuffle`: a new order of the database each epoch, on the PyTorch engine and in `fer train`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training
+from data_layers import COUNT, batches, data_text, make_layer, make_sources
+
+from fer.engines import ENGINES, choose_engine
+from fer.errors import FerError, UsageError
+from fer.events import Warning
+from fer.prototxt import SHUFFLE, read_solver
+from fer.run import Run, sha256
+from fer.train import resume, train
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sources(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.make_data(tmp_path_factory.mktemp("data"))
+
+
+# ---- the data layer
+
+
+def test_each_epoch_has_every_image_once_in_a_new_order(folder: Path) -> None:
+    text = data_text(folder, batch=COUNT)
+    images, labels = batches(make_layer(text, "TRAIN", stages=(SHUFFLE,)), 2)
+    in_order, their_labels = batches(make_layer(text, "TRAIN"), 1)
+    sums, known = (values.reshape(len(values), -1).sum(1) for values in (images, in_order))
+    assert len(set(known)) == COUNT
+    label_of = dict(zip(known, their_labels, strict=True))
+    for epoch in (slice(0, COUNT), slice(COUNT, None)):
+        assert sorted(sums[epoch]) == sorted(known) and list(sums[epoch]) != list(known)
+        assert [label_of[value] for value in sums[epoch]] == list(labels[epoch])
+    assert list(sums[:COUNT]) != list(sums[COUNT:])
+
+
+def test_the_order_is_the_seeds_and_a_resume_goes_on_in_it(folder: Path) -> None:
+    text = data_text(folder, batch=5)
+    walked, sought = (make_layer(text, "TRAIN", stages=(SHUFFLE,)) for _ in range(2))
+    other = make_layer(text, "TRAIN", seed=2, stages=(SHUFFLE,))
+    first = batches(walked, 11)[1]
+    assert not np.array_equal(first, batches(other, 11)[1])
+    sought.load_state(walked.state())
+    np.testing.assert_array_equal(batches(walked, 4)[0], batches(sought, 4)[0])
+
+
+def test_images_that_test_come_in_the_databases_order(folder: Path) -> None:
+    text = data_text(folder, batch=COUNT)
+    tested, plain = (batches(make_layer(text, "TEST", stages=stages), 1)[0] for stages in ((SHUFFLE,), ()))
+    np.testing.assert_array_equal(tested, plain)
+
+
+# ---- fer train
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FER_CAFFE", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("caffe", "pytorch"):
+        fake = replace(training.fake_engine(), name=name, shuffles=name == "pytorch")
+        monkeypatch.setitem(ENGINES, name, lambda say=None, fake=fake: fake)
+
+
+def stages(run: Run) -> list[str]:
+    return list(read_solver(run.solver).train_state.stage)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_run_s_solver_has_the_stage_and_a_resume_keeps_it(tmp_path: Path, data: Path) -> None:
+    run = training.train_small(tmp_path, data, engine="auto", shuffle=True, max_iter=20)
+    assert run.info["engine"] == "pytorch" and stages(run) == [SHUFFLE]
+    run = resume(run.dir, max_iter=40)
+    assert stages(run) == [SHUFFLE] and run.info["engine"] == "pytorch"
+    told: list[object] = []
+    resume(run.dir, max_iter=60, engine="caffe", progress=told.append)
+    assert Warning("the solver's stage 'shuffle' is lost on Caffe, which reads a database in its own order") in told
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_solver_may_ask_for_it_itself(tmp_path: Path, data: Path) -> None:
+    net, solver = training.write_net(tmp_path, train_state='{ stage: "shuffle" }', max_iter=5)
+    run = train(net, solver, data, runs_dir=tmp_path / "runs", shuffle=True)
+    assert run.info["engine"] == "pytorch" and stages(run) == [SHUFFLE]
+    told: list[object] = []
+    train(net, solver, data, engine="caffe", runs_dir=tmp_path / "runs", progress=told.append)
+    assert any("'shuffle' is lost on Caffe" in str(event) for event in told)
+    solver.write_text(solver.read_text().replace("shuffle", "shuffel"))
+    with pytest.raises(FerError, match=r"solver\.prototxt:\d+: the net has no stage 'shuffel'"):
+        train(net, solver, data, runs_dir=tmp_path / "runs")
+
+
+@pytest.mark.usefixtures("fakes")
+def test_caffe_is_not_asked_to_shuffle(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(UsageError, match=r"--shuffle: Caffe reads a database in its own order\ntake --engine pytorch"):
+        training.train_small(tmp_path, data, engine="caffe", shuffle=True)
+    training.assert_nothing_left(tmp_path)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_auto_says_why_it_takes_pytorch() -> None:
+    said: list[str] = []
+    assert choose_engine(None, "fp32", said.append, shuffle=True).name == "pytorch"
+    assert said == ["engine: PyTorch, which shuffles the database"]
+
+
+@pytest.mark.full
+def test_a_shuffled_training_stopped_and_resumed_is_the_one_never_stopped(tmp_path: Path, data: Path) -> None:
+    files = training.write_net(tmp_path)
+
+    def start(name: str, max_iter: int = 7, shuffle: bool = True) -> Run:
+        options = {"engine": "pytorch", "seed": 1, "runs_dir": tmp_path / "runs"}
+        return train(*files, data, name=name, max_iter=max_iter, shuffle=shuffle, **options)  # type: ignore[arg-type]
+
+    whole, in_order = start("whole"), start("in_order", shuffle=False)
+    stopped = resume(start("stopped", max_iter=3).dir, max_iter=7)
+    assert sha256(stopped.weights_file(7)) == sha256(whole.weights_file(7)) != sha256(in_order.weights_file(7))
+
+
+@pytest.mark.full
+def test_real_caffe_reads_a_solver_with_the_stage(tmp_path: Path, data: Path) -> None:
+    files = training.write_net(tmp_path, train_state='{ stage: "shuffle" }', max_iter=2)
+    run = train(*files, data, engine="caffe", runs_dir=tmp_path / "runs")
+    assert run.info["state"] == "finished" and stages(run) == [SHUFFLE]
