@@ -144,7 +144,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=["auto", "caffe", "pytorch"],
         default="auto",
-        help="what trains; auto: Caffe, but PyTorch with --gpu where the Caffe found has none (default: %(default)s)",
+        help="what trains; auto: Caffe, but PyTorch for what the Caffe found cannot do (default: %(default)s)",
     )
     add("--json", action="store_true", help="print run.json at the end")
     parser.set_defaults(run=_train)
