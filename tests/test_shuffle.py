@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import training
 from data_layers import COUNT, batches, data_text, make_layer, make_sources
+from google.protobuf import text_format
 
 from fer.engines import ENGINES, choose_engine
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError, UsageError
 from fer.events import Warning
 from fer.prototxt import SHUFFLE, read_solver
-from fer.run import Run, sha256
+from fer.run import Run
+from fer.schema import caffe_pb2
 from fer.train import resume, train
 
 
@@ -56,6 +60,15 @@ def test_images_that_test_come_in_the_databases_order(folder: Path) -> None:
     text = data_text(folder, batch=COUNT)
     tested, plain = (batches(make_layer(text, "TEST", stages=stages), 1)[0] for stages in ((SHUFFLE,), ()))
     np.testing.assert_array_equal(tested, plain)
+
+
+@pytest.mark.parametrize("stages", [(SHUFFLE,), ("other", SHUFFLE), ("other",)])
+def test_a_net_tells_its_data_layer(folder: Path, stages: tuple[str, ...]) -> None:
+    proto = text_format.Parse(f"layer {{ {data_text(folder, batch=COUNT)} }}", caffe_pb2.NetParameter())
+    net = Net(proto, Context("TRAIN", seeds=Seeds(1)), stages=stages)
+    net.forward()
+    in_order = batches(make_layer(data_text(folder, batch=COUNT), "TRAIN"), 1)[1]
+    assert (net.blobs["label"].tolist() == in_order.tolist()) == (SHUFFLE not in stages)
 
 
 # ---- fer train
@@ -110,19 +123,6 @@ def test_auto_says_why_it_takes_pytorch() -> None:
     said: list[str] = []
     assert choose_engine(None, "fp32", said.append, shuffle=True).name == "pytorch"
     assert said == ["engine: PyTorch, which shuffles the database"]
-
-
-@pytest.mark.full
-def test_a_shuffled_training_stopped_and_resumed_is_the_one_never_stopped(tmp_path: Path, data: Path) -> None:
-    files = training.write_net(tmp_path)
-
-    def start(name: str, max_iter: int = 7, shuffle: bool = True) -> Run:
-        options = {"engine": "pytorch", "seed": 1, "runs_dir": tmp_path / "runs"}
-        return train(*files, data, name=name, max_iter=max_iter, shuffle=shuffle, **options)  # type: ignore[arg-type]
-
-    whole, in_order = start("whole"), start("in_order", shuffle=False)
-    stopped = resume(start("stopped", max_iter=3).dir, max_iter=7)
-    assert sha256(stopped.weights_file(7)) == sha256(whole.weights_file(7)) != sha256(in_order.weights_file(7))
 
 
 @pytest.mark.full
