@@ -63,6 +63,17 @@ Writes the mean of a run's last snapshots as one more snapshot of it, which fer 
 like the others, and chooses where it is the best. The statistics of BatchNorm layers are measured
 anew on the training data. Needs the PyTorch engine.
 """
+INFOGAIN_HELP = """\
+examples:
+  fer infogain smooth.binaryproto --smoothing 0.1
+  fer infogain balanced.binaryproto --balance data/fer2013 --smoothing 0.1
+
+Writes the matrix H of Caffe's InfogainLoss: label smoothing, class weights by inverse frequency, or both.
+Then, in train_val.prototxt, the loss of the TRAIN phase reads it (SoftmaxWithLoss stays for TEST):
+
+  layer { name: "loss" type: "InfogainLoss" bottom: "ip2" bottom: "label" top: "loss" include { phase: TRAIN }
+    infogain_loss_param { source: "smooth.binaryproto" } }
+"""
 DOCTOR_HELP = """\
 examples:
   fer doctor
@@ -104,6 +115,7 @@ def _parser() -> Parser:
     _report_options(command("report", "score a run and draw its report", REPORT_HELP))
     _average_options(command("average", "the mean of a run's last snapshots as one more", AVERAGE_HELP))
     export.add_options(command("export", export.SUMMARY, export.HELP))
+    _infogain_options(command("infogain", "label smoothing and class weights for InfogainLoss", INFOGAIN_HELP))
     doctor = command("doctor", "what is installed, and what to do about it", DOCTOR_HELP)
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
@@ -171,6 +183,24 @@ def _average_options(parser: argparse.ArgumentParser) -> None:
     add("--batches", type=_between(1, 2**31 - 1), metavar="N", help="for BatchNorm's statistics (default: an epoch)")
     add("--json", action="store_true", help="print what run.json says of the mean")
     parser.set_defaults(run=_average)
+
+
+def _infogain_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT", help="the file to write, say smooth.binaryproto")
+    add("--smoothing", type=_share, default=0.0, metavar="E", help="share of the target that all classes have alike")
+    add("--balance", type=Path, metavar="DIR", help="weight classes by inverse frequency in this data directory")
+    parser.set_defaults(run=_infogain)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to less than 1")
+    return value
 
 
 def _between(low: int, high: int) -> Any:
@@ -310,6 +340,22 @@ def _average(args: argparse.Namespace) -> int:
         of = ", ".join(f"{iteration:,}" for iteration in made.averaged)
         statistics = f", BatchNorm's statistics of {entry['batches']:,} batches" if entry["batches"] else ""
         print(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: fer report {run.dir}")
+    return 0
+
+
+def _infogain(args: argparse.Namespace) -> int:
+    from fer.data_directory import read_manifest
+    from fer.dataset import CLASSES
+    from fer.infogain import infogain_matrix, write_infogain
+
+    if not args.smoothing and args.balance is None:
+        raise UsageError("Give --smoothing E, --balance DIR or both: without them H is SoftmaxWithLoss.")
+    counts = None if args.balance is None else read_manifest(args.balance)["splits"]["train"]["class_counts"]
+    matrix = infogain_matrix(len(CLASSES), args.smoothing, counts)
+    write_infogain(args.out, matrix)
+    for name, row in zip(CLASSES, matrix, strict=True):
+        print(f"{name:9}" + "".join(f"{value:8.4f}" for value in row))
+    print(f'{args.out} is ready. Next: infogain_loss_param {{ source: "{args.out}" }} (see fer infogain --help)')
     return 0
 
 

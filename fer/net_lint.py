@@ -139,6 +139,8 @@ def _size_faults(layer: Layer) -> Iterator[str]:
         yield f"layer {name!r}: local_size is {layer.lrn_param.local_size}; it must be odd"
     elif layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
         yield f"layer {name!r}: dropout_ratio is {layer.dropout_param.dropout_ratio:g}; it must be 0 or between 0 and 1"
+    elif layer.type == "InfogainLoss" and len(layer.bottom) == 2 and not layer.infogain_loss_param.source:
+        yield f"layer {name!r}: infogain_loss_param has no source; fer infogain writes one"
     elif layer.type == "Data":
         if not layer.data_param.source:
             yield f"layer {name!r}: data_param has no source"

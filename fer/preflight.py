@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from fer.database import DatabaseInfo, check_database, read_mean
 from fer.errors import FerError
+from fer.infogain import read_infogain
 from fer.lr_policy import early_collapse
 from fer.net_shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
 from fer.prepare import verify_data
@@ -201,6 +202,8 @@ class _Check:
                 self._database(i, net.layer[i], classes)
             elif net.layer[i].type == "ImageData":
                 self._image_list(i, net.layer[i], classes)
+            elif net.layer[i].infogain_loss_param.source:
+                self._infogain(i, net.layer[i], classes)
 
     def _database(self, i: int, layer: caffe_pb2.LayerParameter, classes: int) -> None:
         source = layer.data_param.source
@@ -226,6 +229,12 @@ class _Check:
             what = f"has a label {wrong[0]!r}, which is not 0..{classes - 1}" if wrong else "is empty"
             self._fault(i, f"layer {layer.name!r}: its list {source} {what}")
         self.image_lists[source] = len(labels)
+
+    def _infogain(self, i: int, layer: caffe_pb2.LayerParameter, classes: int) -> None:
+        try:
+            read_infogain(Path(layer.infogain_loss_param.source), classes)
+        except FerError as error:
+            self._fault(i, f"layer {layer.name!r}: {error}; fer infogain writes one")
 
     def _transform(self, i: int, layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> None:
         param, (channels, height, width) = layer.transform_param, shape

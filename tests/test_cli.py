@@ -15,7 +15,10 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "-m", "fer", *arguments], capture_output=True, text=True, cwd=cwd)
 
 
-@pytest.mark.parametrize("command", [[], ["prepare"], ["train"], ["report"], ["export"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["prepare"], ["train"], ["report"], ["average"], ["export"], ["infogain"], ["doctor"]],
+)
 def test_help_opens_with_examples(command):
     answer = run(*command, "--help")
     assert answer.returncode == 0
@@ -43,6 +46,10 @@ def test_help_imports_nothing_heavy():
         (["prepare", "x.csv", "--resize", "huge"], 2, "whole number"),
         (["train"], 2, "--net and --solver"),
         (["train", "--resume", "runs/x", "--net", "lenet"], 2, "leave the others out"),
+        (["infogain", "h.binaryproto"], 2, "--smoothing E"),
+        (["infogain", "h.binaryproto", "--smoothing", "1"], 2, "less than 1"),
+        (["infogain", "no/h.binaryproto", "--smoothing", "0.1"], 1, "no/h.binaryproto: cannot be written"),
+        (["infogain", "h.binaryproto", "--balance", "no-data"], 1, "no-data: no such data directory"),
         (["report", "runs/x", "--log", "y"], 2, "either RUN"),
         (["prepare", "no-such.csv"], 1, "no-such.csv"),
         (["report", "--log", "no-such.log"], 1, "no-such.log"),

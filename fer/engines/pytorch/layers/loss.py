@@ -4,9 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from google.protobuf.message import DecodeError
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -14,6 +12,8 @@ from torch.nn import functional as F
 from fer.engines.pytorch.layers.labels import class_index
 from fer.engines.pytorch.layers.parts import axis_of, expect_bottoms
 from fer.engines.pytorch.registry import Layer, Shape, register
+from fer.errors import FerError
+from fer.infogain import read_infogain
 from fer.schema import caffe_pb2
 
 _Loss = caffe_pb2.LossParameter
@@ -145,15 +145,9 @@ class InfogainLoss(_Classified):
         if not self.param.infogain_loss_param.source:
             self.fail("needs infogain_loss_param { source: ... } or a third bottom")
         try:
-            blob = caffe_pb2.BlobProto.FromString(path.read_bytes())
-        except OSError as error:
-            self.fail(f"cannot read the infogain matrix {path}: {error.strerror}")
-        except DecodeError:
-            self.fail(f"{path} is no infogain matrix (BlobProto): cut off or of another kind")
-        values = np.array(blob.data, np.float32)
-        if values.size != self.classes**2:
-            self.fail(f"the infogain matrix {path} holds {values.size:,} numbers, not {self.classes}x{self.classes}")
-        matrix = torch.from_numpy(values.reshape(self.classes, self.classes))
+            matrix = torch.from_numpy(read_infogain(path, self.classes))
+        except FerError as error:
+            self.fail(str(error))
         return matrix.to(self.context.device, self.context.dtype)
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
