@@ -11,7 +11,7 @@ import platform
 import shutil
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import lmdb
 import numpy as np
 
 from fer import __version__
+from fer.affine import Affine
 from fer.audit import Catalog, audit, leaked
 from fer.data_directory import (
     FORMAT,
@@ -34,7 +35,7 @@ from fer.dataset import CLASSES, SPLITS, Progress, Split
 from fer.errors import FerError, UsageError
 from fer.files import cannot_write, replacement, sha256, write_bytes
 from fer.source import is_folder_source, read_source, source_sha256, source_state
-from fer.split_writer import Encoding, write_split
+from fer.split_writer import Encoding, Images, write_split
 from fer.workers import Workers
 
 __all__ = ["Outcome", "PrepareOptions", "prepare", "read_manifest", "verify_data"]
@@ -46,6 +47,7 @@ _FER2013_COUNTS = {
 }
 _SCRATCH = "pixels.scratch"
 _MAX_RESIZE = 1024
+MAX_COPIES = 20
 # Below this a source is done before helper processes have started.
 _SMALL_SOURCE = 16 << 20
 _MAX_HELPERS = 7
@@ -53,7 +55,10 @@ _MAX_HELPERS = 7
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """`resize` is the side of the databases' images; `title` what figures call data that is not FER2013."""
+    """`resize` is the side of the databases' images; `title` what figures call data that is not FER2013.
+
+    `augment` copies of each Training image, moved by `affine`, lie among them; the order of train is then shuffled.
+    """
 
     jpeg_quality: int = 100
     resize: int | None = None
@@ -62,6 +67,8 @@ class PrepareOptions:
     seed: int = 0
     drop_leaks: bool = False
     title: str | None = None
+    augment: int = 0
+    affine: Affine = field(default_factory=Affine)
 
     def check(self) -> None:
         """Raise UsageError for a value out of range."""
@@ -71,6 +78,9 @@ class PrepareOptions:
             raise UsageError(f"--resize {self.resize}: not from 1 to {_MAX_RESIZE}")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: not a whole number from 0")
+        if not 0 <= self.augment <= MAX_COPIES:
+            raise UsageError(f"--augment {self.augment}: not from 0 to {MAX_COPIES}")
+        self.affine.check()
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,8 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None
     except FerError:
         return None
     recorded = manifest["source"]
-    if manifest["options"] != asdict(options) or recorded["path"] != str(source):
+    # What an older fer had no option for is as the default is.
+    if asdict(PrepareOptions()) | manifest["options"] != asdict(options) or recorded["path"] != str(source):
         return None
     state = source_state(source)
     if state.bytes != recorded["bytes"]:
@@ -142,10 +153,9 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
         _check_splits(source, catalog, keep)
         encoding = Encoding(options.jpeg_quality, options.resize, options.encoded)
-        _check_disk(out, len(catalog.labels), encoding)
-        written = _write_splits(
-            partial, scratch, catalog, keep, encoding, shuffled, options.seed, workers, hasher, progress
-        )
+        splits = {split: _images(catalog, keep, split, shuffled, options) for split in SPLITS}
+        _check_disk(out, sum(map(len, splits.values())), encoding)
+        written = _write_splits(partial, scratch, splits, encoding, workers, hasher, progress)
         scratch.unlink()
         source_digest = digest.result()
         files = {name: described.result() for name, described in written.files.items()}
@@ -160,11 +170,15 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         "image": {"channels": 1, "height": encoding.side, "width": encoding.side},
         "classes": list(CLASSES),
         "splits": {
-            split.folder: {"count": sum(counts), "class_counts": counts}
-            for split, counts in ((split, _class_counts(catalog, keep, split)) for split in SPLITS)
+            split.folder: {
+                "count": len(images),
+                "class_counts": np.bincount(images.labels, minlength=len(CLASSES)).tolist(),
+            }
+            for split, images in splits.items()
         },
         "audit": audit(catalog),
         "dropped": int((~keep).sum()),
+        "copies": int((splits[Split.TRAIN].copies > 0).sum()),
         "versions": _versions(),
         "images": {split.folder: written.images[split] for split in SPLITS},
         "files": files,
@@ -220,40 +234,49 @@ class _Written:
     files: dict[str, Future[dict]]
 
 
+def _images(catalog: Catalog, keep: np.ndarray, split: Split, shuffled: bool, options: PrepareOptions) -> Images:
+    """The images of a split, in the order in which its index and database list them."""
+    position = SPLITS.index(split)
+    rows = np.flatnonzero((catalog.splits == position) & keep)
+    images = Images.plain(rows, catalog.labels[rows])
+    if split is Split.TRAIN and options.augment:
+        generator = np.random.default_rng([options.seed, len(SPLITS)])
+        moves = [options.affine.draw(len(rows), generator) for _ in range(options.augment)]
+        images = images.with_copies(np.stack(moves))
+        shuffled = True
+    return images[np.random.default_rng([options.seed, position]).permutation(len(images))] if shuffled else images
+
+
 def _write_splits(
     partial: Path,
     scratch: Path,
-    catalog: Catalog,
-    keep: np.ndarray,
+    splits: dict[Split, Images],
     encoding: Encoding,
-    shuffled: bool,
-    seed: int,
     workers: Workers,
     hasher: Executor,
     progress: Progress | None,
 ) -> _Written:
     """Write the splits and the mean; what is finished is hashed on `hasher` while the next is written."""
     written = _Written({}, {})
-    done, total = 0, int(keep.sum())
+    done, total = 0, sum(map(len, splits.values()))
 
     def finish(*names: str) -> None:
         written.files.update({name: hasher.submit(_describe, partial / name) for name in names})
 
-    for position, split in enumerate(SPLITS):
-        rows = np.flatnonzero((catalog.splits == position) & keep)
-        order = np.random.default_rng([seed, position]).permutation(len(rows)) if shuffled else np.arange(len(rows))
+    for split, images in splits.items():
 
         def report(count: int, before: int = done) -> None:
             if progress:
                 progress("writing", before + count, total)
 
-        result = write_split(partial, split, scratch, rows, catalog.labels[rows], order, encoding, workers, report)
+        result = write_split(partial, split, scratch, images, encoding, workers, report)
         written.images[split] = result.images
         finish(f"{split.folder}_lmdb/data.mdb", f"{split.folder}.txt")
         if split is Split.TRAIN:
-            write_mean(partial / "mean.binaryproto", result.pixel_sum / len(rows))
+            # Of what the database holds, copies included, as compute_image_mean would make it.
+            write_mean(partial / "mean.binaryproto", result.pixel_sum / len(images))
             finish("mean.binaryproto")
-        done += len(rows)
+        done += len(images)
     return written
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fer.affine import moved
 from fer.database import (
     Database,
     DatabaseWriter,
@@ -54,6 +55,44 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class Images:
+    """The images of a split, in order: of each its row in the scratch file, label, number, and which copy it is.
+
+    Copy 0 is the image itself; another is moved by its entry of `moves`, float64 [n, 2, 3] (see `fer.affine`).
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    numbers: np.ndarray
+    copies: np.ndarray
+    moves: np.ndarray
+
+    @classmethod
+    def plain(cls, rows: np.ndarray, labels: np.ndarray) -> "Images":
+        """Each image once; image k of the split is number k."""
+        count = len(rows)
+        return cls(rows, labels, np.arange(count), np.zeros(count, np.int64), np.zeros((count, 2, 3)))
+
+    def with_copies(self, moves: np.ndarray) -> "Images":
+        """These and moved copies of all of them; `moves` is [copies, n, 2, 3]."""
+        count, times = len(self), len(moves) + 1
+        rows, labels, numbers = (np.tile(column, times) for column in (self.rows, self.labels, self.numbers))
+        copies = np.repeat(np.arange(times), count)
+        return Images(rows, labels, numbers, copies, np.concatenate([self.moves, moves.reshape(-1, 2, 3)]))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice | np.ndarray) -> "Images":
+        return Images(self.rows[part], self.labels[part], self.numbers[part], self.copies[part], self.moves[part])
+
+    def names(self) -> list[str]:
+        """00012.jpg, and 00012_1.jpg for its first copy."""
+        pairs = zip(self.numbers.tolist(), self.copies.tolist(), strict=True)
+        return [f"{number:05d}_{copy}.jpg" if copy else f"{number:05d}.jpg" for number, copy in pairs]
+
+
+@dataclass(frozen=True)
 class SplitResult:
     """`images` has the JPG files' count, bytes, and the SHA-256 of their SHA-256s in the index's order.
 
@@ -66,12 +105,10 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Consecutive records of a database: the first one's position, and of each its scratch row, number and label."""
+    """Consecutive records of a database, and the first one's position."""
 
     first: int
-    rows: np.ndarray
-    numbers: np.ndarray
-    labels: np.ndarray
+    images: Images
 
 
 @dataclass(frozen=True)
@@ -88,25 +125,19 @@ def write_split(
     directory: Path,
     split: Split,
     scratch: Path,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    order: np.ndarray,
+    images: Images,
     encoding: Encoding,
     workers: Workers,
     report: Callable[[int], None],
 ) -> SplitResult:
-    """Write `<split>/00000.jpg ...`, `<split>.txt` and `<split>_lmdb` into `directory`.
+    """Write `<split>/00000.jpg ...`, `<split>.txt` and `<split>_lmdb` into `directory`, in the order of `images`.
 
-    Image k of the split has its pixels at row `rows[k]` of the file `scratch`, the label `labels[k]` and
-    the name `k.jpg`; index and database list the images in `order`. `report` is told how many are written.
+    Their pixels are in the file `scratch`. `report` is told how many are written.
     """
     folder = directory / split.folder
     path = directory / f"{split.folder}_lmdb"
-    count = len(rows)
-    chunks = (
-        _Chunk(first, rows[part], part, labels[part])
-        for first, part in ((first, order[first : first + _CHUNK]) for first in range(0, count, _CHUNK))
-    )
+    count = len(images)
+    chunks = (_Chunk(first, images[first : first + _CHUNK]) for first in range(0, count, _CHUNK))
     pixel_sum = np.zeros((1, encoding.side, encoding.side), np.int64)
     digest = hashlib.sha256()
     file_bytes = done = 0
@@ -123,7 +154,7 @@ def write_split(
         sync(folder)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    index = "".join(f"{number:05d}.jpg {label}\n" for number, label in zip(order, labels[order], strict=True))
+    index = "".join(f"{name} {label}\n" for name, label in zip(images.names(), images.labels, strict=True))
     write_bytes(directory / f"{split.folder}.txt", index.encode())
     with Database(path) as check:
         if len(check) != count:
@@ -134,10 +165,9 @@ def write_split(
 def _write_chunk(folder: Path, scratch: Path, encoding: Encoding, chunk: _Chunk) -> _Written:
     images, records, digests = [], [], []
     file_bytes = 0
-    tasks = zip(_read_pixels(scratch, chunk.rows), chunk.numbers.tolist(), chunk.labels.tolist(), strict=True)
-    for position, (pixels, number, label) in enumerate(tasks, chunk.first):
+    tasks = zip(_pixels(scratch, chunk.images), chunk.images.names(), chunk.images.labels.tolist(), strict=True)
+    for position, (pixels, name, label) in enumerate(tasks, chunk.first):
         file = _jpeg(pixels, encoding.jpeg_quality)
-        name = f"{number:05d}.jpg"
         _write_file(f"{folder}{os.sep}{name}", file)
         image, datum = _datum(file, label, encoding)
         images.append(image)
@@ -145,6 +175,12 @@ def _write_chunk(folder: Path, scratch: Path, encoding: Encoding, chunk: _Chunk)
         digests.append(hashlib.sha256(file).digest())
         file_bytes += len(file)
     return _Written(records, np.stack(images).sum(axis=0, dtype=np.int64), b"".join(digests), file_bytes)
+
+
+def _pixels(scratch: Path, images: Images) -> Iterator[np.ndarray]:
+    """Each image's pixels, uint8 [48, 48], a copy's moved."""
+    for pixels, copy, move in zip(_read_pixels(scratch, images.rows), images.copies, images.moves, strict=True):
+        yield moved(pixels, move) if copy else pixels
 
 
 def _read_pixels(scratch: Path, rows: np.ndarray) -> np.ndarray:

@@ -190,9 +190,9 @@ def _run_figures(evidence: Evidence) -> dict[str, Figure]:
     figures |= _scores_figures(evidence)
     if evidence.manifest:
         counts = {SPLIT_NAMES[split]: facts["class_counts"] for split, facts in evidence.manifest["splits"].items()}
-        figures["class_counts"] = plots.plot_class_counts(
-            counts, evidence.classes, f"Images by class · {evidence.data}"
-        )
+        copies = ", moved copies included" if evidence.manifest.get("copies") else ""
+        title = f"Images by class{copies} · {evidence.data}"
+        figures["class_counts"] = plots.plot_class_counts(counts, evidence.classes, title)
     return figures
 
 
