@@ -32,15 +32,15 @@ from fer.classifier import (
     answers,
     find_model,
 )
-from fer.data_directory import replacement
 from fer.database import Database, write_mean
 from fer.engines import ENGINES, TITLES, Engine, find_engine
 from fer.errors import FerError
 from fer.export_readme import readme
+from fer.files import replacement, sha256, write_bytes
 from fer.metrics import Scores, load_scores
 from fer.onnx_net import INPUT, to_onnx
 from fer.prototxt import read_net, read_weights, write_text
-from fer.run import RUN_JSON, Run, Snapshot, sha256, write_bytes, write_json
+from fer.run import RUN_JSON, Run, Snapshot, write_json
 from fer.schema import caffe_pb2
 from fer.score import chosen_snapshot, score_run
 from fer.snapshots import blob_values

@@ -15,8 +15,9 @@ from fer.engines.caffe.augmentation import DRAWS, Ranges, apply, draw, parse
 from fer.engines.pytorch.layers.augment import Augment
 from fer.engines.pytorch.registry import Context, Seeds, create
 from fer.errors import FerError
+from fer.files import sha256
 from fer.net_shapes import infer_shapes
-from fer.run import Run, sha256
+from fer.run import Run
 from fer.schema import caffe_pb2
 from fer.train import resume, train
 

@@ -19,8 +19,9 @@ from fer.database import Database
 from fer.engines import ENGINES, find_caffe
 from fer.errors import FerError
 from fer.export import TOLERANCE, export_run, probe_images
+from fer.files import sha256
 from fer.metrics import load_scores
-from fer.run import Run, sha256
+from fer.run import Run
 
 REAL_CAFFE = ENGINES["caffe"]
 FILES = {

@@ -16,10 +16,10 @@ from fer.data_directory import read_manifest
 from fer.engines import ENGINES
 from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
+from fer.files import sha256
 from fer.infogain import infogain_matrix, read_infogain, write_infogain
 from fer.preflight import preflight
 from fer.prepare import PrepareOptions, prepare
-from fer.run import sha256
 from fer.train import resume, train
 
 ORACLE = Path(__file__).with_name("caffe_oracle.py")
