@@ -40,6 +40,7 @@ examples:
   fer train --net alexnet --solver s3 --seed 1 --max-iter 5000
   fer train --net my/train_val.prototxt --solver my/solver.prototxt --data data/fer2013
   fer train --net alexnet --solver s1 --gpu 0 --precision bf16
+  fer train --net vgg8 --solver s1 --patience 20
   fer train --resume runs/alexnet-s3
 
 Trains in runs/<net>-<solver>. Ctrl-C stops at the next iteration with the work saved.
@@ -152,6 +153,12 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     add("--name", help="name of the run directory (default: <net>-<solver>)")
     add("--max-iter", type=_between(1, 2**31 - 1), metavar="N", help="stop after N iterations (default: the solver's)")
     add("--seed", type=_between(0, 2**31 - 1), help="random_seed: makes the run repeatable")
+    add(
+        "--patience",
+        type=_between(0, 2**31 - 1),
+        metavar="N",
+        help="end once N tests in a row have not beaten the best accuracy on val, whose snapshot is kept; 0: do not",
+    )
     add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
     add("--precision", choices=["fp32", "tf32", "bf16"], help="arithmetic of the PyTorch engine (default: fp32)")
     add("--shuffle", action="store_true", help="a new order of the images each epoch (the PyTorch engine)")
@@ -281,6 +288,7 @@ def _train(args: argparse.Namespace) -> int:
             run = resume(
                 args.resume,
                 max_iter=args.max_iter,
+                patience=args.patience,
                 gpu=args.gpu,
                 precision=args.precision,
                 engine=args.engine,
@@ -299,6 +307,7 @@ def _train(args: argparse.Namespace) -> int:
                 precision=args.precision or "fp32",
                 shuffle=args.shuffle,
                 weights=args.weights,
+                patience=args.patience,
                 engine=args.engine,
                 progress=display,
             )
@@ -306,7 +315,8 @@ def _train(args: argparse.Namespace) -> int:
         print(json.dumps(run.info, indent=2))
     else:
         done, seconds = run.info["iteration"], run.info["seconds"]
-        print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s. Next: fer report {run.dir}")
+        early = f"; {run.info['ended']}" if done < run.info["max_iter"] else ""
+        print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{early}. Next: fer report {run.dir}")
     return 0
 
 

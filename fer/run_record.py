@@ -41,6 +41,8 @@ def first_info(
         "seconds": 0.0,
         "max_iter": plan.solver.max_iter,
         "iteration": 0,
+        "patience": None,
+        "ended": None,
         "repeatable": _repeatable(plan.solver, engine, gpus),
         "snapshots": {},
         "warnings": list(plan.warnings),

@@ -211,6 +211,13 @@ class SnapshotKeeper:
         self.run.update(snapshots=known, iteration=max(iteration, self.run.info["iteration"]))
         return Snapshot(iteration, final_weights, final_state, named.get("extra"))
 
+    def drop(self, iteration: int) -> None:
+        """Remove a snapshot that nobody needs: from run.json first."""
+        snapshot = next(known for known in self.run.snapshots() if known.iteration == iteration)
+        self.run.update(snapshots={n: each for n, each in self.run.info["snapshots"].items() if int(n) != iteration})
+        for path in snapshot.files:
+            path.unlink(missing_ok=True)
+
     def adopt_average(self, averaged: Sequence[int], **facts: object) -> Snapshot:
         """Verify the mean of these iterations' snapshots, give it its name, and list it in run.json with its facts.
 

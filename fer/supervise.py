@@ -14,6 +14,7 @@ from typing import Any
 from fer import caffe_log, events
 from fer.engines import Child, Engine, how_it_ended, last_words
 from fer.errors import FerError, Interrupted
+from fer.patience import Patience
 from fer.run import Run, Snapshot
 from fer.snapshots import SnapshotFault, SnapshotKeeper
 
@@ -85,16 +86,17 @@ class SignalRelay:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained: the command, and what progress and snapshots need to know."""
+    """What is to be trained: the command, what progress and snapshots need to know, and what may end it early."""
 
     argv: Sequence[str]
     max_iter: int
     images_per_iteration: int
     start: int = 0
+    patience: Patience | None = None
 
 
 class Supervisor:
-    """Runs one job to its end; leaves the run's state, seconds and iteration in run.json."""
+    """Runs one job to its end; leaves the run's state, why it ended, seconds and iteration in run.json."""
 
     def __init__(self, run: Run, engine: Engine, keeper: SnapshotKeeper, job: Job, progress: events.Progress):
         self.run = run
@@ -107,6 +109,7 @@ class Supervisor:
         self.tail: list[str] = []
         self.newest: Snapshot | None = None
         self.failure: str | None = None
+        self.enough: int | None = None  # the iteration whose test was the last that patience waited for
         self._shown: caffe_log.Iteration | None = None
         self._lr = math.nan
         self._tested: tuple[int, dict[str, float]] | None = None
@@ -121,7 +124,10 @@ class Supervisor:
             child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
             try:
                 for line in child.lines(lambda: relay.deliver(child)):
-                    self._read(line)
+                    if self.enough is None:
+                        self._read(line)
+                        if self.enough is not None:
+                            child.send(self.engine.stop_signal(signal.SIGTERM))
                     if self.failure:
                         child.kill()
                         break
@@ -133,7 +139,7 @@ class Supervisor:
                 # What the engine wrote and we did not take in is of no use, or of a training that was lost.
                 self.keeper.remove_leftovers()
                 seconds = round(before + time.monotonic() - self._started, 3)
-                self.run.update(state="failed", seconds=seconds, iteration=self._reached())
+                self.run.update(state="failed", ended=self.failure, seconds=seconds, iteration=self._reached())
             self._conclude(code, relay)
 
     def tell(self, event: object) -> None:
@@ -208,7 +214,16 @@ class Supervisor:
     def _flush_test(self) -> None:
         if self._tested and self._tested[1]:
             self.tell(events.Validation(*self._tested))
+            if self.job.patience:
+                self._wait_on(self.job.patience, *self._tested)
         self._tested = None
+
+    def _wait_on(self, patience: Patience, iteration: int, outputs: dict[str, float]) -> None:
+        patience.take(iteration, outputs)
+        for spare in patience.spare(snapshot.iteration for snapshot in self.run.snapshots()):
+            self.keeper.drop(spare)
+        if patience.over and iteration < self.job.max_iter:
+            self.enough = iteration
 
     def _settle_snapshot(self) -> None:
         if self._state_due is None:
@@ -230,25 +245,29 @@ class Supervisor:
         log = self.parser.log()
         if self.failure:
             raise FerError(f"{self.failure}\n{self._what_is_left()}; log: {self.run.log}")
+        if self.enough is not None:
+            self._finish(self.enough, str(self.job.patience))
+            return
         if code == 0 and log.optimization_done and not log.stopped_early:
-            self._finish()
+            self._finish(self.job.max_iter, "max_iter was reached")
             return
         stopped_by = relay.stopped_by or self._stopped_from_outside(code, log.stopped_early)
         if stopped_by is None:
+            self.run.update(ended=f"{self._program()} {self._ending(code)}")
             raise FerError(
                 f"{self._program()} {self._ending(code)} after iteration {self._reached():,}\n"
                 f"{last_words(self.tail, self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}"
             )
-        self.run.update(state="interrupted")
+        self.run.update(state="interrupted", ended=f"stopped by {signal.Signals(stopped_by).name}")
         raise Interrupted(self._stopped_text(relay), stopped_by)
 
-    def _finish(self) -> None:
-        if not any(snapshot.iteration == self.job.max_iter for snapshot in self.run.snapshots()):
+    def _finish(self, iteration: int, why: str) -> None:
+        if not any(snapshot.iteration == iteration for snapshot in self.run.snapshots()):
             raise FerError(
-                f"{self._program()} ended, but its last snapshot (iteration {self.job.max_iter:,}) is missing\n"
+                f"{self._program()} ended, but its last snapshot (iteration {iteration:,}) is missing\n"
                 f"{self._what_is_left()}; log: {self.run.log}"
             )
-        self.run.update(state="finished", iteration=self.job.max_iter)
+        self.run.update(state="finished", ended=why, iteration=iteration)
 
     def _stopped_from_outside(self, code: int, stopped_early: bool) -> int | None:
         """The signal of someone who stopped the engine itself, and let it save."""

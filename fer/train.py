@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from fer import __version__, events
+from fer.caffe_log import parse_log
 from fer.engines import Engine, choose_engine, find_engine
 from fer.errors import FerError, UsageError
 from fer.events import Iteration, Setup, SnapshotSaved, Validation, Warning
 from fer.files import sha256
 from fer.machine import hardware
+from fer.patience import Patience, find_patience
 from fer.preflight import Plan, preflight
 from fer.prototxt import KNOWN_LAYERS, SHUFFLE, find_net, find_solver, read_net, read_solver, train_state, write_text
 from fer.run import Run, Snapshot, create_run
@@ -28,7 +30,7 @@ from fer.supervise import Job, Supervisor
 __all__ = ["Iteration", "Setup", "SnapshotSaved", "Validation", "Warning", "resume", "train"]
 
 # The engine of a killed `fer train` finishes its iteration and saves before it lets go of the run.
-PATIENCE = 10.0
+LETS_GO_SECONDS = 10.0
 
 
 def train(
@@ -43,6 +45,7 @@ def train(
     precision: str = "fp32",
     shuffle: bool = False,
     weights: Path | None = None,
+    patience: int | None = None,
     engine: str = "auto",
     runs_dir: Path = Path("runs"),
     progress: events.Progress | None = None,
@@ -54,6 +57,7 @@ def train(
     precision    fp32, tf32 or bf16
     shuffle      read the LMDB of the training in a new order each epoch, as a solver's train_state can ask for too
     weights      a .caffemodel to start from
+    patience     end once so many tests in a row have not beaten the best accuracy on val, whose snapshot is kept
     engine       caffe, pytorch, or auto: Caffe, but PyTorch for what the Caffe found cannot do
     progress     is called with the events of `fer.events`
     Raises FerError when anything is wrong (before the engine starts, no run directory is left), Interrupted when a
@@ -89,10 +93,12 @@ def train(
         tell(Warning(warning))
     _warn_of_order(chosen, plan.solver, tell)
     info = first_info(plan, net_name, solver_path, data_dir, chosen, gpus)
+    waits = find_patience(patience, plan.solver, plan.net, info["data"]) if patience else None
+    info["patience"] = patience or None
     run = create_run(runs_dir, base_name, info, exact=bool(name))
     with run.locked() as lock:
         with _removed_on_failure(run):
-            _write_prototxts(run, plan)
+            _write_prototxts(run, plan, waits)
             shapes = _describe(chosen, run, plan.solver)
             if weights is not None:
                 _take_weights(run, weights, shapes, tell)
@@ -100,7 +106,7 @@ def train(
             run.engine_solver.relative_to(run.dir), gpus=gpus, weights=weights.absolute() if weights else None
         )
         try:
-            _supervise(run, chosen, plan.solver, shapes, argv, tell, lock)
+            _supervise(run, chosen, plan.solver, shapes, argv, tell, lock, waits)
         finally:
             # Stopped before anything worth keeping was there: as if it had never begun.
             if not run.snapshots() and run.info["state"] == "interrupted":
@@ -112,6 +118,7 @@ def resume(
     run_dir: Path,
     *,
     max_iter: int | None = None,
+    patience: int | None = None,
     gpu: int | str | None = None,
     precision: str | None = None,
     engine: str = "auto",
@@ -121,6 +128,7 @@ def resume(
     """Go on with a run from its newest verified snapshot; gives the finished run.
 
     max_iter     train further than the run's solver says
+    patience     another one than the run's own (None); 0: none
     gpu, precision, engine
                  other ones than the run's own (None, "auto"): snapshots are the same for every engine
     approximate  let a user's own `caffe` (FER_CAFFE) go on in mid-epoch, where it begins at the data's start again
@@ -128,7 +136,7 @@ def resume(
     """
     tell = progress or _silent
     run = Run(run_dir)
-    with run.locked(PATIENCE) as lock:
+    with run.locked(LETS_GO_SECONDS) as lock:
         run.info = Run(run_dir).info  # read again: who held the lock until now may have written it
         _check_unchanged(run)
         solver = read_solver(run.solver)
@@ -138,19 +146,26 @@ def resume(
         keeper.adopt_leftovers(lambda text: tell(Warning(text)))
         snapshot = keeper.newest_intact(lambda text: tell(Warning(text)))
         _check_end(run, snapshot, max_iter)
+        waits = _patience(run, solver, run.info.get("patience") if patience is None else patience, snapshot.iteration)
         _check_epoch_boundary(run, chosen, snapshot, approximate, tell)
         _warn_of_order(chosen, solver, tell)
         _note_changes(run, chosen, gpus, snapshot.iteration, solver)
         if max_iter is not None:
             _extend(run, solver, max_iter, tell)
-        _write_engine_solver(run, solver)
+        _write_engine_solver(run, solver, waits)
         argv = chosen.train_command(
             run.engine_solver.relative_to(run.dir),
             gpus=gpus,
             snapshot=run.state_file(snapshot.iteration).relative_to(run.dir),
         )
-        run.update(state="training", max_iter=solver.max_iter, iteration=snapshot.iteration)
-        _supervise(run, chosen, solver, shapes, argv, tell, lock, start=snapshot.iteration)
+        run.update(
+            state="training",
+            ended=None,
+            max_iter=solver.max_iter,
+            iteration=snapshot.iteration,
+            patience=waits.limit if waits else None,
+        )
+        _supervise(run, chosen, solver, shapes, argv, tell, lock, waits, start=snapshot.iteration)
     return run
 
 
@@ -166,10 +181,11 @@ def _supervise(
     argv: list[str],
     tell: events.Progress,
     lock: int,
+    waits: Patience | None,
     start: int = 0,
 ) -> None:
     keeper = SnapshotKeeper(run, shapes, solver.type)
-    job = Job(argv, solver.max_iter, run.info["batch_size"], start)
+    job = Job(argv, solver.max_iter, run.info["batch_size"], start, waits)
     Supervisor(run, engine, keeper, job, tell).supervise(lock)
 
 
@@ -241,20 +257,25 @@ def _removed_on_failure(run: Run) -> Iterator[None]:
         raise
 
 
-def _write_prototxts(run: Run, plan: Plan) -> None:
+def _write_prototxts(run: Run, plan: Plan, waits: Patience | None) -> None:
     write_text(run.solver, plan.solver)
     write_text(run.net, plan.net)
     write_text(run.deploy, plan.deploy)
-    _write_engine_solver(run, plan.solver)
+    _write_engine_solver(run, plan.solver, waits)
     run.update(prototxt_sha256={path.name: sha256(path) for path in (run.solver, run.net, run.deploy)})
 
 
-def _write_engine_solver(run: Run, solver: caffe_pb2.SolverParameter) -> None:
-    """The engine's copy: what it writes is not trusted yet, so it goes to a folder of its own."""
+def _write_engine_solver(run: Run, solver: caffe_pb2.SolverParameter, waits: Patience | None) -> None:
+    """The engine's copy: what it writes is not trusted yet, so it goes to a folder of its own.
+
+    With patience every test has a snapshot, taken just before it.
+    """
     copy = caffe_pb2.SolverParameter()
     copy.CopyFrom(solver)
     copy.snapshot_prefix = str(run.unverified_dir.relative_to(run.dir) / run.net_name)
     copy.snapshot_after_train = True
+    if waits:
+        copy.snapshot = waits.interval
     run.unverified_dir.mkdir(parents=True, exist_ok=True)
     write_text(run.engine_solver, copy)
 
@@ -340,11 +361,24 @@ def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:
     reached = snapshot.iteration
     if max_iter is not None and max_iter <= reached:
         raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
-    if max_iter is None and run.info["state"] == "finished":
+    if max_iter is None and run.info["state"] == "finished" and reached >= run.info["max_iter"]:
         raise FerError(
             f"{run.dir} is finished ({reached:,} iterations)\n"
             f"train it further with --max-iter N, N larger than {reached}; see it with fer report {run.dir}"
         )
+
+
+def _patience(run: Run, solver: caffe_pb2.SolverParameter, limit: int | None, reached: int) -> Patience | None:
+    """The patience to go on with, which remembers the tests that the log shows up to the snapshot."""
+    if not limit:
+        return None
+    tests = [record for record in parse_log(run.log).curve("test") if record.iteration <= reached]
+    waits = find_patience(limit, solver, read_net(run.net), run.info["data"], tests)
+    if waits.over:
+        raise FerError(
+            f"{run.dir}: {waits}\ngo on with --patience N, N larger than {waits.since}, or without it with --patience 0"
+        )
+    return waits
 
 
 def _extend(run: Run, solver: caffe_pb2.SolverParameter, max_iter: int, tell: events.Progress) -> None:

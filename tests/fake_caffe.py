@@ -1,6 +1,7 @@
 """A stand-in for an engine, or for a user's own `caffe` executable: Caffe's log and snapshots, nothing learnt.
 
-It appends its arguments to $FAKE_ARGV, takes $FAKE_SECONDS an iteration, and goes wrong as $FAKE_FAULT says:
+It appends its arguments to $FAKE_ARGV, takes $FAKE_SECONDS an iteration, has the accuracies $FAKE_ACCURACIES
+(of iteration 0, of the next test, ...; the last one stays) and goes wrong as $FAKE_FAULT says:
 nan, explode, fatal, killed, quiet, cut-weights, cut-state, nan-weights, empty-weights, nan-probs, short-probs,
 nan-average.
 """
@@ -23,6 +24,7 @@ from fer.schema import caffe_pb2
 
 SHAPES = {"ip": [[7, 4], [7]]}
 FAULT = os.environ.get("FAKE_FAULT", "")
+ACCURACIES = [float(word) for word in os.environ.get("FAKE_ACCURACIES", "0.5").split(",")]
 log = LogWriter(sys.stderr)
 
 
@@ -70,7 +72,8 @@ def train(args: argparse.Namespace) -> int:
                 return 0 if args.sigint_effect else 128 + number
         if i % (solver.test_interval or 10**9) == 0:
             log(TestingNet(i))
-            log(TestNetOutput(0, "accuracy", 0.5))
+            test = min(i // solver.test_interval, len(ACCURACIES) - 1)
+            log(TestNetOutput(0, "accuracy", ACCURACIES[test]))
         if i % solver.display == 0:
             late = i >= 2 * solver.display
             loss = float("nan") if FAULT == "nan" and late else 1e6 if FAULT == "explode" and late else 1.0

@@ -239,7 +239,7 @@ def test_killed_while_it_takes_a_snapshot_in_nothing_is_lost(
 
 
 def test_two_trainings_do_not_share_a_run(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer.train.PATIENCE", 0.1)
+    monkeypatch.setattr("fer.train.LETS_GO_SECONDS", 0.1)
     run = unfinished(tmp_path, data)
     with run.locked(), pytest.raises(FerError, match="being trained by another process"):
         resume(run.dir)

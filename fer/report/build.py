@@ -124,7 +124,17 @@ def _write(
 def _run_result(evidence: Evidence) -> dict[str, Any]:
     info, meta = evidence.run.info, evidence.scores["val"].meta
     facts = ["engine", "net", "solver", "seed", "gpu", "precision", "state", "command", "started", "seconds"]
-    facts += ["max_iter", "iteration", "hardware", "versions", "repeatable", "git_commit", "prototxt_sha256"]
+    facts += [
+        "max_iter",
+        "iteration",
+        "patience",
+        "ended",
+        "hardware",
+        "versions",
+        "repeatable",
+        "git_commit",
+        "prototxt_sha256",
+    ]
     return {
         "kind": "run",
         "name": evidence.name,

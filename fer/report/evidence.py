@@ -255,6 +255,8 @@ def _notes(
     notes += log_notes(log, curves)
     if (state := run.info.get("state")) not in (None, "finished"):
         notes.append(f"The run is {state}: {curves.last:,} of {run.info.get('max_iter', curves.last):,} iterations.")
+    elif run.info.get("ended") and run.info["iteration"] < run.info["max_iter"]:
+        notes.append(f"The run ended early: {run.info['ended']}.")
     for split, each in metrics.items():
         empty = [c.name for c in each.classes if c.support == 0]
         if empty:
