@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fer import __version__
-from fer.commands import export
+from fer.commands import export, predict
 from fer.errors import FerError, Interrupted, UsageError
 
 MAIN_HELP = """\
@@ -21,6 +21,7 @@ examples:
   fer train --net alexnet --solver s3          train in runs/alexnet-s3 with real Caffe
   fer report runs/alexnet-s3                   accuracy, confusion matrix, ROC, curves, report.html
   fer export runs/alexnet-s3                   the net for pycaffe, OpenCV and ONNX, each proved on val
+  fer predict photo.jpg                        the faces in a photo, each with its seven probabilities
   fer doctor                                   what is installed, and what to do about what is not
 """
 PREPARE_HELP = """\
@@ -118,6 +119,7 @@ def _parser() -> Parser:
     _report_options(command("report", "score a run and draw its report", REPORT_HELP))
     _average_options(command("average", "the mean of a run's last snapshots as one more", AVERAGE_HELP))
     export.add_options(command("export", export.SUMMARY, export.HELP))
+    predict.add_options(command("predict", predict.SUMMARY, predict.HELP))
     _infogain_options(command("infogain", "label smoothing and class weights for InfogainLoss", INFOGAIN_HELP))
     doctor = command("doctor", "what is installed, and what to do about it", DOCTOR_HELP)
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")

@@ -10,7 +10,7 @@ import numpy as np
 
 from fer.dataset import CLASSES, SIDE, SPLITS, Batch, Split, make_batch
 from fer.errors import FerError
-from fer.image_file import decode_image, face_of
+from fer.image_file import decode_image, face_of, is_image_name
 from fer.workers import Workers
 
 _SPELLINGS = {
@@ -22,13 +22,7 @@ _SPLIT_FOLDERS = {
     "val": Split.VAL, "valid": Split.VAL, "validation": Split.VAL, "publictest": Split.VAL,
     "test": Split.TEST, "testing": Split.TEST, "privatetest": Split.TEST,
 }  # fmt: skip
-_IMAGE_NAME = re.compile(r"\.(jpe?g|png|bmp)$", re.IGNORECASE)
 _BATCH = 64
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file name ends as those of the images that are read: .jpg, .jpeg, .png, .bmp."""
-    return _IMAGE_NAME.search(name) is not None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,19 @@
 """Image files to gray pixels, and gray pixels to faces of the size that nets are trained on: the one place for both."""
 
+import re
+
 import cv2
 import numpy as np
 
 from fer.dataset import SIDE
 from fer.image_header import MAX_PIXELS, image_size, is_whole
+
+_IMAGE_NAME = re.compile(r"\.(jpe?g|png|bmp)$", re.IGNORECASE)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends as those of the images that are read: .jpg, .jpeg, .png, .bmp."""
+    return _IMAGE_NAME.search(name) is not None
 
 
 def decode_image(file: bytes, *, colour: bool = False) -> np.ndarray:

@@ -17,7 +17,8 @@ from fer.csv_source import read_csv
 from fer.dataset import Batch, Progress
 from fer.errors import FerError
 from fer.files import sha256
-from fer.folder_source import is_image_name, read_folders
+from fer.folder_source import read_folders
+from fer.image_file import is_image_name
 from fer.workers import Workers
 
 _PREFERRED = ("fer2013.csv", "icml_face_data.csv")

@@ -17,7 +17,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["prepare"], ["train"], ["report"], ["average"], ["export"], ["infogain"], ["doctor"]],
+    [[], ["prepare"], ["train"], ["report"], ["average"], ["export"], ["predict"], ["infogain"], ["doctor"]],
 )
 def test_help_opens_with_examples(command):
     answer = run(*command, "--help")

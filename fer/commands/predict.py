@@ -1,0 +1,149 @@
+"""fer predict: expressions of the faces in photos, videos and a camera's frames."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer.errors import UsageError
+
+if TYPE_CHECKING:
+    from fer.classifier import Model
+    from fer.predict import Failure, Result
+
+SUMMARY = "expressions of the faces in photos and videos"
+HELP = """\
+examples:
+  fer predict photo.jpg
+  fer predict holiday/ --annotate holiday-faces
+  fer predict clip.mp4 --model runs/lenet-s2 --json
+  fer predict --webcam
+  fer predict face.png --no-detect
+
+Finds faces (upright and frontal ones, by OpenCV's cascade) and gives each the probabilities of the seven classes, in
+percent. Photos are JPEG, PNG or BMP, turned upright as their EXIF orientation says.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("paths", nargs="*", type=Path, metavar="PATH", help="images, videos, and folders of them")
+    add("--model", type=Path, metavar="DIR", help="a scored run, or what fer export wrote (default: the shipped model)")
+    add("--webcam", nargs="?", const=0, type=int, metavar="N", help="look through camera N (default: 0) until Ctrl-C")
+    add("--no-detect", action="store_true", help="each picture is one face already, closely cropped")
+    add("--detector", type=Path, metavar="FILE", help="find faces with a YuNet file (.onnx) of your own")
+    add("--annotate", type=Path, metavar="OUT", help="draw boxes and labels: an image, a video or a folder to write")
+    add("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.paths and args.webcam is None:
+        raise UsageError("fer predict needs pictures: give a PATH, or --webcam\nExample: fer predict photo.jpg")
+    if args.no_detect and args.detector:
+        raise UsageError("--no-detect looks for no faces, so it takes no --detector: leave one of them out.")
+    # OpenCV and FFmpeg have words of their own for a bad file, besides our line; they look here when they are loaded.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    from fer import terminal
+    from fer.annotate import Annotator
+    from fer.classifier import Classifier, find_model
+    from fer.faces import Cascade, YuNet, whole
+    from fer.pictures import find_sources
+    from fer.predict import Failure, predict
+
+    classifier = Classifier(find_model(args.model))
+    detect = whole if args.no_detect else YuNet(args.detector) if args.detector else Cascade()
+    sources = find_sources(args.paths, args.webcam, args.annotate and args.annotate.resolve())
+    shown = _Document(classifier.model) if args.json else _Table(classifier.model, with_place=not args.no_detect)
+    failures = faces = 0
+    with contextlib.ExitStack() as stack:
+        annotator = None
+        if args.annotate:
+            many = len(sources) > 1 or any(path.is_dir() for path in args.paths)
+            annotator = stack.enter_context(Annotator(args.annotate, sources, many=many))
+        try:
+            for result in predict(sources, classifier, detect, colour=bool(args.annotate or args.detector)):
+                if isinstance(result, Failure):
+                    failures += 1
+                    terminal.error(f"{result.source.name}: {result.reason}")
+                    shown.failed(result)
+                    continue
+                faces += len(result.faces)
+                if annotator:
+                    annotator.add(result)
+                shown.add(result)
+        except KeyboardInterrupt:  # the way to end a camera
+            if args.webcam is None:
+                raise
+    shown.close()
+    if not faces and failures < len(sources):
+        print("No face was found. (A picture that is a face, closely cropped: --no-detect.)", file=sys.stderr)
+    return 1 if failures else 0
+
+
+class _Table:
+    """A line for each face as it comes, in percent."""
+
+    def __init__(self, model: Model, *, with_place: bool):
+        self._widths = {name: max(len(name), 5) for name in model.classes}
+        self._with_place = with_place
+        self._begun = False
+
+    def add(self, result: Result) -> None:
+        if not self._begun:
+            print(" ".join(f"{name:>{width}}" for name, width in self._widths.items()), flush=True)
+            self._begun = True
+        frame = "" if result.picture.frame is None else f" frame {result.picture.frame}"
+        for face in result.faces:
+            numbers = " ".join(
+                f"{face.probabilities[name]:{width}.1%}"[:-1].rjust(width) for name, width in self._widths.items()
+            )
+            box = face.box
+            place = f" at {box.x},{box.y} {box.width}x{box.height}" if self._with_place else ""
+            print(f"{numbers}  {face.label:9}{result.source.name}{frame}{place}", flush=True)
+        if not result.faces:
+            blank = " " * (sum(self._widths.values()) + len(self._widths) - 1)
+            print(f"{blank}  {'no face':9}{result.source.name}{frame}", flush=True)
+
+    def failed(self, failure: Failure) -> None:
+        """Said on stderr already."""
+
+    def close(self) -> None:
+        """All is printed."""
+
+
+class _Document:
+    """One JSON document at the end: {"model", "images": [...], "videos": [...], "errors": [...]}."""
+
+    def __init__(self, model: Model):
+        self._images: list[Any] = []
+        self._videos: dict[str, Any] = {}
+        self._errors: list[Any] = []
+        self._model = str(model.directory)
+
+    def add(self, result: Result) -> None:
+        picture, name = result.picture, result.source.name
+        faces = [
+            {"box": vars(face.box), "label": face.label, "probabilities": face.probabilities} for face in result.faces
+        ]
+        height, width = picture.gray.shape
+        about = {"path": name, "width": width, "height": height}
+        if picture.frame is None:
+            self._images.append({**about, "faces": faces})
+        else:
+            video = self._videos.setdefault(name, {**about, "frames_per_second": picture.rate, "frames": []})
+            video["frames"].append({"frame": picture.frame, "faces": faces})
+
+    def failed(self, failure: Failure) -> None:
+        self._errors.append({"path": failure.source.name, "error": failure.reason})
+
+    def close(self) -> None:
+        videos = list(self._videos.values())
+        document = {"model": self._model, "images": self._images, "videos": videos, "errors": self._errors}
+        print(json.dumps(document, indent=2))
