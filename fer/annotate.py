@@ -9,10 +9,10 @@ import numpy as np
 
 from fer.errors import FerError, UsageError
 from fer.faces import Picture
+from fer.files import write_bytes
 from fer.image_file import is_image_name
 from fer.pictures import Source
 from fer.predict import Face, Result
-from fer.run import write_bytes
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 COLOUR, DARK = (90, 220, 90), (20, 20, 20)  # BGR

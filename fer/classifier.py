@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from fer.errors import FerError
-from fer.run import RUN_JSON, Run, sha256
+from fer.files import sha256
+from fer.run import RUN_JSON, Run
 from fer.schema import caffe_pb2
 from fer.transform import Transform
 

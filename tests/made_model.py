@@ -16,9 +16,10 @@ from fer.engines.pytorch import predict
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.engines.pytorch.weights import write_model
+from fer.files import sha256
 from fer.net_shapes import infer_shapes
 from fer.prototxt import derive_deploy, read_net, write_text
-from fer.run import Run, sha256, write_json
+from fer.run import Run, write_json
 from fer.score import score_run
 
 
