@@ -143,6 +143,7 @@ def _record(run: Run, snapshot: Snapshot) -> dict[str, Any]:
     kept = {"weights": {"sha256": sha256(snapshot.weights)}}
     return {
         **run.info,
+        "command": [Path(word).name if word.startswith("/") else word for word in run.info["command"]],
         "data": {**data, "dir": folder.name, "files": files},
         "snapshots": {str(snapshot.iteration): kept},
     }

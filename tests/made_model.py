@@ -60,6 +60,7 @@ def make_run(folder: Path) -> Run:
     files = {str(data / name): sha256(data / name) for name in ("mean.binaryproto", "val_lmdb/data.mdb")}
     info = {
         "name": "small-s1",
+        "command": ["fer", "train", "--net", str(directory / "train_val.prototxt")],
         "engine": "pytorch",
         "net": "small",
         "gpu": None,

@@ -77,6 +77,7 @@ def test_what_is_given_on_says_nothing_of_the_machine(run: Run, tmp_path: Path) 
         assert str(Path(run.info["data"]["dir"]).parent).encode() not in path.read_bytes(), path
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert list(record["snapshots"]) == [str(load_scores(run.scores("val")).meta["iteration"])]
+    assert record["command"][-1] == "train_val.prototxt"
     assert set(record["data"]["files"]) == {"mean.binaryproto", "val_lmdb/data.mdb"}
 
 

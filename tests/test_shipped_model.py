@@ -1,0 +1,41 @@
+"""The model in fer/model, which `fer export RUN --out fer/model` writes: whole, small, and what it was when proved."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fer import cli
+from fer.classifier import MODEL_JSON, ONNX, SHIPPED, WEIGHTS, Classifier, answers, find_model, read_model_json
+from fer.dataset import CLASSES
+from fer.export import TOLERANCE, probe_images
+from fer.run import sha256
+
+pytestmark = pytest.mark.skipif(not (SHIPPED / MODEL_JSON).is_file(), reason="no model ships yet: fer/model")
+
+
+def test_every_file_is_the_one_that_was_proved() -> None:
+    facts = read_model_json(SHIPPED)
+    assert {path.name: sha256(path) for path in SHIPPED.iterdir() if path.name != MODEL_JSON} == facts["files"]
+    assert (SHIPPED / WEIGHTS).stat().st_size <= 10_000_000
+    assert tuple(facts["classes"]) == CLASSES
+    assert max(facts["largest_difference_on_val"].values()) <= TOLERANCE
+
+
+def test_it_says_what_it_said() -> None:
+    facts, model = read_model_json(SHIPPED), find_model()
+    probe = probe_images(model.transform.shape)
+    np.testing.assert_allclose(Classifier(model)(probe), facts["probe"], atol=TOLERANCE)
+    if facts["onnx"]:
+        net = cv2.dnn.readNetFromONNX(str(SHIPPED / ONNX))
+        told = answers(net, probe.astype(np.float32), len(CLASSES), SHIPPED / ONNX)
+        np.testing.assert_allclose(told, facts["probe"], atol=TOLERANCE)
+
+
+def test_its_record_names_no_folder_of_the_machine_it_was_trained_on() -> None:
+    assert '"/' not in (SHIPPED / "run.json").read_text(encoding="utf-8")
+
+
+def test_it_is_the_default(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "face.png"), probe_images((1, 48, 48))[0, 0])
+    assert cli.main(["predict", "--no-detect", str(tmp_path / "face.png")]) == 0
+    assert capsys.readouterr().out.split()[: len(CLASSES)] == list(CLASSES)
