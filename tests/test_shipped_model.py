@@ -8,7 +8,7 @@ from fer import cli
 from fer.classifier import MODEL_JSON, ONNX, SHIPPED, WEIGHTS, Classifier, answers, find_model, read_model_json
 from fer.dataset import CLASSES
 from fer.export import TOLERANCE, probe_images
-from fer.run import sha256
+from fer.files import sha256
 
 pytestmark = pytest.mark.skipif(not (SHIPPED / MODEL_JSON).is_file(), reason="no model ships yet: fer/model")
 
