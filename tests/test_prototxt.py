@@ -403,7 +403,7 @@ def test_sizes_that_a_layer_cannot_do_without(write, layer, fault):
 
 @pytest.mark.parametrize("type_", sorted(name for name in prototxt.KNOWN_LAYERS if name.endswith("Loss")))
 def test_a_loss_needs_no_top(write, type_):
-    bottoms = ("a", "b", "c") if type_ == "ContrastiveLoss" else ("a", "b")
+    bottoms = ("a", "b", "c") if type_ in ("ContrastiveLoss", "InfogainLoss") else ("a", "b")
     ends = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
     inputs = "".join(f'layer {{ name: "{bottom}" type: "Input" top: "{bottom}" }}\n' for bottom in bottoms)
     for tops, faults in (("", 0), ('top: "x"', 0), ('top: "x" top: "y" top: "z"', 1)):
