@@ -339,6 +339,16 @@ def test_image_size_is_told_without_decoding(kind: str) -> None:
     assert (decode_image(file + b"film" * 4096) == decode_image(file)).all()
 
 
+def test_the_end_of_a_thumbnail_is_not_that_of_the_photo() -> None:
+    thumbnail = cv2.imencode(".jpg", np.zeros((4, 4), np.uint8))[1].tobytes()
+    photo = cv2.imencode(".jpg", np.zeros((64, 64), np.uint8))[1].tobytes()
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    whole = photo[:2] + segment + photo[2:]
+    assert decode_image(whole).shape == (64, 64)
+    with pytest.raises(ValueError, match="cut off"):
+        decode_image(whole[:-2])
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused_in_words(tail: bytes) -> None:
     for head in (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b""):

@@ -174,6 +174,13 @@ def test_a_run_that_is_not_scored_has_no_chosen_snapshot(run: Run) -> None:
         find_model(run.dir)
 
 
+def test_weights_that_changed_since_they_were_scored_are_refused(run: Run) -> None:
+    weights = run.dir / load_scores(run.scores("val")).meta["weights"]
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    with pytest.raises(FerError, match="changed since it was scored"):
+        find_model(run.dir)
+
+
 @pytest.mark.parametrize("name", ["deploy.prototxt", "weights.caffemodel", "mean.binaryproto"])
 def test_a_changed_or_missing_file_is_named(run: Run, tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
