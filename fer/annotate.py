@@ -41,9 +41,8 @@ class Annotator:
         """Draw a result and write it. Raises FerError."""
         drawn = draw(result.picture, result.faces)
         target = self._targets[result.source]
-        target.parent.mkdir(parents=True, exist_ok=True)
         if result.picture.frame is None:
-            write_bytes(target, cv2.imencode(target.suffix.lower(), drawn)[1].tobytes())
+            write_bytes(target, cv2.imencode(target.suffix.lower(), drawn)[1].tobytes(), parents=True)
             return
         if result.source is not self._source:
             self._end()
@@ -53,6 +52,7 @@ class Annotator:
 
     def _begin(self, source: Source, first: np.ndarray, rate: float) -> None:
         target, size = self._targets[source], (first.shape[1], first.shape[0])
+        target.parent.mkdir(parents=True, exist_ok=True)
         codec = cv2.VideoWriter.fourcc(*CODECS[target.suffix.lower()])
         self._video = cv2.VideoWriter(str(_beside(target)), codec, rate, size)
         self._source = source
