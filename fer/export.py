@@ -78,7 +78,11 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: Progress | N
             "fer_version": __version__,
             "format": FORMAT,
             "net": run.net_name,
-            "snapshot": {"iteration": snapshot.iteration, "sha256": sha256(snapshot.weights)},
+            "snapshot": {
+                "iteration": snapshot.iteration,
+                "averaged": list(snapshot.averaged),
+                "sha256": run.weights_hash(snapshot),
+            },
             "classes": list(model.classes),
             "image": dict(zip(("channels", "height", "width"), model.transform.shape, strict=True)),
             "transform": {"crop_size": model.transform.crop, "scale": model.transform.scale},
@@ -140,12 +144,15 @@ def _record(run: Run, snapshot: Snapshot) -> dict[str, Any]:
     data = run.info["data"]
     folder = Path(data["dir"])
     files = {os.path.relpath(path, folder): digest for path, digest in data["files"].items()}
-    kept = {"weights": {"sha256": sha256(snapshot.weights)}}
+    kind = "averages" if snapshot.averaged else "snapshots"
+    entry = {**run.info[kind][snapshot.name], "weights": {"sha256": run.weights_hash(snapshot)}}
+    lists: dict[str, Any] = {name: {} for name in ("snapshots", "averages") if name in run.info}
+    lists[kind] = {snapshot.name: {key: entry[key] for key in entry if key not in ("state", "extra")}}
     return {
         **run.info,
         "command": [Path(word).name if word.startswith("/") else word for word in run.info["command"]],
         "data": {**data, "dir": folder.name, "files": files},
-        "snapshots": {str(snapshot.iteration): kept},
+        **lists,
     }
 
 

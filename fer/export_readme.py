@@ -10,7 +10,7 @@ SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in SPLI
 _TEXT = """\
 # {net}, trained on {data}
 
-{accuracy}; the snapshot of iteration {iteration:,}, which is
+{accuracy}; {snapshot}, which is
 the best on val. `run.json` says how it was trained, `model.json` which programs gave the same probabilities on val.
 
 The classes, in the order of the probabilities (`labels.txt`): {classes}.
@@ -76,7 +76,7 @@ def readme(facts: Mapping[str, Any]) -> str:
         net=facts["net"],
         data=facts["data"],
         accuracy=", ".join(accuracy),
-        iteration=facts["snapshot"]["iteration"],
+        snapshot=_snapshot(facts["snapshot"]),
         classes=", ".join(facts["classes"]),
         side=SIDE,
         resize="" if height == SIDE else f"face = cv2.resize(face, ({width}, {height}))\n",
@@ -87,3 +87,10 @@ def readme(facts: Mapping[str, Any]) -> str:
         output=facts["output"],
         parts="crop, mean and scale" if crop else "mean and scale",
     )
+
+
+def _snapshot(facts: Mapping[str, Any]) -> str:
+    averaged = facts["averaged"]
+    if averaged:
+        return f"the mean of the {len(averaged)} snapshots of iterations {averaged[0]:,} to {averaged[-1]:,}"
+    return f"the snapshot of iteration {facts['iteration']:,}"

@@ -70,10 +70,13 @@ def score_run(
 
 
 def chosen_snapshot(run: Run) -> Snapshot:
-    """The snapshot that scores/val.npz is of: the best on val, unless another was asked for. Raises FerError."""
+    """The snapshot or average that scores/val.npz is of: the best on val, unless another was asked for.
+
+    Raises FerError.
+    """
     meta = _read_meta(run.scores("val"))
-    for snapshot in run.snapshots():
-        if snapshot.iteration == meta.get("iteration"):
+    for snapshot in (*run.snapshots(), *run.averages()):
+        if str(snapshot.weights.relative_to(run.dir)) == meta.get("weights"):
             if sha256(snapshot.weights) != meta.get("weights_sha256"):
                 raise FerError(f"{snapshot.weights} changed since it was scored; fer report {run.dir} scores again")
             return snapshot

@@ -18,7 +18,7 @@ from fer.engines.pytorch.registry import Context, Seeds
 from fer.engines.pytorch.weights import write_model
 from fer.files import sha256
 from fer.net_shapes import infer_shapes
-from fer.prototxt import derive_deploy, read_net, write_text
+from fer.prototxt import derive_deploy, read_net, read_weights, write_text
 from fer.run import Run, write_json
 from fer.score import score_run
 
@@ -71,6 +71,17 @@ def make_run(folder: Path) -> Run:
     run = Run(directory)
     score_run(run)
     return run
+
+
+def mean_of_two(run: Run, file: str) -> None:
+    """Write the mean of the run's two snapshots."""
+    first, second = (read_weights(snapshot.weights) for snapshot in run.snapshots())
+    for layer, other in zip(first.layer, second.layer, strict=True):
+        for blob, more in zip(layer.blobs, other.blobs, strict=True):
+            mean = (np.array(blob.data) + np.array(more.data)) / 2
+            del blob.data[:]
+            blob.data.extend(mean.tolist())
+    (run.dir / file).write_bytes(first.SerializeToString())
 
 
 def read_net_of(folder: Path, data: Path) -> Any:

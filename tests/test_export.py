@@ -13,7 +13,7 @@ import made_model
 import numpy as np
 import pytest
 
-from fer import classifier, cli
+from fer import classifier, cli, export
 from fer.classifier import Classifier, find_model
 from fer.database import Database
 from fer.engines import ENGINES, find_caffe
@@ -22,6 +22,7 @@ from fer.export import TOLERANCE, export_run, probe_images
 from fer.files import sha256
 from fer.metrics import load_scores
 from fer.run import Run
+from fer.score import score_run
 
 REAL_CAFFE = ENGINES["caffe"]
 FILES = {
@@ -172,6 +173,20 @@ def test_a_run_that_is_not_scored_has_no_chosen_snapshot(run: Run) -> None:
     run.scores("val").unlink()
     with pytest.raises(FerError, match="is not scored"):
         find_model(run.dir)
+
+
+def test_a_mean_of_snapshots_may_be_the_chosen_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = "snapshots/small_average_1-2.caffemodel"
+    made_model.mean_of_two(run, file)
+    entry = {"averaged": [1, 2], "weights": {"file": file, "sha256": sha256(run.dir / file)}}
+    run.update(averages={"average_1-2": entry})
+    monkeypatch.setattr(export, "score_run", lambda run, **options: score_run(run, snapshot="average_1-2", **options))
+    facts = export_run(run, tmp_path / "out")
+    assert find_model(run.dir).weights == run.dir / file
+    assert facts["snapshot"] == {"iteration": 2, "averaged": [1, 2], "sha256": sha256(run.dir / file)}
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["snapshots"] == {} and list(record["averages"]) == ["average_1-2"]
+    assert "the mean of the 2 snapshots of iterations 1 to 2" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_weights_that_changed_since_they_were_scored_are_refused(run: Run) -> None:
