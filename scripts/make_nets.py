@@ -33,8 +33,7 @@ def vgg(net: Builder, widths: Sequence[int], hidden: int = 0) -> None:
         side //= 2
     last = len(widths) + 1
     if hidden:
-        net.full(f"fc{last}", hidden)
-        net.relu(f"fc{last}")
+        net.full_bn(f"fc{last}", hidden)
     net.dropout(f"drop{last}", 0.5)
     net.classify(f"fc{last + bool(hidden)}")
 

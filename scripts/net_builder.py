@@ -57,9 +57,19 @@ class Builder:
         """A convolution, BatchNorm with Scale (whose term is the bias), and ReLU; its top."""
         param = self._window(outputs, kernel, pad, stride) | {"bias_term": False}
         self.layer(name, "Convolution", param=[WEIGHTS], convolution_param=param)
+        self._normalise(name)
+        return self.relu(name) if relu else self.top
+
+    def full_bn(self, name: str, outputs: int) -> str:
+        """A fully connected layer, BatchNorm with Scale (whose term is the bias), and ReLU; its top."""
+        param = {"num_output": outputs, "bias_term": False, "weight_filler": MSRA}
+        self.layer(name, "InnerProduct", param=[WEIGHTS], inner_product_param=param)
+        self._normalise(name)
+        return self.relu(name)
+
+    def _normalise(self, name: str) -> None:
         self.in_place(f"{name}/bn", "BatchNorm", param=[FIXED] * 3, batch_norm_param=STATISTICS)
         self.in_place(f"{name}/scale", "Scale", param=[AFFINE] * 2, scale_param={"bias_term": True})
-        return self.relu(name) if relu else self.top
 
     def _window(self, outputs: int, kernel: int, pad: int, stride: int = 1) -> dict[str, Any]:
         param = {"num_output": outputs, "kernel_size": [kernel], "weight_filler": MSRA}
