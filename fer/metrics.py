@@ -8,7 +8,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -271,6 +271,15 @@ def mean_scores(members: Sequence[Scores]) -> Scores:
         raise FerError("not of the same classes: the nets answer other numbers of them")
     probs = np.mean([member.probs[_match(first, member)] for member in members], axis=0, dtype=np.float64)
     return make_scores(first.split, first.files, first.labels, probs.astype(np.float32))
+
+
+def without(scores: Scores, files: Collection[str]) -> Scores | None:
+    """The scores of all images but these; None where none is left."""
+    kept = np.array([file not in files for file in scores.files])
+    if not kept.any():
+        return None
+    names = [file for file in scores.files if file not in files]
+    return make_scores(scores.split, names, scores.labels[kept], scores.probs[kept], scores.meta)
 
 
 def to_json(metrics: Metrics) -> dict[str, Any]:

@@ -8,6 +8,7 @@ runs/<net>-<solver>[-k]/
   snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average
   snapshots/.unverified/                               what the engine has just written
   scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
+  scores/in_training.json                              the val and test images that also lie in Training
   report/
 """
 
@@ -116,6 +117,10 @@ class Run:
     @property
     def scores_by_snapshot(self) -> Path:
         return self.dir / "scores" / "val_by_snapshot.json"
+
+    @property
+    def in_training(self) -> Path:
+        return self.dir / "scores" / "in_training.json"
 
     def scores(self, split_folder: str, ten_crop: bool = False) -> Path:
         """The scores file of "val" or "test"."""

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from fer.database import Database
+from fer.dataset import Split
 from fer.engines import Engine, find_engine
 from fer.errors import FerError
 from fer.files import sha256, write_bytes
+from fer.leaks import in_training
 from fer.prepare import verify_data
 from fer.run import Run, Snapshot, write_json
 from fer.snapshots import Shapes, verify_weights
@@ -48,6 +50,7 @@ def score_run(
     Writes scores/val_by_snapshot.json {"500": {"accuracy", "loss", ...}}, and of the chosen one scores/val.npz and
     test.npz (with `ten_crop` also val_tencrop and test_tencrop): files str [N], labels int64 [N], probs float32
     [N,K], and meta, a JSON string. What was scored already, with the same weights and data, is not scored again.
+    Also scores/in_training.json: the files of val and test whose pixels lie in the data directory's Training too.
 
     ten_crop  score the chosen snapshot on the average of ten crops too; the choice is made on the centre crop
     snapshot  take the one of this iteration, or the average of this name, instead of choosing
@@ -67,6 +70,7 @@ def score_run(
         for split in ("val", "test"):
             for crops in sorted({False, ten_crop}):
                 scorer.keep(split, chosen, crops)
+        scorer.note_leaks()
 
 
 def chosen_snapshot(run: Run) -> Snapshot:
@@ -139,6 +143,16 @@ class _Scorer:
         stream = io.BytesIO()
         np.savez(stream, files=np.array(images.files), labels=images.labels, probs=probs, meta=json.dumps(meta))
         write_bytes(path, stream.getvalue(), parents=True)
+
+    def note_leaks(self) -> None:
+        """Write which held-out images also lie in Training, unless it is there for these very databases."""
+        path = self.run.in_training
+        databases = {split.folder: self._database_hash(split.folder) for split in Split}
+        if _read_json(path).get("database_sha256") != databases:
+            self.progress("comparing with Training", 0, 1)
+            found = {split: [_file(key) for key in keys] for split, keys in in_training(self.data_dir).items()}
+            write_json(path, {**found, "database_sha256": databases})
+            self.progress("comparing with Training", 1, 1)
 
     def images(self, split: str) -> Images:
         """All images of a split, read once."""

@@ -17,6 +17,7 @@ from sample_csv import rows, write_csv, write_folders
 import fer.prepare
 from fer.database import check_database, encode_datum, encode_file_datum, read_mean
 from fer.errors import FerError
+from fer.leaks import in_training
 from fer.prepare import read_manifest, verify_data
 
 SPLITS = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
@@ -286,9 +287,11 @@ def test_whole_fer2013(fer2013_csv_whole: Path, out: Path) -> None:
     assert manifest["splits"]["val"] == {"count": 3589, "class_counts": [467, 56, 496, 895, 653, 415, 607]}
     assert manifest["audit"]["duplicate_groups"] == 1516
     assert check_database(out / "train_lmdb", 7).label_counts == (3995, 436, 4097, 7215, 4830, 3171, 4965)
+    assert {split: len(keys) for split, keys in in_training(out).items()} == {"val": 280, "test": 288}
     assert run(fer2013_csv_whole, out).up_to_date
     dropped = run(fer2013_csv_whole, out, drop_leaks=True).manifest
     assert dropped["splits"]["train"]["count"] == 28_709 - dropped["audit"]["train_leaked"]
+    assert in_training(out) == {"val": [], "test": []}
 
 
 CAFFE = '''# /// script

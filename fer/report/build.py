@@ -10,7 +10,7 @@ from fer import __version__, plots
 from fer.caffe_log import Log, parse_log
 from fer.curves import Curves, Exact, collapse_sentence, make_curves
 from fer.errors import FerError
-from fer.metrics import compute_metrics, mcnemar, to_json
+from fer.metrics import Scores, compute_metrics, mcnemar, to_json, without
 from fer.plots import Figure
 from fer.report.ensemble import read_ensemble
 from fer.report.evidence import (
@@ -151,13 +151,25 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
 
 def _splits(evidence: Scored) -> dict[str, Any]:
     """Of each split the metrics of the centre crop, and those of ten crops where they were scored."""
-    splits: dict[str, Any] = {}
-    for split, metrics in evidence.metrics.items():
-        splits[split] = {"name": SPLIT_NAMES[split], "crop": CENTRE_CROP, **to_json(metrics), "ten_crop": None}
-        if crops := evidence.ten_crop.get(split):
-            over_crops = to_json(compute_metrics(crops, evidence.classes))
-            splits[split]["ten_crop"] = {"crop": TEN_CROP, **over_crops}
-    return splits
+
+    def measured(crop: str, scores: Scores) -> dict[str, Any]:
+        """Over all images, and as "clean" over those that do not lie in Training, where that is known."""
+        seen = evidence.in_training.get(scores.split)
+        unseen = None if seen is None else without(scores, seen)
+        clean = unseen and {
+            "left_out": len(scores.files) - len(unseen.files),
+            **to_json(compute_metrics(unseen, evidence.classes)),
+        }
+        return {"crop": crop, **to_json(compute_metrics(scores, evidence.classes)), "clean": clean}
+
+    return {
+        split: {
+            "name": SPLIT_NAMES[split],
+            **measured(CENTRE_CROP, scores),
+            "ten_crop": measured(TEN_CROP, evidence.ten_crop[split]) if split in evidence.ten_crop else None,
+        }
+        for split, scores in evidence.scores.items()
+    }
 
 
 def _training(log: Log, curves: Curves) -> dict[str, Any]:

@@ -38,6 +38,11 @@ def read_ensemble(members: Sequence[Evidence], names: Sequence[str]) -> Scored:
         scores=scores,
         metrics={split: compute_metrics(each, first.classes) for split, each in scores.items()},
         ten_crop=ten_crop,
+        in_training={
+            split: frozenset().union(*(member.in_training[split] for member in members))
+            for split in scores
+            if all(split in member.in_training for member in members)
+        },
         manifest=first.manifest,
         notes=tuple(notes),
     )

@@ -38,6 +38,7 @@ class Scored:
     name         what figures call it: "AlexNet s3"
     data         what figures call the data: "FER2013"
     scores       "val" and "test", of the centre crop; ten_crop the same over ten crops, where there are such
+    in_training  of each split the files whose images also lie in Training; a split not known has no entry
     manifest     that of the data directory, data_dir; None where it is gone or changed (a note says so)
     notes        what the reader should know, one sentence each
     """
@@ -49,6 +50,7 @@ class Scored:
     scores: dict[str, Scores]
     metrics: dict[str, Metrics]
     ten_crop: dict[str, Scores]
+    in_training: dict[str, frozenset[str]]
     manifest: dict[str, Any] | None
     notes: tuple[str, ...]
 
@@ -100,6 +102,7 @@ def read_evidence(run: Run) -> Evidence:
         scores=scores,
         metrics=metrics,
         ten_crop=ten_crop,
+        in_training=_read_in_training(run, scores),
         exact=_exact(run, scores["val"].meta, metrics["val"], ten_crop.get("val")),
         manifest=manifest,
         notes=tuple(
@@ -213,6 +216,22 @@ def _check_scores(run: Run, scores: dict[str, Scores]) -> None:
     for split, each in scores.items():
         if each.split != split:
             raise FerError(f"{run.scores(split)} holds the scores of {each.split!r}: {cure}")
+
+
+def _read_in_training(run: Run, scores: dict[str, Scores]) -> dict[str, frozenset[str]]:
+    """What scoring has found; nothing where it was made of other data than the scores, or by an older fer."""
+    path = run.in_training
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            split: frozenset(found[split])
+            for split, each in scores.items()
+            if found["database_sha256"][split] == each.meta.get("database_sha256")
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FerError(f"{path} is damaged ({error}): delete it and let fer report make it again") from error
 
 
 def _same_weights(a: Scores, b: Scores) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fer.report.text import (
     accuracy_rows,
+    clean_sentence,
     duration,
     interval,
     mcnemar_sentence,
@@ -129,7 +130,12 @@ def _runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
         for row in accuracy_rows(dict(run))
     ]
     splits = [text for split in runs[0]["splits"].values() for text in (split["name"], "95% interval")]
-    return _table(("run", *splits, "iterations", "chosen on val", "time"), rows)
+    return _table(("run", *splits, "iterations", "chosen on val", "time"), rows) + _clean(runs[0]["splits"])
+
+
+def _clean(splits: Mapping[str, Any]) -> str:
+    sentence = clean_sentence(dict(splits))
+    return f'<p class="sub">{escape(sentence)}</p>' if sentence else ""
 
 
 def _mcnemar(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -180,7 +186,8 @@ def _accuracy_table(result: Mapping[str, Any]) -> str:
                 )
             )
     floor = percent(result["commonest_class_accuracy"], 2)
-    return _table(header, rows) + f'<p class="sub">Always answering the commonest class would give {floor} on val.</p>'
+    clean = _clean(result["splits"])
+    return f'{_table(header, rows)}{clean}<p class="sub">Always the commonest class would give {floor} on val.</p>'
 
 
 def _rate(each: Mapping[str, Any], key: str) -> str:

@@ -72,6 +72,7 @@ def _splits(result: dict[str, Any]) -> list[str]:
             for name, each in measures(split["name"], split)
         ],
     )
+    lines += filter(None, (clean_sentence(result["splits"]),))
     lines.append(f"always the commonest class: {percent(result['commonest_class_accuracy'], 2)} on val")
     for split in result["splits"].values():
         lines += ["", *_class_table(split)]
@@ -80,8 +81,23 @@ def _splits(result: dict[str, Any]) -> list[str]:
 
 def measures(name: str, split: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The ways a split was measured, each with what a table calls it: the first one by name."""
-    crops = [each for each in (split, split["ten_crop"]) if each]
-    return [(f"{name}, {each['crop']}" if each is split else f"– {each['crop']}", each) for each in crops]
+    rows = []
+    for each in (split, split["ten_crop"]):
+        if each:
+            rows.append((f"{name}, {each['crop']}" if each is split else f"– {each['crop']}", each))
+            if each["clean"] and each["clean"]["left_out"]:
+                rows.append((f"– {each['crop']}, clean", each["clean"]))
+    return rows
+
+
+def clean_sentence(splits: dict[str, Any]) -> str:
+    """What "clean" means, with the number of images left out; nothing where no row is of them."""
+    left_out = [
+        f"{split['clean']['left_out']:,} of {split['name']}"
+        for split in splits.values()
+        if split["clean"] and split["clean"]["left_out"]
+    ]
+    return f"clean: without the images that also lie in Training ({', '.join(left_out)})" if left_out else ""
 
 
 def _class_table(split: dict[str, Any]) -> list[str]:
@@ -101,7 +117,7 @@ def _ensemble(result: dict[str, Any]) -> list[str]:
 
 
 def _runs_table(runs: Sequence[dict[str, Any]]) -> list[str]:
-    return _table(
+    table = _table(
         ("", "val", "95% interval", "test", "95% interval", "iterations", "chosen", "time"),
         [
             (
@@ -114,16 +130,17 @@ def _runs_table(runs: Sequence[dict[str, Any]]) -> list[str]:
             for row in accuracy_rows(run)
         ],
     )
+    return [*table, *filter(None, (clean_sentence(runs[0]["splits"]),))]
 
 
 def accuracy_rows(run: dict[str, Any]) -> list[tuple[str, ...]]:
     """A comparison's rows of a run, one a way of measuring: its name, accuracy and interval on val, and on test."""
-    val, test = (measures(run["name"], split) for split in run["splits"].values())
-    return [(name, *accuracy(a), *accuracy(b)) for (name, a), (_, b) in zip(val, test, strict=False)]
+    val, test = (dict(measures(run["name"], split)) for split in run["splits"].values())
+    return [(name, *_accuracy(val.get(name)), *_accuracy(test.get(name))) for name in {**val, **test}]
 
 
-def accuracy(each: dict[str, Any]) -> tuple[str, str]:
-    return percent(each["accuracy"], 2), interval(each["accuracy_interval_95"])
+def _accuracy(each: dict[str, Any] | None) -> tuple[str, str]:
+    return (percent(each["accuracy"], 2), interval(each["accuracy_interval_95"])) if each else ("–", "–")
 
 
 def mcnemar_sentence(pair: dict[str, Any]) -> str:
