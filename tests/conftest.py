@@ -47,7 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine named "fake", and no variable of the shell's that would decide anything."""
     monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
-    for name in ("FER_CAFFE", "FER_CAFFE_PYTHON", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV", "FER_TORCH_THREADS"):
+    ours = [f"FER_{name}" for name in ("CAFFE", "CAFFE_PYTHON", "TORCH_THREADS")]
+    for name in (*ours, *(f"FAKE_{name}" for name in ("FAULT", "SECONDS", "ARGV", "ACCURACIES"))):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -24,11 +24,6 @@ from fer.train import resume, train
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.make_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
     """A run of the fake engine with snapshots 10, 20, ... 60."""
     with pytest.MonkeyPatch.context() as patch:

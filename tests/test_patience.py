@@ -22,18 +22,10 @@ from fer.score import score_run
 from fer.train import resume
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.make_data(tmp_path_factory.mktemp("data"))
-
-
 @pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+def accuracies(monkeypatch: pytest.MonkeyPatch, fake: None) -> None:
     """Tests each 20 iterations: best at 40, the last of three worse ones at 100."""
-    monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
     monkeypatch.setenv("FAKE_ACCURACIES", "0.1,0.3,0.5,0.4,0.5,0.2,0.6,0.3")
-    for name in ("FER_CAFFE", "FER_CAFFE_PYTHON", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def iterations(run: Run) -> list[int]:
