@@ -39,6 +39,22 @@ def vgg(net: Builder, widths: Sequence[int], hidden: int = 0) -> None:
     net.classify(f"fc{last + bool(hidden)}")
 
 
+def alexnet(net: Builder) -> None:
+    """The layers of prototxt/alexnet with batch normalisation in place of its LRN: 44, 22, 11, 5, 2 pixels a side."""
+    net.conv_bn("conv1", 96, 7, 3, 2)
+    net.pool("pool1", "MAX", 3)
+    net.conv_bn("conv2", 256, 5, 2, group=2)
+    net.pool("pool2", "MAX", 3)
+    net.conv_bn("conv3", 384, 3, 1)
+    net.conv_bn("conv4", 384, 3, 1, group=2)
+    net.conv_bn("conv5", 256, 3, 1, group=2)
+    net.pool("pool5", "MAX", 3)
+    for name in ("fc6", "fc7"):
+        net.full_bn(name, 1024)
+        net.dropout(f"drop{name[2:]}", 0.5)
+    net.classify("fc8")
+
+
 def resnet18(net: Builder, widths: Sequence[int]) -> None:
     """A 3x3 convolution, then four stages of two residual blocks: 44, 22, 11, 6 pixels a side."""
     net.conv_bn("conv1", widths[0], 3, 1)
@@ -142,6 +158,11 @@ class Description:
 
 
 NETS = {
+    "alexnetbn": Description(
+        "AlexNet BN",
+        "AlexNet with batch normalisation",
+        alexnet,
+    ),
     "vgg8": Description(
         "VGG8",
         "eight 3x3 convolutions with batch normalisation",

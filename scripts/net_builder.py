@@ -53,9 +53,13 @@ class Builder:
         self.layer(name, "Convolution", param=[WEIGHTS, BIAS], convolution_param=param)
         return self.relu(name)
 
-    def conv_bn(self, name: str, outputs: int, kernel: int, pad: int = 0, stride: int = 1, *, relu: bool = True) -> str:
+    def conv_bn(
+        self, name: str, outputs: int, kernel: int, pad: int = 0, stride: int = 1, *, group: int = 1, relu: bool = True
+    ) -> str:
         """A convolution, BatchNorm with Scale (whose term is the bias), and ReLU; its top."""
         param = self._window(outputs, kernel, pad, stride) | {"bias_term": False}
+        if group > 1:
+            param["group"] = group
         self.layer(name, "Convolution", param=[WEIGHTS], convolution_param=param)
         self._normalise(name)
         return self.relu(name) if relu else self.top
