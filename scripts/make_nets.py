@@ -158,11 +158,6 @@ class Description:
 
 
 NETS = {
-    "alexnetbn": Description(
-        "AlexNet BN",
-        "AlexNet with batch normalisation",
-        alexnet,
-    ),
     "vgg8": Description(
         "VGG8",
         "eight 3x3 convolutions with batch normalisation",
@@ -182,6 +177,11 @@ NETS = {
         "ResNet-18 half",
         "ResNet-18 of half the width",
         lambda net: resnet18(net, (32, 64, 128, 256)),
+    ),
+    "alexnetbn": Description(
+        "AlexNet BN",
+        "AlexNet with batch normalisation",
+        alexnet,
     ),
     "googlenet": Description(
         "GoogLeNet",
