@@ -20,10 +20,13 @@ ORACLE = Path(__file__).parent / "caffe_training_oracle.py"
 Arrays = dict[str, np.ndarray]
 
 
-def write_case(folder: Path, name: str, solver_name: str, data: Path, batch: int, test_batch: int, seed: int) -> Path:
+def write_case(
+    folder: Path, name: str, solver_name: str, data: Path, batch: int, test_batch: int, seed: int, **fields: object
+) -> Path:
     """FOLDER/solver.prototxt of a shipped net: no dropout, mirror or crop, smaller batches. Nothing is left to chance.
 
-    One test batch of `test_batch` images; snapshots only when asked for, to FOLDER/<engine>_iter_N.
+    One test batch of `test_batch` images; snapshots only when asked for, to FOLDER/<engine>_iter_N; `fields` of the
+    solver besides.
     """
     net = net_for_run(read_net(find_net(name)), data)
     for layer in net.layer:
@@ -39,7 +42,8 @@ def write_case(folder: Path, name: str, solver_name: str, data: Path, batch: int
     solver.net = str(folder / "net.prototxt")
     solver.test_iter[:] = [1]
     solver.test_initialization = False
-    for field, value in {"test_interval": 10**6, "display": 0, "snapshot": 0, "random_seed": seed}.items():
+    settings = {"test_interval": 10**6, "display": 0, "snapshot": 0, "random_seed": seed} | fields
+    for field, value in settings.items():
         setattr(solver, field, value)
     for engine in ("caffe", "pytorch"):
         solver.snapshot_prefix = str(folder / engine)

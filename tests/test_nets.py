@@ -48,7 +48,11 @@ def normalised(net_name: str) -> bool:
 def test_the_nets_and_solvers_that_are_promised():
     assert set(PAIRS) == {
         ("googlenet", "s1"), ("tang", "s1"),
-        *((net, solver) for net in ("lenet", "vgg8", "vgg13", "resnet18", "resnet18h") for solver in ("s1", "s2")),
+        *(
+            (net, solver)
+            for net in ("lenet", "alexnetbn", "vgg8", "vgg13", "resnet18", "resnet18h")
+            for solver in ("s1", "s2")
+        ),
         *((net, solver) for net in ("alexnet", "alexnet227") for solver in ("s1", "s2", "s3")),
     }  # fmt: skip
     assert sorted(path.name for path in NETS.iterdir()) == net_names()

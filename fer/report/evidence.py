@@ -23,8 +23,9 @@ from fer.prototxt import read_solver
 from fer.run import Run, average_name
 
 NET_NAMES = {
-    "lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "vgg8": "VGG8", "vgg13": "VGG13",
-    "resnet18": "ResNet-18", "resnet18h": "ResNet-18 half", "googlenet": "GoogLeNet", "tang": "Tang 2013",
+    "lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "alexnetbn": "AlexNet BN", "vgg8": "VGG8",
+    "vgg13": "VGG13", "resnet18": "ResNet-18", "resnet18h": "ResNet-18 half", "googlenet": "GoogLeNet",
+    "tang": "Tang 2013",
 }  # fmt: skip
 SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
 OTHER_CROPS = "Ten-crop scores of another snapshot are left out; fer report --ten-crop scores this one."
