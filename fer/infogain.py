@@ -14,15 +14,21 @@ from fer.errors import FerError
 from fer.schema import caffe_pb2
 
 
-def infogain_matrix(classes: int, smoothing: float = 0.0, counts: Sequence[int] | None = None) -> np.ndarray:
+def infogain_matrix(
+    classes: int, smoothing: float = 0.0, counts: Sequence[int] | None = None, power: float = 1.0
+) -> np.ndarray:
     """H, float32 [classes, classes].
 
     smoothing  share of the target that all classes have in equal parts
-    counts     training images of each class: each class's row is weighted by mean(counts) / count, so that all
-               classes count alike and the weights' mean over the images is 1
+    counts     training images of each class: each class's row is weighted by 1 / count**power, times what makes the
+               weights' mean over the images 1
+    power      1: all classes count alike; 0.5: half way there, in orders of magnitude
     """
     smoothed = (1 - smoothing) * np.eye(classes) + smoothing / classes
-    weights = np.ones(classes) if counts is None else np.mean(counts) / np.asarray(counts)
+    weights = np.ones(classes)
+    if counts is not None:
+        weights = np.asarray(counts, np.float64) ** -power
+        weights *= np.sum(counts) / np.dot(weights, counts)
     return (weights[:, np.newaxis] * smoothed).astype(np.float32)
 
 

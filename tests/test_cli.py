@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer import cli, terminal
+from fer.commands import doctor
 from fer.errors import FerError, Interrupted
 
 
@@ -52,6 +53,8 @@ def test_help_imports_nothing_heavy():
         (["infogain", "h.binaryproto"], 2, "--smoothing E"),
         (["infogain", "h.binaryproto", "--smoothing", "1"], 2, "less than 1"),
         (["infogain", "no/h.binaryproto", "--smoothing", "0.1"], 1, "cannot write no/h.binaryproto"),
+        (["infogain", "h.binaryproto", "--smoothing", "0.1", "--power", "0.5"], 2, "give --balance DIR with it"),
+        (["infogain", "h.binaryproto", "--balance", "no-data", "--power", "2"], 2, "'2' is not a number over 0, to 1"),
         (["infogain", "h.binaryproto", "--balance", "no-data"], 1, "no-data: no such data directory"),
         (["report", "runs/x", "--log", "y"], 2, "either RUN"),
         (["prepare", "no-such.csv"], 1, "no-such.csv"),
@@ -82,13 +85,13 @@ def test_exit_codes_of_what_a_command_raises(problem, code, words, monkeypatch, 
     def fail(_arguments):
         raise problem
 
-    monkeypatch.setattr(cli, "_doctor", fail)
+    monkeypatch.setattr(doctor, "run", fail)
     assert cli.main(["doctor"]) == code
     assert words in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_doctor", lambda _arguments: 1 // 0)
+    monkeypatch.setattr(doctor, "run", lambda _arguments: 1 // 0)
     assert cli.main(["doctor", "--debug"]) == 70
     assert "Traceback" in capsys.readouterr().err
 

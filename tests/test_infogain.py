@@ -47,6 +47,9 @@ def test_the_matrix() -> None:
     assert np.allclose(weights * COUNTS, weights[0] * COUNTS[0], rtol=1e-6), "all classes count alike"
     assert np.dot(weights, COUNTS) / sum(COUNTS) == pytest.approx(1), "and the images as much as before in all"
     assert np.allclose(balanced, weights[:, None] * smoothed)
+    softer = infogain_matrix(7, 0.1, COUNTS, 0.5).sum(1)
+    assert np.allclose(softer / softer[0], np.sqrt(weights / weights[0]))
+    assert np.dot(softer, COUNTS) / sum(COUNTS) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("smoothing", "counts"), SETTINGS)

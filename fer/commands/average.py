@@ -1,0 +1,48 @@
+"""fer average: the mean of a run's last snapshots as one more."""
+
+import argparse
+import json
+from pathlib import Path
+
+from fer.commands.numbers import between
+
+SUMMARY = "the mean of a run's last snapshots as one more"
+HELP = """\
+examples:
+  fer average runs/vgg8-s1
+  fer average runs/vgg8-s1 --last 10
+  fer average runs/vgg8-s1 --from 20000
+
+Writes the mean of a run's last snapshots as one more snapshot of it, which fer report scores on val
+like the others, and chooses where it is the best. The statistics of BatchNorm layers are measured
+anew on the training data. Needs the PyTorch engine.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run_dir", type=Path, metavar="RUN", help="a run directory")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--last", type=between(2, 2**31 - 1), metavar="K", help="its last K snapshots (default: 5)")
+    which.add_argument("--from", dest="first", type=between(1, 2**31 - 1), metavar="N", help="all from iteration N on")
+    add("--batches", type=between(1, 2**31 - 1), metavar="N", help="for BatchNorm's statistics (default: an epoch)")
+    add("--json", action="store_true", help="print what run.json says of the mean")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fer.average import average_run
+    from fer.run import Run
+    from fer.terminal import StageBars
+
+    run = Run(args.run_dir)
+    with StageBars("batches") as progress:
+        made = average_run(run, last=args.last, first=args.first, batches=args.batches, progress=progress)
+    entry = run.info["averages"][made.name]
+    if args.json:
+        print(json.dumps(entry, indent=2))
+    else:
+        of = ", ".join(f"{iteration:,}" for iteration in made.averaged)
+        statistics = f", BatchNorm's statistics of {entry['batches']:,} batches" if entry["batches"] else ""
+        print(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: fer report {run.dir}")
+    return 0

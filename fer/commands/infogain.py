@@ -1,0 +1,47 @@
+"""fer infogain: the matrix of Caffe's InfogainLoss."""
+
+import argparse
+from pathlib import Path
+
+from fer.commands.numbers import power, share
+from fer.errors import UsageError
+
+SUMMARY = "label smoothing and class weights for InfogainLoss"
+HELP = """\
+examples:
+  fer infogain smooth.binaryproto --smoothing 0.1
+  fer infogain balanced.binaryproto --balance data/fer2013 --power 0.5 --smoothing 0.1
+
+Writes the matrix H of Caffe's InfogainLoss: label smoothing, class weights by inverse frequency, or both.
+Then, in train_val.prototxt, the loss of the TRAIN phase reads it (SoftmaxWithLoss stays for TEST):
+
+  layer { name: "loss" type: "InfogainLoss" bottom: "ip2" bottom: "label" top: "loss" include { phase: TRAIN }
+    infogain_loss_param { source: "smooth.binaryproto" } }
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT", help="the file to write, say smooth.binaryproto")
+    add("--smoothing", type=share, default=0.0, metavar="E", help="share of the target that all classes have alike")
+    add("--balance", type=Path, metavar="DIR", help="weight classes by inverse frequency in this data directory")
+    add("--power", type=power, metavar="P", help="of that frequency: 1 (default), or less for softer weights")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fer.data_directory import read_manifest
+    from fer.dataset import CLASSES
+    from fer.infogain import infogain_matrix, write_infogain
+
+    if not args.smoothing and args.balance is None:
+        raise UsageError("Give --smoothing E, --balance DIR or both: without them H is SoftmaxWithLoss.")
+    if args.power is not None and args.balance is None:
+        raise UsageError("--power is of the class frequencies: give --balance DIR with it.")
+    counts = None if args.balance is None else read_manifest(args.balance)["splits"]["train"]["class_counts"]
+    matrix = infogain_matrix(len(CLASSES), args.smoothing, counts, 1.0 if args.power is None else args.power)
+    write_infogain(args.out, matrix)
+    for name, row in zip(CLASSES, matrix, strict=True):
+        print(f"{name:9}" + "".join(f"{value:8.4f}" for value in row))
+    print(f'{args.out} is ready. Next: infogain_loss_param {{ source: "{args.out}" }} (see fer infogain --help)')
+    return 0

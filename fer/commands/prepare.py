@@ -1,0 +1,77 @@
+"""fer prepare: a source of faces as a data directory."""
+
+import argparse
+import json
+from pathlib import Path
+
+from fer.commands.numbers import between
+from fer.errors import UsageError
+
+SUMMARY = "CSV or folders -> JPGs, index files, LMDBs, mean"
+HELP = """\
+examples:
+  fer prepare fer2013.csv
+  fer prepare archive.zip --drop-leaks
+  fer prepare fer2013.csv --resize 256 --out data/fer2013-256
+  fer prepare fer2013.csv --augment 4 --out data/fer2013-x5
+
+Turns FER2013 (fer2013.csv, icml_face_data.csv, either inside .gz .zip .tar.gz, or class folders)
+into a data directory that fer and every Caffe tool reads. The copies of --augment lie shuffled among
+the images of train (folder, index, database, mean); val and test have none.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", type=Path, help="fer2013.csv, icml_face_data.csv, an archive of either, or class folders")
+    add("--out", type=Path, default=Path("data/fer2013"), help="the data directory (default: %(default)s)")
+    add("--jpeg-quality", type=between(1, 100), default=100, metavar="Q", help="1..100 (default: %(default)s)")
+    add("--resize", type=between(8, 1024), metavar="N", help="store N x N images in the databases (alexnet227: 256)")
+    add("--encoded", action="store_true", help="store JPEG bytes in the databases")
+    add("--shuffle", action="store_true", help="shuffle each split (class folders always are)")
+    add("--seed", type=int, default=0, help="of the shuffle, the copies and a split of class folders (default: 0)")
+    add("--augment", type=between(1, 20), default=0, metavar="K", help="K moved copies of each Training image")
+    add("--rotation", type=float, metavar="D", help="of copies, degrees to either side (default: 15)")
+    add("--shift", type=float, metavar="S", help="of copies, as a share of the side (default: 0.1)")
+    add("--scale", type=float, metavar="S", help="of copies, 1 / (1 + S) to 1 + S times as large (default: 0.1)")
+    add("--drop-leaks", action="store_true", help="leave Training images out that also lie in a test split")
+    add("--title", help="what figures call the data (FER2013 is recognised)")
+    add("--force", action="store_true", help="rebuild even when up to date")
+    add("--json", action="store_true", help="print the manifest as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fer.affine import Affine
+    from fer.audit import audit_text
+    from fer.prepare import PrepareOptions, prepare
+    from fer.terminal import StageBars
+
+    ranges = {name: getattr(args, name) for name in ("rotation", "shift", "scale") if getattr(args, name) is not None}
+    if ranges and not args.augment:
+        raise UsageError(f"--{min(ranges)} is for copies of images: give --augment K with it.")
+    options = PrepareOptions(
+        jpeg_quality=args.jpeg_quality,
+        resize=args.resize,
+        encoded=args.encoded,
+        shuffle=args.shuffle,
+        seed=args.seed,
+        drop_leaks=args.drop_leaks,
+        title=args.title,
+        augment=args.augment,
+        affine=Affine(**ranges),
+    )
+    with StageBars("images") as progress:
+        outcome = prepare(args.source, args.out, options, force=args.force, progress=progress)
+    if args.json:
+        print(json.dumps(outcome.manifest, indent=2))
+    elif outcome.up_to_date:
+        print(f"{args.out} is up to date (--force rebuilds).")
+    else:
+        print(audit_text(outcome.manifest["audit"]))
+        if copies := outcome.manifest["copies"]:
+            print(f"{copies:,} moved copies of Training images lie in train")
+        print(
+            f"{args.out} is ready ({outcome.seconds:.1f} s). Next: fer train --net lenet --solver s2 --data {args.out}"
+        )
+    return 0

@@ -1,0 +1,62 @@
+"""fer report: runs scored once, and their report."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from fer.errors import UsageError
+
+SUMMARY = "score a run and draw its report"
+HELP = """\
+examples:
+  fer report runs/alexnet-s3
+  fer report runs/alexnet-s1 runs/alexnet-s2 runs/alexnet-s3
+  fer report --ensemble runs/vgg8-s1 runs/vgg8-s2 --ten-crop
+  fer report --log caffe.log --out caffe-log-report
+
+Scores each image of val (PublicTest) and test (PrivateTest) once, with the snapshot that is best
+on val, and writes metrics.json, CSVs, figures and report.html. No RUN: the newest one in runs/.
+--ensemble reports several runs as one net, their probabilities averaged.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("runs", nargs="*", type=Path, metavar="RUN", help="run directories (default: the newest in runs/)")
+    add("--log", type=Path, metavar="FILE", help="report on any Caffe log alone")
+    add("--out", type=Path, metavar="DIR", help="where to write (default: RUN/report)")
+    add("--ten-crop", action="store_true", help="also average ten crops (corners, centre, mirrored) of each image")
+    add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
+    add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
+    add("--json", action="store_true", help="print metrics.json")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fer.report import build_ensemble, build_report, report_log, summary_text
+
+    if args.log is not None:
+        if args.runs:
+            raise UsageError("Give either RUN directories or --log FILE.")
+        result = report_log(args.log, args.out or args.log.with_name(args.log.name + ".report"))
+    elif args.ensemble:
+        if len(args.runs) < 2:
+            raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
+        result = build_ensemble(_scored_runs(args), args.out)
+    else:
+        result = build_report(_scored_runs(args), args.out)
+    print(json.dumps(result, indent=2) if args.json else summary_text(result))
+    return 0
+
+
+def _scored_runs(args: argparse.Namespace) -> list[Any]:
+    from fer.run import Run, newest_run
+    from fer.score import score_run
+    from fer.terminal import StageBars
+
+    runs = [Run(directory) for directory in args.runs] or [newest_run(Path("runs"))]
+    for run in runs:
+        with StageBars() as progress:
+            score_run(run, ten_crop=args.ten_crop, snapshot=args.snapshot, progress=progress)
+    return runs

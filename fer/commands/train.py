@@ -1,0 +1,106 @@
+"""fer train: a net trained in a run directory, or trained on."""
+
+import argparse
+import json
+from pathlib import Path
+
+from fer.commands.numbers import between
+from fer.errors import UsageError
+
+SUMMARY = "train a net in a run directory"
+HELP = """\
+examples:
+  fer train --net lenet --solver s2
+  fer train --net alexnet --solver s3 --seed 1 --max-iter 5000
+  fer train --net my/train_val.prototxt --solver my/solver.prototxt --data data/fer2013
+  fer train --net alexnet --solver s1 --gpu 0 --precision bf16
+  fer train --net vgg8 --solver s1 --patience 20
+  fer train --resume runs/alexnet-s3
+
+Trains in runs/<net>-<solver>. Ctrl-C stops at the next iteration with the work saved.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--net", help="a shipped net (lenet, alexnet, vgg8, ...) or a train_val.prototxt")
+    add("--solver", help="one of the net's solvers (s1, s2, ...) or a solver.prototxt")
+    add("--data", type=Path, default=Path("data/fer2013"), metavar="DIR", help="data directory (default: %(default)s)")
+    add("--name", help="name of the run directory (default: <net>-<solver>)")
+    add("--max-iter", type=between(1, 2**31 - 1), metavar="N", help="stop after N iterations (default: the solver's)")
+    add("--seed", type=between(0, 2**31 - 1), help="random_seed: makes the run repeatable")
+    add(
+        "--patience",
+        type=between(0, 2**31 - 1),
+        metavar="N",
+        help="end once N tests in a row have not beaten the best accuracy on val, whose snapshot is kept; 0: do not",
+    )
+    add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
+    add("--precision", choices=["fp32", "tf32", "bf16"], help="arithmetic of the PyTorch engine (default: fp32)")
+    add("--shuffle", action="store_true", help="a new order of the images each epoch (the PyTorch engine)")
+    add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
+    add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
+    add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")
+    add(
+        "--engine",
+        choices=["auto", "caffe", "pytorch"],
+        default="auto",
+        help="what trains; auto: Caffe, but PyTorch for what the Caffe found cannot do (default: %(default)s)",
+    )
+    add("--json", action="store_true", help="print run.json at the end")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fer.display import TrainingDisplay
+    from fer.train import resume, train
+
+    if args.resume is None and not (args.net and args.solver):
+        raise UsageError(
+            "fer train needs --net and --solver (or --resume RUN).\nExample: fer train --net lenet --solver s2"
+        )
+    own = (args.net, args.solver, args.weights, args.name, args.shuffle, args.seed is not None)
+    if args.resume is not None and any(own):
+        raise UsageError("--resume RUN goes on with that run's own net, solver, name and seed: leave the others out.")
+    with TrainingDisplay() as display:
+        if args.resume is not None:
+            run = resume(
+                args.resume,
+                max_iter=args.max_iter,
+                patience=args.patience,
+                gpu=args.gpu,
+                precision=args.precision,
+                engine=args.engine,
+                progress=display,
+                approximate=args.approximate_resume,
+            )
+        else:
+            run = train(
+                args.net,
+                args.solver,
+                args.data,
+                name=args.name,
+                max_iter=args.max_iter,
+                seed=args.seed,
+                gpu=args.gpu,
+                precision=args.precision or "fp32",
+                shuffle=args.shuffle,
+                weights=args.weights,
+                patience=args.patience,
+                engine=args.engine,
+                progress=display,
+            )
+    if args.json:
+        print(json.dumps(run.info, indent=2))
+    else:
+        done, seconds = run.info["iteration"], run.info["seconds"]
+        early = f"; {run.info['ended']}" if done < run.info["max_iter"] else ""
+        print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{early}. Next: fer report {run.dir}")
+    return 0
+
+
+def _gpus(text: str) -> str:
+    words = text.split(",")
+    if text != "all" and (not all(map(str.isdecimal, words)) or len(set(words)) < len(words)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give numbers, each once, as 0 or 0,1, or all")
+    return text
