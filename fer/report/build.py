@@ -10,7 +10,7 @@ from fer import __version__, plots
 from fer.caffe_log import Log, parse_log
 from fer.curves import Curves, Exact, collapse_sentence, make_curves
 from fer.errors import FerError
-from fer.metrics import Scores, compute_metrics, mcnemar, to_json, without
+from fer.metrics import Metrics, Scores, compute_metrics, mcnemar, to_json, without
 from fer.plots import Figure
 from fer.report.ensemble import read_ensemble
 from fer.report.evidence import (
@@ -152,7 +152,7 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
 def _splits(evidence: Scored) -> dict[str, Any]:
     """Of each split the metrics of the centre crop, and those of ten crops where they were scored."""
 
-    def measured(crop: str, scores: Scores) -> dict[str, Any]:
+    def measured(crop: str, scores: Scores, metrics: Metrics) -> dict[str, Any]:
         """Over all images, and as "clean" over those that do not lie in Training, where that is known."""
         seen = evidence.in_training.get(scores.split)
         unseen = None if seen is None else without(scores, seen)
@@ -160,13 +160,16 @@ def _splits(evidence: Scored) -> dict[str, Any]:
             "left_out": len(scores.files) - len(unseen.files),
             **to_json(compute_metrics(unseen, evidence.classes)),
         }
-        return {"crop": crop, **to_json(compute_metrics(scores, evidence.classes)), "clean": clean}
+        return {"crop": crop, **to_json(metrics), "clean": clean}
+
+    def over_ten_crops(scores: Scores) -> dict[str, Any]:
+        return measured(TEN_CROP, scores, compute_metrics(scores, evidence.classes))
 
     return {
         split: {
             "name": SPLIT_NAMES[split],
-            **measured(CENTRE_CROP, scores),
-            "ten_crop": measured(TEN_CROP, evidence.ten_crop[split]) if split in evidence.ten_crop else None,
+            **measured(CENTRE_CROP, scores, evidence.metrics[split]),
+            "ten_crop": over_ten_crops(evidence.ten_crop[split]) if split in evidence.ten_crop else None,
         }
         for split, scores in evidence.scores.items()
     }
