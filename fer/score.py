@@ -42,7 +42,12 @@ class Images:
 
 
 def score_run(
-    run: Run, *, ten_crop: bool = False, snapshot: int | str | None = None, progress: Progress | None = None
+    run: Run,
+    *,
+    ten_crop: bool = False,
+    snapshot: int | str | None = None,
+    val_only: bool = False,
+    progress: Progress | None = None,
 ) -> None:
     """Score a run's verified snapshots and their averages on val, choose the best (of equals the earliest), score
     test with it once.
@@ -54,6 +59,7 @@ def score_run(
 
     ten_crop  score the chosen snapshot on the average of ten crops too; the choice is made on the centre crop
     snapshot  take the one of this iteration, or the average of this name, instead of choosing
+    val_only  leave test unscored
 
     Raises FerError where there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
@@ -67,7 +73,7 @@ def score_run(
         wanted = [known for known in snapshots if snapshot is None or known.name == str(snapshot)]
         by_snapshot = scorer.validate(wanted)
         chosen = max(wanted, key=lambda known: (by_snapshot[known.name]["accuracy"], -known.iteration))
-        for split in ("val", "test"):
+        for split in ("val",) if val_only else ("val", "test"):
             for crops in sorted({False, ten_crop}):
                 scorer.keep(split, chosen, crops)
         scorer.note_leaks()

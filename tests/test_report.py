@@ -14,7 +14,7 @@ from made_run import log_text, make_run, write_scores
 from fer import caffe_log
 from fer.dataset import CLASSES
 from fer.errors import FerError
-from fer.report import build_report, report_log, summary_text
+from fer.report import build_ensemble, build_report, report_log, summary_text
 from fer.run import Run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -328,6 +328,24 @@ def test_comparison(tmp_path, quick):
     for each in (text, page):
         assert [each.count(f"LeNet {s}, centre crop") for s in ("s1", "s2")] == [1, 1] and each.count("– ten-crop") == 1
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+
+
+def test_without_test_nothing_of_it_is_told(tmp_path, quick):
+    runs = [make_run(tmp_path, name, skill=skill, ten_crop=True) for name, skill in (("a-s1", 1), ("a-s2", 2))]
+    for split in ("test", "test_tencrop"):
+        (runs[0].scores("val").parent / f"{split}.npz").unlink()
+    with pytest.raises(FerError, match=r"test\.npz"):
+        build_report(runs[:1])
+    one, several = build_report(runs[:1], val_only=True), build_report(runs, val_only=True)
+    ensemble = build_ensemble(runs, val_only=True)
+    for result in (one, *several["runs"], ensemble, *ensemble["members"]):
+        assert list(result["splits"]) == ["val"] and result["splits"]["val"]["ten_crop"]
+    for result in (one, several, ensemble):
+        assert not any("confusion_test" in name or "scores_test" in name for name in result["files"])
+        page = (Path(result["report"]) / "report.html").read_text()
+        for text in (summary_text(result), page):
+            assert "PrivateTest (test) is left out, as asked for by --val-only." in text
+            assert text.count("PrivateTest") == text.count("is left out, as asked for")
 
 
 def test_three_runs_have_three_tests_and_each_its_own_name(tmp_path, quick):

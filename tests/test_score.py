@@ -91,6 +91,15 @@ def test_a_damaged_scores_file_is_made_anew(run: Run, damage) -> None:
     assert (load_scores(run.scores("val")).probs == whole.probs).all()
 
 
+def test_test_may_be_left_for_later(tmp_path: Path, run: Run) -> None:
+    score_run(run, ten_crop=True, val_only=True)
+    scored = {path.name for path in run.scores("val").parent.iterdir()}
+    assert scored == {"val.npz", "val_tencrop.npz", "val_by_snapshot.json", "in_training.json"}
+    assert [path.stem.rpartition("_")[2] for path in predictions(tmp_path)] == ["20", "40", "60", "20"]
+    score_run(run)
+    assert run.scores("test").is_file() and len(predictions(tmp_path)) == 5
+
+
 def test_a_snapshot_may_be_named(run: Run) -> None:
     score_run(run, snapshot=40)
     assert load_scores(run.scores("test")).meta["iteration"] == 40

@@ -13,6 +13,7 @@ examples:
   fer report runs/alexnet-s3
   fer report runs/alexnet-s1 runs/alexnet-s2 runs/alexnet-s3
   fer report --ensemble runs/vgg8-s1 runs/vgg8-s2 --ten-crop
+  fer report runs/recipe-a runs/recipe-b --val-only
   fer report --log caffe.log --out caffe-log-report
 
 Scores each image of val (PublicTest) and test (PrivateTest) once, with the snapshot that is best
@@ -29,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ten-crop", action="store_true", help="also average ten crops (corners, centre, mirrored) of each image")
     add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
     add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
+    add("--val-only", action="store_true", help="leave test (PrivateTest) unscored: while a recipe is being chosen")
     add("--json", action="store_true", help="print metrics.json")
     parser.set_defaults(run=run)
 
@@ -37,15 +39,15 @@ def run(args: argparse.Namespace) -> int:
     from fer.report import build_ensemble, build_report, report_log, summary_text
 
     if args.log is not None:
-        if args.runs:
-            raise UsageError("Give either RUN directories or --log FILE.")
+        if args.runs or args.val_only:
+            raise UsageError("--log FILE reports on a log alone: leave RUN and --val-only out.")
         result = report_log(args.log, args.out or args.log.with_name(args.log.name + ".report"))
     elif args.ensemble:
         if len(args.runs) < 2:
             raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
-        result = build_ensemble(_scored_runs(args), args.out)
+        result = build_ensemble(_scored_runs(args), args.out, val_only=args.val_only)
     else:
-        result = build_report(_scored_runs(args), args.out)
+        result = build_report(_scored_runs(args), args.out, val_only=args.val_only)
     print(json.dumps(result, indent=2) if args.json else summary_text(result))
     return 0
 
@@ -58,5 +60,5 @@ def _scored_runs(args: argparse.Namespace) -> list[Any]:
     runs = [Run(directory) for directory in args.runs] or [newest_run(Path("runs"))]
     for run in runs:
         with StageBars() as progress:
-            score_run(run, ten_crop=args.ten_crop, snapshot=args.snapshot, progress=progress)
+            score_run(run, ten_crop=args.ten_crop, snapshot=args.snapshot, val_only=args.val_only, progress=progress)
     return runs

@@ -32,13 +32,16 @@ CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
 Progress = Callable[[str, int, int], None] | None
 
 
-def build_report(runs: Sequence[Run], out: Path | None = None, *, progress: Progress = None) -> dict[str, Any]:
+def build_report(
+    runs: Sequence[Run], out: Path | None = None, *, val_only: bool = False, progress: Progress = None
+) -> dict[str, Any]:
     """Writes the report of one scored run, or the comparison of several, and returns what metrics.json holds.
 
-    `out` defaults to the run's own report folder, or to compare-<names> beside the first run.
+    `out` defaults to the run's own report folder, or to compare-<names> beside the first run. `val_only` leaves test
+    out, scored or not.
     Raises FerError: no run, a run twice, a run that is not scored or is damaged, a folder that cannot be written.
     """
-    evidences = _read_all(runs)
+    evidences = _read_all(runs, val_only)
     if len(evidences) == 1:
         out = out or runs[0].report_dir
         result, figures = _run_result(evidences[0]), _run_figures(evidences[0])
@@ -51,13 +54,15 @@ def build_report(runs: Sequence[Run], out: Path | None = None, *, progress: Prog
     return _write(out, result, figures, tables, progress)
 
 
-def build_ensemble(runs: Sequence[Run], out: Path | None = None, *, progress: Progress = None) -> dict[str, Any]:
+def build_ensemble(
+    runs: Sequence[Run], out: Path | None = None, *, val_only: bool = False, progress: Progress = None
+) -> dict[str, Any]:
     """Writes the report of several scored runs as one net, their probabilities averaged; returns metrics.json's.
 
     `out` defaults to ensemble-<names> beside the first run. Raises FerError as build_report does, and for one run
     alone and for runs that did not score the same images.
     """
-    evidences = _read_all(runs)
+    evidences = _read_all(runs, val_only)
     names = unique_names(evidences)
     ensemble = read_ensemble(evidences, names)
     best = max(range(len(runs)), key=lambda i: evidences[i].metrics["val"].accuracy)
@@ -75,12 +80,12 @@ def build_ensemble(runs: Sequence[Run], out: Path | None = None, *, progress: Pr
     return _write(out or _beside("ensemble", runs), result, _scores_figures(ensemble), tables, progress)
 
 
-def _read_all(runs: Sequence[Run]) -> list[Evidence]:
+def _read_all(runs: Sequence[Run], val_only: bool) -> list[Evidence]:
     if not runs:
         raise FerError("no run to report on; give a run directory, as runs/lenet-s2")
     if len({run.dir.resolve() for run in runs}) < len(runs):
         raise FerError("a run is given twice; give each run once")
-    return [read_evidence(run) for run in runs]
+    return [read_evidence(run, val_only=val_only) for run in runs]
 
 
 def _beside(kind: str, runs: Sequence[Run]) -> Path:

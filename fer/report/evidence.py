@@ -29,6 +29,7 @@ NET_NAMES = {
 }  # fmt: skip
 SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
 OTHER_CROPS = "Ten-crop scores of another snapshot are left out; fer report --ten-crop scores this one."
+NO_TEST = f"{SPLIT_NAMES['test']} is left out, as asked for by --val-only."
 SHEET = 24  # mistakes on the contact sheet
 
 
@@ -38,7 +39,8 @@ class Scored:
 
     name         what figures call it: "AlexNet s3"
     data         what figures call the data: "FER2013"
-    scores       "val" and "test", of the centre crop; ten_crop the same over ten crops, where there are such
+    scores       "val" and, unless it is left out, "test", of the centre crop; ten_crop the same over ten crops, where
+                 there are such
     in_training  of each split the files whose images also lie in Training; a split not known has no entry
     manifest     that of the data directory, data_dir; None where it is gone or changed (a note says so)
     notes        what the reader should know, one sentence each
@@ -76,15 +78,18 @@ class Evidence(Scored):
         return chosen is None or all(value <= chosen.accuracy for value in known)
 
 
-def read_evidence(run: Run) -> Evidence:
-    """Reads a scored run. Raises FerError naming the file that is missing, damaged or does not fit the others."""
+def read_evidence(run: Run, *, val_only: bool = False) -> Evidence:
+    """Reads a scored run; `val_only` leaves out what test was scored.
+
+    Raises FerError naming the file that is missing, damaged or does not fit the others.
+    """
     if not run.log.is_file():
         raise FerError(f"{run.log} is missing: the run has no training log to report on")
     log = parse_log(run.log)
     if not log.records:
         raise FerError(no_iteration(str(run.log), log))
     manifest, data_note = _read_manifest(run)
-    scores = {split: load_scores(run.scores(split)) for split in ("val", "test")}
+    scores = {split: load_scores(run.scores(split)) for split in (("val",) if val_only else ("val", "test"))}
     _check_scores(run, scores)
     classes = _classes(manifest, scores["val"].probs.shape[1])
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
@@ -110,6 +115,7 @@ def read_evidence(run: Run) -> Evidence:
             _notes(run, log, curves, metrics)
             + [OTHER_CROPS] * (len(ten_crop) < len(crops))
             + ([data_note] if data_note else [])
+            + [NO_TEST] * val_only
         ),
     )
 
@@ -206,7 +212,7 @@ def _check_scores(run: Run, scores: dict[str, Scores]) -> None:
     """Val and test must be scored with the same weights, and those must be the run's verified snapshot."""
     used = {split: (each.meta.get("iteration"), each.meta.get("weights_sha256")) for split, each in scores.items()}
     cure = f"delete {run.scores('val').parent} and let fer report {run.dir} score again"
-    if used["val"] != used["test"]:
+    if len(set(used.values())) > 1:
         raise FerError(f"{run.dir}: val and test were scored with different snapshots: {cure}")
     digest = used["val"][1]
     name = _snapshot_name(scores["val"].meta)

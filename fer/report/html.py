@@ -114,7 +114,10 @@ def _split_figures(splits: Mapping[str, Any], images: Mapping[str, bytes]) -> li
 def _comparison(result: Mapping[str, Any], images: Mapping[str, bytes]) -> list[str]:
     parts = _head(result["name"], f"{len(result['runs'])} runs · {result['data']['title']}")
     parts += [_notes(result["notes"]), "<h2>Accuracy</h2>", _runs_table(result["runs"]), *_mcnemar(result["mcnemar"])]
-    parts += ["<h2>Class by class: recall</h2>", *(_recall_table(result["runs"], split) for split in ("val", "test"))]
+    parts += [
+        "<h2>Class by class: recall</h2>",
+        *(_recall_table(result["runs"], split) for split in result["runs"][0]["splits"]),
+    ]
     return [*parts, "<h2>Training</h2>", *_figures(images, (("side_by_side",), ("overlay",)))]
 
 

@@ -117,8 +117,9 @@ def _ensemble(result: dict[str, Any]) -> list[str]:
 
 
 def _runs_table(runs: Sequence[dict[str, Any]]) -> list[str]:
+    columns = [text for split in runs[0]["splits"] for text in (split, "95% interval")]
     table = _table(
-        ("", "val", "95% interval", "test", "95% interval", "iterations", "chosen", "time"),
+        ("", *columns, "iterations", "chosen", "time"),
         [
             (
                 *row,
@@ -134,9 +135,10 @@ def _runs_table(runs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def accuracy_rows(run: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A comparison's rows of a run, one a way of measuring: its name, accuracy and interval on val, and on test."""
-    val, test = (dict(measures(run["name"], split)) for split in run["splits"].values())
-    return [(name, *_accuracy(val.get(name)), *_accuracy(test.get(name))) for name in {**val, **test}]
+    """A comparison's rows of a run, one a way of measuring: its name, accuracy and interval on each split."""
+    splits = [dict(measures(run["name"], split)) for split in run["splits"].values()]
+    names = dict.fromkeys(name for split in splits for name in split)
+    return [(name, *(text for split in splits for text in _accuracy(split.get(name)))) for name in names]
 
 
 def _accuracy(each: dict[str, Any] | None) -> tuple[str, str]:
