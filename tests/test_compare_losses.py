@@ -1,0 +1,34 @@
+"""scripts/compare_losses.py: only the loss of training differs between the nets that it compares."""
+
+from pathlib import Path
+
+import pytest
+from compare_losses import RECIPES, net_with_loss, table
+
+from fer.prototxt import filter_net, find_net, lint_net, read_net, write_text
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg8"])
+def test_only_the_loss_of_training_differs(name: str, tmp_path: Path) -> None:
+    net = read_net(find_net(name))
+    made = net_with_loss(net, tmp_path / "h.binaryproto")
+    write_text(tmp_path / "train_val.prototxt", made)
+    assert lint_net(made, tmp_path / "train_val.prototxt") == []
+    *before, plain = filter_net(net, "TEST").layer
+    *after, tested = filter_net(made, "TEST").layer
+    tested.ClearField("include")
+    assert before == after and plain == tested
+    *before, plain = filter_net(net, "TRAIN").layer
+    *after, loss = filter_net(made, "TRAIN").layer
+    assert before == after and (plain.type, loss.type) == ("SoftmaxWithLoss", "InfogainLoss")
+    assert (loss.bottom, loss.top) == (plain.bottom, plain.top)
+    assert loss.infogain_loss_param.source == str(tmp_path / "h.binaryproto")
+
+
+def test_the_table_names_each_recipe_and_tests_it_against_the_first() -> None:
+    val = {"accuracy": 0.5, "balanced_accuracy": 0.4, "log_loss": 1.25, "classes": [{"name": "Disgust", "recall": 0.3}]}
+    runs = [{"name": f"run {recipe}", "splits": {"val": val}} for recipe in RECIPES]
+    pairs = [{"a": "run plain", "b": run["name"], "p_value": 0.25} for run in runs[1:]]
+    lines = table({"runs": runs, "mcnemar": [*pairs, {"a": "x", "b": "y", "p_value": 1.0}]}).splitlines()[2:]
+    assert lines[0] == "| plain | 50.00% | 40.00% | 30.0% | 1.250 |  |"
+    assert [line.split(" | ")[0][2:] for line in lines] == list(RECIPES) and all("0.2500" in line for line in lines[1:])
