@@ -54,6 +54,11 @@ class Curves:
     last: int
     held_out: str = "val"
 
+    @property
+    def early_collapse(self) -> int | None:
+        """The collapse where it lies in the first half: a later one is how a schedule ends."""
+        return self.collapse if self.collapse is not None and self.collapse <= self.last / 2 else None
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -166,11 +171,11 @@ def smooth(series: Series) -> tuple[Series, int]:
 
 def collapse_sentence(curves: Curves) -> str | None:
     """What an early collapse of the rate did, in one sentence; None where the rate held through the first half."""
-    if curves.collapse is None or curves.collapse > curves.last / 2:
+    if (collapse := curves.early_collapse) is None:
         return None
-    fell = f"The learning rate fell below 1% of its start after {curves.collapse:,} of {curves.last:,} iterations"
-    before = curves.accuracy.values[curves.accuracy.iterations <= curves.collapse]
-    after = curves.accuracy.values[curves.accuracy.iterations > curves.collapse]
+    fell = f"The learning rate fell below 1% of its start after {collapse:,} of {curves.last:,} iterations"
+    before = curves.accuracy.values[curves.accuracy.iterations <= collapse]
+    after = curves.accuracy.values[curves.accuracy.iterations > collapse]
     before, after = before[np.isfinite(before)], after[np.isfinite(after)]
     if len(after) == 0:
         return fell + "."

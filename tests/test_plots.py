@@ -146,6 +146,7 @@ def test_an_accuracy_that_rises_after_the_collapse_is_said_too():
 def test_a_late_fall_is_how_a_schedule_ends():
     assert curves(0.05, 300, 1000).collapse == 600
     assert collapse_sentence(curves(0.05, 300, 1000)) is None
+    assert "below 1%" not in texts(plots.plot_overview(curves(0.05, 300, 1000), TITLE))
 
 
 @pytest.mark.parametrize("values", [[1.0, np.nan, np.inf, -np.inf], [1e30, 2, 2, 2] * 10, [0.0] * 12, [np.nan] * 12])

@@ -141,19 +141,18 @@ def _scale_lr(ax: Axes, runs: Sequence[Curves]) -> None:
 
 
 def _mark_collapse(ax: Axes, curves: Curves, *, text: bool = False) -> None:
-    """Where the rate falls below 1% of its start."""
-    if curves.collapse is None:
+    """Where the rate falls below 1% of its start, if it does so early."""
+    if curves.early_collapse is None:
         return
-    ax.axvline(curves.collapse, color=RED, linewidth=1, linestyle=(0, (3, 2)))
+    ax.axvline(curves.early_collapse, color=RED, linewidth=1, linestyle=(0, (3, 2)))
     if text:
-        late = curves.collapse > curves.last * 0.55
         ax.annotate(
-            f"below 1% of its start\nafter {curves.collapse:,} iterations",
-            (curves.collapse, 0.97),
+            f"below 1% of its start\nafter {curves.early_collapse:,} iterations",
+            (curves.early_collapse, 0.97),
             xycoords=("data", "axes fraction"),
-            xytext=(-5 if late else 5, 0),
+            xytext=(5, 0),
             textcoords="offset points",
-            ha="right" if late else "left",
+            ha="left",
             va="top",
             color=RED,
             fontsize=8.5,
