@@ -1,6 +1,6 @@
 """Train one net with several training losses and compare them on PublicTest: label smoothing and class weights.
 
-    python scripts/compare_losses.py [--net lenet] [--solver s2] [--data data/fer2013] [--precision bf16]
+    python scripts/compare_losses.py [RECIPE ...] [--net lenet] [--solver s2] [--data data/fer2013] [--precision bf16]
 
 Every run has the same seed, solver and data on the PyTorch engine; only the loss of the TRAIN phase differs, by the
 matrix H of InfogainLoss. PrivateTest is not scored (fer report --val-only): a recipe is chosen here. Runs that are
@@ -12,10 +12,11 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer.prototxt import find_net, read_net, write_text
+from fer.prototxt import find_net, find_solver, read_net, write_text
 from fer.schema import caffe_pb2
 
 RECIPES = {
@@ -51,25 +52,30 @@ def net_with_loss(net: caffe_pb2.NetParameter, matrix: Path) -> caffe_pb2.NetPar
 def train(name: str, net: str | Path, options: argparse.Namespace) -> Path:
     run = Path("runs") / name
     if not run.exists():
-        solver = ("--solver", options.solver, "--data", options.data, "--name", name, "--seed", 1, "--shuffle")
-        fer("train", "--net", net, *solver, "--engine", "pytorch", "--precision", options.precision)
+        what = ("--net", net, "--solver", find_solver(options.net, options.solver), "--data", options.data)
+        how = ("--engine", "pytorch", "--precision", options.precision, "--seed", 1, "--shuffle")
+        fer("train", *what, *how, "--name", name)
     elif json.loads((run / "run.json").read_text())["state"] != "finished":
         fer("train", "--resume", run, "--engine", "pytorch")
     return run
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=f"beside plain, of {', '.join(RECIPES)} (all)")
     parser.add_argument("--net", default="lenet")
     parser.add_argument("--solver", default="s2")
     parser.add_argument("--data", type=Path, default=Path("data/fer2013"), metavar="DIR")
     parser.add_argument("--precision", default="bf16", choices=["fp32", "tf32", "bf16"])
     parser.add_argument("--work", type=Path, default=Path("runs/losses"), metavar="DIR", help="for nets and matrices")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
+    if unknown := sorted(set(options.recipes) - set(RECIPES)):
+        parser.error(f"no recipe {unknown[0]!r}; there are {', '.join(RECIPES)}")
+    recipes = {name: RECIPES[name] for name in RECIPES if name in ("plain", *(options.recipes or RECIPES))}
     source = find_net(options.net)
     options.work.mkdir(parents=True, exist_ok=True)
     runs = []
-    for recipe, settings in RECIPES.items():
+    for recipe, settings in recipes.items():
         net: str | Path = options.net
         if settings:
             matrix = options.work / f"{recipe}.binaryproto"
@@ -78,13 +84,13 @@ def main() -> None:
             write_text(net, net_with_loss(read_net(source), matrix))
         runs.append(train(f"{options.net}-{options.solver}-{recipe}", net, options))
     out = options.work / f"report-{options.net}-{options.solver}"
-    print(table(json.loads(fer("report", *runs, "--val-only", "--json", "--out", out))))
+    print(table(tuple(recipes), json.loads(fer("report", *runs, "--val-only", "--json", "--out", out))))
 
 
-def table(result: dict[str, Any]) -> str:
+def table(recipes: Sequence[str], result: dict[str, Any]) -> str:
     p_values = {pair["b"]: pair["p_value"] for pair in result["mcnemar"] if pair["a"] == result["runs"][0]["name"]}
     lines = ["| loss | accuracy | mean recall | Disgust | log loss | p |", "|---|---:|---:|---:|---:|---:|"]
-    for recipe, run in zip(RECIPES, result["runs"], strict=True):
+    for recipe, run in zip(recipes, result["runs"], strict=True):
         val = run["splits"]["val"]
         disgust = next(each["recall"] for each in val["classes"] if each["name"] == "Disgust")
         p = f"{p_values[run['name']]:.4f}" if run["name"] in p_values else ""
