@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.prototxt import find_net, find_solver, read_net, write_text
+from fer.report.text import p_value
 from fer.schema import caffe_pb2
 
 RECIPES = {
@@ -93,7 +94,7 @@ def table(recipes: Sequence[str], result: dict[str, Any]) -> str:
     for recipe, run in zip(recipes, result["runs"], strict=True):
         val = run["splits"]["val"]
         disgust = next(each["recall"] for each in val["classes"] if each["name"] == "Disgust")
-        p = f"{p_values[run['name']]:.4f}" if run["name"] in p_values else ""
+        p = p_value(p_values[run["name"]]) if run["name"] in p_values else ""
         lines.append(
             f"| {recipe} | {val['accuracy']:.2%} | {val['balanced_accuracy']:.2%} | {disgust:.1%} "
             f"| {val['log_loss']:.3f} | {p} |"
