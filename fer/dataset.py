@@ -34,6 +34,11 @@ class Split(enum.Enum):
 SPLITS = tuple(Split)
 
 
+def held_out(val_only: bool = False) -> tuple[str, ...]:
+    """The folders of the splits that nets are scored on: "val" and, unless it is left for later, "test"."""
+    return ("val",) if val_only else ("val", "test")
+
+
 @dataclass(frozen=True)
 class Sample:
     """One face: `index` counts the source's images from 0, `pixels` is uint8 [48, 48]."""

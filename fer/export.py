@@ -33,6 +33,7 @@ from fer.classifier import (
     find_model,
 )
 from fer.database import Database, write_mean
+from fer.dataset import held_out
 from fer.engines import ENGINES, TITLES, Engine, find_engine
 from fer.errors import FerError
 from fer.export_readme import readme
@@ -67,7 +68,7 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: Progress | N
     score_run(run, progress=progress)
     trained, snapshot = find_model(run.dir), chosen_snapshot(run)
     deploy = read_net(trained.deploy)
-    scores = {split: load_scores(run.scores(split)) for split in ("val", "test")}
+    scores = {split: load_scores(run.scores(split)) for split in held_out()}
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacement(out) as folder:
         model = _write_caffe_files(folder, trained, deploy)

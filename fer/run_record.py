@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fer.dataset import held_out
 from fer.engines import Engine
 from fer.files import sha256
 from fer.machine import git_commit, hardware
@@ -69,7 +70,7 @@ def _repeatable(solver: caffe_pb2.SolverParameter, engine: Engine, gpus: tuple[i
 
 def _data_hashes(net: caffe_pb2.NetParameter, data_dir: Path) -> dict[str, str]:
     """SHA-256, by path, of every file that the net's layers read and of the databases it will be scored on."""
-    scored = (Path(data_dir).resolve() / f"{split}_lmdb" / "data.mdb" for split in ("val", "test"))
+    scored = (Path(data_dir).resolve() / f"{split}_lmdb" / "data.mdb" for split in held_out())
     return {str(path): sha256(path) for path in sorted({*_data_files(net), *scored})}
 
 

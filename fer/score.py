@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fer.database import Database
-from fer.dataset import Split
+from fer.dataset import Split, held_out
 from fer.engines import Engine, find_engine
 from fer.errors import FerError
 from fer.files import sha256, write_bytes
@@ -73,7 +73,7 @@ def score_run(
         wanted = [known for known in snapshots if snapshot is None or known.name == str(snapshot)]
         by_snapshot = scorer.validate(wanted)
         chosen = max(wanted, key=lambda known: (by_snapshot[known.name]["accuracy"], -known.iteration))
-        for split in ("val",) if val_only else ("val", "test"):
+        for split in held_out(val_only):
             for crops in sorted({False, ten_crop}):
                 scorer.keep(split, chosen, crops)
         scorer.note_leaks()

@@ -12,7 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_text(net, net_with_loss(read_net(source), matrix))
         runs.append(train(f"{options.net}-{options.solver}-{recipe}", net, options))
     out = options.work / f"report-{options.net}-{options.solver}"
-    print(table(tuple(recipes), json.loads(fer("report", *runs, "--val-only", "--json", "--out", out))))
+    print(table(recipes, json.loads(fer("report", *runs, "--val-only", "--json", "--out", out))))
 
 
-def table(recipes: Sequence[str], result: dict[str, Any]) -> str:
+def table(recipes: Iterable[str], result: dict[str, Any]) -> str:
     p_values = {pair["b"]: pair["p_value"] for pair in result["mcnemar"] if pair["a"] == result["runs"][0]["name"]}
     lines = ["| loss | accuracy | mean recall | Disgust | log loss | p |", "|---|---:|---:|---:|---:|---:|"]
     for recipe, run in zip(recipes, result["runs"], strict=True):

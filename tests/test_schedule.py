@@ -69,12 +69,8 @@ def test_the_command_writes_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
     assert made == cosine(made) and lint_solver(made, tmp_path / "cosine.prototxt") == []
     assert Path(made.net) == find_net("vgg8")
     assert cli.main(["schedule", "w.prototxt", "--net", "vgg8", "--solver", "cosine.prototxt", "--warm-up", "9"]) == 0
-    assert read_solver(tmp_path / "w.prototxt") == read_back(warm_up(made, 9), "w")
-
-
-def read_back(made: caffe_pb2.SolverParameter, prefix: str) -> caffe_pb2.SolverParameter:
-    made.snapshot_prefix = prefix
-    return made
+    made.snapshot_prefix = "w"
+    assert read_solver(tmp_path / "w.prototxt") == warm_up(made, 9)
 
 
 @pytest.mark.parametrize(

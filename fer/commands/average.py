@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from fer.commands.numbers import between
+from fer.commands.numbers import between, positive
 
 SUMMARY = "the mean of a run's last snapshots as one more"
 HELP = """\
@@ -24,8 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("run_dir", type=Path, metavar="RUN", help="a run directory")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--last", type=between(2, 2**31 - 1), metavar="K", help="its last K snapshots (default: 5)")
-    which.add_argument("--from", dest="first", type=between(1, 2**31 - 1), metavar="N", help="all from iteration N on")
-    add("--batches", type=between(1, 2**31 - 1), metavar="N", help="for BatchNorm's statistics (default: an epoch)")
+    which.add_argument("--from", dest="first", type=positive, metavar="N", help="all from iteration N on")
+    add("--batches", type=positive, metavar="N", help="for BatchNorm's statistics (default: an epoch)")
     add("--json", action="store_true", help="print what run.json says of the mean")
     parser.set_defaults(run=run)
 

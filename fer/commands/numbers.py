@@ -19,24 +19,21 @@ def between(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def share(text: str) -> float:
-    """A number from 0 to less than 1."""
-    value = _number(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to less than 1")
-    return value
+def _number(words: str, inside: Callable[[float], bool]) -> Callable[[str], float]:
+    """A number that `inside` lets pass, as `words` say."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")  # within no bounds
+        if not inside(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {words}")
+        return value
+
+    return parse
 
 
-def power(text: str) -> float:
-    """A number over 0, to 1."""
-    value = _number(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0, to 1")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")  # within no bounds
+positive = between(1, 2**31 - 1)  # Caffe counts in int32
+share = _number("from 0 to less than 1", lambda value: 0 <= value < 1)
+power = _number("over 0, to 1", lambda value: 0 < value <= 1)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fer.commands.numbers import between
+from fer.commands.numbers import positive
 from fer.errors import UsageError
 
 SUMMARY = "a solver with a cosine or a warm-up, for stock Caffe"
@@ -28,8 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--solver", required=True, help="one of the net's solvers or a solver.prototxt: all but the learning rate")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--cosine", action="store_true", help="from base_lr to 0 over max_iter")
-    which.add_argument("--warm-up", type=between(1, 2**31 - 1), metavar="N", help="from 0 to base_lr in N iterations")
-    add("--max-iter", type=between(1, 2**31 - 1), metavar="N", help="length of the cosine (default: the solver's)")
+    which.add_argument("--warm-up", type=positive, metavar="N", help="from 0 to base_lr in N iterations")
+    add("--max-iter", type=positive, metavar="N", help="length of the cosine (default: the solver's)")
     parser.set_defaults(run=run)
 
 

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from fer.commands.numbers import between
+from fer.commands.numbers import between, positive
 from fer.errors import UsageError
 
 SUMMARY = "train a net in a run directory"
@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--solver", help="one of the net's solvers (s1, s2, ...) or a solver.prototxt")
     add("--data", type=Path, default=Path("data/fer2013"), metavar="DIR", help="data directory (default: %(default)s)")
     add("--name", help="name of the run directory (default: <net>-<solver>)")
-    add("--max-iter", type=between(1, 2**31 - 1), metavar="N", help="stop after N iterations (default: the solver's)")
+    add("--max-iter", type=positive, metavar="N", help="stop after N iterations (default: the solver's)")
     add("--seed", type=between(0, 2**31 - 1), help="random_seed: makes the run repeatable")
     add(
         "--patience",

@@ -13,7 +13,7 @@ import cv2
 from fer.caffe_log import Log, parse_log
 from fer.curves import Chosen, Curves, Exact, Series, collapse_sentence, make_curves
 from fer.data_directory import read_manifest
-from fer.dataset import CLASSES, Split
+from fer.dataset import CLASSES, Split, held_out
 from fer.errors import FerError
 from fer.files import sha256
 from fer.lr_policy import learning_rate
@@ -89,7 +89,7 @@ def read_evidence(run: Run, *, val_only: bool = False) -> Evidence:
     if not log.records:
         raise FerError(no_iteration(str(run.log), log))
     manifest, data_note = _read_manifest(run)
-    scores = {split: load_scores(run.scores(split)) for split in (("val",) if val_only else ("val", "test"))}
+    scores = {split: load_scores(run.scores(split)) for split in held_out(val_only)}
     _check_scores(run, scores)
     classes = _classes(manifest, scores["val"].probs.shape[1])
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
