@@ -119,7 +119,10 @@ def read_weights(path: str | Path) -> caffe_pb2.NetParameter:
         net.ParseFromString(data)
     except DecodeError as error:
         raise FerError(f"{path} is cut short or is no .caffemodel ({len(data)} bytes read)") from error
-    net = upgrade_net(net)
+    try:
+        net = upgrade_net(net)
+    except FerError as error:
+        raise FerError(f"{path} is damaged: {error}") from None
     # A name that is no UTF-8 comes as bytes.
     if not all(isinstance(layer.name, str) for layer in net.layer):
         raise FerError(f"{path} is damaged: the name of a layer is no text")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solver_cases import quiet_solver, write_solver
@@ -177,6 +177,7 @@ def test_damage_is_one_clear_error(tmp_path: Path, suffix: str) -> None:
 
 
 @settings(deadline=None, max_examples=150)
+@example(b" \x00")  # a net of one input_dim
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_never_meet_a_traceback(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")
