@@ -3,11 +3,13 @@
 # make setup  .venv with fer                             make bench CSV=fer2013.csv  the benchmarks, on the CPU
 # make speedrun CSV=fer2013.csv   the README's best row from the CSV, under 2 hours on two cores
 PYTHON ?= python3
-CONSTRAINTS ?=
+# The versions that CI tests; `make test CONSTRAINTS=` takes the newest instead.
+CONSTRAINTS ?= .ci/constraints.txt
+# PyTorch's build for the CPU (190 MB) where there is no NVIDIA driver: PyPI's has CUDA in it, some gigabytes.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,https://download.pytorch.org/whl/cpu)
 CSV ?= fer2013.csv
 VENV := .venv
 BIN := $(VENV)/bin
-comma := ,
 
 .PHONY: setup test fast lint demo bench speedrun clean
 
@@ -18,8 +20,18 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Every user's packages; the tests want the developer's tools and PyTorch besides.
-$(VENV)/.fer $(VENV)/.fer-dev: $(VENV)/.fer%: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.$(if $*,[dev$(comma)pytorch])'
+LOCKED := $(addprefix --constraint ,$(CONSTRAINTS))
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(LOCKED)
+
+$(VENV)/.fer: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.fer-dev: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+ifneq ($(TORCH_INDEX),)
+	$(PIP) --no-deps --retries 1 --index-url $(TORCH_INDEX) 'torch>=2.6' || echo "no PyTorch from $(TORCH_INDEX): pip looks where it always does"
+endif
+	$(PIP) --editable '.[dev,pytorch]'
 	@touch $@
 
 test: lint

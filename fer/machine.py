@@ -12,6 +12,8 @@ CPUINFO = Path("/proc/cpuinfo")
 # What of a processor's instructions decides how fast a training is, by their names in /proc/cpuinfo.
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16")  # the last one is ARM's
 BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+# What ONEDNN_MAX_CPU_ISA can hold PyTorch to that knows no bf16.
+WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def hardware(gpus: Sequence[int] = ()) -> dict[str, Any]:
@@ -42,8 +44,9 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def native_bf16() -> bool:
-    """Whether the processor calculates in bf16 itself; emulated, it is several times slower than fp32."""
-    return not BF16.isdisjoint(instruction_sets())
+    """Whether the processor calculates in bf16 itself, and may; emulated, it is several times slower than fp32."""
+    held_back = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BF16
+    return not held_back and not BF16.isdisjoint(instruction_sets())
 
 
 def git_commit() -> str | None:

@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from ties import Tie, choose_as_caffe
+from ties import ROUNDINGS, Tie, choose_as_caffe
 
 from fer.engines.interpreter import find_caffe
 from fer.engines.pytorch.log import Log
@@ -105,16 +106,24 @@ def parameters(solver: Solver) -> Arrays:
 
 @dataclass(frozen=True)
 class Continued:
-    """What each engine makes of one snapshot, and where ours was told of Caffe's choices to make the same."""
+    """What each engine makes of one snapshot (`before`), and where ours was told of Caffe's choices."""
 
+    before: Arrays
     ours: Arrays
     caffes: Arrays
     ties: list[Tie]
 
     @property
+    def parameters(self) -> tuple[float, str]:
+        """After the first update: the largest difference of a parameter blob, and which blob."""
+        return max((relative(self.ours[name], self.caffes[name]), name) for name in self.before)
+
+    @property
     def update(self) -> tuple[float, str]:
-        """Of the first update: the largest difference of a parameter blob, and which blob."""
-        return max((relative(self.ours[name], self.caffes[name]), name) for name in self.ours if "after/" in name)
+        """Of the first update itself: the largest difference of what a parameter blob moved by, and which blob."""
+        return max(
+            (relative(self.ours[name] - blob, self.caffes[name] - blob), name) for name, blob in self.before.items()
+        )
 
     def loss(self, iterations: int) -> float:
         """The largest relative difference of the first losses.
@@ -125,13 +134,20 @@ class Continued:
         return float(np.max(np.maximum(np.abs(ours - theirs) - np.finfo(np.float32).eps, 0) / theirs))
 
 
-def go_on(folder: Path, snapshot: Path, caffes: Arrays, close: float) -> Continued:
-    """Three iterations from a snapshot; told of Caffe's choices only where ours differ from it by more than `close`."""
-    alone = Continued(pytorch_run(folder, snapshot, 3)[0], caffes, [])
-    if alone.update[0] <= close and alone.loss(3) <= close:
+def go_on(
+    folder: Path, snapshot: Path, caffes: Arrays, agree: Callable[[Continued], bool], iterations: int = 3
+) -> Continued:
+    """Up to three iterations from a snapshot; told of Caffe's choices only where the engines do not `agree` without.
+
+    The one way in which whole nets' updates are compared: where a choice was told that was no tie, it is an error.
+    """
+    before = parameters(pytorch_solver(folder, snapshot))
+    alone = Continued(before, pytorch_run(folder, snapshot, iterations)[0], caffes, [])
+    if agree(alone):
         return alone
-    ours, ties = pytorch_run(folder, snapshot, 3, caffes)
-    return Continued(ours, caffes, ties)
+    ours, ties = pytorch_run(folder, snapshot, iterations, caffes)
+    assert all(tie.roundings <= ROUNDINGS for tie in ties), ties
+    return Continued(before, ours, caffes, ties)
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:

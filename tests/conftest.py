@@ -17,6 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 FER2013_CSV_WRITER = ROOT.parent / "shared" / "fer2013" / "write_csv.py"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=1, help="of the weights and images that both engines are given")
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """What stands behind the numbers drawn for comparisons with real Caffe: `pytest --seed 2` draws others."""
+    return request.config.getoption("--seed")
+
+
 def write_fer2013(path: Path, *options: str) -> Path:
     """Write the real FER2013 as Kaggle's CSV, or skip the test where the data set is not there."""
     if not FER2013_CSV_WRITER.exists():
@@ -53,11 +63,11 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def random_data(tmp_path: Path) -> Callable[[int], Path]:
+def random_data(tmp_path: Path, seed: int) -> Callable[[int], Path]:
     """A folder of random images with the databases and the mean that a run needs; a function of their side."""
 
     def make(size: int) -> Path:
-        generator = np.random.default_rng(5)
+        generator = np.random.default_rng(seed)
         for name in ("train_lmdb", "val_lmdb"):
             environment = lmdb.open(str(tmp_path / name), map_size=1 << 24)
             with environment.begin(write=True) as transaction:

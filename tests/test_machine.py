@@ -25,6 +25,7 @@ def test_a_processors_instruction_sets_are_read_and_the_doctor_says_whether_bf16
     text: str | None, sets: tuple[str, ...], native: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     if text is not None:
         machine.CPUINFO.write_text(text)
     assert machine.instruction_sets() == sets
@@ -33,3 +34,13 @@ def test_a_processors_instruction_sets_are_read_and_the_doctor_says_whether_bf16
     assert all(name in model.found for name in sets)
     assert bf16.ok is native
     assert native or ("emulated" in bf16.found and "--precision fp32" in bf16.cure and not bf16.needed)
+
+
+def test_bf16_is_not_native_where_onednn_is_held_to_older_instructions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    machine.CPUINFO.write_text(X86.format("avx2 avx512f avx512_bf16"))
+    for limit, native in (("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True), ("DEFAULT", True)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert machine.native_bf16() is native

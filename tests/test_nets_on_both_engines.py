@@ -12,7 +12,7 @@ import agreement
 import numpy as np
 import pytest
 import torch
-from agreement import relative
+from agreement import Continued, relative
 
 from fer.engines import find_engine
 from fer.engines.pytorch.predict import predict
@@ -32,26 +32,31 @@ def one_thread() -> None:
 
 
 @pytest.mark.parametrize("name", ["googlenet", "tang"])
-def test_one_training_step_is_caffe_s(name: str, random_data: Callable[[int], Path], tmp_path: Path) -> None:
-    folder = agreement.write_case(tmp_path, name, "s1", random_data(SIDE), batch=3, test_batch=7, seed=1)
+def test_one_training_step_is_caffe_s(name: str, random_data: Callable[[int], Path], tmp_path: Path, seed: int) -> None:
+    folder = agreement.write_case(tmp_path, name, "s1", random_data(SIDE), batch=3, test_batch=7, seed=seed)
     agreement.pytorch_solver(folder, None).snapshot()
     start = folder / "pytorch_iter_0.solverstate"
-    before = agreement.parameters(agreement.pytorch_solver(folder, start))
-    ours, _ = agreement.pytorch_run(folder, start, 1)
-    (theirs,) = agreement.caffe_runs(folder, [{"snapshot": start, "iterations": 1, "watch": 0, "test": True}])
-    assert ours.keys() == {key for key in theirs if not key.startswith("blob/")}
-    for key in ("loss", "test/loss", "test/accuracy"):
-        assert relative(ours[key], theirs[key]) <= CLOSE, key
-    for key, blob in before.items():
-        assert np.abs(theirs[key] - blob).max() > 0, key
-        assert relative(ours[key] - blob, theirs[key] - blob) <= CLOSE_UPDATES, key
+    (caffes,) = agreement.caffe_runs(folder, [{"snapshot": start, "iterations": 1, "watch": 0, "test": True}])
+    both = agreement.go_on(folder, start, caffes, agree, iterations=1)
+    assert both.ours.keys() == {key for key in caffes if not key.startswith("blob/")}
+    assert both.ours["test/accuracy"] == caffes["test/accuracy"]
+    for key in ("loss", "test/loss"):
+        assert relative(both.ours[key], caffes[key]) <= CLOSE, key
+    assert all(np.abs(caffes[key] - blob).max() > 0 for key, blob in both.before.items())
+    assert agree(both), both.update
+
+
+def agree(both: Continued) -> bool:
+    return both.update[0] <= CLOSE_UPDATES
 
 
 @pytest.mark.parametrize("name", ["vgg8", "vgg13", "resnet18h", "resnet18", "alexnetbn"])
-def test_what_pytorch_trains_caffe_scores_alike(name: str, random_data: Callable[[int], Path], tmp_path: Path) -> None:
+def test_what_pytorch_trains_caffe_scores_alike(
+    name: str, random_data: Callable[[int], Path], tmp_path: Path, seed: int
+) -> None:
     # The rate is lower than the solver's: with batches of 7 a net would soon be sure of one class for any image.
     data = random_data(SIDE)
-    folder = agreement.write_case(tmp_path, name, "s1", data, batch=7, test_batch=7, seed=1, base_lr=0.002)
+    folder = agreement.write_case(tmp_path, name, "s1", data, batch=7, test_batch=7, seed=seed, base_lr=0.002)
     solver = agreement.pytorch_solver(folder, None)
     before = agreement.parameters(solver)
     losses = []

@@ -58,7 +58,9 @@ class Ranks:
         try:
             store = dist.TCPStore("127.0.0.1", int(port), is_master=False) if port else None
             dist.init_process_group(backend, timeout=_PATIENCE, store=store, rank=self.rank, world_size=self.world)
-            self._control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+            control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+            assert isinstance(control, dist.ProcessGroup)  # not NON_GROUP_MEMBER: every rank is in it
+            self._control = control
         except (RuntimeError, ValueError) as error:
             raise FerError(f"rank {self.rank} of {self.world} cannot reach the others: {error}") from error
 
