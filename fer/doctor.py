@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.machine import instruction_sets, native_bf16, processor
 
 PACKAGES = ("numpy", "pandas", "lmdb", "opencv-python-headless", "protobuf", "matplotlib", "scikit-learn", "uv")
 # The real data set as JPGs and databases (raw 48x48), and some snapshots of AlexNet.
@@ -30,7 +31,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a fault in one thing never hides the next."""
-    return [finding for look in (_python, _caffe, _pytorch, _gpu, _disk) for finding in look()]
+    return [finding for look in (_python, _processor, _caffe, _pytorch, _gpu, _disk) for finding in look()]
 
 
 def findings_text(findings: list[Finding]) -> str:
@@ -54,6 +55,19 @@ def _python() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             missing.append(package)
     yield Finding("packages", not missing, ", ".join(versions), f"pip install {' '.join(missing)}" if missing else "")
+
+
+def _processor() -> Iterator[Finding]:
+    native = native_bf16()
+    found = f"{processor()}: {', '.join(instruction_sets()) or 'its instruction sets are not known'}"
+    yield Finding("processor", True, found)
+    yield Finding(
+        "processor's bf16",
+        native,
+        "native" if native else "only emulated, several times slower than fp32",
+        "" if native else "on this processor train with --precision fp32, the default",
+        needed=False,
+    )
 
 
 def _caffe() -> Iterator[Finding]:

@@ -8,11 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+CPUINFO = Path("/proc/cpuinfo")
+# What of a processor's instructions decides how fast a training is, by their names in /proc/cpuinfo.
+INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16")  # the last one is ARM's
+BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
 
 def hardware(gpus: Sequence[int] = ()) -> dict[str, Any]:
     """{"cpu": model, "cores": usable ones, "memory_gib": float, "gpu": names joined by "; ", or None}."""
     names = [name for name in map(_gpu, gpus) if name]
-    return {"cpu": _cpu(), "cores": _cores(), "memory_gib": _memory_gib(), "gpu": "; ".join(names) or None}
+    return {"cpu": processor(), "cores": _cores(), "memory_gib": _memory_gib(), "gpu": "; ".join(names) or None}
 
 
 def physical_cores() -> int:
@@ -29,17 +34,34 @@ def _siblings(number: int) -> str:
         return str(number)
 
 
+def instruction_sets() -> tuple[str, ...]:
+    """Those of INSTRUCTION_SETS that the processor has; none where the system does not tell."""
+    found = re.search(r"^(?:flags|Features)\s*: (.*)$", _cpuinfo(), re.MULTILINE)
+    flags = found[1].split() if found else []
+    return tuple(name for name in INSTRUCTION_SETS if name in flags)
+
+
+def native_bf16() -> bool:
+    """Whether the processor calculates in bf16 itself; emulated, it is several times slower than fp32."""
+    return not BF16.isdisjoint(instruction_sets())
+
+
 def git_commit() -> str | None:
     """The commit of the current folder, with "-dirty" where files differ from it; None outside git."""
     return _output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
 
 
-def _cpu() -> str:
-    try:
-        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        found = None
+def processor() -> str:
+    """Its model's name."""
+    found = re.search(r"^model name\s*: (.*)$", _cpuinfo(), re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> str:
+    try:
+        return CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _cores() -> int:
