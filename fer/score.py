@@ -79,6 +79,14 @@ def score_run(
         scorer.note_leaks()
 
 
+def score_end(run: Run) -> dict[str, float]:
+    """{"accuracy", "loss"} on val of a run's last snapshot, kept in val_by_snapshot.json. Raises FerError."""
+    with tempfile.TemporaryDirectory(prefix="fer-score-") as scratch:
+        last = run.snapshots()[-1]
+        entry = _Scorer(run, Path(scratch), lambda stage, done, total: None).validate([last])[last.name]
+    return {name: entry[name] for name in ("accuracy", "loss")}
+
+
 def chosen_snapshot(run: Run) -> Snapshot:
     """The snapshot or average that scores/val.npz is of: the best on val, unless another was asked for.
 
