@@ -26,6 +26,7 @@ from fer.run import Run, Snapshot, create_run
 from fer.run_record import first_info, gpu_field
 from fer.schema import caffe_pb2
 from fer.score import score_end
+from fer.shell import command
 from fer.snapshots import Shapes, SnapshotKeeper, check_start_weights
 from fer.supervise import Job, Supervisor
 from fer.train_engine import AUTO, EngineChoice, describe, warn_of_order
@@ -227,7 +228,8 @@ def _check_name(name: str, runs_dir: Path) -> str:
     if name != _file_name(name):
         raise UsageError(f"--name {name!r} is no plain name: take letters, digits and . _ + -")
     if (runs_dir / name).exists():
-        raise FerError(f"{runs_dir / name} exists already; take another --name, or --resume {runs_dir / name}")
+        there = runs_dir / name
+        raise FerError(f"{there} exists already; take another --name, or {command('--resume', there)}")
     return name
 
 
@@ -343,9 +345,10 @@ def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:
     if max_iter is not None and max_iter <= reached:
         raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
     if max_iter is None and run.info["state"] == "finished" and reached >= run.info["max_iter"]:
+        report = command("fer", "report", run.dir)
         raise FerError(
             f"{run.dir} is finished ({reached:,} iterations)\n"
-            f"train it further with --max-iter N, N larger than {reached}; see it with fer report {run.dir}"
+            f"train it further with --max-iter N, N larger than {reached}; see it with {report}"
         )
 
 

@@ -21,6 +21,7 @@ from fer.metrics import Metrics, Scores, compute_metrics, load_scores
 from fer.plots import Mistake
 from fer.prototxt import read_solver
 from fer.run import Run, average_name
+from fer.shell import command
 
 NET_NAMES = {
     "lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "alexnetbn": "AlexNet BN", "vgg8": "VGG8",
@@ -211,7 +212,7 @@ def _schedule(run: Run) -> Callable[[int], float] | None:
 def _check_scores(run: Run, scores: dict[str, Scores]) -> None:
     """Val and test must be scored with the same weights, and those must be the run's verified snapshot."""
     used = {split: (each.meta.get("iteration"), each.meta.get("weights_sha256")) for split, each in scores.items()}
-    cure = f"delete {run.scores('val').parent} and let fer report {run.dir} score again"
+    cure = f"delete {run.scores('val').parent} and let {command('fer', 'report', run.dir)} score again"
     if len(set(used.values())) > 1:
         raise FerError(f"{run.dir}: val and test were scored with different snapshots: {cure}")
     digest = used["val"][1]
