@@ -33,9 +33,8 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a fault in one thing never hides the next."""
-    return [
-        finding for look in (_python, _namesake, _processor, _caffe, _pytorch, _gpu, _disk) for finding in _try(look)
-    ]
+    looks = (_python, _namesake, _processor, _caffe, _pytorch, _gpu, _disk)
+    return [finding for look in looks for finding in _try(look)]
 
 
 def _try(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

@@ -100,9 +100,13 @@ def _with_cache(environment: dict[str, str]) -> list[str]:
     if os.access(nearest, os.W_OK | os.X_OK):
         return []
     own = Path(tempfile.gettempdir()) / f"fer-caffe-{os.getuid()}"
-    own.mkdir(mode=0o700, exist_ok=True)
-    if own.is_symlink() or own.stat().st_uid != os.getuid():
-        raise FerError(f"{cache} cannot be written, and {own} is another user's: name a folder in UV_CACHE_DIR")
+    try:
+        own.mkdir(mode=0o700, exist_ok=True)
+        ours = not own.is_symlink() and own.stat().st_uid == os.getuid()
+    except OSError:
+        ours = False
+    if not ours:
+        return [f"{cache}: cannot be written, nor can {own}; name a folder in UV_CACHE_DIR"]
     environment["UV_CACHE_DIR"] = str(own)
     environment.setdefault("UV_PYTHON_INSTALL_DIR", str(own / "python"))
     return [f"{cache}: cannot be written, so Caffe is kept in {own}"]
@@ -141,15 +145,15 @@ def _installed_pythons(environment: dict[str, str], skipped: list[str]) -> Itera
     A folder that cannot be looked into is passed over; `skipped` then says why.
     """
     root = Path(environment.get("PYENV_ROOT") or Path(environment.get("HOME") or "/") / ".pyenv")
-    versions = []
+    versions: list[Path] = []
     try:
-        versions = [name for name in os.listdir(root / "versions") if name.startswith(f"{PYTHON}.")]
+        versions = [folder for folder in (root / "versions").iterdir() if folder.name.startswith(f"{PYTHON}.")]
     except FileNotFoundError:
         pass
     except OSError as error:
         skipped.append(f"{root}: {error.strerror}")
-    versions.sort(key=lambda name: [int(part) for part in re.findall(r"\d+", name)], reverse=True)
-    pyenv = (root / "versions" / name / "bin" / f"python{PYTHON}" for name in versions)
+    versions.sort(key=lambda folder: [int(part) for part in re.findall(r"\d+", folder.name)], reverse=True)
+    pyenv = (folder / "bin" / f"python{PYTHON}" for folder in versions)
     for candidate in (shutil.which(f"python{PYTHON}", path=environment.get("PATH")), *map(str, pyenv)):
         if candidate and _starts(candidate, environment):
             yield candidate
