@@ -222,7 +222,7 @@ def test_a_layer_that_the_engine_refuses_has_its_file_and_line(
         start(tmp_path, data)
     line = training.NET.splitlines().index('layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }') + 1
     assert str(problem.value) == (
-        f"{tmp_path / 'net.prototxt'}:{line}: layer 'relu': its last line: ValueError: param_str: 'rotatoin' is no key"
+        f"{tmp_path / 'net.prototxt'}:{line}: layer 'relu': ValueError: param_str: 'rotatoin' is no key"
     )
 
 

@@ -16,6 +16,7 @@ POLL_SECONDS = 0.05
 _FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ [^\]]+\] (.*)")
 # Caffe's lines, of which a failed layer lacks the second; and the words of the PyTorch engine.
 _BUILDING = re.compile(r"\] (?:Creating [Ll]ayer|(?P<done>Setting up)) (?P<name>.+)$|\blayer '(?P<ours>[^']+)'")
+_LAST_LINE = "its last line: "
 _ENDINGS = {
     signal.SIGKILL: "was killed (SIGKILL), most often by the system for want of memory: try a smaller batch_size",
     signal.SIGSEGV: "crashed (SIGSEGV: it touched memory that is not its own)",
@@ -29,7 +30,7 @@ class EngineFailed(FerError):
 
     def __init__(self, message: str, said: Sequence[str], speaker: str):
         super().__init__(message)
-        self.reason = last_words(said, speaker)
+        self.reason = last_words(said, speaker).removeprefix(_LAST_LINE)
         self.layer = _layer_in_hand(said)
 
 
@@ -151,7 +152,7 @@ def last_words(lines: Sequence[str], speaker: str = "Caffe") -> str:
         if fatal := _FATAL.match(line):
             return f"{speaker} says: {fatal[1].strip()}"
     meaningful = [line for line in lines if line.strip() and not line.startswith(("    @", "*** "))]
-    return f"its last line: {meaningful[-1].strip()}" if meaningful else "it said nothing"
+    return f"{_LAST_LINE}{meaningful[-1].strip()}" if meaningful else "it said nothing"
 
 
 def _layer_in_hand(lines: Sequence[str]) -> str | None:
