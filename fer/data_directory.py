@@ -33,14 +33,14 @@ def read_manifest(data_dir: Path) -> dict:
     except OSError as error:
         raise FerError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:
-        raise FerError(f"{path}: damaged: not JSON. `fer prepare --force` makes it again") from None
+        raise FerError(f"{path}: damaged: not JSON. `fer prepare SOURCE --force` makes it again") from None
     required = {"fer_version", "format", "source", "options", "image", "classes", "splits", "images", "files"}
     if not isinstance(manifest, dict) or not required <= manifest.keys():
         raise FerError(f"{path}: not written by `fer prepare`. `fer prepare SOURCE` makes a data directory")
     if manifest["format"] != FORMAT:
         raise FerError(
             f"{path}: of format {manifest['format']}, where this fer reads {FORMAT}. "
-            "`fer prepare --force` makes it again"
+            "`fer prepare SOURCE --force` makes it again"
         )
     return manifest
 

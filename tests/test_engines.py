@@ -105,12 +105,12 @@ def test_where_home_cannot_be_written_caffe_is_kept_in_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interpreter.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(interpreter.os, "access", lambda path, mode: Path(path) != Path("/"))
-    environment = {"HOME": "/nonexistent"}
+    home = "/proc/no-such-home"  # where root cannot write either
+    environment = {"HOME": home}
     (told,) = interpreter._with_cache(environment)
     kept = tmp_path / f"fer-caffe-{os.getuid()}"
     assert environment["UV_CACHE_DIR"] == str(kept) and kept.stat().st_mode & 0o777 == 0o700
-    assert told == f"/nonexistent/.cache/uv: cannot be written, so Caffe is kept in {kept}"
+    assert told == f"{home}/.cache/uv: cannot be written, so Caffe is kept in {kept}"
     assert interpreter._with_cache({"HOME": str(tmp_path)}) == []
 
 

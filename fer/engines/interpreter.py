@@ -96,16 +96,10 @@ def _with_cache(environment: dict[str, str]) -> list[str]:
     """Let uv keep Caffe's environment in the temporary folder where its own place cannot be written; says so."""
     home = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or "/") / ".cache")
     cache = Path(environment.get("UV_CACHE_DIR") or home / "uv")
-    nearest = next(folder for folder in (cache, *cache.absolute().parents) if os.path.lexists(folder))
-    if os.access(nearest, os.W_OK | os.X_OK):
+    if _can_write(cache):
         return []
     own = Path(tempfile.gettempdir()) / f"fer-caffe-{os.getuid()}"
-    try:
-        own.mkdir(mode=0o700, exist_ok=True)
-        ours = not own.is_symlink() and own.stat().st_uid == os.getuid()
-    except OSError:
-        ours = False
-    if not ours:
+    if not _can_write(own) or own.is_symlink() or own.stat().st_uid != os.getuid():
         return [f"{cache}: cannot be written, nor can {own}; name a folder in UV_CACHE_DIR"]
     environment["UV_CACHE_DIR"] = str(own)
     environment.setdefault("UV_PYTHON_INSTALL_DIR", str(own / "python"))
@@ -125,6 +119,15 @@ def _has_wheel(python: Path | None) -> bool:
         return False
     packages = python.parent.parent / "lib" / f"python{PYTHON}" / "site-packages"
     return (packages / f"kendryte_caffe-{wanted[1]}.dist-info" / "RECORD").is_file()
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether the folder is there, or could be made, to be written by us."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _sync(environment: dict[str, str], skipped: list[str]) -> None:
