@@ -99,9 +99,9 @@ def _types_of_tool(engine: Engine) -> frozenset[str]:
 def _trains(engine: Engine, demand: Demand) -> bool:
     """Whether one iteration brings a BatchNorm's statistics along, where there is one. Raises EngineFailed."""
     weights = _run(engine, _SOLVER.format(type=demand.solver_type) + _NET % (_NORM if demand.statistics else ""))
-    layers = {layer.name: layer for layer in weights.layer}
     # The third blob counts the batches that the mean and the variance are of.
-    return not demand.statistics or any(layers["norm"].blobs[2].data)
+    counts = [blob.data for layer in weights.layer if layer.name == "norm" for blob in layer.blobs[2:3]]
+    return not demand.statistics or any(map(any, counts))
 
 
 def _run(engine: Engine, solver: str) -> caffe_pb2.NetParameter:
