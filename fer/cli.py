@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code (0 done, 1 the user can fix it, 2 usage, 70 our bug, 130/143 stopped)."""
     from fer import terminal
 
+    terminal.show_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
@@ -82,6 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as problem:
         _show(debug)
         terminal.error(f"{problem.strerror or problem}: {problem.filename or ''}".rstrip(": "))
+        return 1
+    except UnicodeEncodeError as problem:
+        _show(debug)
+        terminal.error(
+            f"{problem.object!r} cannot be written in this locale's encoding ({sys.getfilesystemencoding()})\n"
+            "take a locale of UTF-8 (LC_ALL=C.UTF-8), or a name without such characters"
+        )
         return 1
     except Exception as problem:
         _show(debug)

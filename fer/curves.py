@@ -41,7 +41,7 @@ class Curves:
     test_loss   likewise
     collapse    the first iteration whose rate lies below 1% of the first, None where there is none
     diverged    the first iteration whose displayed loss is not finite
-    last        the last iteration the log speaks of
+    last        the last iteration that is known to be done, or that the log speaks of
     held_out    what figures call the data of the test net
     """
 
@@ -86,13 +86,18 @@ class Exact:
     floor: float
 
 
-def make_curves(log: Log, schedule: Callable[[int], float] | None = None, held_out: str = "val") -> Curves:
-    """Curves of a log. `schedule` (iteration -> rate) finds the collapse to the iteration, else the logged rates do."""
+def make_curves(
+    log: Log, schedule: Callable[[int], float] | None = None, held_out: str = "val", end: int = 0
+) -> Curves:
+    """Curves of a log. `schedule` (iteration -> rate) finds the collapse to the iteration, else the logged rates do.
+
+    `end` is the iteration that the training is known to have reached, which no line need speak of.
+    """
     train, test = log.curve("train"), log.curve("test")
     logged = Series.of([(r.iteration, r.lr) for r in train if r.lr is not None])
     loss_name = find_output(train, "loss")
     losses = [(r.iteration, value) for r in train if (value := _loss(r, loss_name, displayed=True)) is not None]
-    last = max((r.iteration for r in (*train, *test)), default=0)
+    last = max((end, *(r.iteration for r in (*train, *test))))
     lr = _filled(logged, last, schedule)
     accuracy_name, test_loss_name = find_output(test, "accuracy"), find_output(test, "loss")
     return Curves(

@@ -10,6 +10,7 @@ from pathlib import Path
 from fer.dataset import SPLITS
 from fer.errors import FerError
 from fer.files import cannot_write, remove_partial, sha256
+from fer.shell import command
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -20,7 +21,9 @@ def read_manifest(data_dir: Path) -> dict:
     data_dir = Path(data_dir)
     path = data_dir / MANIFEST
     if not data_dir.is_dir():
-        raise FerError(f"{data_dir}: no such data directory. `fer prepare SOURCE --out {data_dir}` makes it")
+        raise FerError(
+            f"{data_dir}: no such data directory. `{command('fer', 'prepare', 'SOURCE', '--out', data_dir)}` makes it"
+        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -30,14 +33,14 @@ def read_manifest(data_dir: Path) -> dict:
     except OSError as error:
         raise FerError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:
-        raise FerError(f"{path}: damaged: not JSON. `fer prepare --force` makes it again") from None
+        raise FerError(f"{path}: damaged: not JSON. `fer prepare SOURCE --force` makes it again") from None
     required = {"fer_version", "format", "source", "options", "image", "classes", "splits", "images", "files"}
     if not isinstance(manifest, dict) or not required <= manifest.keys():
         raise FerError(f"{path}: not written by `fer prepare`. `fer prepare SOURCE` makes a data directory")
     if manifest["format"] != FORMAT:
         raise FerError(
             f"{path}: of format {manifest['format']}, where this fer reads {FORMAT}. "
-            "`fer prepare --force` makes it again"
+            "`fer prepare SOURCE --force` makes it again"
         )
     return manifest
 
@@ -50,7 +53,7 @@ def verify_data(data_dir: Path, *, full: bool = False) -> dict:
     """
     data_dir = Path(data_dir)
     manifest = read_manifest(data_dir)
-    cure = f"`fer prepare --force --out {data_dir}` makes it again"
+    cure = f"`{command('fer', 'prepare', 'SOURCE', '--force', '--out', data_dir)}` makes it again"
     for name, written in manifest["files"].items():
         path = data_dir / name
         size = path.stat().st_size if path.is_file() else None

@@ -134,7 +134,7 @@ def _check_file(path: Path) -> None:
         raise FerError(f"{file}: not an LMDB, or cut off in its first page ({size:,} bytes)")
     needed = max(metas)[1]
     if size < needed:
-        raise FerError(f"{file}: cut off: {size:,} bytes of {needed:,}. `fer prepare --force` makes it again")
+        raise FerError(f"{file}: cut off: {size:,} bytes of {needed:,}. `fer prepare SOURCE --force` makes it again")
 
 
 def _page_size(head: bytes) -> int:
@@ -170,7 +170,7 @@ class Database:
         self._count = self._env.stat()["entries"]
         if not self._count:
             self.close()
-            raise FerError(f"{self.path}: the database is empty. `fer prepare --force` makes it again")
+            raise FerError(f"{self.path}: the database is empty. `fer prepare SOURCE --force` makes it again")
 
     def __len__(self) -> int:
         return self._count
@@ -195,7 +195,7 @@ class Database:
                         raise FerError(f"{self.path}: {key}: {error}") from None
                     yield key, image, label
         except lmdb.Error as error:
-            raise FerError(f"{self.path}: damaged: {error}. `fer prepare --force` makes it again") from None
+            raise FerError(f"{self.path}: damaged: {error}. `fer prepare SOURCE --force` makes it again") from None
 
     def read_all(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Everything in memory: images uint8 [N, C, H, W], labels int64 [N], keys. FerError when the shapes differ."""

@@ -11,7 +11,7 @@ class TrainingDisplay:
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
-        self._accuracy = ""
+        self._accuracy, self._tested = "", 0
 
     def __call__(self, event: object) -> None:
         match event:
@@ -27,6 +27,7 @@ class TrainingDisplay:
                 say(f"iteration {iteration:,}: snapshot {path}")
 
     def _validated(self, iteration: int, outputs: Mapping[str, float]) -> None:
+        self._tested = iteration
         self._accuracy = "".join(f", val {name} {value:.4g}" for name, value in outputs.items() if "acc" in name)
         if self._bar is None or not self._bar.live:
             say(f"iteration {iteration:,}: val " + ", ".join(f"{name} {value:.4g}" for name, value in outputs.items()))
@@ -35,7 +36,12 @@ class TrainingDisplay:
         if self._bar is None:
             self._bar = Bar("train", event.max_iter, "iter", initial=event.iteration)
         rate = f", {event.images_per_second:,.0f} images/s" if event.images_per_second else ""
-        self._bar.update(event.iteration, f"loss {event.loss:.4g}{self._accuracy}{rate}")
+        accuracy = self._accuracy and f"{self._accuracy} at {self._tested:,}"
+        self._bar.update(event.iteration, f"loss {event.loss:.4g}{accuracy}{rate}")
+
+    def accuracy_at(self, iteration: int) -> str:
+        """ ", val accuracy 0.44" as measured at this very iteration; empty where none was."""
+        return self._accuracy if self._tested == iteration else ""
 
     def __enter__(self) -> "TrainingDisplay":
         return self

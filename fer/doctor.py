@@ -5,14 +5,16 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from fer.errors import FerError
 from fer.machine import instruction_sets, native_bf16, processor
+from fer.shell import command, pip_install
 
+DISTRIBUTION = "fer-caffe"
 PACKAGES = ("numpy", "pandas", "lmdb", "opencv-python-headless", "protobuf", "matplotlib", "scikit-learn", "uv")
 # The real data set as JPGs and databases (raw 48x48), and some snapshots of AlexNet.
 NEEDED_BYTES = 2 * 2**30
@@ -31,7 +33,17 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a fault in one thing never hides the next."""
-    return [finding for look in (_python, _processor, _caffe, _pytorch, _gpu, _disk) for finding in look()]
+    looks = (_python, _namesake, _processor, _caffe, _pytorch, _gpu, _disk)
+    return [finding for look in looks for finding in _try(look)]
+
+
+def _try(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What `look` finds; where it fails itself, that."""
+    try:
+        yield from look()
+    except Exception as error:  # whatever is wrong with this machine, the doctor goes on
+        what = look.__name__.strip("_")
+        yield Finding(what, False, f"could not be looked at: {error or type(error).__name__}")
 
 
 def findings_text(findings: list[Finding]) -> str:
@@ -41,8 +53,8 @@ def findings_text(findings: list[Finding]) -> str:
     for finding in findings:
         mark = "ok  " if finding.ok else "MISS" if finding.needed else "-   "
         lines.append(f"{mark}  {finding.what:<{width}}  {finding.found}")
-        if finding.cure:
-            lines.append(f"      {'':<{width}}  -> {finding.cure}")
+        for number, line in enumerate(finding.cure.splitlines()):
+            lines.append(f"      {'':<{width}}  {'   ' if number else '-> '}{line}")
     return "\n".join(lines)
 
 
@@ -54,7 +66,23 @@ def _python() -> Iterator[Finding]:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             missing.append(package)
-    yield Finding("packages", not missing, ", ".join(versions), f"pip install {' '.join(missing)}" if missing else "")
+    yield Finding("packages", not missing, ", ".join(versions), pip_install(*missing) if missing else "")
+
+
+def _namesake() -> Iterator[Finding]:
+    """PyPI has another project called fer, whose module has the same name; only where it is installed."""
+    try:
+        other = metadata.distribution("fer")
+    except metadata.PackageNotFoundError:
+        return
+    if any(point.name == "fer" and point.value == "fer.cli:main" for point in other.entry_points):
+        return  # ours, by the name it had
+    yield Finding(
+        "another fer",
+        False,
+        f"PyPI's fer {other.version} has its files in the same folder as ours: {Path(__file__).parent}",
+        f"{command(sys.executable, '-m', 'pip', 'uninstall', 'fer')}\nthen install {DISTRIBUTION} again, as at first",
+    )
 
 
 def _processor() -> Iterator[Finding]:
@@ -71,13 +99,19 @@ def _processor() -> Iterator[Finding]:
 
 
 def _caffe() -> Iterator[Finding]:
-    from fer.engines import caffe_doctor, find_caffe
+    from fer.engines import caffe_doctor, find_caffe, users_own_caffe
+    from fer.engines.interpreter import offline_cure
 
     try:
-        yield Finding("caffe", True, str(find_caffe()))
+        found = find_caffe()
+        yield Finding("caffe", True, str(found))
+        for place in found.skipped:
+            yield Finding("caffe, passed over", False, place, needed=False)
         facts = caffe_doctor()
     except FerError as problem:
-        yield Finding("caffe", False, "real Caffe cannot be started", str(problem).replace("\n", " "))
+        yield Finding("caffe", False, "real Caffe cannot be started", str(problem))
+        if not users_own_caffe():
+            yield Finding("caffe, no network", False, "it can be brought here", offline_cure(), needed=False)
         return
     yield Finding(
         "caffe imports",
@@ -114,17 +148,19 @@ print(json.dumps(facts))
 
 
 def _pytorch() -> Iterator[Finding]:
+    from fer.engines import PYTORCH_PACKAGES
+
     try:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
-        yield Finding("pytorch", False, "not installed: only real Caffe trains", "pip install '.[pytorch]'", False)
+        yield Finding("pytorch", False, "not installed: only real Caffe trains", pip_install(*PYTORCH_PACKAGES), False)
         return
     answer = _output([sys.executable, "-c", _ASK_TORCH], timeout=120)
     yield Finding(
         "pytorch",
         bool(answer),
         f"torch {version}" if answer else f"torch {version} cannot be imported",
-        "" if answer else "install it again: pip install --force-reinstall '.[pytorch]'",
+        "" if answer else f"install it again: {pip_install('--force-reinstall', 'torch')}",
         needed=False,
     )
     if answer:
@@ -155,6 +191,7 @@ def _disk() -> Iterator[Finding]:
 
 def _output(command: list[str], timeout: float = 20) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=True)
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

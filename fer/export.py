@@ -127,7 +127,7 @@ def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParame
         mean += transform.mean
     write_mean(folder / MEAN, mean)
     np.save(folder / "mean.npy", mean)
-    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in trained.classes))
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in trained.classes), encoding="utf-8")
     param = caffe_pb2.TransformationParameter(
         crop_size=transform.crop, scale=transform.scale, mean_file=str(folder / MEAN)
     )

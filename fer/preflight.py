@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from fer.database import DatabaseInfo, check_database, read_mean
+from fer.engines.caffe import augmentation
 from fer.errors import FerError
 from fer.infogain import read_infogain
-from fer.lr_policy import early_collapse
 from fer.net_shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
 from fer.prepare import verify_data
 from fer.prototxt import (
@@ -36,10 +36,12 @@ from fer.run_prototxt import layer_phases, net_for_run, solver_for_run
 from fer.schema import caffe_pb2
 from fer.solver_lint import lint_solver
 from fer.tokens import field_line
+from fer.training_warnings import training_warnings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+AUGMENT = "augment"  # the module of the Python layer that both engines have
 _JUDGES = ("SoftmaxWithLoss", "Accuracy", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss")
 _TWO_HISTORIES = ("AdaDelta", "Adam")  # solvers whose state keeps two numbers a parameter
 _SPARE_BYTES = 64 << 20  # for log, scores and report
@@ -118,7 +120,7 @@ def preflight(
         net=check.net,
         deploy=deploy,
         manifest=manifest,
-        warnings=tuple(check.warnings()),
+        warnings=tuple(training_warnings(check.solver, check.net, lambda source: check.databases[source].count)),
         snapshot_bytes=snapshot_bytes,
         batch_size=batch_size,
         train_count=train_count,
@@ -204,6 +206,8 @@ class _Check:
                 self._image_list(i, net.layer[i], classes)
             elif net.layer[i].infogain_loss_param.source:
                 self._infogain(i, net.layer[i], classes)
+            elif net.layer[i].python_param.module == AUGMENT:
+                self._augment(i, net.layer[i])
 
     def _database(self, i: int, layer: caffe_pb2.LayerParameter, classes: int) -> None:
         source = layer.data_param.source
@@ -235,6 +239,12 @@ class _Check:
             read_infogain(Path(layer.infogain_loss_param.source), classes)
         except FerError as error:
             self._fault(i, f"layer {layer.name!r}: {error}; fer infogain writes one")
+
+    def _augment(self, i: int, layer: caffe_pb2.LayerParameter) -> None:
+        try:
+            augmentation.parse(layer.python_param.param_str)
+        except ValueError as error:
+            self._fault(i, f"layer {layer.name!r}: {error}")
 
     def _transform(self, i: int, layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> None:
         param, (channels, height, width) = layer.transform_param, shape
@@ -327,38 +337,6 @@ class _Check:
                 count = self.image_lists[layer.image_data_param.source]
                 return layer.image_data_param.batch_size * self.solver.iter_size, count
         return 0, usual
-
-    def warnings(self) -> list[str]:
-        """What will run and is likely not what is wanted, a line each."""
-        found = [early_collapse(self.solver)]
-        if not self.tests:
-            found.append("no test_iter: accuracy on val is not measured while training")
-        elif self.solver.test_interval > self.solver.max_iter:
-            found.append(
-                f"test_interval {self.solver.test_interval:,} is beyond max_iter {self.solver.max_iter:,}: "
-                "accuracy on val is measured only before training"
-            )
-        if not self.solver.display:
-            found.append("display is 0: the log will hold no training loss and no learning rate")
-        for state, iterations in zip(self.tests, self.solver.test_iter, strict=True):
-            for i in self._positions(state):
-                layer = self.net.layer[i]
-                if layer.type == "Data":
-                    count = self.databases[layer.data_param.source].count
-                    found.append(_coverage(iterations, layer.data_param.batch_size, count))
-        return [warning for warning in found if warning]
-
-
-def _coverage(iterations: int, batch: int, count: int) -> str | None:
-    """A line if test_iter x batch is not the number of images; else None."""
-    seen = iterations * batch
-    if seen == count:
-        return None
-    sizes = [size for size in range(max(2, batch // 3), 3 * batch + 1) if count % size == 0]
-    best = min(sizes, key=lambda size: abs(size - batch), default=None)
-    cure = f"; batch_size {best} with test_iter {count // best} covers each once" if best else ""
-    what = f"{seen - count:,} are counted twice or more" if seen > count else f"{count - seen:,} are left out"
-    return f"test_iter {iterations} x batch_size {batch} = {seen:,} of {count:,} test images: {what}{cure}"
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 
 from fer.errors import FerError
 from fer.files import sha256, write_bytes
+from fer.shell import command
 
 RUN_JSON = "run.json"
 SNAPSHOTS = "snapshots"
@@ -216,7 +217,7 @@ def create_run(parent: Path, base_name: str, info: dict[str, Any], *, exact: boo
         except FileExistsError:
             if exact:
                 raise FerError(
-                    f"{parent / name} exists already; take another --name, or --resume {parent / name}"
+                    f"{parent / name} exists already; take another --name, or {command('--resume', parent / name)}"
                 ) from None
             number += 1
     directory = parent / name

@@ -23,6 +23,7 @@ from fer.files import sha256, write_bytes
 from fer.leaks import in_training
 from fer.prepare import verify_data
 from fer.run import Run, Snapshot, write_json
+from fer.shell import command
 from fer.snapshots import Shapes, verify_weights
 
 Progress = Callable[[str, int, int], None]
@@ -65,7 +66,8 @@ def score_run(
     """
     snapshots = [*run.snapshots(), *run.averages()]
     if not snapshots:
-        raise FerError(f"{run.dir} has no verified snapshot to score; train it further: fer train --resume {run.dir}")
+        resume = command("fer", "train", "--resume", run.dir)
+        raise FerError(f"{run.dir} has no verified snapshot to score; train it further: {resume}")
     if snapshot is not None and all(known.name != str(snapshot) for known in snapshots):
         raise FerError(f"{run.dir} has no snapshot {snapshot}; it has {', '.join(known.name for known in snapshots)}")
     with tempfile.TemporaryDirectory(prefix="fer-score-") as scratch:
@@ -79,18 +81,26 @@ def score_run(
         scorer.note_leaks()
 
 
+def score_end(run: Run) -> dict[str, float]:
+    """{"accuracy", "loss"} on val of a run's last snapshot, kept in val_by_snapshot.json. Raises FerError."""
+    with tempfile.TemporaryDirectory(prefix="fer-score-") as scratch:
+        last = run.snapshots()[-1]
+        entry = _Scorer(run, Path(scratch), lambda stage, done, total: None).validate([last])[last.name]
+    return {name: entry[name] for name in ("accuracy", "loss")}
+
+
 def chosen_snapshot(run: Run) -> Snapshot:
     """The snapshot or average that scores/val.npz is of: the best on val, unless another was asked for.
 
     Raises FerError.
     """
-    meta = _read_meta(run.scores("val"))
+    meta, report = _read_meta(run.scores("val")), command("fer", "report", run.dir)
     for snapshot in (*run.snapshots(), *run.averages()):
         if str(snapshot.weights.relative_to(run.dir)) == meta.get("weights"):
             if sha256(snapshot.weights) != meta.get("weights_sha256"):
-                raise FerError(f"{snapshot.weights} changed since it was scored; fer report {run.dir} scores again")
+                raise FerError(f"{snapshot.weights} changed since it was scored; {report} scores again")
             return snapshot
-    raise FerError(f"{run.dir} is not scored, so no snapshot of it is chosen; fer report {run.dir} does both")
+    raise FerError(f"{run.dir} is not scored, so no snapshot of it is chosen; {report} does both")
 
 
 class _Scorer:

@@ -16,6 +16,7 @@ from fer.engines import Child, Engine, how_it_ended, last_words
 from fer.errors import FerError, Interrupted
 from fer.patience import Patience
 from fer.run import Run, Snapshot
+from fer.shell import command
 from fer.snapshots import SnapshotFault, SnapshotKeeper
 
 TAIL_LINES = 200
@@ -276,7 +277,7 @@ class Supervisor:
         return int(signal.SIGINT) if code == 0 and stopped_early else None
 
     def _stopped_text(self, relay: SignalRelay) -> str:
-        how_to_go_on = f"continue with: fer train --resume {self.run.dir}"
+        how_to_go_on = f"continue with: {command('fer', 'train', '--resume', self.run.dir)}"
         if self.newest and not relay.killed:
             saved = self.newest
             return f"stopped at iteration {saved.iteration:,}, saved {saved.weights}; {how_to_go_on}"

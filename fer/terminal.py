@@ -1,5 +1,6 @@
 """What a person sees on stderr while fer works: bars on a terminal, plain lines when piped."""
 
+import codecs
 import os
 import sys
 import time
@@ -7,6 +8,21 @@ import time
 from tqdm import tqdm
 
 PLAIN_LINE_SECONDS = 10.0
+PLAIN = str.maketrans({"–": "-", "·": "-", "→": "->"})
+
+
+def show_any_text() -> None:
+    """Let stdout and stderr print whatever there is to say: what their encoding has not is written in ASCII."""
+    codecs.register_error("fer.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="fer.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(PLAIN)
+    return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
 def say(text: str) -> None:

@@ -11,21 +11,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fer import __version__, events
+from fer import events
 from fer.caffe_log import parse_log
-from fer.engines import Engine, choose_engine, find_engine
-from fer.errors import FerError, UsageError
+from fer.database import Database
+from fer.engines import Engine
+from fer.errors import FerError, Interrupted, UsageError
 from fer.events import Iteration, Setup, SnapshotSaved, Validation, Warning
 from fer.files import sha256
 from fer.machine import hardware
 from fer.patience import Patience, find_patience
 from fer.preflight import Plan, preflight
-from fer.prototxt import KNOWN_LAYERS, SHUFFLE, find_net, find_solver, read_net, read_solver, train_state, write_text
+from fer.prototxt import find_net, find_solver, read_net, read_solver, write_text
 from fer.run import Run, Snapshot, create_run
 from fer.run_record import first_info, gpu_field
 from fer.schema import caffe_pb2
+from fer.score import score_end
+from fer.shell import command
 from fer.snapshots import Shapes, SnapshotKeeper, check_start_weights
 from fer.supervise import Job, Supervisor
+from fer.train_engine import AUTO, EngineChoice, describe, warn_of_order
+from fer.training_warnings import training_warnings
 
 __all__ = ["Iteration", "Setup", "SnapshotSaved", "Validation", "Warning", "resume", "train"]
 
@@ -54,7 +59,7 @@ def train(
 
     net, solver  names of shipped ones, or prototxt files
     gpu          0, "0,1" or "all": of several each takes the net's batch, and their gradients are averaged
-    precision    fp32, tf32 or bf16
+    precision    fp32, tf32, bf16, or auto: bf16 where the hardware calculates in it, else fp32
     shuffle      read the LMDB of the training in a new order each epoch, as a solver's train_state can ask for too
     weights      a .caffemodel to start from
     patience     end once so many tests in a row have not beaten the best accuracy on val, whose snapshot is kept
@@ -68,12 +73,8 @@ def train(
     solver_path = find_solver(net, solver)
     base_name = _check_name(name, runs_dir) if name else _run_name(train_val, solver_path)
     net_name = _file_name(_net_name(train_val))
-    chosen = _find_engine(engine, gpu, precision, tell, shuffle or _shuffles(solver_path))
-    if shuffle and not chosen.shuffles:
-        raise UsageError(
-            f"--shuffle: {chosen.title} reads a database in its own order\n"
-            "take --engine pytorch, or an ImageData layer with shuffle: true"
-        )
+    choice = EngineChoice(engine, solver_path, train_val, gpu=gpu, precision=precision, shuffle=shuffle, tell=tell)
+    chosen = choice.engine
     gpus = chosen.check_gpus(gpu) if gpu is not None else ()
     if weights is not None and not weights.is_file():
         raise FerError(f"--weights {weights}: no such file")
@@ -81,7 +82,7 @@ def train(
         solver_path,
         train_val,
         data_dir,
-        known_types=_known_types(chosen, train_val),
+        known_types=choice.known_types(),
         max_iter=max_iter,
         seed=seed,
         gpu=gpus[0] if gpus else None,
@@ -89,9 +90,10 @@ def train(
         snapshot_prefix=f"snapshots/{net_name}",
         run_parent=runs_dir,
     )
+    choice.check()
     for warning in plan.warnings:
         tell(Warning(warning))
-    _warn_of_order(chosen, plan.solver, tell)
+    warn_of_order(chosen, plan.solver, tell)
     info = first_info(plan, net_name, solver_path, data_dir, chosen, gpus)
     waits = find_patience(patience, plan.solver, plan.net, info["data"]) if patience else None
     info["patience"] = patience or None
@@ -99,7 +101,7 @@ def train(
     with run.locked() as lock:
         with _removed_on_failure(run):
             _write_prototxts(run, plan, waits)
-            shapes = _describe(chosen, run, plan.solver)
+            shapes = describe(chosen, run, plan.solver, train_val)
             if weights is not None:
                 _take_weights(run, weights, shapes, tell)
         argv = chosen.train_command(
@@ -111,6 +113,7 @@ def train(
             # Stopped before anything worth keeping was there: as if it had never begun.
             if not run.snapshots() and run.info["state"] == "interrupted":
                 shutil.rmtree(run.dir)
+        _measure_end(run, plan.solver, tell)
     return run
 
 
@@ -141,17 +144,18 @@ def resume(
         _check_unchanged(run)
         solver = read_solver(run.solver)
         chosen, gpus = _engine_to_go_on(run, engine, gpu, precision, tell)
-        shapes = _describe(chosen, run, solver)
+        shapes = describe(chosen, run, solver, run.net)
         keeper = SnapshotKeeper(run, shapes, solver.type)
         keeper.adopt_leftovers(lambda text: tell(Warning(text)))
         snapshot = keeper.newest_intact(lambda text: tell(Warning(text)))
         _check_end(run, snapshot, max_iter)
         waits = _patience(run, solver, run.info.get("patience") if patience is None else patience, snapshot.iteration)
         _check_epoch_boundary(run, chosen, snapshot, approximate, tell)
-        _warn_of_order(chosen, solver, tell)
+        warn_of_order(chosen, solver, tell)
         _note_changes(run, chosen, gpus, snapshot.iteration, solver)
         if max_iter is not None:
             _extend(run, solver, max_iter, tell)
+        _warn_anew(run, solver, tell)
         _write_engine_solver(run, solver, waits)
         argv = chosen.train_command(
             run.engine_solver.relative_to(run.dir),
@@ -166,6 +170,7 @@ def resume(
             patience=waits.limit if waits else None,
         )
         _supervise(run, chosen, solver, shapes, argv, tell, lock, waits, start=snapshot.iteration)
+        _measure_end(run, solver, tell)
     return run
 
 
@@ -189,42 +194,21 @@ def _supervise(
     Supervisor(run, engine, keeper, job, tell).supervise(lock)
 
 
-# ---- a new run
-
-
-def _known_types(engine: Engine, train_val: Path) -> frozenset[str]:
-    """The engine's layer types; it is only asked when the net has one that BVLC Caffe 1.0 has not."""
-    usual = KNOWN_LAYERS - engine.lacks
-    if {layer.type for layer in read_net(train_val).layer} <= KNOWN_LAYERS:
-        return usual
-    return usual | engine.layer_types()
-
-
-def _find_engine(
-    name: str, gpu: int | str | None, precision: str, tell: events.Progress, shuffle: bool = False
-) -> Engine:
-    def say(message: str) -> None:
-        tell(Setup(message))
-
-    chosen = choose_engine(gpu, precision, say, shuffle=shuffle) if name == "auto" else find_engine(name, say)
-    return chosen.at(precision)
-
-
-def _shuffles(solver_path: Path) -> bool:
-    """Whether a solver asks for it itself; what else is wrong with a faulty one, the preflight will tell."""
+def _measure_end(run: Run, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
+    """Score the last snapshot on val where no test falls on the end: an engine tests there only if test_interval
+    divides it. A net that cannot be scored is trained all the same."""
+    end = run.info["iteration"]
+    if not solver.test_iter or end % solver.test_interval == 0:
+        return
     try:
-        return SHUFFLE in read_solver(solver_path).train_state.stage
-    except FerError:
-        return False
+        tell(Validation(end, score_end(run)))
+    except Interrupted:
+        raise
+    except FerError as error:
+        tell(Warning(f"accuracy on val at the end could not be measured: {error}"))
 
 
-def _warn_of_order(engine: Engine, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
-    if SHUFFLE in solver.train_state.stage and not engine.shuffles:
-        tell(
-            Warning(
-                f"the solver's stage {SHUFFLE!r} is lost on {engine.title}, which reads a database in its own order"
-            )
-        )
+# ---- a new run
 
 
 def _net_name(train_val: Path) -> str:
@@ -244,7 +228,8 @@ def _check_name(name: str, runs_dir: Path) -> str:
     if name != _file_name(name):
         raise UsageError(f"--name {name!r} is no plain name: take letters, digits and . _ + -")
     if (runs_dir / name).exists():
-        raise FerError(f"{runs_dir / name} exists already; take another --name, or --resume {runs_dir / name}")
+        there = runs_dir / name
+        raise FerError(f"{there} exists already; take another --name, or {command('--resume', there)}")
     return name
 
 
@@ -280,16 +265,6 @@ def _write_engine_solver(run: Run, solver: caffe_pb2.SolverParameter, waits: Pat
     write_text(run.engine_solver, copy)
 
 
-def _describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter) -> Shapes:
-    """The shapes of the net's parameters, as the engine builds it; its versions go to run.json."""
-    stages, level = train_state(solver)
-    described = engine.describe(run.net.relative_to(run.dir), "TRAIN", stages=stages, level=level, folder=run.dir)
-    if not described["params"]:
-        raise FerError(f"{run.net.name}: this net has no parameters, so there is nothing to train")
-    run.update(versions={**run.info["versions"], "fer": __version__, engine.name: described["versions"]})
-    return described["params"]
-
-
 def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: events.Progress) -> None:
     fresh = check_start_weights(weights, shapes)
     if fresh:
@@ -319,9 +294,17 @@ def _check_unchanged(run: Run) -> None:
 def _engine_to_go_on(
     run: Run, name: str, gpu: int | str | None, precision: str | None, tell: events.Progress
 ) -> tuple[Engine, tuple[int, ...]]:
-    """The run's own engine on its own GPUs, or those asked for instead, of which there must be as many."""
+    """The run's own engine on its own GPUs, or those asked for instead, of which there must be as many.
+
+    For a run of Caffe's "auto" is the same as at its start, as the Caffe found may be another now.
+    """
     gpu = run.info["gpu"] if gpu is None else gpu
-    engine = _find_engine(run.info["engine"] if name == "auto" else name, gpu, precision or run.info["precision"], tell)
+    if name == AUTO and run.info["engine"] != "caffe":
+        name = run.info["engine"]
+    precision = precision or run.info["precision"]
+    choice = EngineChoice(name, run.solver, run.net, gpu=gpu, precision=precision, shuffle=None, tell=tell)
+    choice.check()
+    engine = choice.engine
     gpus = engine.check_gpus(gpu) if gpu is not None else ()
     before = str(run.info["gpu"]).count(",") + 1
     if max(len(gpus), 1) != before:
@@ -362,9 +345,10 @@ def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:
     if max_iter is not None and max_iter <= reached:
         raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
     if max_iter is None and run.info["state"] == "finished" and reached >= run.info["max_iter"]:
+        report = command("fer", "report", run.dir)
         raise FerError(
             f"{run.dir} is finished ({reached:,} iterations)\n"
-            f"train it further with --max-iter N, N larger than {reached}; see it with fer report {run.dir}"
+            f"train it further with --max-iter N, N larger than {reached}; see it with {report}"
         )
 
 
@@ -390,6 +374,20 @@ def _extend(run: Run, solver: caffe_pb2.SolverParameter, max_iter: int, tell: ev
     run.update(prototxt_sha256={**run.info["prototxt_sha256"], run.solver.name: sha256(run.solver)})
 
 
+def _warn_anew(run: Run, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
+    """The warnings of the training as it goes on now, in run.json in the old ones' place; the new ones are told."""
+
+    def count(source: str) -> int:
+        with Database(Path(source)) as database:
+            return len(database)
+
+    found = training_warnings(solver, read_net(run.net), count)
+    for warning in found:
+        if warning not in run.info["warnings"]:
+            tell(Warning(warning))
+    run.update(warnings=found)
+
+
 def _check_epoch_boundary(
     run: Run, engine: Engine, snapshot: Snapshot, approximate: bool, tell: events.Progress
 ) -> None:
@@ -409,5 +407,6 @@ def _check_epoch_boundary(
     note = f"resumed at iteration {snapshot.iteration:,} with the data from its start ({where})"
     tell(Warning(note))
     run.update(
-        warnings=[*run.info["warnings"], note], repeatable=f"no: {note}; an uninterrupted run would give other numbers"
+        notes=[*run.info.get("notes", []), note],
+        repeatable=f"no: {note}; an uninterrupted run would give other numbers",
     )

@@ -1,6 +1,6 @@
 """Train one net with several training losses and compare them on PublicTest: label smoothing and class weights.
 
-    python scripts/compare_losses.py [RECIPE ...] [--net lenet] [--solver s2] [--data data/fer2013] [--precision bf16]
+    python scripts/compare_losses.py [RECIPE ...] [--net lenet] [--solver s2] [--data data/fer2013] [--precision auto]
 
 Every run has the same seed, solver and data on the PyTorch engine; only the loss of the TRAIN phase differs, by the
 matrix H of InfogainLoss. PrivateTest is not scored (fer report --val-only): a recipe is chosen here. Runs that are
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--net", default="lenet")
     parser.add_argument("--solver", default="s2")
     parser.add_argument("--data", type=Path, default=Path("data/fer2013"), metavar="DIR")
-    parser.add_argument("--precision", default="bf16", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "tf32", "bf16"])
     parser.add_argument("--work", type=Path, default=Path("runs/losses"), metavar="DIR", help="for nets and matrices")
     options = parser.parse_args(argv)
     if unknown := sorted(set(options.recipes) - set(RECIPES)):

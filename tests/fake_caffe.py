@@ -3,7 +3,7 @@
 It appends its arguments to $FAKE_ARGV, takes $FAKE_SECONDS an iteration, has the accuracies $FAKE_ACCURACIES
 (of iteration 0, of the next test, ...; the last one stays) and goes wrong as $FAKE_FAULT says:
 nan, explode, fatal, killed, quiet, cut-weights, cut-state, nan-weights, empty-weights, nan-probs, short-probs,
-nan-average.
+nan-average, no-batch-norm, no-type, no-solver, bad-layer.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from google.protobuf import text_format
 from fer.caffe_log import Done, Fatal, Iteration, LogWriter, Lr, Resuming, Snapshotting, SnapshottingState, StoppedEarly
 from fer.caffe_log import Testing as TestingNet
 from fer.caffe_log import TestOutput as TestNetOutput
+from fer.net_lint import KNOWN_LAYERS
 from fer.schema import caffe_pb2
 
 SHAPES = {"ip": [[7, 4], [7]]}
@@ -36,25 +37,46 @@ def parameters(value: float) -> list[caffe_pb2.BlobProto]:
     ]
 
 
-def snapshot(prefix: str, iteration: int) -> None:
+def batch_norm() -> caffe_pb2.LayerParameter:
+    """As one iteration leaves it; one that does not train is as it was."""
+    count = 0.0 if FAULT == "no-batch-norm" else 1.0
+    blobs = [caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[1]), data=[value]) for value in (0.5, 0.5, count)]
+    return caffe_pb2.LayerParameter(name="norm", type="BatchNorm", blobs=blobs)
+
+
+def snapshot(solver: caffe_pb2.SolverParameter, iteration: int) -> None:
+    prefix = solver.snapshot_prefix
+    norms = [batch_norm()] if any(layer.type == "BatchNorm" for layer in solver.net_param.layer) else []
+    history = parameters(0) * (2 if solver.type in ("Adam", "AdaDelta") else 1)
     weights, state = Path(f"{prefix}_iter_{iteration}.caffemodel"), Path(f"{prefix}_iter_{iteration}.solverstate")
     value = float("nan") if FAULT == "nan-weights" else 0.5
     net = caffe_pb2.NetParameter(
-        layer=[caffe_pb2.LayerParameter(name="ip", type="InnerProduct", blobs=parameters(value))]
+        layer=[caffe_pb2.LayerParameter(name="ip", type="InnerProduct", blobs=parameters(value)), *norms]
     )
     data = b"" if FAULT == "empty-weights" else net.SerializeToString()
     log(Snapshotting(str(weights)))
     weights.write_bytes(data[:-9] if FAULT == "cut-weights" else data)
     log(SnapshottingState(str(state)))
     data = caffe_pb2.SolverState(
-        iter=iteration, learned_net=str(weights), history=parameters(0), current_step=0
+        iter=iteration, learned_net=str(weights), history=history, current_step=0
     ).SerializeToString()
     # current_step is the last two bytes: without them the file still parses.
     state.write_bytes(data[:-2] if FAULT == "cut-state" else data)
 
 
+def layer_types() -> list[str]:
+    return sorted(KNOWN_LAYERS - ({"Dropout"} if FAULT == "no-type" else set()))
+
+
 def train(args: argparse.Namespace) -> int:
     solver = text_format.Parse(Path(args.solver).read_text(), caffe_pb2.SolverParameter())
+    if any(layer.type == "NoSuchType" for layer in solver.net_param.layer):
+        types = f"(known types: {', '.join(layer_types())})"
+        log(Fatal(f"Check failed: registry.count(type) == 1 (0 vs. 1) Unknown layer type: NoSuchType {types}"))
+        return 134
+    if FAULT == "no-solver" and solver.net_param.layer and solver.type != "SGD":  # when only asked
+        log(Fatal(f"Check failed: registry.count(type) == 1 (0 vs. 1) Unknown solver type: {solver.type}"))
+        return 134
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: asked.append(number))
@@ -66,15 +88,15 @@ def train(args: argparse.Namespace) -> int:
         time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
         while asked:
             number = asked.pop(0)
-            snapshot(solver.snapshot_prefix, i)
+            snapshot(solver, i)
             if number != signal.SIGHUP:
                 log(StoppedEarly())
                 return 0 if args.sigint_effect else 128 + number
-        if i % (solver.test_interval or 10**9) == 0:
+        if solver.test_interval and i % solver.test_interval == 0:
             log(TestingNet(i))
             test = min(i // solver.test_interval, len(ACCURACIES) - 1)
             log(TestNetOutput(0, "accuracy", ACCURACIES[test]))
-        if i % solver.display == 0:
+        if solver.display and i % solver.display == 0:
             late = i >= 2 * solver.display
             loss = float("nan") if FAULT == "nan" and late else 1e6 if FAULT == "explode" and late else 1.0
             log(Iteration(i, loss, 10.0, 1.0, solver.display))
@@ -87,9 +109,9 @@ def train(args: argparse.Namespace) -> int:
             if FAULT == "quiet" and late:
                 return 0
         if solver.snapshot and (i + 1) % solver.snapshot == 0:
-            snapshot(solver.snapshot_prefix, i + 1)
+            snapshot(solver, i + 1)
     if FAULT != "no-last" and not (solver.snapshot and solver.max_iter % solver.snapshot == 0):
-        snapshot(solver.snapshot_prefix, solver.max_iter)
+        snapshot(solver, solver.max_iter)
     log(Iteration(solver.max_iter, 1.0))
     log(Done())
     return 0
@@ -125,8 +147,15 @@ def main() -> int:
     args = parser.parse_args()
     if args.verb in ("train", "predict", "average"):
         return {"train": train, "predict": predict, "average": average}[args.verb](args)
+    if args.verb == "describe" and FAULT == "bad-layer":
+        print("I1126 00:00:00.0  1 net.cpp:86] Creating Layer conv", file=sys.stderr)
+        print("I1126 00:00:00.0  1 net.cpp:124] Setting up conv", file=sys.stderr)
+        print("I1126 00:00:00.0  1 net.cpp:86] Creating Layer relu", file=sys.stderr)
+        raise ValueError("param_str: 'rotatoin' is no key")
     if args.verb == "describe":
         print(json.dumps({"params": SHAPES, "blobs": {}, "types": {}, "versions": {"fake": "1"}}))
+    if args.verb == "layers":
+        print(json.dumps({"layer_types": layer_types()}))
     if args.verb in ("gpu", "device_query") and FAULT == "no-gpu":
         log(Fatal("Cannot use GPU in CPU-only Caffe: check mode."))
         return 134

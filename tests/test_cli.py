@@ -1,15 +1,21 @@
 """The command line: help first, exit codes, errors for people."""
 
+import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import training
 
-from fer import cli, terminal
+from fer import cli, events, terminal
 from fer.commands import doctor
+from fer.display import TrainingDisplay
 from fer.errors import FerError, Interrupted
+from fer.shell import command
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -112,3 +118,67 @@ def test_no_colour_when_asked(monkeypatch, capsys):
     monkeypatch.setenv("NO_COLOR", "1")
     terminal.error("x")
     assert capsys.readouterr().err == "error: x\n"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_output_of_any_encoding_is_written(encoding, stream, tmp_path):
+    said = "45.2–48.9% · → \U0001f642 \udcc3"
+    code = f"""
+import sys
+from fer import cli, doctor
+doctor.examine = lambda: [doctor.Finding("x", True, {said!a})]
+if "{stream}" == "stderr":
+    sys.stdout = sys.stderr
+sys.exit(cli.main(["doctor"]))
+"""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = getattr(done, stream).decode(encoding)
+    assert re.search(r"45\.2[-–]48\.9% [-·] -> \\U0001f642 \\udcc3", text)
+
+
+def test_a_name_that_the_locale_cannot_write_is_no_bug_of_ours(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "run", lambda _arguments: "é".encode("ascii"))
+    assert cli.main(["doctor"]) == 1
+    assert "take a locale of UTF-8" in capsys.readouterr().err
+
+
+def test_printed_commands_are_quoted_for_a_shell(data, tmp_path, monkeypatch, capsys, fake):
+    """Each command of a message, as a shell takes it apart, names the very folder."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("my data $2's")
+    assert cli.main(["prepare", str(data.parent / "sample.csv"), "--out", str(folder)]) == 0
+    assert cli.main(["report", str(folder / "none")]) == 1
+    said = capsys.readouterr().out
+    (following,) = re.findall(r"Next: (.*)", said)
+    assert shlex.split(following)[-2:] == ["--data", str(folder)]
+    run = training.train_small(tmp_path / folder, data, max_iter=20)
+    for resume in ([], ["--max-iter", "20"]):
+        assert cli.main(["train", "--resume", str(run.dir), *resume]) == 1
+    assert command("fer", "report", run.dir) in capsys.readouterr().err
+    run.update(snapshots={})
+    assert cli.main(["report", str(run.dir)]) == 1
+    assert command("fer", "train", "--resume", run.dir) in capsys.readouterr().err
+
+
+def test_no_command_is_printed_unquoted():
+    """A path in a command goes through fer.shell.command; this finds one that does not."""
+    literal = re.compile(
+        r"""(?:fer (?:prepare|train|report|average|export|predict|schedule|infogain)|--resume)[^"']*\{"""
+    )
+    sources = sorted((Path(cli.__file__).parent).rglob("*.py"))
+    found = [f"{path}: {line}" for path in sources for line in path.read_text().splitlines() if literal.search(line)]
+    assert found == []
+
+
+def test_an_old_accuracy_is_shown_with_its_iteration(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "PLAIN_LINE_SECONDS", 0.0)
+    with TrainingDisplay() as display:
+        display(events.Validation(0, {"accuracy": 0.1429}))
+        display(events.Iteration(20, 400, 1.5, 0.01, None, None))
+        assert display.accuracy_at(20) == ""
+        display(events.Validation(20, {"accuracy": 0.44}))
+        assert display.accuracy_at(20) == ", val accuracy 0.44"
+    assert "loss 1.5, val accuracy 0.1429 at 0" in capsys.readouterr().err

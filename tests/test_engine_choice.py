@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,12 +15,14 @@ import pytest
 import training
 from training import train_small as start
 
-from fer import engines, events
-from fer.engines import ENGINES, Engine, choose_engine, find_engine
+from fer import engines, events, train_engine
+from fer.engines import ENGINES, Engine, find_engine
+from fer.engines.choice import choose_engine
 from fer.errors import FerError, UsageError
 from fer.machine import physical_cores
 from fer.prototxt import KNOWN_LAYERS, read_solver
 from fer.run import Run
+from fer.shell import command, pip_install
 from fer.snapshots import SnapshotFault, verify_extra
 from fer.train import resume, train
 
@@ -67,6 +70,130 @@ def test_auto_is_caffe_but_for_what_it_cannot_do(
     assert len(said) == 1 and said[0].startswith(f"engine: {why}")
 
 
+NORM = 'layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }\nlayer { name: "relu"'
+WITH_NORM = training.NET.replace('layer { name: "relu"', NORM)
+NOT_TRAINED = r"does not train BatchNorm \(layer 'bn'\)"
+
+
+def train_net(folder: Path, data: Path, net: str = WITH_NORM, **options: object) -> Run:
+    files = training.write_net(folder, net=net, max_iter=20, type=options.pop("type", '"SGD"'))
+    return train(*files, data, runs_dir=folder / "runs", **{"seed": 1, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the wheel", "FER_CAFFE_PYTHON"])
+def test_auto_asks_caffe_whether_its_batch_norm_trains(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    monkeypatch.setitem(ENGINES, "caffe", lambda say=None: replace(training.fake_engine(), name="caffe", own=own))
+    told: list[object] = []
+    assert train_net(tmp_path, data, engine="auto").info["engine"] == "caffe"
+    monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
+    run = train_net(tmp_path, data, engine="auto", progress=told.append)
+    assert run.info["engine"] == "pytorch"
+    assert told[0] == events.Setup("engine: PyTorch, as the Caffe found does not train BatchNorm (layer 'bn')")
+    assert train_net(tmp_path, data, training.NET, engine="auto").info["engine"] == "caffe"
+    fixed = WITH_NORM.replace(
+        'top: "conv" }\nlayer', 'top: "conv" batch_norm_param { use_global_stats: true } }\nlayer'
+    )
+    assert train_net(tmp_path, data, fixed, engine="auto").info["engine"] == "caffe"
+    with pytest.raises(FerError, match=rf"net\.prototxt: Caffe {NOT_TRAINED}\ntake --engine pytorch, or name another"):
+        train_net(tmp_path, data, engine="caffe", name="refused")
+    assert not (tmp_path / "runs" / "refused").exists()
+
+
+def test_auto_without_pytorch_says_what_caffe_lacks_and_both_cures(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
+    monkeypatch.setitem(ENGINES, "pytorch", engines._pytorch)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FerError, match=rf"{NOT_TRAINED}; the PyTorch engine needs torch.*\n.*torch h5py\n.*FER_CAFFE"):
+        train_net(tmp_path, data, engine="auto")
+    training.assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "change", "why"),
+    [
+        ("no-type", {}, "has no layer type Dropout"),
+        ("no-solver", {"type": '"Adam"'}, r"does not train with the solver type Adam \(.*Unknown solver type"),
+    ],
+)
+@pytest.mark.parametrize("tool", [False, True], ids=["FER_CAFFE_PYTHON", "FER_CAFFE"])
+def test_a_caffe_of_the_users_is_asked_for_its_types(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, tool: bool, fault: str, change: dict, why: str
+) -> None:
+    facts = {"name": "caffe", "own": True, "tool": training.fake_executable(tmp_path) if tool else None}
+    monkeypatch.setitem(ENGINES, "caffe", lambda say=None: replace(training.fake_engine(), **facts))
+    assert train_net(tmp_path, data, training.NET, engine="auto", **change).info["engine"] == "caffe"
+    monkeypatch.setenv("FAKE_FAULT", fault)
+    told: list[events.Setup] = []
+    run = train_net(tmp_path, data, training.NET, engine="auto", progress=told.append, **change)  # type: ignore[arg-type]
+    assert run.info["engine"] == "pytorch" and re.match(f"engine: PyTorch, as the Caffe found {why}", told[0].message)
+
+
+def test_where_no_caffe_can_be_had_auto_takes_pytorch_but_not_for_a_wrong_name(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(say: object = None) -> Engine:
+        raise FerError("real Caffe could not be set up: no network\nthe cure")
+
+    monkeypatch.setitem(ENGINES, "caffe", none)
+    told: list[object] = []
+    assert train_net(tmp_path, data, training.NET, progress=told.append).info["engine"] == "pytorch"
+    assert told[0] == events.Setup("engine: PyTorch, as real Caffe could not be set up: no network")
+    monkeypatch.setenv("FER_CAFFE_PYTHON", "/no/python")
+    with pytest.raises(FerError, match="could not be set up"):
+        train_net(tmp_path, data, training.NET)
+
+
+def test_a_run_of_caffe_goes_on_where_it_can(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Caffe that began it may be another one than that found now."""
+    run = train_net(tmp_path, data, engine="caffe")
+    monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
+    with pytest.raises(FerError, match=NOT_TRAINED):
+        resume(run.dir, max_iter=40, engine="caffe")
+    told: list[object] = []
+    run = resume(run.dir, max_iter=40, progress=told.append)
+    assert (run.info["engine"], run.info["changes"][0]["before"]["engine"]) == ("pytorch", "caffe")
+    assert told[0] == events.Setup("engine: PyTorch, as the Caffe found does not train BatchNorm (layer 'bn')")
+    assert resume(run.dir, max_iter=60).info["engine"] == "pytorch"
+
+
+# ---- precision
+
+
+@pytest.mark.parametrize(
+    ("native", "asked", "engine", "gpu", "made"),
+    [
+        (True, "auto", "auto", None, ("pytorch", "bf16")),
+        (False, "auto", "auto", None, ("caffe", "fp32")),
+        (False, "auto", "pytorch", None, ("pytorch", "fp32")),
+        (True, "auto", "caffe", None, ("caffe", "fp32")),
+        (False, "auto", "pytorch", 0, ("pytorch", "bf16")),
+        (False, "bf16", "auto", None, ("pytorch", "bf16")),
+        (False, "bf16", "auto", 0, ("pytorch", "bf16")),
+        (True, "bf16", "auto", None, ("pytorch", "bf16")),
+    ],
+)
+def test_bf16_on_a_processor_that_only_emulates_it_is_warned_of(
+    tmp_path: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    native: bool,
+    asked: str,
+    engine: str,
+    gpu: int | None,
+    made: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(train_engine, "native_bf16", lambda: native)
+    told: list[object] = []
+    run = start(tmp_path, data, engine=engine, precision=asked, gpu=gpu, max_iter=20, progress=told.append)
+    assert (run.info["engine"], run.info["precision"]) == made
+    warned = [event.text for event in told if isinstance(event, events.Warning) and "only emulates bf16" in event.text]
+    assert bool(warned) == (asked == "bf16" and not native and gpu is None)
+
+
 def test_auto_tells_before_the_training(tmp_path: Path, data: Path) -> None:
     told: list[object] = []
     run = start(tmp_path, data, engine="auto", max_iter=5, progress=told.append)
@@ -90,9 +217,16 @@ def test_pytorch_is_a_process_of_this_python_with_every_physical_core(monkeypatc
 
 
 def test_without_torch_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FerError, match=r"pip install '\.\[pytorch\]'"):
+    """The hint installs into the very Python that runs fer, whatever folder one is in."""
+    found = {"torch": None, "pip": object()}
+    monkeypatch.setattr(importlib.util, "find_spec", found.__getitem__)
+    with pytest.raises(FerError) as problem:
         real_pytorch()
+    assert str(problem.value).splitlines()[-1] == command(sys.executable, "-m", "pip", "install", "torch", "h5py")
+    found["pip"] = None  # as in an environment that uv made
+    assert pip_install("torch") == command(
+        sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "torch"
+    )
 
 
 def test_starting_it_imports_no_torch() -> None:
@@ -135,7 +269,7 @@ def arguments(folder: Path, verb: str) -> list[list[str]]:
 def test_several_gpus_each_take_the_net_s_batch(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     run = start(tmp_path, data, engine="pytorch", gpu="0,1", max_iter=5)
-    assert arguments(tmp_path, "gpu") == [["gpu", "--gpu", "0,1"]]
+    assert arguments(tmp_path, "gpu")[0] == ["gpu", "--gpu", "0,1"]
     assert arguments(tmp_path, "train")[0][-2:] == ["--gpu", "0,1"]
     assert (run.info["gpu"], run.info["batch_size"]) == ("0,1", 32)
     solver = read_solver(run.solver)

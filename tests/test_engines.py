@@ -47,6 +47,14 @@ def test_fer_caffe_python_without_caffe_says_what_failed(tmp_path: Path, monkeyp
         find_caffe()
 
 
+def test_fer_caffe_python_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "python").write_text("no program")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("FER_CAFFE_PYTHON", str(tmp_path / "python"))
+    with pytest.raises(FerError, match="cannot be started: Exec format error"):
+        find_caffe()
+
+
 def test_fer_caffe_python_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FER_CAFFE_PYTHON", str(tmp_path / "none"))
     with pytest.raises(FerError, match="no program"):
@@ -66,13 +74,44 @@ def test_python_3_9_is_looked_for_on_path_then_in_pyenv_newest_first(tmp_path: P
     new = pretend_python(tmp_path / "pyenv" / "versions" / "3.9.18" / "bin" / "python3.9", "3.9.18")
     pretend_python(tmp_path / "pyenv" / "versions" / "3.8.18" / "bin" / "python3.9", "3.8.18")
     environment = {"PATH": str(on_path.parent), "PYENV_ROOT": str(tmp_path / "pyenv")}
-    assert list(interpreter._installed_pythons(environment)) == [str(on_path), str(new), str(old)]
+    assert list(interpreter._installed_pythons(environment, [])) == [str(on_path), str(new), str(old)]
 
 
 def test_a_shim_that_starts_nothing_is_passed_over(tmp_path: Path) -> None:
     pretend_python(tmp_path / "bin" / "python3.9", "3.9.2", code=127)
     environment = {"PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path / "none")}
-    assert list(interpreter._installed_pythons(environment)) == []
+    assert list(interpreter._installed_pythons(environment, [])) == []
+
+
+def test_a_folder_that_cannot_be_looked_into_is_passed_over_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path = pretend_python(tmp_path / "bin" / "python3.9", "3.9.2")
+    (tmp_path / "versions").write_text("no folder")
+    environment = {"PATH": str(on_path.parent), "PYENV_ROOT": str(tmp_path)}
+    skipped: list[str] = []
+    assert list(interpreter._installed_pythons(environment, skipped)) == [str(on_path)]
+    assert skipped == [f"{tmp_path}: Not a directory"]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(
+        interpreter, "_uv", lambda arguments, _: subprocess.CompletedProcess(arguments, 2, "", "error: no network\n")
+    )
+    with pytest.raises(FerError, match=r"no network \(passed over: .*: Not a directory\)\nname a Python"):
+        find_caffe()
+
+
+def test_where_home_cannot_be_written_caffe_is_kept_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interpreter.tempfile, "gettempdir", lambda: str(tmp_path))
+    home = "/proc/no-such-home"  # where root cannot write either
+    environment = {"HOME": home}
+    (told,) = interpreter._with_cache(environment)
+    kept = tmp_path / f"fer-caffe-{os.getuid()}"
+    assert environment["UV_CACHE_DIR"] == str(kept) and kept.stat().st_mode & 0o777 == 0o700
+    assert told == f"{home}/.cache/uv: cannot be written, so Caffe is kept in {kept}"
+    assert interpreter._with_cache({"HOME": str(tmp_path)}) == []
 
 
 def test_caffe_that_cannot_be_set_up_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +216,11 @@ def test_call_gives_the_answer_and_hands_on_each_line() -> None:
 
 
 def test_a_failed_call_says_why() -> None:
-    with pytest.raises(FerError, match=r"(?s)exit code 1.*ValueError: bad blob"):
-        call(python("raise ValueError('bad blob')"), os.environ)
+    with pytest.raises(FerError) as problem:
+        call(python("raise ValueError('bad blob')"), os.environ, task="building the net")
+    assert (
+        str(problem.value) == "Caffe, building the net, stopped with exit code 1\nits last line: ValueError: bad blob"
+    )
     with pytest.raises(FerError, match="cannot start"):
         call(["/nonexistent/python"], os.environ)
 

@@ -1,10 +1,14 @@
 """What fer.machine and fer doctor say of a processor, on written copies of /proc/cpuinfo."""
 
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from fer import doctor, machine
+from fer import __version__, doctor, machine
+from fer.doctor import Finding, findings_text
+from fer.errors import FerError
 
 X86 = "processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\nflags\t\t: fpu sse2 {}\n\nprocessor\t: 1\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 2100.00\nFeatures\t: fp asimd {}\n"
@@ -44,3 +48,52 @@ def test_bf16_is_not_native_where_onednn_is_held_to_older_instructions(
     for limit, native in (("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True), ("DEFAULT", True)):
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
         assert machine.native_bf16() is native
+
+
+# ---- the doctor
+
+
+def test_the_doctor_goes_on_where_something_cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable() -> Iterator[Finding]:
+        yield Finding("first", True, "seen")
+        raise PermissionError(13, "Permission denied", "/root/x")
+
+    for name in ("_caffe", "_pytorch", "_gpu"):
+        monkeypatch.setattr(doctor, name, unreadable)
+    findings = doctor.examine()
+    assert [f.what for f in findings if "could not be looked at" in f.found] == ["unreadable"] * 3
+    assert "Permission denied: '/root/x'" in findings_text(findings) and findings[-1].what == "disk"
+
+
+def test_the_doctor_says_how_to_get_caffe_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(say: object = None) -> None:
+        raise FerError("real Caffe could not be set up: no network\nthe cure")
+
+    monkeypatch.setattr("fer.engines.find_caffe", no_network)
+    monkeypatch.delenv("FER_CAFFE_PYTHON", raising=False)
+    caffe, offline = doctor._caffe()
+    assert not caffe.ok and "no network" in caffe.cure and not offline.needed
+    wheel = "kendryte-caffe==1.0.0.20210829 'numpy<2' 'protobuf<3.21'"
+    assert f"--dest wheels {wheel}" in offline.cure and f"--find-links wheels {wheel}" in offline.cure
+    assert "export FER_CAFFE_PYTHON=" in offline.cure
+    monkeypatch.setenv("FER_CAFFE_PYTHON", "/no/python")  # a wrong name is no matter of a network
+    assert len(list(doctor._caffe())) == 1
+
+
+@pytest.mark.parametrize(("entry", "found"), [("fer.cli:main", 0), (None, 1)], ids=["ours by its old name", "PyPI's"])
+def test_the_doctor_finds_the_other_project_called_fer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str | None, found: int
+) -> None:
+    info = tmp_path / "fer-22.5.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fer\nVersion: 22.5.1\n")
+    if entry:
+        (info / "entry_points.txt").write_text(f"[console_scripts]\nfer = {entry}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    findings = list(doctor._namesake())
+    assert len(findings) == found
+    assert all("22.5.1" in each.found and "uninstall fer" in each.cure and not each.ok for each in findings)
+
+
+def test_the_distribution_has_a_name_of_its_own() -> None:
+    assert metadata.version(doctor.DISTRIBUTION) == __version__

@@ -94,7 +94,6 @@ def test_the_command_lines_settings_take_the_place_of_the_solvers(lab):
     assert plan.solver.snapshot_after_train, "a run shorter than its snapshot interval must leave a snapshot"
     assert plan.solver.snapshot_prefix == f"elsewhere/{lab.folder.name}"
     assert plan.batch_size == 128
-    assert any("is beyond max_iter 30" in warning for warning in plan.warnings)
 
 
 @pytest.mark.parametrize(
@@ -355,3 +354,13 @@ def test_plans_files_are_read_back(lab, tmp_path):
     assert read_solver(tmp_path / "again.prototxt") == plan.solver
     with Database(Path(plan.net.layer[0].data_param.source)) as database:
         assert len(database) == plan.train_count
+
+
+def test_a_faulty_param_str_has_its_file_and_line(lab):
+    layer = (
+        'layer { name: "turn" type: "Python" bottom: "data" top: "data" include { phase: TRAIN }\n'
+        '  python_param { module: "augment" layer: "Augment" param_str: "rotatoin: 15" } }\n'
+    )
+    line = lab.edit(lab.net, 'layer {\n  name: "conv1"', layer + 'layer {\n  name: "conv1"')
+    with pytest.raises(FerError, match=rf"train_val\.prototxt:{line}: layer 'turn': param_str: 'rotatoin' is no key"):
+        lab.check()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_run import log_text, make_run, write_scores
+from made_run import log_events, log_text, make_run, write_scores
 
 from fer import caffe_log
 from fer.dataset import CLASSES
@@ -422,3 +422,48 @@ def test_progress_is_told(run):
     told = []
     build_report([run], progress=lambda stage, done, total: told.append((stage, done, total)))
     assert told[0][1] == 0 and told[-1][1] == told[-1][2] == len(told) - 1
+
+
+# ---- a run's facts are those of its record
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "iteration", "note"),
+    [(450, "finished", 450, None), (450, "interrupted", 72, "The run is interrupted: 72 of 450 iterations.")],
+)
+def test_iterations_are_those_of_the_record_and_not_of_the_last_display(tmp_path, quick, end, state, iteration, note):
+    run = make_run(tmp_path, iterations=end)  # displayed each 20
+    run = edit_info(run, state=state, iteration=iteration)
+    if state == "interrupted":
+        run.log.write_text(log_text(log_events(60, 0.5, 200)[:-1]))
+    result = build_report([run])
+    assert result["training"]["iterations"] == iteration
+    assert f"snapshot 200 of {iteration} iterations" in summary_text(result)
+    assert result["notes"] == ([note] if note else [])
+
+
+def test_a_training_without_a_display_has_a_report(run):
+    run.log.write_text(log_text([caffe_log.Solving("LeNet"), caffe_log.Done()]))
+    result = build_report([run])
+    assert result["training"]["iterations"] == 400 and result["training"]["last_loss"] is None
+    assert "figures/validation.png" in result["files"] and "figures/training_loss.png" not in result["files"]
+    run.log.write_text(log_text([caffe_log.Solving("LeNet")]))
+    with pytest.raises(FerError, match="ends before the first displayed iteration"):
+        build_report([run])
+
+
+def test_each_note_is_said_once(tmp_path, quick):
+    run = make_run(tmp_path, gamma=0.1, stepsize=20)
+    (run.dir / "train.log").write_text(run.log.read_text() + log_text([caffe_log.StoppedEarly()]))
+    early, uneven = "lr falls below 1% of base_lr after 60 of 400 iterations", "test_iter 1 x batch_size 7 = ..."
+    resumed = "resumed at iteration 72 with the data from its start"
+    run = edit_info(run, warnings=[early, uneven], notes=[resumed, resumed], iteration=300, ended="it has not risen")
+    notes = build_report([run])["notes"]
+    assert sum("1% of" in note for note in notes) == 1 and early not in notes
+    assert notes[-3:] == ["The run ended early: it has not risen.", uneven, resumed] and len(notes) == 4
+
+
+def test_the_last_accuracy_logged_has_its_iteration(run):
+    run.log.write_text(log_text(log_events(90, 0.5, 200)))  # tested at 0 alone
+    html = (run.report_dir / "report.html") if build_report([run]) else None
+    assert "<td>last val accuracy logged</td><td>25.00% at 0</td>" in html.read_text()

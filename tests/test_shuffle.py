@@ -9,7 +9,8 @@ import training
 from data_layers import COUNT, batches, data_text, make_layer, make_sources
 from google.protobuf import text_format
 
-from fer.engines import ENGINES, choose_engine
+from fer.engines import ENGINES
+from fer.engines.choice import choose_engine
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError, UsageError

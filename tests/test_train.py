@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from fer.errors import FerError, UsageError
 from fer.files import sha256
 from fer.run import Run
 from fer.schema import caffe_pb2
-from fer.train import train
+from fer.train import resume, train
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -176,7 +177,8 @@ def test_weights_are_handed_to_the_engine(tmp_path: Path, data: Path, monkeypatc
     path = weights(tmp_path / "w.caffemodel")
     run = start(tmp_path, data, weights=path, max_iter=5)
     assert run.info["weights"] == {"file": str(path), "sha256": sha256(path)}
-    assert json.loads((tmp_path / "argv").read_text().splitlines()[-1])[-2:] == ["--weights", str(path)]
+    asked = [json.loads(line) for line in (tmp_path / "argv").read_text().splitlines()]
+    assert [argv[-2:] for argv in asked if argv[0] == "train"] == [["--weights", str(path)]]
 
 
 # ---- what goes wrong while it trains
@@ -209,3 +211,59 @@ def test_faults_become_sentences(
     assert run.info["state"] == "failed"
     assert [s.iteration for s in run.snapshots()] == left
     assert_intact(run)
+
+
+def test_a_layer_that_the_engine_refuses_has_its_file_and_line(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Python layer of the user's does whose param_str is at fault."""
+    monkeypatch.setenv("FAKE_FAULT", "bad-layer")
+    with pytest.raises(FerError) as problem:
+        start(tmp_path, data)
+    line = training.NET.splitlines().index('layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }') + 1
+    assert str(problem.value) == (
+        f"{tmp_path / 'net.prototxt'}:{line}: layer 'relu': ValueError: param_str: 'rotatoin' is no key"
+    )
+
+
+def test_the_end_is_measured_on_val_where_no_test_falls_on_it(tmp_path: Path, data: Path) -> None:
+    """Test intervals are 20: of 5 iterations the only test would be that of the untrained net."""
+
+    def validations(told: list[object]) -> list[int]:
+        return [event.iteration for event in told if isinstance(event, events.Validation)]
+
+    told: list[object] = []
+    run = start(tmp_path, data, max_iter=5, progress=told.append)
+    assert validations(told) == [0, 5]
+    known = json.loads(run.scores_by_snapshot.read_text())
+    assert list(known) == ["5"] and told[-1] == events.Validation(
+        5, {name: known["5"][name] for name in ("accuracy", "loss")}
+    )
+    told.clear()
+    run = resume(run.dir, max_iter=20, progress=told.append)
+    assert validations(told) == [] and list(json.loads(run.scores_by_snapshot.read_text())) == ["5"]  # Caffe's own test
+    told.clear()
+    resume(run.dir, max_iter=23, progress=told.append)
+    assert validations(told) == [20, 23]
+
+
+def test_a_net_that_cannot_be_scored_at_its_end_is_trained_all_the_same(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAULT", "nan-probs")
+    told: list[object] = []
+    run = start(tmp_path, data, max_iter=5, progress=told.append)
+    assert run.info["state"] == "finished" and isinstance(told[-1], events.Warning)
+    assert re.search(r"at the end could not be measured: .* gives nan", told[-1].text)
+
+
+def test_warnings_are_those_of_the_training_as_it_goes_on(tmp_path: Path, data: Path) -> None:
+    net, solver = training.write_net(tmp_path, max_iter=100, lr_policy='"step"', gamma=0.1, stepsize=10)
+    told: list[object] = []
+    run = train(net, solver, data, engine="fake", max_iter=30, runs_dir=tmp_path / "runs", progress=told.append)
+    assert run.info["warnings"] == []
+    told.clear()
+    run = resume(run.dir, max_iter=100, progress=told.append)
+    assert run.info["warnings"] == ["lr falls below 1% of base_lr after 30 of 100 iterations"]
+    assert told[0] == events.Warning(run.info["warnings"][0])
+    assert resume(run.dir, max_iter=120).info["warnings"] == ["lr falls below 1% of base_lr after 30 of 120 iterations"]

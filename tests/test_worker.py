@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import training
 from training import assert_same_training, numbers, wait_for_log
 
 from fer.database import Database, read_mean
-from fer.engines import find_engine
+from fer.engines import find_caffe, find_engine
+from fer.engines.choice import Demand, shortfall
 from fer.errors import FerError
 from fer.metrics import load_scores
 from fer.run import Run
@@ -190,18 +193,47 @@ def test_ten_crops_are_the_corners_and_the_centre_each_mirrored(tmp_path: Path, 
     np.testing.assert_allclose(predict(images, whole.net), views[4], atol=1e-6)
 
 
-BATCH_NORM = """
-layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 4 dim: 3 }} }} }}
-layer {{ name: "norm" type: "BatchNorm" bottom: "data" top: "norm" batch_norm_param {{ {0} }} }}
-"""
+DEMAND = Demand(frozenset({"Data", "BatchNorm", "SoftmaxWithLoss"}), "norm", "SGD")
 
 
-def test_a_batch_norm_that_would_not_train_is_refused(tmp_path: Path) -> None:
-    """The wheel answers rc 0 and numbers 300 times too large; its stored statistics are right."""
-    net = tmp_path / "net.prototxt"
-    net.write_text(BATCH_NORM.format(""))
-    with pytest.raises(FerError, match=r"BatchNorm does not train.*--engine pytorch"):
-        find_engine("caffe").describe(net, "TRAIN", folder=tmp_path)
-    assert "norm" in find_engine("caffe").describe(net, "TEST", folder=tmp_path)["params"]
-    net.write_text(BATCH_NORM.format("use_global_stats: true"))
-    assert "norm" in find_engine("caffe").describe(net, "TRAIN", folder=tmp_path)["params"]
+def test_what_the_wheel_does_not_train_is_known_from_a_trial() -> None:
+    """It answers rc 0, numbers 300 times too large, and leaves the statistics as they were."""
+    caffe = find_engine("caffe")
+    assert shortfall(caffe, DEMAND) == "does not train BatchNorm (layer 'norm')"
+    for kind in ("SGD", "Adam"):
+        assert shortfall(replace(caffe, own=True), replace(DEMAND, statistics=None, solver_type=kind)) is None
+    assert "Unknown solver type: Adamant" in str(
+        shortfall(replace(caffe, own=True), replace(DEMAND, solver_type="Adamant"))
+    )
+
+
+def test_a_caffe_executable_is_tried_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PyTorch engine has the flags of the `caffe` tool and trains BatchNorm; of Python layers it has Augment."""
+    pytest.importorskip("torch")
+    path = tmp_path / "caffe"
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={training.ROOT} exec {sys.executable} -m fer.engines.pytorch "$@"\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("FER_CAFFE", str(path))
+    assert shortfall(find_engine("caffe"), replace(DEMAND, layer_types=DEMAND.layer_types | {"Python"})) is None
+    assert shortfall(find_engine("caffe"), replace(DEMAND, layer_types=frozenset({"LSTM"}))) == "has no layer type LSTM"
+
+
+def test_a_fault_in_a_users_python_layer_has_its_file_and_line(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import caffe\nclass Mine(caffe.Layer):\n"
+        "    def setup(self, bottom, top):\n        raise ValueError(self.param_str)\n"
+    )
+    python = find_caffe().python
+    (tmp_path / "python").write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {python} "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("FER_CAFFE_PYTHON", str(tmp_path / "python"))
+    layer = 'layer { name: "mine" type: "Python" bottom: "conv" top: "conv2" python_param { module: "mine" '
+    layer += 'layer: "Mine" param_str: "rotatoin" } }\n'
+    net = training.NET.replace('layer { name: "relu"', layer + 'layer { name: "relu"')
+    with pytest.raises(FerError) as problem:
+        start(tmp_path, data, net=net)
+    line = net[: net.index(layer)].count("\n") + 1
+    assert str(problem.value) == (f"{tmp_path / 'net.prototxt'}:{line}: layer 'mine': ValueError: rotatoin")
+    training.assert_nothing_left(tmp_path)

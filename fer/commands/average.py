@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fer.average import average_run
     from fer.run import Run
+    from fer.shell import command
     from fer.terminal import StageBars
 
     run = Run(args.run_dir)
@@ -44,5 +45,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         of = ", ".join(f"{iteration:,}" for iteration in made.averaged)
         statistics = f", BatchNorm's statistics of {entry['batches']:,} batches" if entry["batches"] else ""
-        print(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: fer report {run.dir}")
+        print(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: {command('fer', 'report', run.dir)}")
     return 0

@@ -1,6 +1,7 @@
 """fer infogain: the matrix of Caffe's InfogainLoss."""
 
 import argparse
+import json
 from pathlib import Path
 
 from fer.commands.numbers import power, share
@@ -43,5 +44,6 @@ def run(args: argparse.Namespace) -> int:
     write_infogain(args.out, matrix)
     for name, row in zip(CLASSES, matrix, strict=True):
         print(f"{name:9}" + "".join(f"{value:8.4f}" for value in row))
-    print(f'{args.out} is ready. Next: infogain_loss_param {{ source: "{args.out}" }} (see fer infogain --help)')
+    source = json.dumps(str(args.out), ensure_ascii=False)  # quoted as in a prototxt
+    print(f"{args.out} is ready. Next: infogain_loss_param {{ source: {source} }} (see fer infogain --help)")
     return 0

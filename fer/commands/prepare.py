@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.affine import Affine
     from fer.audit import audit_text
     from fer.prepare import PrepareOptions, prepare
+    from fer.shell import command
     from fer.terminal import StageBars
 
     ranges = {name: getattr(args, name) for name in ("rotation", "shift", "scale") if getattr(args, name) is not None}
@@ -71,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
         print(audit_text(outcome.manifest["audit"]))
         if copies := outcome.manifest["copies"]:
             print(f"{copies:,} moved copies of Training images lie in train")
-        print(
-            f"{args.out} is ready ({outcome.seconds:.1f} s). Next: fer train --net lenet --solver s2 --data {args.out}"
-        )
+        train = command("fer", "train", "--net", "lenet", "--solver", "s2", "--data", args.out)
+        print(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
     return 0

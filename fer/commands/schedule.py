@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.lr_policy import learning_rate
     from fer.prototxt import find_net, find_solver, read_solver, write_text
     from fer.schedule import cosine, warm_up
+    from fer.shell import command
 
     net, source = find_net(args.net).resolve(), find_solver(args.net, args.solver)
     if args.out.exists() and args.out.samefile(source):
@@ -52,5 +53,5 @@ def run(args: argparse.Namespace) -> int:
     write_text(args.out, made)
     for iteration, rate in zip(shown, rates, strict=True):
         print(f"iteration {iteration:>9,}   lr {rate:.6f}")
-    print(f"{args.out} is ready. Next: fer train --net {args.net} --solver {args.out}")
+    print(f"{args.out} is ready. Next: {command('fer', 'train', '--net', args.net, '--solver', args.out)}")
     return 0

@@ -14,7 +14,7 @@ examples:
   fer train --net alexnet --solver s3 --seed 1 --max-iter 5000
   fer train --net my/train_val.prototxt --solver my/solver.prototxt --data data/fer2013
   fer train --net alexnet --solver s1 --gpu 0 --precision bf16
-  fer train --net vgg8 --solver s1 --patience 20
+  fer train --net vgg8 --solver s1 --patience 20 --precision auto
   fer train --resume runs/alexnet-s3
 
 Trains in runs/<net>-<solver>. Ctrl-C stops at the next iteration with the work saved.
@@ -36,7 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="end once N tests in a row have not beaten the best accuracy on val, whose snapshot is kept; 0: do not",
     )
     add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
-    add("--precision", choices=["fp32", "tf32", "bf16"], help="arithmetic of the PyTorch engine (default: fp32)")
+    add(
+        "--precision",
+        choices=["auto", "fp32", "tf32", "bf16"],
+        help="arithmetic of the PyTorch engine; auto: bf16 where the hardware calculates in it (default: fp32)",
+    )
     add("--shuffle", action="store_true", help="a new order of the images each epoch (the PyTorch engine)")
     add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
     add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
@@ -53,6 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fer.display import TrainingDisplay
+    from fer.shell import command
     from fer.train import resume, train
 
     if args.resume is None and not (args.net and args.solver):
@@ -95,7 +100,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         done, seconds = run.info["iteration"], run.info["seconds"]
         early = f"; {run.info['ended']}" if done < run.info["max_iter"] else ""
-        print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{early}. Next: fer report {run.dir}")
+        accuracy = display.accuracy_at(done)
+        report = command("fer", "report", run.dir)
+        print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{accuracy}{early}. Next: {report}")
     return 0
 
 

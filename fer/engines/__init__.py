@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from fer.engines.interpreter import WORKER, find_caffe
-from fer.engines.process import Child, call, how_it_ended, last_words
+from fer.engines.process import Child, EngineFailed, call, how_it_ended, last_words
 from fer.errors import FerError, UsageError
 from fer.machine import physical_cores
+from fer.shell import pip_install
 
 __all__ = [
     "ENGINES",
@@ -33,16 +34,18 @@ __all__ = [
     "TITLES",
     "Child",
     "Engine",
+    "EngineFailed",
     "caffe_doctor",
-    "choose_engine",
     "find_caffe",
     "find_engine",
     "how_it_ended",
     "last_words",
+    "users_own_caffe",
 ]
 
 Say = Callable[[str], None]
 PRECISIONS = ("fp32", "tf32", "bf16")
+PYTORCH_PACKAGES = ("torch", "h5py")
 TITLES = {"caffe": "Caffe", "pytorch": "PyTorch"}
 
 
@@ -51,6 +54,7 @@ class Engine:
     """How to start an engine: `command` before each verb, in `environment`.
 
     tool        a user's own `caffe` executable that trains in its place (FER_CAFFE), or None
+    own         whether it is a Caffe of the user's, of which nothing is known before it is asked
     precisions  the arithmetic it can train in; `precision` is the one it is to train in
     lacks       layer types of BVLC Caffe 1.0 that it has not
     shuffles    whether it can read an LMDB in a new order each epoch (the stage `shuffle`)
@@ -60,6 +64,7 @@ class Engine:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     tool: Path | None = None
+    own: bool = False
     precisions: tuple[str, ...] = ("fp32",)
     precision: str = "fp32"
     lacks: frozenset[str] = frozenset()
@@ -125,13 +130,14 @@ class Engine:
         """The net as the engine builds it.
 
         {"params": {layer: [shape, ...]}, "blobs": {name: shape}, "types": {layer: type}, "versions": {name: version}}
-        Raises FerError with the engine's reason when it cannot build it.
+        Raises EngineFailed with the engine's reason when it cannot build it, and with the layer it was at.
         """
-        return self._ask(["describe", "--model", str(model), "--phase", phase, *_net_state(stages, level)], folder)
+        argv = ["describe", "--model", str(model), "--phase", phase, *_net_state(stages, level)]
+        return self._ask(argv, "building the net", folder)
 
     def layer_types(self) -> frozenset[str]:
-        """Every layer type the engine knows."""
-        return frozenset(self._ask(["layers"])["layer_types"])
+        """Every layer type that the engine knows."""
+        return frozenset(self._ask(["layers"], "listing its layer types")["layer_types"])
 
     def predict(
         self,
@@ -155,7 +161,7 @@ class Engine:
         argv += ["--transform", str(train_val), "--out", str(out)]
         argv += ["--ten-crop"] if ten_crop else []
         argv += ["--gpu", str(gpu)] if gpu is not None else []
-        call([*self.command, *argv], self.environment, folder, _counting("predicted", progress), self.title)
+        call([*self.command, *argv], self.environment, folder, _counting("predicted", progress), self.title, "scoring")
 
     def average(
         self,
@@ -179,7 +185,7 @@ class Engine:
         argv += ["--iterations", str(batches)] if batches is not None else []
         argv += _net_state(stages, level)
         argv += ["--gpu", str(gpu)] if gpu is not None else []
-        return int(self._ask(argv, folder, _counting("passed", progress))["batches"])
+        return int(self._ask(argv, "averaging snapshots", folder, _counting("passed", progress))["batches"])
 
     def check_gpus(self, wanted: int | str) -> tuple[int, ...]:
         """The GPUs that `wanted` (0, "0,1" or "all") means. Raises FerError unless the engine can train on them."""
@@ -222,14 +228,20 @@ class Engine:
         )
 
     def _ask(
-        self, argv: Sequence[str], folder: Path | None = None, on_line: Callable[[str], None] | None = None
+        self,
+        argv: Sequence[str],
+        task: str,
+        folder: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
         """Run a verb that answers with one JSON object."""
-        answer = call([*self.command, *argv], self.environment, folder, on_line, self.title)
+        answer = call(
+            [*self.command, *argv], self.environment, folder, on_line, TITLES.get(self.name, self.title), task
+        )
         try:
             return json.loads(answer.strip().splitlines()[-1])
         except (IndexError, json.JSONDecodeError) as error:
-            raise FerError(f"{self.name}'s {argv[0]} answered what is no JSON: {answer[:200]!r}") from error
+            raise FerError(f"{self.title}, {task}, answered what is no JSON: {answer[:200]!r}") from error
 
 
 def _net_state(stages: Sequence[str], level: int) -> list[str]:
@@ -250,7 +262,12 @@ def _counting(verb: str, progress: Callable[[int, int], None] | None) -> Callabl
 def _caffe(say: Say | None) -> Engine:
     found = find_caffe(say)
     command = (str(found.python), str(WORKER))
-    return Engine("caffe", command, found.environment, _users_tool())
+    return Engine("caffe", command, found.environment, _users_tool(), own=users_own_caffe())
+
+
+def users_own_caffe() -> bool:
+    """Whether the environment names a Caffe to take, so that no other is looked for."""
+    return bool(os.environ.get("FER_CAFFE") or os.environ.get("FER_CAFFE_PYTHON"))
 
 
 def _users_tool() -> Path | None:
@@ -266,7 +283,7 @@ def _users_tool() -> Path | None:
 
 def _pytorch(_say: Say | None) -> Engine:
     if importlib.util.find_spec("torch") is None:
-        raise FerError("the PyTorch engine needs torch, which this Python has not\npip install '.[pytorch]'")
+        raise FerError(f"the PyTorch engine needs torch, which this Python has not\n{pip_install(*PYTORCH_PACKAGES)}")
     threads = os.environ.get("FER_TORCH_THREADS") or str(physical_cores())
     return Engine(
         "pytorch",
@@ -287,33 +304,6 @@ def find_engine(name: str, say: Say | None = None) -> Engine:
     if name not in ENGINES:
         raise UsageError(f"no engine called {name!r}; there is {', '.join(sorted(ENGINES))}")
     return ENGINES[name](say)
-
-
-def choose_engine(gpu: int | str | None, precision: str, say: Say, *, shuffle: bool = False) -> Engine:
-    """What `--engine auto` means: Caffe, but PyTorch for what the Caffe found cannot do. Tells which, and why."""
-    if precision != "fp32":
-        engine, why = find_engine("pytorch"), f"for {precision}"
-    elif shuffle:
-        engine, why = find_engine("pytorch"), "which shuffles the database"
-    elif gpu is None:
-        engine, why = find_engine("caffe", say), "on the CPU"
-    elif _caffe_trains_on(gpu, say):
-        engine, why = find_engine("caffe", say), f"on GPU {gpu}"
-    else:
-        engine, why = find_engine("pytorch"), f"on GPU {gpu}, which the Caffe found cannot use"
-    say(f"engine: {engine.title}, {why}")
-    return engine
-
-
-def _caffe_trains_on(gpu: int | str, say: Say) -> bool:
-    if not (os.environ.get("FER_CAFFE") or os.environ.get("FER_CAFFE_PYTHON")):
-        return False  # the wheel has no GPU code
-    caffe = find_engine("caffe", say)
-    try:
-        caffe.check_gpus(gpu)
-    except FerError:
-        return False
-    return True
 
 
 def _numbers(gpus: int | str) -> tuple[int, ...] | None:
@@ -337,4 +327,4 @@ def caffe_doctor() -> dict[str, Any]:
     {"python", "executable", "caffe", "file", "numpy", "protobuf": versions and paths, "layer_types": [...],
     "gpu": bool, "one_step_ok": bool}. Raises FerError where there is none.
     """
-    return find_engine("caffe")._ask(["doctor"])
+    return find_engine("caffe")._ask(["doctor"], "looking at itself")

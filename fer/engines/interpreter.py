@@ -4,18 +4,27 @@ FER_CAFFE_PYTHON, if set; else CPython 3.9 from PATH, from pyenv's versions fold
 wheel that the worker's own header names.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.shell import command, pip_install
 
 WORKER = Path(__file__).parent / "caffe" / "worker.py"
 PYTHON = "3.9"
+_DOWNLOAD = "--only-binary :all: --python-version {} --platform manylinux_2_24_x86_64 --platform manylinux2014_x86_64"
+_OFFLINE = f"""where there is a network:
+  pip download {_DOWNLOAD.format(PYTHON)} --dest wheels PACKAGES
+bring wheels/ here, to any CPython {PYTHON}:
+  python{PYTHON} -m venv caffe && caffe/bin/pip install --no-index --find-links wheels PACKAGES
+  export FER_CAFFE_PYTHON="$PWD/caffe/bin/python\""""
 CURE = "name a Python that can `import caffe` in FER_CAFFE_PYTHON; `fer doctor` says what was found"
 SETTING_UP = "setting up real Caffe (about 60 MB, once) ..."
 
@@ -27,6 +36,7 @@ class CaffePython:
     python: Path
     how: str
     environment: dict[str, str] = field(repr=False)
+    skipped: tuple[str, ...] = ()  # where it could not be looked for, and why
 
     def __str__(self) -> str:
         return f"{self.how} ({self.python})"
@@ -53,9 +63,11 @@ def _users_own(name: str) -> CaffePython:
     if path is None:
         raise FerError(f"FER_CAFFE_PYTHON names {name}, which is no program\nset it to a Python that has pycaffe")
     environment = engine_environment(dict(os.environ))
-    probe = subprocess.run(
-        [path, "-c", "import caffe; print(caffe.__file__)"], capture_output=True, text=True, env=environment
-    )
+    code = "import caffe; print(caffe.__file__)"
+    try:
+        probe = subprocess.run([path, "-c", code], capture_output=True, text=True, errors="replace", env=environment)
+    except OSError as error:
+        raise FerError(f"FER_CAFFE_PYTHON names {path}, which cannot be started: {error.strerror}") from error
     if probe.returncode != 0:
         reason = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
         raise FerError(
@@ -68,15 +80,30 @@ def _users_own(name: str) -> CaffePython:
 def _wheel(progress: Callable[[str], None] | None) -> CaffePython:
     """The worker's own environment, made by uv from its header."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    skipped = _with_cache(environment)
     ready = _script_python(environment)
     if not _has_wheel(ready):
         if progress:
             progress(SETTING_UP)
-        _sync(environment)
+        _sync(environment, skipped)
         ready = _script_python(environment)
     if ready is None:
         raise FerError(f"uv set up Caffe's environment but does not find it again\n{CURE}")
-    return CaffePython(ready, "kendryte-caffe's wheel in CPython 3.9", engine_environment(environment))
+    return CaffePython(ready, "kendryte-caffe's wheel in CPython 3.9", engine_environment(environment), tuple(skipped))
+
+
+def _with_cache(environment: dict[str, str]) -> list[str]:
+    """Let uv keep Caffe's environment in the temporary folder where its own place cannot be written; says so."""
+    home = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or "/") / ".cache")
+    cache = Path(environment.get("UV_CACHE_DIR") or home / "uv")
+    if _can_write(cache):
+        return []
+    own = Path(tempfile.gettempdir()) / f"fer-caffe-{os.getuid()}"
+    if not _can_write(own) or own.is_symlink() or own.stat().st_uid != os.getuid():
+        return [f"{cache}: cannot be written, nor can {own}; name a folder in UV_CACHE_DIR"]
+    environment["UV_CACHE_DIR"] = str(own)
+    environment.setdefault("UV_PYTHON_INSTALL_DIR", str(own / "python"))
+    return [f"{cache}: cannot be written, so Caffe is kept in {own}"]
 
 
 def _script_python(environment: dict[str, str]) -> Path | None:
@@ -94,25 +121,42 @@ def _has_wheel(python: Path | None) -> bool:
     return (packages / f"kendryte_caffe-{wanted[1]}.dist-info" / "RECORD").is_file()
 
 
-def _sync(environment: dict[str, str]) -> None:
+def _can_write(folder: Path) -> bool:
+    """Whether the folder is there, or could be made, to be written by us."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _sync(environment: dict[str, str], skipped: list[str]) -> None:
     """Make the worker's environment; leaves no lock file beside the worker, which may lie where none may write."""
     failures = []
-    for python in (*_installed_pythons(environment), PYTHON):
+    for python in (*_installed_pythons(environment, skipped), PYTHON):
         done = _uv(["sync", "--script", str(WORKER), "--python", python], environment)
         if done.returncode == 0:
             return
         failures.append((done.stderr.strip().splitlines() or ["uv said nothing"])[-1].strip())
-    raise FerError(f"real Caffe could not be set up: {failures[-1]}\n{CURE}")
+    passed_over = f" (passed over: {'; '.join(skipped)})" if skipped else ""
+    raise FerError(f"real Caffe could not be set up: {failures[-1]}{passed_over}\n{CURE}")
 
 
-def _installed_pythons(environment: dict[str, str]) -> Iterator[str]:
-    """CPython 3.9 on PATH, then in pyenv's versions folder, newest first; only those that start."""
-    root = Path(environment.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    pyenv = sorted(
-        root.glob(f"versions/{PYTHON}.*/bin/python{PYTHON}"),
-        key=lambda path: [int(part) for part in re.findall(r"\d+", path.parts[-3])],
-        reverse=True,
-    )
+def _installed_pythons(environment: dict[str, str], skipped: list[str]) -> Iterator[str]:
+    """CPython 3.9 on PATH, then in pyenv's versions folder, newest first; only those that start.
+
+    A folder that cannot be looked into is passed over; `skipped` then says why.
+    """
+    root = Path(environment.get("PYENV_ROOT") or Path(environment.get("HOME") or "/") / ".pyenv")
+    versions: list[Path] = []
+    try:
+        versions = [folder for folder in (root / "versions").iterdir() if folder.name.startswith(f"{PYTHON}.")]
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        skipped.append(f"{root}: {error.strerror}")
+    versions.sort(key=lambda folder: [int(part) for part in re.findall(r"\d+", folder.name)], reverse=True)
+    pyenv = (folder / "bin" / f"python{PYTHON}" for folder in versions)
     for candidate in (shutil.which(f"python{PYTHON}", path=environment.get("PATH")), *map(str, pyenv)):
         if candidate and _starts(candidate, environment):
             yield candidate
@@ -122,7 +166,9 @@ def _starts(python: str, environment: dict[str, str]) -> bool:
     """A pyenv shim may be on PATH and yet start nothing."""
     code = "import platform; print(platform.python_implementation(), platform.python_version())"
     try:
-        answer = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment, timeout=30)
+        answer = subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, errors="replace", env=environment, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return answer.returncode == 0 and answer.stdout.startswith(f"CPython {PYTHON}.")
@@ -133,10 +179,17 @@ def _uv(arguments: list[str], environment: dict[str, str]) -> subprocess.Complet
         import uv  # here, as a process of an engine goes without it
 
         return subprocess.run(
-            [uv.find_uv_bin(), *arguments], capture_output=True, text=True, env=environment, cwd=WORKER.parent
-        )
-    except (ImportError, FileNotFoundError) as error:
-        raise FerError(f"uv is missing ({error}): pip install uv\nor {CURE}") from error
+            [uv.find_uv_bin(), *arguments],
+            capture_output=True, text=True, errors="surrogateescape", env=environment, cwd=WORKER.parent,
+        )  # fmt: skip
+    except (ImportError, OSError) as error:
+        raise FerError(f"uv is missing ({error}): {pip_install('uv')}\nor {CURE}") from error
+
+
+def offline_cure() -> str:
+    """How to get the wheel onto a machine without a network, in lines."""
+    listed = re.search(r"^# dependencies = (\[.*\])$", WORKER.read_text(encoding="utf-8"), re.MULTILINE)
+    return _OFFLINE.replace("PACKAGES", command(*json.loads(listed[1] if listed else "[]")))
 
 
 def engine_environment(environment: dict[str, str]) -> dict[str, str]:

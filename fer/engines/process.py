@@ -14,12 +14,24 @@ from fer.errors import FerError
 
 POLL_SECONDS = 0.05
 _FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ [^\]]+\] (.*)")
+# Caffe's lines, of which a failed layer lacks the second; and the words of the PyTorch engine.
+_BUILDING = re.compile(r"\] (?:Creating [Ll]ayer|(?P<done>Setting up)) (?P<name>.+)$|\blayer '(?P<ours>[^']+)'")
+_LAST_LINE = "its last line: "
 _ENDINGS = {
     signal.SIGKILL: "was killed (SIGKILL), most often by the system for want of memory: try a smaller batch_size",
     signal.SIGSEGV: "crashed (SIGSEGV: it touched memory that is not its own)",
     signal.SIGBUS: "crashed (SIGBUS: a file it was reading was cut short, or the disk is full)",
     signal.SIGABRT: "gave up (SIGABRT)",
 }
+
+
+class EngineFailed(FerError):
+    """A verb that an engine ended badly: its own `reason`, and the `layer` of a net that it was at, if it said."""
+
+    def __init__(self, message: str, said: Sequence[str], speaker: str):
+        super().__init__(message)
+        self.reason = last_words(said, speaker).removeprefix(_LAST_LINE)
+        self.layer = _layer_in_hand(said)
 
 
 class Child:
@@ -87,10 +99,11 @@ def call(
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
     speaker: str = "Caffe",
+    task: str = "at work",
 ) -> str:
     """Run an engine's short verb to its end; gives its stdout, hands each line of its stderr to `on_line`.
 
-    Raises FerError with the engine's own last words when it fails.
+    Raises EngineFailed, which says that the `speaker` failed while at its `task`, and its own last words.
     """
     said: list[str] = []
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as answer:
@@ -116,7 +129,8 @@ def call(
                     on_line(said[-1])
             code = process.wait()
         if code != 0:
-            raise FerError(f"{_program(argv)} {how_it_ended(code)}\n{last_words(said, speaker)}")
+            message = f"{speaker}, {task}, {how_it_ended(code)}\n{last_words(said, speaker)}"
+            raise EngineFailed(message, said, speaker)
         answer.seek(0)
         return answer.read()
 
@@ -138,10 +152,12 @@ def last_words(lines: Sequence[str], speaker: str = "Caffe") -> str:
         if fatal := _FATAL.match(line):
             return f"{speaker} says: {fatal[1].strip()}"
     meaningful = [line for line in lines if line.strip() and not line.startswith(("    @", "*** "))]
-    return f"its last line: {meaningful[-1].strip()}" if meaningful else "it said nothing"
+    return f"{_LAST_LINE}{meaningful[-1].strip()}" if meaningful else "it said nothing"
 
 
-def _program(argv: Sequence[str]) -> str:
-    """What a person would call the command: its file, and the verb."""
-    words = [Path(word).name for word in argv[:3] if not word.startswith("-")]
-    return " ".join(words[1:] if len(words) > 1 else words)
+def _layer_in_hand(lines: Sequence[str]) -> str | None:
+    """The layer that a net's building ended at: the last that was begun and not finished."""
+    for line in reversed(lines):
+        if found := _BUILDING.search(line):
+            return None if found["done"] else found["ours"] or found["name"]
+    return None

@@ -149,7 +149,7 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
         | {"chosen_on": "val" if evidence.best_on_val else None},
         "splits": _splits(evidence),
         "commonest_class_accuracy": evidence.metrics["val"].commonest_class,
-        "training": _training(evidence.log, evidence.curves),
+        "training": _training(evidence.log, evidence.curves, info.get("iteration")),
         "notes": list(evidence.notes),
     }
 
@@ -180,16 +180,18 @@ def _splits(evidence: Scored) -> dict[str, Any]:
     }
 
 
-def _training(log: Log, curves: Curves) -> dict[str, Any]:
+def _training(log: Log, curves: Curves, iterations: int | None = None) -> dict[str, Any]:
+    """What the log says; how many `iterations` were done, the record of a run knows better."""
     accuracy, loss = curves.accuracy, curves.loss
     known = accuracy.values[accuracy.values == accuracy.values]
     return {
-        "iterations": curves.last,
+        "iterations": curves.last if iterations is None else iterations,
         "seconds": log.seconds,
         "first_loss": finite(float(loss.values[0])) if len(loss) else None,
         "last_loss": finite(float(loss.values[-1])) if len(loss) else None,
         "best_accuracy": float(known.max()) if len(known) else None,
         "last_accuracy": finite(float(accuracy.values[-1])) if len(accuracy) else None,
+        "last_tested": int(accuracy.iterations[-1]) if len(accuracy) else None,
         "held_out": curves.held_out,
         "lr_below_1_percent_at": curves.collapse,
         "not_finite_at": curves.diverged,

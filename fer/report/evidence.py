@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from fer.data_directory import read_manifest
 from fer.dataset import CLASSES, Split, held_out
 from fer.errors import FerError
 from fer.files import sha256
-from fer.lr_policy import learning_rate
+from fer.lr_policy import early_collapse, learning_rate
 from fer.metrics import Metrics, Scores, compute_metrics, load_scores
 from fer.plots import Mistake
 from fer.prototxt import read_solver
 from fer.run import Run, average_name
+from fer.shell import command
 
 NET_NAMES = {
     "lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "alexnetbn": "AlexNet BN", "vgg8": "VGG8",
@@ -86,7 +87,7 @@ def read_evidence(run: Run, *, val_only: bool = False) -> Evidence:
     if not run.log.is_file():
         raise FerError(f"{run.log} is missing: the run has no training log to report on")
     log = parse_log(run.log)
-    if not log.records:
+    if not log.records and not log.optimization_done:  # with display 0 a whole training shows none
         raise FerError(no_iteration(str(run.log), log))
     manifest, data_note = _read_manifest(run)
     scores = {split: load_scores(run.scores(split)) for split in held_out(val_only)}
@@ -95,7 +96,7 @@ def read_evidence(run: Run, *, val_only: bool = False) -> Evidence:
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
     crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
     ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
-    curves = make_curves(log, _schedule(run))
+    curves = make_curves(log, _schedule(run), end=int(run.info.get("iteration", 0)))
     metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
     return Evidence(
         run=run,
@@ -211,7 +212,7 @@ def _schedule(run: Run) -> Callable[[int], float] | None:
 def _check_scores(run: Run, scores: dict[str, Scores]) -> None:
     """Val and test must be scored with the same weights, and those must be the run's verified snapshot."""
     used = {split: (each.meta.get("iteration"), each.meta.get("weights_sha256")) for split, each in scores.items()}
-    cure = f"delete {run.scores('val').parent} and let fer report {run.dir} score again"
+    cure = f"delete {run.scores('val').parent} and let {command('fer', 'report', run.dir)} score again"
     if len(set(used.values())) > 1:
         raise FerError(f"{run.dir}: val and test were scored with different snapshots: {cure}")
     digest = used["val"][1]
@@ -278,16 +279,26 @@ def _notes(
     metrics: dict[str, Metrics],
 ) -> list[str]:
     notes = [sentence] if (sentence := collapse_sentence(curves)) else []
-    notes += log_notes(log, curves)
+    notes += log_notes(replace(log, stopped_early=False), curves)  # the record says it, and why
     if (state := run.info.get("state")) not in (None, "finished"):
-        notes.append(f"The run is {state}: {curves.last:,} of {run.info.get('max_iter', curves.last):,} iterations.")
+        done = int(run.info.get("iteration", curves.last))
+        notes.append(f"The run is {state}: {done:,} of {run.info.get('max_iter', done):,} iterations.")
     elif run.info.get("ended") and run.info["iteration"] < run.info["max_iter"]:
         notes.append(f"The run ended early: {run.info['ended']}.")
     for split, each in metrics.items():
         empty = [c.name for c in each.classes if c.support == 0]
         if empty:
             notes.append(f"{SPLIT_NAMES[split]} has no image of {', '.join(empty)}: no recall and no ROC curve.")
-    return notes + [str(warning) for warning in run.info.get("warnings", ())]
+    notes += [str(note) for key in ("warnings", "notes") for note in run.info.get(key, ()) if note != _early(run)]
+    return list(dict.fromkeys(notes))
+
+
+def _early(run: Run) -> str | None:
+    """The warning of an early collapse of the rate, which the curves tell in more words."""
+    try:
+        return early_collapse(read_solver(run.solver))
+    except FerError:
+        return None
 
 
 def log_notes(log: Log, curves: Curves) -> list[str]:

@@ -156,14 +156,14 @@ def mcnemar_sentence(pair: dict[str, Any]) -> str:
 
 def training_rows(training: dict[str, Any]) -> list[tuple[str, str]]:
     """A log's facts, as pairs of a name and a text."""
-    best = training["best_accuracy"]
+    best, last, tested = training["best_accuracy"], percent(training["last_accuracy"], 2), training["last_tested"]
     end = "done" if training["optimization_done"] else "stopped early" if training["stopped_early"] else "not finished"
     return [
         ("iterations", f"{training['iterations']:,} ({end})"),
         ("time in the log", duration(training["seconds"])),
         ("training loss", f"{_number(training['first_loss'])} at first, {_number(training['last_loss'])} at last"),
         (f"best {training['held_out']} accuracy logged", percent(best, 2)),
-        (f"last {training['held_out']} accuracy logged", percent(training["last_accuracy"], 2)),
+        (f"last {training['held_out']} accuracy logged", last if tested is None else f"{last} at {tested:,}"),
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fer.errors import FerError
+from fer.shell import pip_install
 
 if TYPE_CHECKING:
     import h5py
@@ -23,4 +24,4 @@ def open_hdf5(path: str | Path, mode: Literal["r", "w"]) -> h5py.File:
 def need_hdf5(path: str | Path) -> None:
     """Raises FerError where h5py, which `path` is to be read or written with, is missing."""
     if importlib.util.find_spec("h5py") is None:
-        raise FerError(f"{path}: HDF5 needs h5py: pip install h5py")
+        raise FerError(f"{path}: HDF5 needs h5py: {pip_install('h5py')}")

@@ -66,7 +66,7 @@ class _Records(Database):
                 for key, data in transaction.cursor():
                     yield key.decode("utf-8", "backslashreplace"), data
         except lmdb.Error as error:
-            raise FerError(f"{self.path}: damaged: {error}. `fer prepare --force` makes it again") from None
+            raise FerError(f"{self.path}: damaged: {error}. `fer prepare SOURCE --force` makes it again") from None
 
 
 def load_database(path: Path, force: str, device: torch.device) -> Images:

@@ -1,0 +1,174 @@
+"""Every command that a --help, the README or a "Next:" shows is one that works: parsed from there, and run.
+
+With real engines on drawn faces; trainings are cut to two iterations of two images. A run that a command wants is a
+short one of LeNet under that name.
+"""
+
+import importlib
+import itertools
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import fer.commands
+import fer.train
+from fer import cli
+from fer.preflight import Plan
+from fer.prototxt import find_net, find_solver
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = sorted(
+    path.stem for path in Path(fer.commands.__file__).parent.glob("*.py") if "SUMMARY" in path.read_text()
+)
+# What a reader puts in, and numbers that a short run has not.
+PUT_IN = {"NET-SOLVER": "lenet-s2", "NET": "lenet", "SOLVER": "s2", "N": "2", "20000": "1"}
+# Where the hardware is not there, what is said of it.
+WITHOUT_HARDWARE = {"--gpu": "PyTorch cannot use it", "--webcam": "webcam 0: cannot be opened"}
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """Lines that begin with `fer` in an indented block; a backslash goes on, what is in brackets may be left out."""
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        if found := re.match(r" {2,}(?:\$ )?(fer .*)", line):
+            words = re.sub(r"\[.*?\]", "", re.split(r" {3,}(?![-\w/]*=)", found[1].strip() + "   ")[0])
+            yield shlex.join(PUT_IN.get(part, part) for part in _put_in(shlex.split(words, comments=True)))
+
+
+def _put_in(words: list[str]) -> Iterator[str]:
+    for word in words:
+        for name, value in PUT_IN.items():
+            word = re.sub(rf"(?<![\w.]){name}(?![\w.])", value, word)
+        yield word
+
+
+def shown() -> list[str]:
+    texts = [cli.MAIN_HELP, (ROOT / "README.md").read_text(encoding="utf-8")]
+    texts += [importlib.import_module(f"fer.commands.{name}").HELP for name in COMMANDS]
+    return list(dict.fromkeys(itertools.chain.from_iterable(map(commands_in, texts))))
+
+
+EXAMPLES = shown()
+
+
+def test_all_commands_have_examples() -> None:
+    assert {shlex.split(example)[1] for example in EXAMPLES} == set(COMMANDS) and len(EXAMPLES) > 40
+
+
+NETS = itertools.chain.from_iterable(
+    commands_in(path.read_text()) for path in sorted(ROOT.glob("prototxt/*/README.md"))
+)
+
+
+@pytest.mark.parametrize("example", list(dict.fromkeys([*EXAMPLES, *NETS])))
+def test_an_example_is_of_options_that_there_are(example: str) -> None:
+    cli._parser().parse_args(shlex.split(example)[1:])
+
+
+def short(preflight: Callable[..., Plan]) -> Callable[..., Plan]:
+    """The plan, of two iterations with a snapshot and a test each, and two images a batch."""
+
+    def planned(*args: object, **options: object) -> Plan:
+        plan = preflight(*args, **options)
+        solver = plan.solver
+        solver.max_iter, solver.snapshot, solver.test_interval, solver.display = 2, 1, 1, 1
+        solver.test_iter[:] = [1] * len(solver.test_iter)
+        for layer in plan.net.layer:
+            if layer.type == "Data":
+                layer.data_param.batch_size = 2
+        return replace(plan, batch_size=2)
+
+    return planned
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with all that the examples name."""
+    folder = tmp_path_factory.mktemp("desk")
+    sample = [sys.executable, ROOT / "scripts" / "make_sample.py", "fer2013.csv", "--train", "2", "--test", "1"]
+    subprocess.run(sample, cwd=folder, check=True, capture_output=True)
+    shutil.make_archive(str(folder / "archive"), "zip", folder, "fer2013.csv")
+    shutil.copy(ROOT / "tests" / "golden" / "bvlc_wheel.log", folder / "caffe.log")
+    (folder / "my").mkdir()
+    shutil.copy(find_net("lenet"), folder / "my" / "train_val.prototxt")
+    shutil.copy(find_solver("lenet", "s2"), folder / "my" / "solver.prototxt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(fer.train, "preflight", short(fer.train.preflight))
+        patch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+        assert cli.main(["prepare", "fer2013.csv"]) == 0
+        shutil.copytree("data/fer2013", "data/sample")
+        draw_pictures(folder)
+        assert cli.main(["train", "--net", "lenet", "--solver", "s2", "--name", "short"]) == 0
+        assert cli.main(["report", "runs/short", "--ten-crop"]) == 0  # so that its copies need no engine
+        assert cli.main(["train", "--net", "vgg8", "--solver", "s1", "--name", "vgg8-warm"]) == 0
+        make_runs(folder / "runs")
+        yield folder
+
+
+def draw_pictures(folder: Path) -> None:
+    face = cv2.imread(str(next((folder / "data" / "sample" / "val").glob("*.jpg"))))
+    (folder / "holiday").mkdir()
+    for name in ("photo.jpg", "face.png", "holiday/one.jpg", "data/sample/val/00004.jpg"):
+        cv2.imwrite(str(folder / name), face)
+    video = cv2.VideoWriter(str(folder / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 5, (48, 48))
+    for _ in range(3):
+        video.write(np.ascontiguousarray(face))
+    video.release()
+
+
+def make_runs(runs: Path) -> None:
+    """Each run that an example names: the short one, stopped on its way to four iterations."""
+    for name in sorted(set(re.findall(r"\bruns/([\w-]+)", "\n".join(EXAMPLES))) - {"vgg8-warm"}):
+        shutil.copytree(runs / "short", runs / name)
+        record = runs / name / "run.json"
+        info = json.loads(record.read_text()) | {"name": name, "state": "interrupted", "max_iter": 4}
+        solver = runs / name / "solver.prototxt"
+        solver.write_text(solver.read_text().replace("max_iter: 2", "max_iter: 4"))
+        info["prototxt_sha256"]["solver.prototxt"] = fer.train.sha256(solver)
+        record.write_text(json.dumps(info))
+    warm = runs / "vgg8-warm" / "snapshots"
+    shutil.copy(warm / "vgg8_iter_2.caffemodel", warm / "vgg8_iter_450.caffemodel")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_works(example: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(example)[1:]
+    # What an example before it has made: the solver of fer schedule, say.
+    for needed in (word for word in words if word.endswith(".prototxt") and words[0] == "train"):
+        if not Path(needed).exists():
+            assert cli.main(next(shlex.split(each)[1:] for each in EXAMPLES if f"schedule {needed}" in each)) == 0
+    code = cli.main(words)
+    said = capsys.readouterr()
+    if code and (missing := [text for option, text in WITHOUT_HARDWARE.items() if option in words]):
+        assert code == 1 and missing[0] in said.err
+        return
+    assert code == 0, said.err
+    for following in re.findall(r"Next: (fer .*)", said.out):
+        follow(shlex.split(following)[1:], capsys)
+
+
+followed: set[str] = set()
+
+
+def follow(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a "Next:", once of each kind."""
+    kind = f"{words[0]} {[word for word in words if word.startswith('-')]}"
+    if kind not in followed:
+        followed.add(kind)
+        assert cli.main(words) == 0, capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_each_kind_of_next_was_followed(desk: Path) -> None:
+    assert {kind.split()[0] for kind in followed} == {"train", "report"}
