@@ -264,11 +264,13 @@ class Net:
         layers = {name: state for name, layer in self.stateful() if (state := layer.state())}
         return {"layers": layers, "generators": self.context.seeds.state()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.context.seeds.load_state(state.get("generators", {}))
+    def load_state(self, state: dict[str, Any], iteration: int = 0) -> list[str]:
+        """Continues where `state` was taken; gives the names of generators that begin anew (`Seeds.load_state`)."""
+        anew = self.context.seeds.load_state(state.get("generators", {}), iteration)
         for name, layer in self.stateful():
             if name in state.get("layers", {}):
                 layer.load_state(state["layers"][name])
+        return anew
 
     def seek(self, batches: int) -> None:
         """Put every data layer to where it would be after `batches` forward passes."""

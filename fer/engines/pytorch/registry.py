@@ -5,7 +5,7 @@ import hashlib
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -51,13 +51,40 @@ class Seeds:
         """uint8 state of every generator made so far, by name."""
         return {name: generator.get_state() for name, generator in self._generators.items()}
 
-    def load_state(self, states: dict[str, Tensor]) -> None:
-        """Continues the named generators where `state` was taken; one not made yet is made."""
+    def load_state(self, states: Mapping[str, Tensor | None], iteration: int = 0) -> list[str]:
+        """Continues the named generators where `state` was taken; one not made yet is made.
+
+        A state of another kind of device (or None: there is no state) cannot be continued: that generator begins anew
+        from the seed, its name and `iteration`. Gives the names of those that did. Raises FerError for a damaged state.
+        """
+        anew = []
         for name, state in states.items():
+            generator = self.generator(name)
+            if state is None or _is_of_another_device(state, generator):
+                generator.manual_seed(self.derive(f"{name}/{iteration}"))
+                anew.append(name)
+                continue
             try:
-                self.generator(name).set_state(state)
-            except RuntimeError as error:
+                generator.set_state(state)
+            except (RuntimeError, TypeError) as error:
                 raise FerError(f"the saved state of the random generator '{name}' does not fit: {error}") from error
+        return anew
+
+    def release(self, states: Mapping[str, Tensor]) -> None:
+        """Continues from `states` where a capture failed and left its mark on CUDA's generators: they draw no more."""
+        for name, state in states.items():
+            generator = self._generators[name]
+            if generator.device.type == "cuda":
+                generator.graphsafe_set_state(generator.clone_state())  # a clone bears no mark
+            generator.set_state(state)
+
+
+# A generator's state, in bytes: the Mersenne twister of a CPU; seed and offset of Philox on CUDA.
+_STATE_BYTES = (5056, 16)
+
+
+def _is_of_another_device(state: Tensor, generator: torch.Generator) -> bool:
+    return state.numel() in _STATE_BYTES and state.numel() != generator.get_state().numel()
 
 
 @dataclass

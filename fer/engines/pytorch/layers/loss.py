@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from fer.engines.pytorch.layers.labels import class_index
-from fer.engines.pytorch.layers.parts import axis_of, expect_bottoms
+from fer.engines.pytorch.layers.parts import axis_of, expect_bottoms, in_its_own_type
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
 from fer.infogain import read_infogain
@@ -56,10 +56,12 @@ class _Floor(torch.autograd.Function):
     """Clamped from below, with the gradient that passes as if it were not."""
 
     @staticmethod
+    @in_its_own_type
     def forward(ctx: Any, x: Tensor, floor: float) -> Tensor:
         return x.clamp(min=floor)
 
     @staticmethod
+    @in_its_own_type
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
@@ -251,6 +253,7 @@ class _Contrastive(torch.autograd.Function):
     """Caffe adds 1e-4 to the distance it divides the gradient by; so does this."""
 
     @staticmethod
+    @in_its_own_type
     def forward(ctx: Any, difference: Tensor, similar: Tensor, margin: float, legacy: bool) -> Tensor:
         squares = difference.square().sum(1, keepdim=True)
         distance = squares.sqrt()
@@ -262,6 +265,7 @@ class _Contrastive(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @in_its_own_type
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.saved_tensors[0] * grad, None, None, None
 
