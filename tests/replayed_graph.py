@@ -1,4 +1,4 @@
-"""CUDA graphs on the CPU: `torch.cuda` as fer.engines.pytorch.step uses it, with a graph that replays by computing anew.
+"""CUDA graphs on the CPU: `torch.cuda` as the engine's step uses it, with a graph that replays by computing anew.
 
 A real graph writes into the memory it was captured with; so does this one. And nothing happens while it is captured.
 """

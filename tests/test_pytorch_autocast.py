@@ -1,4 +1,4 @@
-"""bf16 on a GPU: CUDA's autocast takes other operations to float32 than the CPU's, tried here with its list on the CPU."""
+"""bf16 on a GPU: CUDA's autocast takes other operations to float32 than the CPU's; here the CPU's has its list."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -17,7 +17,6 @@ from fer.prototxt import read_net, read_solver, write_text
 from fer.zoo import net_names
 
 
-
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Batches of two are too little for more, which wait for each other on a busy machine."""

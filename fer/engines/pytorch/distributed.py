@@ -21,10 +21,13 @@ from torch import Tensor
 
 from fer.engines.pytorch.device import device_of
 from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.signals import Signals, pass_on
 from fer.errors import FerError
 
 # For ranks that have not all started yet.
 _JOIN = timedelta(minutes=5)
+# Seconds within which a signal to one rank is heard by all.
+_PROMPT = 0.5
 # A test pass of rank 0 may keep the others waiting.
 _PATIENCE = timedelta(days=2)
 # Seconds that the ranks have to end by themselves once one has failed.
@@ -152,14 +155,41 @@ class Ranks:
             dist.barrier(group=self._control)
 
 
+class Requests:
+    """What signals ask of all ranks, who look at the same iterations: so often that half a second passes between."""
+
+    def __init__(self, signals: Signals, ranks: Ranks):
+        self._signals, self._ranks = signals, ranks
+        self._asked: tuple[int, float] | None = None
+        self._next = 0
+
+    def at(self, iteration: int) -> int:
+        """The same on every rank: twice the number of a signal to stop, plus 1 where a snapshot is asked for."""
+        own = self._signals.stop << 1 | self._signals.snapshot
+        if self._ranks.alone:
+            return own
+        if self._asked is not None and iteration < self._next:
+            return 0
+        request, skipped = self._ranks.agree(own, -self._fitting(iteration))
+        self._next = iteration - skipped  # what fits for the slowest
+        return request
+
+    def _fitting(self, iteration: int) -> int:
+        """How many iterations fit into the time between two looks, by those since the last; 1 to 100."""
+        now = time.monotonic()
+        before, self._asked = self._asked, (iteration, now)
+        if before is None or iteration == before[0]:
+            return 1
+        each = (now - before[1]) / (iteration - before[0])
+        return max(1, min(100, int(_PROMPT / max(each, 1e-6))))
+
+
 def start_ranks(count: int, arguments: Sequence[str]) -> int:
     """Run this tool with the same arguments `count` times on this machine; the exit code of the first to fail.
 
     When one ends badly the others are ended too. SIGINT, SIGTERM and SIGHUP reach the first rank through `pass_on`,
     and the others through `Ranks.agree`.
     """
-    from fer.engines.pytorch.signals import pass_on
-
     # Held here, not by rank 0: who finds no store yet tries again ever more seldom (rank 0 45 s late: 10 s lost). And
     # the port is taken from the start, not looked up now and taken later.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

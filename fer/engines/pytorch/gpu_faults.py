@@ -29,7 +29,10 @@ _CURES = (
         r"busy or unavailable|device is busy|exclusive",
         "another process has the GPU for itself (its compute mode is exclusive): wait for it, or take another GPU",
     ),
-    (r"system not yet initialized|system not ready", "the GPUs' fabric manager does not run: start nvidia-fabricmanager"),
+    (
+        r"system not yet initialized|system not ready",
+        "the GPUs' fabric manager does not run: start nvidia-fabricmanager",
+    ),
     (r"the launch timed out", "the GPU also drives a display, whose watchdog ended a kernel: try a smaller batch_size"),
     (
         r"ECC error|has fallen off|device is lost|GPU is lost|hardware stack|NVLink|cudaErrorDevicesUnavailable"

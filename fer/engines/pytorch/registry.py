@@ -113,6 +113,8 @@ class Layer:
     """Whether forward works on the host (reads files, moves cursors): never captured in a CUDA graph."""
     no_gradient_bottoms: ClassVar[tuple[int, ...]] = ()
     """Bottoms that never need a gradient (labels)."""
+    index_bottom: ClassVar[int | None] = None
+    """The bottom whose numbers are indices: labels, rows of a table."""
 
     def __init__(self, param: caffe_pb2.LayerParameter, context: Context):
         self.param = param
@@ -122,6 +124,7 @@ class Layer:
 
         Read `self.blobs[i]` in every forward and keep no other reference: shared parameters are swapped in here.
         """
+        self.index_looks = 0
 
     def setup(self, shapes: list[Shape]) -> list[Shape]:
         """Checks the bottoms' shapes, creates `blobs`, and returns the tops' shapes; FerError by `fail`."""
@@ -133,6 +136,14 @@ class Layer:
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         raise NotImplementedError
+
+    def index_range(self) -> tuple[int, int | None]:
+        """Layers with an `index_bottom`: how many there are to choose from, and the index that counts for nothing."""
+        raise NotImplementedError
+
+    def all_values(self, top: int) -> Tensor | None:
+        """Data layers: all that the top will ever hold a part of, [rows, ...], where that is known."""
+        return None
 
     def state(self) -> dict[str, Any]:
         """What a resume needs beyond blobs and generators: numbers, or numpy arrays (a data cursor, an order)."""

@@ -30,7 +30,7 @@ from fer.caffe_lines import (
 )
 from fer.engines.pytorch import checkpoint
 from fer.engines.pytorch.device import computing, graphs_wanted, set_up
-from fer.engines.pytorch.distributed import Ranks
+from fer.engines.pytorch.distributed import Ranks, Requests
 from fer.engines.pytorch.hdf5 import need_hdf5
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.net import Net
@@ -44,10 +44,6 @@ from fer.engines.pytorch.weights import SolverState, copy_weights, read_state, w
 from fer.errors import FerError
 from fer.prototxt import to_text
 from fer.schema import caffe_pb2
-
-
-# Seconds within which ranks hear of a signal to one of them; to ask each other at every iteration costs time.
-_PROMPT = 0.5
 
 
 class Stop(Exception):  # no error: the way out of the loop when a signal asked for it
@@ -107,8 +103,8 @@ class Solver:
         self._losses: deque[Tensor] = deque(maxlen=param.average_loss)
         self._snapshot_of: int | None = None
         self._before_test: list[dict[str, Any]] | None = None
-        self._displayed = self._agreed = (0, time.monotonic())
-        self._agree_at = 0
+        self._displayed = (0, time.monotonic())
+        self._requests = Requests(self.signals, self.ranks)
         if snapshot and weights:
             raise FerError("Give a snapshot to resume training or weights to finetune but not both.")
         if snapshot:
@@ -183,9 +179,8 @@ class Solver:
         """Train to max_iter as Caffe's Solve does. 0, or 128 + the signal that stopped it (then with a snapshot)."""
         self.log(Solving(self.net.name))
         self.log(Policy(self.param.lr_policy))
-        self._start = self._agree_at = self.iteration
+        self._start = self.iteration
         self._losses.clear()
-        self._agreed = (self.iteration, time.monotonic())
         self._displayed = (self._displayed[0], time.monotonic())
         try:
             self.step(self.param.max_iter - self.iteration)
@@ -304,13 +299,8 @@ class Solver:
     # ---- signals
 
     def _attend(self) -> None:
-        """Do what signals have asked for; the ranks agree on it, so often that they are heard within a second."""
-        request = self.signals.stop << 1 | self.signals.snapshot
-        if not self.ranks.alone:
-            if self.iteration < self._agree_at:
-                return
-            request, skipped = self.ranks.agree(request, -self._iterations_in(_PROMPT))
-            self._agree_at = self.iteration - skipped  # the slowest rank's number is everybody's
+        """Do what signals have asked for, of any rank."""
+        request = self._requests.at(self.iteration)
         if request >> 1:
             self.signals.stop = request >> 1
             raise Stop
@@ -318,13 +308,6 @@ class Solver:
             self.signals.snapshot = 0
             if self.iteration == self._start or not self._snapshot_due():
                 self.snapshot()
-
-    def _iterations_in(self, seconds: float) -> int:
-        """How many iterations fit into `seconds`, by those since the last call; from 1 to 100."""
-        (iteration, then), now = self._agreed, time.monotonic()
-        self._agreed = (self.iteration, now)
-        each = (now - then) / max(self.iteration - iteration, 1)
-        return max(1, min(100, int(seconds / max(each, 1e-9)))) if self.iteration > iteration else 1
 
     # ---- snapshots
 
@@ -383,9 +366,8 @@ class Solver:
             anew.update(net.load_state(state, self.iteration))
         if anew:
             self.log.info(
-                f"The snapshot was taken on another kind of device, or by fewer ranks: the random numbers of "
-                f"{', '.join(sorted(anew))} begin anew from the seed and the iteration, and so are others than those of "
-                "a training that was not stopped",
+                "The snapshot was taken on another kind of device, or by fewer ranks: the random numbers of "
+                f"{', '.join(sorted(anew))} begin anew from the seed and the iteration, unlike those without a stop",
                 severity="W",
             )
 

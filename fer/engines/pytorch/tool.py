@@ -262,7 +262,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m fer.engines.pytorch",
         description="Caffe's command line on PyTorch.",
-        epilog="FER_TORCH_GRAPH=0 in the environment: train on a GPU without CUDA graphs (slower; to look for a fault).",
+        epilog="FER_TORCH_GRAPH=0 in the environment: train on a GPU without CUDA graphs (slower; to find a fault).",
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(VERBS))

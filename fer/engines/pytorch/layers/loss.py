@@ -70,6 +70,10 @@ class _Classified(Loss):
     """Losses over scores whose `axis` holds the classes; a second top takes the probabilities."""
 
     axis: int
+    index_bottom = 1
+
+    def index_range(self) -> tuple[int, int | None]:
+        return self.classes, self.ignored
 
     def score_axis(self) -> int:
         raise NotImplementedError
@@ -89,7 +93,7 @@ class _Classified(Loss):
 
     def labels(self, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Indices [outer, 1, inner], and how much each counts."""
-        return class_index(self, labels.reshape(self.outer, 1, self.inner), self.classes, self.ignored)
+        return class_index(self, labels.reshape(self.outer, 1, self.inner), *self.index_range())
 
     def summed(self, losses: Tensor, counted: Tensor | None) -> Tensor:
         total = losses.sum() if counted is None else (losses * counted).sum()
@@ -161,24 +165,38 @@ class InfogainLoss(_Classified):
         return self.with_probabilities(self.summed(losses, counted), log_probabilities, bottoms[0])
 
 
+class _OfItems(Loss):
+    """Losses over one label for each item; what an item's first bottom holds are its classes."""
+
+    index_bottom = 1
+
+    def reshape(self, shapes: list[Shape]) -> list[Shape]:
+        tops = super().reshape(shapes)
+        self.classes = math.prod(shapes[0][1:])
+        return tops
+
+    def index_range(self) -> tuple[int, int | None]:
+        return self.classes, None
+
+
 @register("MultinomialLogisticLoss")
-class MultinomialLogisticLoss(Loss):
+class MultinomialLogisticLoss(_OfItems):
     """Mean over items of -log of the right class's probability; the bottom holds probabilities."""
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         probabilities = _wide(bottoms[0].flatten(1))
-        index, counted = class_index(self, _one_each(self, bottoms), probabilities.shape[1])
+        index, counted = class_index(self, _one_each(self, bottoms), *self.index_range())
         losses = -_Floor.apply(probabilities.gather(1, index), _LOG_THRESHOLD).log()
         return ((losses if counted is None else losses * counted).sum() / len(probabilities),)
 
 
 @register("HingeLoss")
-class HingeLoss(Loss):
+class HingeLoss(_OfItems):
     """Mean over items of the sum over classes of max(0, 1 - score), the wrong classes' scores negated; L2: squared."""
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         scores = _wide(bottoms[0].flatten(1))
-        index, counted = class_index(self, _one_each(self, bottoms), scores.shape[1])
+        index, counted = class_index(self, _one_each(self, bottoms), *self.index_range())
         sign = torch.ones_like(scores).scatter_(1, index, -1 if counted is None else -counted.to(scores.dtype))
         margin = F.relu(1 + sign * scores)
         squared = self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2

@@ -12,7 +12,6 @@ from fer.engines.pytorch.registry import Layer, Shape
 from fer.errors import FerError
 from fer.schema import caffe_pb2
 
-
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
