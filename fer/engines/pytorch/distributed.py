@@ -168,7 +168,7 @@ class Requests:
         own = self._signals.stop << 1 | self._signals.snapshot
         if self._ranks.alone:
             return own
-        if self._asked is not None and iteration < self._next:
+        if iteration < self._next:
             return 0
         request, skipped = self._ranks.agree(own, -self._fitting(iteration))
         self._next = iteration - skipped  # what fits for the slowest
