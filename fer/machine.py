@@ -76,7 +76,21 @@ def _memory_gib() -> float:
 
 
 def _gpu(number: int) -> str | None:
-    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", str(number))
+    """The name of an engine's GPU `number`, which CUDA_VISIBLE_DEVICES may have made another than nvidia-smi's.
+
+    None where that is not sure: CUDA counts the fastest first, unless told otherwise, and nvidia-smi by place.
+    """
+    said = _output("nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader") or ""
+    rows = [[word.strip() for word in line.split(",", 2)] for line in said.splitlines()]
+    there = [row for row in rows if len(row) == 3]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [word.strip() for word in visible.split(",")] if visible is not None else [row[0] for row in there]
+    if not 0 <= number < len(names) or not names[number]:
+        return None
+    wanted, by_place = names[number], os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if wanted.isdecimal() and not by_place and len({name for _, _, name in there}) > 1:
+        return None
+    return next((name for index, uuid, name in there if index == wanted or uuid.startswith(wanted)), None)
 
 
 def _output(*command: str) -> str | None:

@@ -21,6 +21,7 @@ from fer.snapshots import SnapshotFault, SnapshotKeeper
 
 TAIL_LINES = 200
 SATURATED = 87.3365  # -log of the smallest normal float: what Caffe shows once every probability has died
+_OUR_BUG = 70  # how an engine of ours ends after a fault that no user can mend
 EXPLODED = 50.0
 EXPLODED_FACTOR = 20.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -255,10 +256,12 @@ class Supervisor:
         stopped_by = relay.stopped_by or self._stopped_from_outside(code, log.stopped_early)
         if stopped_by is None:
             self.run.update(ended=f"{self._program()} {self._ending(code)}")
-            raise FerError(
+            failure = FerError(
                 f"{self._program()} {self._ending(code)} after iteration {self._reached():,}\n"
                 f"{last_words(self.tail, self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}"
             )
+            failure.exit_code = code if code == _OUR_BUG else failure.exit_code
+            raise failure
         self.run.update(state="interrupted", ended=f"stopped by {signal.Signals(stopped_by).name}")
         raise Interrupted(self._stopped_text(relay), stopped_by)
 

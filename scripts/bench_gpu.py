@@ -1,19 +1,22 @@
 """Images a second of the PyTorch engine on a GPU, against plain PyTorch and against what the machine allows.
 
     python scripts/bench_gpu.py [--data DIR] [--nets lenet:s2 alexnet:s1 alexnet:s2 alexnet:s3 alexnet227:s1]
-                                [--precisions fp32 tf32 bf16] [--seconds 5] [--small] [--json FILE]
+                                [--precisions fp32 tf32 bf16] [--peers eager graph compiled] [--seconds 5]
+                                [--small] [--json FILE]
 
 Runs from a bare checkout: torch, numpy, lmdb, protobuf and OpenCV are enough. DIR is a directory made by `fer prepare`,
 or one with FER2013 as sheets of tiles (Training.png, Training.labels.txt); without it, drawn images are used, which
 take as long. For each net, solver and precision it prints
 - engine: whole training iterations (`Solver.step`), data included,
 - plain: the same net as scripts/bench_plain.py writes it, on one batch that already lies on the device (so without any
-  cost of data, and in the same precision),
+  cost of data, and in the same precision): the best of eager, as a CUDA graph and compiled (mode "reduce-overhead"),
+  each in NCHW and in channels_last (on a CPU: eager alone),
 - floors: the shortest an iteration could take by memory traffic (each activation five times, each parameter eight
   times, over the measured bandwidth) and by arithmetic (six operations a multiply-add, over the measured rate), and the
   share of the larger one in the engine's time,
 - hours, or seconds, that the solver's max_iter would take,
-and checks that one update on the device gives the parameters that it gives on the CPU (fp32, dropout and drawing off).
+and checks the first update and the losses of 100 iterations, on the CPU against the device, and there without a graph
+against with one (fp32, dropout and drawing off).
 Without a GPU it measures the CPU. `--small`: small batches and short times, to see that it works.
 """
 
@@ -23,9 +26,11 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -47,6 +52,8 @@ from fer.prototxt import filter_net, read_net, read_solver, train_state, upgrade
 from fer.schema import caffe_pb2  # noqa: E402
 
 SIDE, COLUMNS = 48, 100
+WAYS = ("eager", "graph", "compiled")
+LAYOUTS = ("NCHW", "channels_last")
 COUNT = 28_709
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
@@ -210,29 +217,100 @@ def product_rate(precision: str, small: bool) -> float:
     return 2 * size**3 / seconds_each(lambda: a @ b, 0.1 if small else 1)
 
 
-def plain_seconds(case: Case, precision: str, crop: int, seconds: float) -> float:
-    """Of an iteration of the same net in plain PyTorch, on a batch that lies on the device."""
+def plain_seconds(case: Case, precision: str, crop: int, seconds: float, ways: Sequence[str]) -> dict[str, float | str]:
+    """Of an iteration of the same net in plain PyTorch, on a batch that lies on the device, by way and layout.
+
+    Where one cannot be run, why.
+    """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    training = Training(case.net, DEVICE, "bf16" if precision == "bf16" else "fp32")
-    images = torch.randn(case.batch, 1, crop, crop, device=DEVICE)
-    labels = torch.randint(0, 7, (case.batch,), device=DEVICE)
-    return seconds_each(lambda: training.step(images, labels), seconds)
+    torch.backends.cudnn.benchmark = True
+    found: dict[str, float | str] = {}
+    for way, layout in product(ways, LAYOUTS):
+        images = torch.randn(case.batch, 1, crop, crop, device=DEVICE)
+        labels = torch.randint(0, 7, (case.batch,), device=DEVICE)
+        try:
+            training = Training(case.net, DEVICE, "bf16" if precision == "bf16" else "fp32", layout == "channels_last")
+            if way == "graph":
+                run: Callable[[], object] = training.graph(images, labels)
+            else:
+                if way == "compiled":
+                    training.compile()
+                run = partial(training.step, images, labels)
+            found[f"{way}, {layout}"] = seconds_each(run, seconds)
+        except Exception as error:  # a compiler that is not there, a graph that cannot be: the others still count
+            found[f"{way}, {layout}"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return found
 
 
-def agreement(case: Case) -> dict[str, float]:
-    """Largest relative differences, device against CPU, of the loss and of any parameter after one update."""
-    found = []
-    for device in (torch.device("cpu"), DEVICE):
-        solver = make_solver(case.still_path, device, "fp32")
-        solver.step(1)
-        parameters = [learned.parameter.detach().cpu() for learned in solver.net.learnable]
-        loss = solver.net.forward().item()
-        found.append((loss, parameters))
-    (loss, parameters), (other_loss, others) = found
-    worst = max(
-        float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in zip(parameters, others, strict=True)
+def best(found: dict[str, float | str]) -> tuple[str, float]:
+    """The fastest peer, and its seconds."""
+    timed = {name: value for name, value in found.items() if isinstance(value, float)}
+    name = min(timed, key=lambda key: timed[key])
+    return name, timed[name]
+
+
+@dataclass
+class Agreement:
+    """How far a training on the device is from one on the CPU, and a graph's from one without: relative differences."""
+
+    update: float
+    """The largest in any parameter's first update, over that parameter's largest."""
+    first_losses: float
+    """Of the device's first ten losses from the CPU's."""
+    losses: float
+    """Of all of them: rounding grows with each iteration."""
+    graph_first_losses: float
+    """Of the first ten losses with a graph from those without, on the device."""
+    graph_losses: float
+    captured: bool
+    iterations: int
+
+
+def agreement(
+    path: Path, iterations: int = 100, change: Callable[[caffe_pb2.SolverParameter], None] | None = None
+) -> Agreement:
+    """Train a still solver (nothing drawn) in fp32 on the CPU, on the device, and there as a graph."""
+    cpu, eager, graph = (
+        _updates_and_losses(path, device, graphs, iterations, change)
+        for device, graphs in ((torch.device("cpu"), False), (DEVICE, False), (DEVICE, True))
     )
-    return {"loss": abs(loss - other_loss) / abs(loss), "parameters": worst}
+    update = max(
+        float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in zip(cpu[0], eager[0], strict=True)
+    )
+    off, graph_off = ((a[1] - b[1]).abs() / a[1].abs() for a, b in ((cpu, eager), (eager, graph)))
+    return Agreement(
+        update, float(off[:10].max()), float(off.max()), float(graph_off[:10].max()), float(graph_off.max()),
+        graph[2], iterations,
+    )  # fmt: skip
+
+
+def _updates_and_losses(
+    path: Path,
+    device: torch.device,
+    graphs: bool,
+    iterations: int,
+    change: Callable[[caffe_pb2.SolverParameter], None] | None,
+) -> tuple[list[torch.Tensor], torch.Tensor, bool]:
+    """The first update of each parameter, every loss (float64), and whether a graph was captured."""
+    param = read_solver(path)
+    if change:
+        change(param)
+    solver = Solver(param, path, Setting(device=device, graphs=graphs, log=Log(silent=True)))
+    learnable = [learned.parameter for learned in solver.net.learnable if learned.parameter.requires_grad]
+    before = [parameter.detach().clone() for parameter in learnable]
+    losses, updates = [], []
+    for _ in range(iterations):
+        solver.step(1)
+        losses.append(solver._losses[-1])
+        updates = updates or [(p.detach() - old).cpu() for p, old in zip(learnable, before, strict=True)]
+    return updates, torch.stack(losses).double().cpu(), solver._pass.captured
+
+
+def disagreements(found: Agreement) -> list[str]:
+    """What of it rounding does not explain."""
+    limits = {"update": 1e-3, "first_losses": 1e-3, "graph_first_losses": 1e-3, "losses": 0.2, "graph_losses": 0.2}
+    return [f"{name} {getattr(found, name):.1e} > {limit:g}" for name, limit in limits.items()
+            if not getattr(found, name) <= limit]  # fmt: skip
 
 
 @dataclass
@@ -244,7 +322,11 @@ class Row:
     precision: str
     batch: int
     engine_seconds: float
+    plain: dict[str, float | str]
+    """Seconds of each way to run plain PyTorch, or why it cannot be run so."""
+    plain_best: str
     plain_seconds: float
+    """Of the best of them."""
     bytes_floor: float
     operations_floor: float
     whole_seconds: float
@@ -253,11 +335,11 @@ class Row:
 def measure(case: Case, precision: str, rates: dict[str, float], options: argparse.Namespace) -> Row:
     solver = make_solver(case.path, DEVICE, precision)
     engine = seconds_each(lambda: solver.step(1), options.seconds, warm_up=2 if options.small else 20)
-    plain = plain_seconds(case, precision, solver.net.shapes["data"][2], options.seconds)
+    plain = plain_seconds(case, precision, solver.net.shapes["data"][2], options.seconds, options.peers)
     itemsize = 2 if precision == "bf16" else 4
     traffic = 5 * case.activations * itemsize + 8 * case.parameters * 4
     return Row(
-        case.net, case.solver, precision, case.batch, engine, plain, traffic / rates["bandwidth"],
+        case.net, case.solver, precision, case.batch, engine, plain, *best(plain), traffic / rates["bandwidth"],
         6 * case.multiply_adds / rates[precision], engine * case.max_iter,
     )  # fmt: skip
 
@@ -272,7 +354,7 @@ def show(row: Row) -> None:
         f"{row.net + ' ' + row.solver:15}{row.precision:>5}{row.batch:6}{row.batch / row.engine_seconds:12,.0f}"
         f"{row.batch / row.plain_seconds:12,.0f}{row.plain_seconds / row.engine_seconds:8.2f}"
         f"{1e3 * row.engine_seconds:9.3f}{1e3 * row.bytes_floor:9.3f}{1e3 * row.operations_floor:9.3f}"
-        f"{floor / row.engine_seconds:7.0%}{row.whole_seconds:10,.0f}",
+        f"{floor / row.engine_seconds:7.0%}{row.whole_seconds:10,.0f}  {row.plain_best}",
         flush=True,
     )
 
@@ -283,6 +365,9 @@ def main() -> None:
     nets = ["lenet:s2", "alexnet:s1", "alexnet:s2", "alexnet:s3", "alexnet227:s1"]
     parser.add_argument("--nets", nargs="+", default=nets, metavar="NET:SOLVER")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "tf32", "bf16"], choices=["fp32", "tf32", "bf16"])
+    ways = WAYS if DEVICE.type == "cuda" else WAYS[:1]
+    parser.add_argument("--peers", nargs="+", default=ways, choices=ways, help="how plain PyTorch is run; compiling "
+                        "takes half a minute for each net, precision and layout")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--small", action="store_true", help="small batches, few images, short times")
     parser.add_argument("--json", type=Path)
@@ -305,14 +390,16 @@ def run(options: argparse.Namespace, work: Path) -> None:
     print(f"{date.today()}, {device_name()}, torch {torch.__version__}")
     print(f"copy {rates['bandwidth'] / 1e9:,.0f} GB/s; products ", end="")
     print(", ".join(f"{name} {rates[name] / 1e12:,.2f} TFLOP/s" for name in options.precisions))
-    differences = {}
+    differences: dict[str, Agreement] = {}
     for case in cases:
-        differences[case.net] = differences.get(case.net) or agreement(case)
+        if case.net not in differences:
+            differences[case.net] = agreement(case.still_path, 3 if options.small else 100)
     for name, found in differences.items():
-        print(f"{name}: one update on {DEVICE.type} and on the CPU differ by {found['parameters']:.1e} (parameters), "
-              f"{found['loss']:.1e} (loss), relative")  # fmt: skip
+        print(f"{name}: {DEVICE.type} and CPU differ by {found.update:.1e} (first update), {found.first_losses:.1e} "
+              f"and {found.losses:.1e} (10 and {found.iterations} losses), graph and no graph by "
+              f"{found.graph_first_losses:.1e} and {found.graph_losses:.1e}, relative")  # fmt: skip
     print(f"{'':26}{'images/s':>12}{'plain':>12}{'x':>8}{'ms/iter':>9}", end="")
-    print(f"{'by bytes':>9}{'by ops':>9}{'floor':>7}{'whole s':>10}")
+    print(f"{'by bytes':>9}{'by ops':>9}{'floor':>7}{'whole s':>10}  best plain")
     rows = []
     for case in cases:
         for precision in options.precisions:
@@ -321,12 +408,13 @@ def run(options: argparse.Namespace, work: Path) -> None:
     if options.json:
         result = {
             "date": str(date.today()), "device": device_name(), "torch": torch.__version__, "rates": rates,
-            "agreement": differences, "rows": [asdict(row) for row in rows],
+            "agreement": {name: asdict(found) for name, found in differences.items()},
+            "rows": [asdict(row) for row in rows],
         }  # fmt: skip
         options.json.write_text(json.dumps(result, indent=1) + "\n")
-    worst = max(found["parameters"] for found in differences.values())
-    if worst > 1e-4:
-        sys.exit(f"the device and the CPU differ by {worst:.1e} after one update: more than rounding explains")
+    faults = [f"{name}: {fault}" for name, found in differences.items() for fault in disagreements(found)]
+    if faults:
+        sys.exit("the device and the CPU differ by more than rounding explains: " + "; ".join(faults))
 
 
 if __name__ == "__main__":

@@ -69,6 +69,27 @@ def test_two_processes_give_the_losses_of_twice_the_batch(tmp_path: Path) -> Non
             assert np.abs(blob - double_model[name][index]).max() <= 1e-5 * np.abs(blob).max()
 
 
+def test_two_processes_go_on_as_if_they_had_not_stopped(tmp_path: Path) -> None:
+    """To the last bit, with dropout of each rank's own."""
+    solver = write_solver(tmp_path, "run", max_iter=6, snapshot=3, dropout=True)
+    train(solver, tmp_path / "whole.log", launcher=TORCHRUN)
+    model = tmp_path / "run_iter_6.caffemodel"
+    whole = model.read_bytes()
+    model.unlink()
+    train(solver, tmp_path / "rest.log", "--snapshot", str(tmp_path / "run_iter_3.solverstate"), launcher=TORCHRUN)
+    assert "begin anew" not in (tmp_path / "rest.log").read_text()
+    assert model.read_bytes() == whole
+
+
+def test_a_failure_after_the_ranks_have_met_ends_them(tmp_path: Path) -> None:
+    solver = write_solver(tmp_path, "run", max_iter=3)
+    log = tmp_path / "log"
+    command = [sys.executable, *TORCHRUN, "-m", "fer.engines.pytorch", "train", "--solver", str(solver)]
+    with started([*command, "--snapshot", str(tmp_path / "nowhere.solverstate")], log) as ranks:
+        assert ranks.wait(timeout=LIMIT) != 0
+    assert "nowhere.solverstate" in log.read_text()
+
+
 def test_a_signal_to_one_rank_stops_all_with_a_snapshot(tmp_path: Path) -> None:
     solver = write_solver(tmp_path, "run", display=1, max_iter=10**6, snapshot=0)
     log = tmp_path / "log"

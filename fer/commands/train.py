@@ -18,6 +18,7 @@ examples:
   fer train --resume runs/alexnet-s3
 
 Trains in runs/<net>-<solver>. Ctrl-C stops at the next iteration with the work saved.
+FER_TORCH_GRAPH=0 in the environment: the PyTorch engine trains on a GPU without CUDA graphs.
 """
 
 

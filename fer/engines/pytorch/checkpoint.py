@@ -19,6 +19,7 @@ from fer.engines.pytorch.weights import array_of
 from fer.errors import FerError
 from fer.files import write_bytes
 
+GENERATORS = "generators"
 _VERSION = 1
 _HEADER = ("version", "iteration", "fingerprint", "seed")
 
@@ -28,6 +29,11 @@ def sidecar(state: str | Path) -> Path:
     path = Path(state)
     stem = path.name.removesuffix(".h5").removesuffix(".solverstate")
     return path.with_name(f"{stem}.fer.npz")
+
+
+def generators_of(rank: int) -> str:
+    """Under which name a train net's state has the generators of a rank."""
+    return f"{GENERATORS} of rank {rank}" if rank else GENERATORS
 
 
 def fingerprint(net: Net) -> int:
@@ -73,7 +79,7 @@ def read_sidecar(path: Path, iteration: int, net: Net) -> list[dict[str, Any]] |
     for name, array in arrays.items():
         number, kind, owner, key = name.split("\n")
         entries = states.setdefault(int(number), {}).setdefault(kind, {})
-        if kind == "generators":
+        if kind.startswith(GENERATORS):
             entries[owner] = torch.from_numpy(array)
         else:
             entries.setdefault(owner, {})[key] = array

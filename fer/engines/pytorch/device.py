@@ -1,6 +1,7 @@
 """Which device to work on, and with what precision."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -18,7 +19,7 @@ def gpus_of(text: str | None) -> list[int]:
     if text == "all":
         wanted = list(range(there))
         if not wanted:
-            raise FerError("--gpu all: this machine has no GPU that PyTorch can use; leave --gpu out")
+            raise FerError(f"--gpu all: no GPU; {_why_not(0)}\nleave --gpu out to train on the CPU")
         return wanted
     try:
         wanted = [int(word) for word in text.split(",")]
@@ -28,22 +29,46 @@ def gpus_of(text: str | None) -> list[int]:
         raise FerError(f"--gpu {text}: a GPU is named twice")
     missing = [gpu for gpu in wanted if not 0 <= gpu < there]
     if missing:
-        have = f"this machine has {there} that PyTorch {torch.__version__} can use"
-        raise FerError(f"--gpu {text}: no GPU {missing[0]}; {have}\nleave --gpu out to train on the CPU")
+        raise FerError(f"--gpu {text}: no GPU {missing[0]}; {_why_not(there)}\nleave --gpu out to train on the CPU")
     return wanted
+
+
+def _why_not(there: int) -> str:
+    """Why PyTorch has no more than `there` GPUs: a build without CUDA, a driver, or what the machine has."""
+    version = f"PyTorch {torch.__version__}"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"{version} is a build for the CPU alone: install one with CUDA"
+    if there:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        shown = f" (CUDA_VISIBLE_DEVICES={hidden})" if hidden is not None else ""
+        return f"this machine has {there} that {version} can use{shown}: 0 to {there - 1}"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # torch's own words name the driver's version, where that is it
+        return f"{version} finds none: {str(error).strip().partition(chr(10))[0]}"
+    return f"{version} finds none (CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')})"
 
 
 def device_of(gpu: int | None) -> torch.device:
     return torch.device("cpu") if gpu is None else torch.device("cuda", gpu)
 
 
-def set_precision(precision: str) -> None:
-    """Let float32 products be rounded as `precision` allows; fp32 allows nothing."""
+def graphs_wanted() -> bool:
+    """Whether a training's passes on a GPU are replayed as a CUDA graph: unless FER_TORCH_GRAPH is 0."""
+    return os.environ.get("FER_TORCH_GRAPH", "1") != "0"
+
+
+def set_up(device: torch.device, precision: str) -> None:
+    """What holds for all that a process runs on `device`: how float32 products are rounded (fp32: not at all), and
+    that cuDNN measures which of its kernels are the fastest. FerError for a precision that there is not."""
     if precision not in PRECISIONS:
         raise FerError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     loose = precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = loose
     torch.backends.cudnn.allow_tf32 = loose
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
 
 
 @contextlib.contextmanager

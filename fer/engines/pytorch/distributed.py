@@ -1,6 +1,9 @@
 """Training on several devices with Caffe's multi-GPU meaning: every rank its own batches, gradients averaged.
 
 torchrun --nproc-per-node 2 -m fer.engines.pytorch train --solver solver.prototxt
+
+On several machines GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network interface that joins them (eth0, say),
+where the one that a machine's own name leads to is another.
 """
 
 import math
@@ -10,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,8 +21,13 @@ from torch import Tensor
 
 from fer.engines.pytorch.device import device_of
 from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.signals import Signals, pass_on
 from fer.errors import FerError
 
+# For ranks that have not all started yet.
+_JOIN = timedelta(minutes=5)
+# Seconds within which a signal to one rank is heard by all.
+_PROMPT = 0.5
 # A test pass of rank 0 may keep the others waiting.
 _PATIENCE = timedelta(days=2)
 # Seconds that the ranks have to end by themselves once one has failed.
@@ -50,21 +59,42 @@ class Ranks:
         return device_of(gpus[self.local])
 
     def join(self, device: torch.device) -> None:
-        """Meet the other ranks; FerError where they cannot be reached."""
+        """Meet the other ranks; FerError where they cannot be reached, or not all are there after five minutes."""
         if self.alone:
             return
         backend = "nccl" if device.type == "cuda" else "gloo"
-        port = os.environ.get("FER_STORE_PORT")  # start_ranks' store; torchrun has one of its own
+        cure = "on several machines, GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the interface that joins them"
         try:
-            store = dist.TCPStore("127.0.0.1", int(port), is_master=False) if port else None
+            store = self._meet()
             dist.init_process_group(backend, timeout=_PATIENCE, store=store, rank=self.rank, world_size=self.world)
             control = dist.new_group(backend="gloo", timeout=_PATIENCE)
             assert isinstance(control, dist.ProcessGroup)  # not NON_GROUP_MEMBER: every rank is in it
             self._control = control
         except (RuntimeError, ValueError) as error:
-            raise FerError(f"rank {self.rank} of {self.world} cannot reach the others: {error}") from error
+            why = str(error).partition("\n")[0]
+            raise FerError(f"rank {self.rank} of {self.world} cannot reach the others: {why}\n{cure}") from error
+
+    def _meet(self) -> dist.Store:
+        """The store that the ranks share, once all of them are there."""
+        port = os.environ.get("FER_STORE_PORT")  # start_ranks' store; torchrun has one of its own
+        if port:
+            store: dist.Store = dist.TCPStore("127.0.0.1", int(port), is_master=False, timeout=_JOIN)
+        else:
+            store, *_ = next(dist.rendezvous("env://", self.rank, self.world, timeout=_JOIN))
+        store.set(f"rank {self.rank} is here", "")
+        # All at once and not each by itself: five minutes are for them all.
+        keys = {f"rank {rank} is here": rank for rank in range(self.world)}
+        try:
+            store.wait(list(keys), _JOIN)
+        except RuntimeError as error:
+            missing = [str(rank) for key, rank in keys.items() if not store.check([key])]
+            if not missing:
+                raise
+            raise RuntimeError(f"after {_JOIN.seconds:,} s there is no rank {', '.join(missing)}") from error
+        return dist.PrefixStore("fer", store)
 
     def leave(self) -> None:
+        """At the end of a training that went well: with NCCL, to leave after a failure waits for the others' part."""
         if not self.alone and dist.is_initialized():
             dist.destroy_process_group()
 
@@ -105,18 +135,55 @@ class Ranks:
         pieces = (flat / self.world).split([value.numel() for value in values])
         return [piece.reshape(value.shape) for piece, value in zip(pieces, values, strict=True)]
 
-    def agree(self, request: int) -> int:
-        """The largest request of any rank: a signal that one of them got is everybody's."""
+    def agree(self, *numbers: int) -> list[int]:
+        """The largest of each number over all ranks: a signal that one of them got is everybody's."""
         if self.alone:
-            return request
-        flag = torch.tensor([request])
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._control)
-        return int(flag)
+            return list(numbers)
+        all_numbers = torch.tensor(numbers)
+        dist.all_reduce(all_numbers, op=dist.ReduceOp.MAX, group=self._control)
+        return all_numbers.tolist()
+
+    def gather(self, states: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """What each rank gave, by rank, on the first; nothing on the others."""
+        if self.alone:
+            return [states]
+        gathered: list[Any] | None = [None] * self.world if self.rank == 0 else None
+        dist.gather_object(states, gathered, group=self._control)
+        return gathered or []
 
     def wait(self) -> None:
         """Until every rank is here."""
         if not self.alone:
             dist.barrier(group=self._control)
+
+
+class Requests:
+    """What signals ask of all ranks, who look at the same iterations: so often that half a second passes between."""
+
+    def __init__(self, signals: Signals, ranks: Ranks):
+        self._signals, self._ranks = signals, ranks
+        self._asked: tuple[int, float] | None = None
+        self._next = 0
+
+    def at(self, iteration: int) -> int:
+        """The same on every rank: twice the number of a signal to stop, plus 1 where a snapshot is asked for."""
+        own = self._signals.stop << 1 | self._signals.snapshot
+        if self._ranks.alone:
+            return own
+        if iteration < self._next:
+            return 0
+        request, skipped = self._ranks.agree(own, -self._fitting(iteration))
+        self._next = iteration - skipped  # what fits for the slowest
+        return request
+
+    def _fitting(self, iteration: int) -> int:
+        """How many iterations fit into the time between two looks, by those since the last; 1 to 100."""
+        now = time.monotonic()
+        before, self._asked = self._asked, (iteration, now)
+        if before is None or iteration == before[0]:
+            return 1
+        each = (now - before[1]) / (iteration - before[0])
+        return max(1, min(100, int(_PROMPT / max(each, 1e-6))))
 
 
 def start_ranks(count: int, arguments: Sequence[str]) -> int:
@@ -125,8 +192,6 @@ def start_ranks(count: int, arguments: Sequence[str]) -> int:
     When one ends badly the others are ended too. SIGINT, SIGTERM and SIGHUP reach the first rank through `pass_on`,
     and the others through `Ranks.agree`.
     """
-    from fer.engines.pytorch.signals import pass_on
-
     # Held here, not by rank 0: who finds no store yet tries again ever more seldom (rank 0 45 s late: 10 s lost). And
     # the port is taken from the start, not looked up now and taken later.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

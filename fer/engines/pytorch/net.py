@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fer.engines.pytorch.fusion import fuse
+from fer.engines.pytorch.layers.labels import IndexCheck
 from fer.engines.pytorch.node import Node
 from fer.engines.pytorch.registry import Context, Layer, Shape, create, known_types
 from fer.engines.pytorch.splits import insert_splits
@@ -69,6 +70,7 @@ class Net:
         self.outputs: list[tuple[str, float | None]] = []
         self._owners: dict[str, _Owner] = {}
         self._reshaped: list[tuple[Layer, int, nn.Parameter, Shape]] = []
+        self._check_indices = IndexCheck()
         for param in self.proto.layer:
             try:
                 self._add(param)
@@ -97,6 +99,7 @@ class Net:
         for i in range(len(tops), len(shapes)):
             tops.append(f"(automatic {param.name} {i})")
         self.shapes.update(zip(tops, map(tuple, shapes), strict=False))
+        self._check_indices(layer, tops)
         self._set_memory_format(layer)
         cut = [not down for down in param.propagate_down] or [False] * len(param.bottom)
         node = Node(layer, param.name, param.type, list(param.bottom), tops, _loss_weights(layer, len(tops)), cut)
@@ -264,11 +267,13 @@ class Net:
         layers = {name: state for name, layer in self.stateful() if (state := layer.state())}
         return {"layers": layers, "generators": self.context.seeds.state()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.context.seeds.load_state(state.get("generators", {}))
+    def load_state(self, state: dict[str, Any], iteration: int = 0) -> list[str]:
+        """Continues where `state` was taken; gives the names of generators that begin anew (`Seeds.load_state`)."""
+        anew = self.context.seeds.load_state(state.get("generators", {}), iteration)
         for name, layer in self.stateful():
             if name in state.get("layers", {}):
                 layer.load_state(state["layers"][name])
+        return anew
 
     def seek(self, batches: int) -> None:
         """Put every data layer to where it would be after `batches` forward passes."""

@@ -5,7 +5,7 @@ import hashlib
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -51,13 +51,40 @@ class Seeds:
         """uint8 state of every generator made so far, by name."""
         return {name: generator.get_state() for name, generator in self._generators.items()}
 
-    def load_state(self, states: dict[str, Tensor]) -> None:
-        """Continues the named generators where `state` was taken; one not made yet is made."""
+    def load_state(self, states: Mapping[str, Tensor | None], iteration: int = 0) -> list[str]:
+        """Continues the named generators where `state` was taken; one not made yet is made.
+
+        A state of another kind of device (or None: there is no state) cannot be continued: that generator begins anew
+        from the seed, its name and `iteration`. Gives the names of those that did. Raises FerError for a damaged state.
+        """
+        anew = []
         for name, state in states.items():
+            generator = self.generator(name)
+            if state is None or _is_of_another_device(state, generator):
+                generator.manual_seed(self.derive(f"{name}/{iteration}"))
+                anew.append(name)
+                continue
             try:
-                self.generator(name).set_state(state)
-            except RuntimeError as error:
+                generator.set_state(state)
+            except (RuntimeError, TypeError) as error:
                 raise FerError(f"the saved state of the random generator '{name}' does not fit: {error}") from error
+        return anew
+
+    def release(self, states: Mapping[str, Tensor]) -> None:
+        """Continues from `states` where a capture failed and left its mark on CUDA's generators: they draw no more."""
+        for name, state in states.items():
+            generator = self._generators[name]
+            if generator.device.type == "cuda":
+                generator.graphsafe_set_state(generator.clone_state())  # a clone bears no mark
+            generator.set_state(state)
+
+
+# A generator's state, in bytes: the Mersenne twister of a CPU; seed and offset of Philox on CUDA.
+_STATE_BYTES = (5056, 16)
+
+
+def _is_of_another_device(state: Tensor, generator: torch.Generator) -> bool:
+    return state.numel() in _STATE_BYTES and state.numel() != generator.get_state().numel()
 
 
 @dataclass
@@ -86,6 +113,8 @@ class Layer:
     """Whether forward works on the host (reads files, moves cursors): never captured in a CUDA graph."""
     no_gradient_bottoms: ClassVar[tuple[int, ...]] = ()
     """Bottoms that never need a gradient (labels)."""
+    index_bottom: ClassVar[int | None] = None
+    """The bottom whose numbers are indices: labels, rows of a table."""
 
     def __init__(self, param: caffe_pb2.LayerParameter, context: Context):
         self.param = param
@@ -95,6 +124,7 @@ class Layer:
 
         Read `self.blobs[i]` in every forward and keep no other reference: shared parameters are swapped in here.
         """
+        self.index_looks = 0
 
     def setup(self, shapes: list[Shape]) -> list[Shape]:
         """Checks the bottoms' shapes, creates `blobs`, and returns the tops' shapes; FerError by `fail`."""
@@ -106,6 +136,14 @@ class Layer:
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         raise NotImplementedError
+
+    def index_range(self) -> tuple[int, int | None]:
+        """Layers with an `index_bottom`: how many there are to choose from, and the index that counts for nothing."""
+        raise NotImplementedError
+
+    def all_values(self, top: int) -> Tensor | None:
+        """Data layers: all that the top will ever hold a part of, [rows, ...], where that is known."""
+        return None
 
     def state(self) -> dict[str, Any]:
         """What a resume needs beyond blobs and generators: numbers, or numpy arrays (a data cursor, an order)."""

@@ -29,8 +29,8 @@ from fer.caffe_lines import (
     TrainOutput,
 )
 from fer.engines.pytorch import checkpoint
-from fer.engines.pytorch.device import computing, set_precision
-from fer.engines.pytorch.distributed import Ranks
+from fer.engines.pytorch.device import computing, graphs_wanted, set_up
+from fer.engines.pytorch.distributed import Ranks, Requests
 from fer.engines.pytorch.hdf5 import need_hdf5
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.net import Net
@@ -59,6 +59,8 @@ class Setting:
     ranks: Ranks = field(default_factory=Ranks)
     signals: Signals = field(default_factory=Signals)
     log: Log = field(default_factory=Log)
+    graphs: bool = field(default_factory=graphs_wanted)
+    """Whether passes on a GPU are replayed as a CUDA graph."""
 
 
 class Solver:
@@ -80,7 +82,7 @@ class Solver:
         self.log, self.signals, self.ranks = self.setting.log, self.setting.signals, self.setting.ranks
         self.iteration = self._start = 0
         self._check()
-        set_precision(self.setting.precision)
+        set_up(self.setting.device, self.setting.precision)
         self.seed = self._choose_seed(snapshot)
         self.log.info(f"Initializing solver from parameters: \n{to_text(param)}", "solver.cpp:45")
         self.net = self._train_net()
@@ -89,11 +91,20 @@ class Solver:
         self.ranks.hold_gradients(self.updater.trained)
         self.test_nets = self._test_nets() if self.ranks.rank == 0 else []
         self.log.info("Solver scaffolding done.", "solver.cpp:57")
-        self._pass = Pass(self.net, self.updater.trained, self.setting.precision, self.ranks, param.iter_size, self.log)
+        self._pass = Pass(
+            self.net,
+            self.updater.trained,
+            self.setting.precision,
+            self.ranks,
+            param.iter_size,
+            self.log,
+            self.setting.graphs,
+        )
         self._losses: deque[Tensor] = deque(maxlen=param.average_loss)
         self._snapshot_of: int | None = None
         self._before_test: list[dict[str, Any]] | None = None
         self._displayed = (0, time.monotonic())
+        self._requests = Requests(self.signals, self.ranks)
         if snapshot and weights:
             raise FerError("Give a snapshot to resume training or weights to finetune but not both.")
         if snapshot:
@@ -133,7 +144,7 @@ class Solver:
         if seed < 0:
             saved = checkpoint.read_seed(checkpoint.sidecar(snapshot)) if snapshot else None
             seed = Seeds().seed if saved is None else saved
-        return self.ranks.agree(seed if self.ranks.rank == 0 else 0)
+        return self.ranks.agree(seed if self.ranks.rank == 0 else 0)[0]
 
     def _context(self, phase: str, scope: str) -> Context:
         seeds = Seeds(self.seed, self.setting.device, scope)
@@ -288,8 +299,8 @@ class Solver:
     # ---- signals
 
     def _attend(self) -> None:
-        """Do what signals have asked for; all ranks agree on it."""
-        request = self.ranks.agree(self.signals.stop << 1 | self.signals.snapshot)
+        """Do what signals have asked for, of any rank."""
+        request = self._requests.at(self.iteration)
         if request >> 1:
             self.signals.stop = request >> 1
             raise Stop
@@ -311,6 +322,7 @@ class Solver:
 
     def snapshot(self) -> None:
         """Write weights, state and what lies beside it (first, so that the state's presence says all is there)."""
+        others = self.ranks.gather(self.net.context.seeds.state())
         if self.ranks.rank != 0:
             return
         suffix = ".h5" if self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5 else ""
@@ -319,7 +331,9 @@ class Solver:
         model = prefix.with_name(f"{stem}.caffemodel{suffix}")
         state = prefix.with_name(f"{stem}.solverstate{suffix}")
         tests = self._before_test or [net.state() for net in self.test_nets]
-        states = [self.net.state(), *tests]
+        train = self.net.state()
+        train.update((checkpoint.generators_of(rank), state) for rank, state in enumerate(others) if rank)
+        states = [train, *tests]
         checkpoint.write_sidecar(checkpoint.sidecar(state), self.iteration, self.seed, self.net, states)
         self.log(Snapshotting(str(model)))
         write_model(model, self.net)
@@ -335,12 +349,27 @@ class Solver:
         self.updater.load_history(state.history)
         self.iteration = self._start = state.iteration
         saved = checkpoint.read_sidecar(checkpoint.sidecar(path), self.iteration, self.net)
-        if saved is None or self.ranks.rank != 0:
+        if saved is None:
             self._seek()
         else:
-            for net, net_state in zip([self.net, *self.test_nets], saved, strict=False):
-                net.load_state(net_state)
+            self._load_states(saved)
         self._displayed = (self.iteration, time.monotonic())
+
+    def _load_states(self, states: list[dict[str, Any]]) -> None:
+        """Continue each net as the sidecar's states say, the train net with this rank's own generators."""
+        train, *tests = states
+        own = train.get(checkpoint.generators_of(self.ranks.rank), {})
+        generators = {name: own.get(name) for name in train.get(checkpoint.GENERATORS, {})} | own
+        states = [{**train, checkpoint.GENERATORS: generators}, *tests]
+        anew = set()
+        for net, state in zip([self.net, *self.test_nets], states, strict=False):
+            anew.update(net.load_state(state, self.iteration))
+        if anew:
+            self.log.info(
+                "The snapshot was taken on another kind of device, or by fewer ranks: the random numbers of "
+                f"{', '.join(sorted(anew))} begin anew from the seed and the iteration, unlike those without a stop",
+                severity="W",
+            )
 
     def _learned_net(self, state: SolverState, path: Path) -> Path:
         """The weights a state names, or those beside it under the state's own name."""

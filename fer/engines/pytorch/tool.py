@@ -19,6 +19,7 @@ import json
 import platform
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 
 from fer.engines.pytorch import average, device, distributed, predict, score, signals
+from fer.engines.pytorch.gpu_faults import gpu_fault
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, known_types
@@ -49,9 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FerError as error:
         Log().fatal("; ".join(str(error).splitlines()))
         return error.exit_code
-    except torch.OutOfMemoryError as error:
-        Log().fatal(f"{str(error).splitlines()[0]}; try a smaller batch_size")
-        return 1
+    except RuntimeError as error:
+        fault = gpu_fault(error)
+        if fault is None:
+            raise
+        if fault.exit_code != 1:  # nobody but us can use where it happened
+            traceback.print_exc()
+        Log().fatal("; ".join(str(fault).splitlines()))
+        return fault.exit_code
     except MemoryError:
         Log().fatal("not enough memory; try a smaller batch_size")
         return 1
@@ -76,23 +83,19 @@ def _train(arguments: argparse.Namespace) -> int:
     watch = signals.Signals()
     watch.watch(arguments.sigint_effect, arguments.sighup_effect)
     here = ranks.device(gpus)
-    if here.type == "cuda":
-        torch.cuda.set_device(here)
-        torch.backends.cudnn.benchmark = True
+    device.set_up(here, arguments.precision)  # before NCCL, which takes the current device
     ranks.join(here)
-    try:
-        solver = Solver(
-            param,
-            arguments.solver,
-            Setting(here, arguments.precision, ranks, watch, log),
-            snapshot=arguments.snapshot,
-            weights=arguments.weights.split(",") if arguments.weights else (),
-        )
-        code = solver.solve()
-        ranks.wait()
-        return code
-    finally:
-        ranks.leave()
+    solver = Solver(
+        param,
+        arguments.solver,
+        Setting(here, arguments.precision, ranks, watch, log),
+        snapshot=arguments.snapshot,
+        weights=arguments.weights.split(",") if arguments.weights else (),
+    )
+    code = solver.solve()
+    ranks.wait()
+    ranks.leave()
+    return code
 
 
 def _gpu_of(param: caffe_pb2.SolverParameter) -> str:
@@ -243,9 +246,10 @@ def _one_step() -> bool:
 
 
 def _one_device(arguments: argparse.Namespace) -> torch.device:
-    device.set_precision(arguments.precision)
     gpus = device.gpus_of(arguments.gpu)
-    return device.device_of(gpus[0] if gpus else None)
+    here = device.device_of(gpus[0] if gpus else None)
+    device.set_up(here, arguments.precision)
+    return here
 
 
 def _stages(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -258,6 +262,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m fer.engines.pytorch",
         description="Caffe's command line on PyTorch.",
+        epilog="FER_TORCH_GRAPH=0 in the environment: train on a GPU without CUDA graphs (slower; to find a fault).",
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(VERBS))

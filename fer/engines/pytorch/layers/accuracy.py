@@ -18,6 +18,7 @@ class Accuracy(Layer):
     """
 
     no_gradient_bottoms = (0, 1)
+    index_bottom = 1
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
         expect_bottoms(self, shapes, 2)
@@ -31,12 +32,15 @@ class Accuracy(Layer):
             self.fail(f"top_k must be 1 to {self.classes}, not {param.top_k}")
         return [(), (self.classes,)][: max(len(self.param.top), 1)]
 
+    def index_range(self) -> tuple[int, int | None]:
+        param = self.param.accuracy_param
+        return self.classes, param.ignore_label if param.HasField("ignore_label") else None
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         param = self.param.accuracy_param
         scores = bottoms[0].detach().reshape(self.outer, self.classes, self.inner)
-        ignored = param.ignore_label if param.HasField("ignore_label") else None
         labels = bottoms[1].reshape(self.outer, 1, self.inner)
-        index, counted = class_index(self, labels, self.classes, ignored)
+        index, counted = class_index(self, labels, *self.index_range())
         rank = (scores >= scores.gather(1, index)).sum(1, keepdim=True)
         right = (rank <= param.top_k).to(self.context.dtype)
         counted = torch.ones_like(right) if counted is None else counted

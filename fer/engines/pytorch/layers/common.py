@@ -56,6 +56,10 @@ class Embed(Layer):
     """Row `bottom` of the weights [input_dim, num_output], plus bias [num_output]."""
 
     no_gradient_bottoms = (0,)
+    index_bottom = 0
+
+    def index_range(self) -> tuple[int, int | None]:
+        return self.param.embed_param.input_dim, None
 
     def setup(self, shapes: list[Shape]) -> list[Shape]:
         tops = self.reshape(shapes)
@@ -73,8 +77,9 @@ class Embed(Layer):
         return [(*shapes[0], param.num_output)]
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        index, _ = class_index(self, bottoms[0], self.param.embed_param.input_dim, what="index")
+        index, counted = class_index(self, bottoms[0], *self.index_range(), what="index")
         top = F.embedding(index, self.blobs[0])
+        top = top if counted is None else top * counted.to(top.dtype).unsqueeze(-1)
         return (top + self.blobs[1] if self.param.embed_param.bias_term else top,)
 
 

@@ -60,6 +60,9 @@ class ImageBatches(Layer):
             return (data,)
         return data, take(self.images.labels, pieces).to(self.context.dtype)
 
+    def all_values(self, top: int) -> Tensor | None:
+        return self.images.labels if top == 1 else None
+
     def state(self) -> dict[str, Any]:
         return {"batches": self.order.batches}
 

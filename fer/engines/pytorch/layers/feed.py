@@ -167,6 +167,9 @@ class HDF5Data(Source):
         pieces = self.order.next()
         return tuple(take(rows, pieces) for rows in self._rows)
 
+    def all_values(self, top: int) -> Tensor | None:
+        return self._rows[top]
+
     def state(self) -> dict[str, Any]:
         return {"batches": self.order.batches}
 

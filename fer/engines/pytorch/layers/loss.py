@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from fer.engines.pytorch.layers.labels import class_index
-from fer.engines.pytorch.layers.parts import axis_of, expect_bottoms
+from fer.engines.pytorch.layers.parts import axis_of, expect_bottoms, in_its_own_type
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
 from fer.infogain import read_infogain
@@ -56,10 +56,12 @@ class _Floor(torch.autograd.Function):
     """Clamped from below, with the gradient that passes as if it were not."""
 
     @staticmethod
+    @in_its_own_type
     def forward(ctx: Any, x: Tensor, floor: float) -> Tensor:
         return x.clamp(min=floor)
 
     @staticmethod
+    @in_its_own_type
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
@@ -68,6 +70,10 @@ class _Classified(Loss):
     """Losses over scores whose `axis` holds the classes; a second top takes the probabilities."""
 
     axis: int
+    index_bottom = 1
+
+    def index_range(self) -> tuple[int, int | None]:
+        return self.classes, self.ignored
 
     def score_axis(self) -> int:
         raise NotImplementedError
@@ -87,7 +93,7 @@ class _Classified(Loss):
 
     def labels(self, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Indices [outer, 1, inner], and how much each counts."""
-        return class_index(self, labels.reshape(self.outer, 1, self.inner), self.classes, self.ignored)
+        return class_index(self, labels.reshape(self.outer, 1, self.inner), *self.index_range())
 
     def summed(self, losses: Tensor, counted: Tensor | None) -> Tensor:
         total = losses.sum() if counted is None else (losses * counted).sum()
@@ -159,24 +165,38 @@ class InfogainLoss(_Classified):
         return self.with_probabilities(self.summed(losses, counted), log_probabilities, bottoms[0])
 
 
+class _OfItems(Loss):
+    """Losses over one label for each item; what an item's first bottom holds are its classes."""
+
+    index_bottom = 1
+
+    def reshape(self, shapes: list[Shape]) -> list[Shape]:
+        tops = super().reshape(shapes)
+        self.classes = math.prod(shapes[0][1:])
+        return tops
+
+    def index_range(self) -> tuple[int, int | None]:
+        return self.classes, None
+
+
 @register("MultinomialLogisticLoss")
-class MultinomialLogisticLoss(Loss):
+class MultinomialLogisticLoss(_OfItems):
     """Mean over items of -log of the right class's probability; the bottom holds probabilities."""
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         probabilities = _wide(bottoms[0].flatten(1))
-        index, counted = class_index(self, _one_each(self, bottoms), probabilities.shape[1])
+        index, counted = class_index(self, _one_each(self, bottoms), *self.index_range())
         losses = -_Floor.apply(probabilities.gather(1, index), _LOG_THRESHOLD).log()
         return ((losses if counted is None else losses * counted).sum() / len(probabilities),)
 
 
 @register("HingeLoss")
-class HingeLoss(Loss):
+class HingeLoss(_OfItems):
     """Mean over items of the sum over classes of max(0, 1 - score), the wrong classes' scores negated; L2: squared."""
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         scores = _wide(bottoms[0].flatten(1))
-        index, counted = class_index(self, _one_each(self, bottoms), scores.shape[1])
+        index, counted = class_index(self, _one_each(self, bottoms), *self.index_range())
         sign = torch.ones_like(scores).scatter_(1, index, -1 if counted is None else -counted.to(scores.dtype))
         margin = F.relu(1 + sign * scores)
         squared = self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2
@@ -251,6 +271,7 @@ class _Contrastive(torch.autograd.Function):
     """Caffe adds 1e-4 to the distance it divides the gradient by; so does this."""
 
     @staticmethod
+    @in_its_own_type
     def forward(ctx: Any, difference: Tensor, similar: Tensor, margin: float, legacy: bool) -> Tensor:
         squares = difference.square().sum(1, keepdim=True)
         distance = squares.sqrt()
@@ -262,6 +283,7 @@ class _Contrastive(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @in_its_own_type
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.saved_tensors[0] * grad, None, None, None
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from fer.engines.pytorch.layers.parts import expect_bottoms
+from fer.engines.pytorch.layers.parts import expect_bottoms, in_its_own_type
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.schema import caffe_pb2
 
@@ -32,9 +32,14 @@ class LRN(Layer):
         param, images = self.param.lrn_param, bottoms[0]
         if self.across:
             return (_AcrossChannels.apply(images, self._band(images), param.k, param.beta),)
+        return (self._within_channel(images),)
+
+    @in_its_own_type
+    def _within_channel(self, images: Tensor) -> Tensor:
+        param = self.param.lrn_param
         side = param.local_size
         mean = F.avg_pool2d(images.square(), side, 1, side // 2)
-        return (images * (1 + param.alpha * mean).pow(-param.beta),)
+        return images * (1 + param.alpha * mean).pow(-param.beta)
 
     def _band(self, images: Tensor) -> Tensor:
         """[C, C]: alpha / n where two channels lie in one window, else 0."""
@@ -51,6 +56,7 @@ class _AcrossChannels(torch.autograd.Function):
     """The sum over a window of channels is a product with a banded matrix: far faster than pooling channels."""
 
     @staticmethod
+    @in_its_own_type
     def forward(ctx: Any, images: Tensor, band: Tensor, k: float, beta: float) -> Tensor:
         scale = _over_channels(images.square(), band).add_(k)
         ctx.save_for_backward(images, band, scale)
@@ -59,6 +65,7 @@ class _AcrossChannels(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @in_its_own_type
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         images, band, scale = ctx.saved_tensors
         direct = grad * _power(scale, ctx.beta)

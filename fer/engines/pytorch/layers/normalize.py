@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from fer.engines.pytorch.layers.neuron import Elementwise
-from fer.engines.pytorch.layers.parts import axis_of, expect_bottoms, learnable
+from fer.engines.pytorch.layers.parts import axis_of, expect_bottoms, in_its_own_type, learnable
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.schema import caffe_pb2
 
@@ -163,6 +163,7 @@ class _Standardize(torch.autograd.Function):
     """(x - mean) / (deviation + eps). Caffe's gradient takes eps for part of the deviation; so does this one."""
 
     @staticmethod
+    @in_its_own_type
     def forward(ctx: Any, x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
         centred = x - x.mean(axes, keepdim=True)
         deviation = centred.square().mean(axes, keepdim=True).sqrt_().add_(eps)
@@ -173,6 +174,7 @@ class _Standardize(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @in_its_own_type
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         top, deviation = ctx.saved_tensors
         along = (grad * top).mean(ctx.axes, keepdim=True)

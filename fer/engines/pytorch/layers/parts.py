@@ -1,13 +1,33 @@
 """What layers are built from: counts of bottoms, axes counted as Caffe counts them, learnable blobs."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from fer.engines.pytorch.fillers import fill
 from fer.engines.pytorch.registry import Layer, Shape
 from fer.errors import FerError
 from fer.schema import caffe_pb2
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def in_its_own_type(function: _Function) -> _Function:
+    """Decorates `function(self or ctx, tensor, ...)`: it computes in the tensor's type, whatever autocast is on.
+
+    Which operations autocast takes to float32 differs from device to device (`rsqrt`, `pow`, `sum` on CUDA alone), and
+    an autograd function that was written for one type must not meet two.
+    """
+
+    @functools.wraps(function)
+    def call(ctx: Any, tensor: torch.Tensor, *rest: Any) -> Any:
+        with torch.autocast(tensor.device.type, enabled=False):
+            return function(ctx, tensor, *rest)
+
+    return call  # type: ignore[return-value]
 
 
 def expect_bottoms(layer: Layer, shapes: Sequence[Shape], fewest: int, most: int | None = None) -> None:

@@ -168,6 +168,7 @@ class BatchReindex(Layer):
     """Items of the first bottom in the order (and as often) as the second, a list of indices, names them."""
 
     no_gradient_bottoms = (1,)
+    index_bottom = 1
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
         expect_bottoms(self, shapes, 2)
@@ -176,9 +177,15 @@ class BatchReindex(Layer):
         self._items = shapes[0][0]
         return [(*shapes[1], *shapes[0][1:])]
 
+    def index_range(self) -> tuple[int, int | None]:
+        return self._items, None
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        index, _ = class_index(self, bottoms[1], self._items, what="index")
-        return (bottoms[0].index_select(0, index),)
+        index, counted = class_index(self, bottoms[1], *self.index_range(), what="index")
+        top = bottoms[0].index_select(0, index)
+        if counted is not None:
+            top = top * counted.to(top.dtype).reshape(-1, *[1] * (top.dim() - 1))
+        return (top,)
 
 
 @register("Filter")
