@@ -13,6 +13,7 @@ from pathlib import Path
 from fer.errors import FerError
 
 POLL_SECONDS = 0.05
+_OUR_BUG = 70
 _FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ [^\]]+\] (.*)")
 _ENDINGS = {
     signal.SIGKILL: "was killed (SIGKILL), most often by the system for want of memory: try a smaller batch_size",
@@ -20,6 +21,14 @@ _ENDINGS = {
     signal.SIGBUS: "crashed (SIGBUS: a file it was reading was cut short, or the disk is full)",
     signal.SIGABRT: "gave up (SIGABRT)",
 }
+
+
+class EngineError(FerError):
+    """An engine ended badly: the user's to mend, unless it said by exit code 70 that the fault is ours."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.exit_code = code if code == _OUR_BUG else 1
 
 
 class Child:
@@ -116,7 +125,7 @@ def call(
                     on_line(said[-1])
             code = process.wait()
         if code != 0:
-            raise FerError(f"{_program(argv)} {how_it_ended(code)}\n{last_words(said, speaker)}")
+            raise EngineError(f"{_program(argv)} {how_it_ended(code)}\n{last_words(said, speaker)}", code)
         answer.seek(0)
         return answer.read()
 
