@@ -13,6 +13,7 @@ from typing import Any
 
 from fer import caffe_log, events
 from fer.engines import Child, Engine, how_it_ended, last_words
+from fer.engines.process import EngineError
 from fer.errors import FerError, Interrupted
 from fer.patience import Patience
 from fer.run import Run, Snapshot
@@ -21,7 +22,6 @@ from fer.snapshots import SnapshotFault, SnapshotKeeper
 
 TAIL_LINES = 200
 SATURATED = 87.3365  # -log of the smallest normal float: what Caffe shows once every probability has died
-_OUR_BUG = 70  # how an engine of ours ends after a fault that no user can mend
 EXPLODED = 50.0
 EXPLODED_FACTOR = 20.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -256,12 +256,11 @@ class Supervisor:
         stopped_by = relay.stopped_by or self._stopped_from_outside(code, log.stopped_early)
         if stopped_by is None:
             self.run.update(ended=f"{self._program()} {self._ending(code)}")
-            failure = FerError(
+            raise EngineError(
                 f"{self._program()} {self._ending(code)} after iteration {self._reached():,}\n"
-                f"{last_words(self.tail, self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}"
+                f"{last_words(self.tail, self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}",
+                code,
             )
-            failure.exit_code = code if code == _OUR_BUG else failure.exit_code
-            raise failure
         self.run.update(state="interrupted", ended=f"stopped by {signal.Signals(stopped_by).name}")
         raise Interrupted(self._stopped_text(relay), stopped_by)
 

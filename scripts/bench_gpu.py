@@ -7,7 +7,7 @@
 Runs from a bare checkout: torch, numpy, lmdb, protobuf and OpenCV are enough. DIR is a directory made by `fer prepare`,
 or one with FER2013 as sheets of tiles (Training.png, Training.labels.txt); without it, drawn images are used, which
 take as long. For each net, solver and precision it prints
-- engine: whole training iterations (`Solver.step`), data included,
+- engine: whole training iterations (`Solver.step`), data included; in channels_last, and the milliseconds in NCHW,
 - plain: the same net as scripts/bench_plain.py writes it, on one batch that already lies on the device (so without any
   cost of data, and in the same precision): the best of eager, as a CUDA graph and compiled (mode "reduce-overhead"),
   each in NCHW and in channels_last (on a CPU: eager alone),
@@ -53,7 +53,8 @@ from fer.schema import caffe_pb2  # noqa: E402
 
 SIDE, COLUMNS = 48, 100
 WAYS = ("eager", "graph", "compiled")
-LAYOUTS = ("NCHW", "channels_last")
+FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+LAYOUTS = tuple(FORMATS)
 COUNT = 28_709
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
@@ -174,8 +175,9 @@ def make_case(text: str, data: Data, work: Path, small: bool) -> Case:
     )  # fmt: skip
 
 
-def make_solver(path: Path, device: torch.device, precision: str) -> Solver:
-    return Solver(read_solver(path), path, Setting(device=device, precision=precision, log=Log(silent=True)))
+def make_solver(path: Path, device: torch.device, precision: str, layout: str = "channels_last") -> Solver:
+    setting = Setting(device, precision, log=Log(silent=True), memory_format=FORMATS[layout])
+    return Solver(read_solver(path), path, setting)
 
 
 # ---- measuring
@@ -243,10 +245,10 @@ def plain_seconds(case: Case, precision: str, crop: int, seconds: float, ways: S
 
 
 def best(found: dict[str, float | str]) -> tuple[str, float]:
-    """The fastest peer, and its seconds."""
+    """The fastest peer, and its seconds; nan where none could be run."""
     timed = {name: value for name, value in found.items() if isinstance(value, float)}
-    name = min(timed, key=lambda key: timed[key])
-    return name, timed[name]
+    name = min(timed, key=lambda key: timed[key], default="none")
+    return name, timed.get(name, math.nan)
 
 
 @dataclass
@@ -322,6 +324,8 @@ class Row:
     precision: str
     batch: int
     engine_seconds: float
+    nchw_seconds: float
+    """Of the engine with images and filters in NCHW, where `engine_seconds` are of channels_last."""
     plain: dict[str, float | str]
     """Seconds of each way to run plain PyTorch, or why it cannot be run so."""
     plain_best: str
@@ -333,14 +337,18 @@ class Row:
 
 
 def measure(case: Case, precision: str, rates: dict[str, float], options: argparse.Namespace) -> Row:
-    solver = make_solver(case.path, DEVICE, precision)
-    engine = seconds_each(lambda: solver.step(1), options.seconds, warm_up=2 if options.small else 20)
+    engine = {}
+    for layout in LAYOUTS:
+        solver = make_solver(case.path, DEVICE, precision, layout)
+        engine[layout] = seconds_each(partial(solver.step, 1), options.seconds, warm_up=2 if options.small else 20)
+    seconds = engine["channels_last"]
     plain = plain_seconds(case, precision, solver.net.shapes["data"][2], options.seconds, options.peers)
     itemsize = 2 if precision == "bf16" else 4
     traffic = 5 * case.activations * itemsize + 8 * case.parameters * 4
     return Row(
-        case.net, case.solver, precision, case.batch, engine, plain, *best(plain), traffic / rates["bandwidth"],
-        6 * case.multiply_adds / rates[precision], engine * case.max_iter,
+        case.net, case.solver, precision, case.batch, seconds, engine["NCHW"], plain, *best(plain),
+        traffic / rates["bandwidth"],
+        6 * case.multiply_adds / rates[precision], seconds * case.max_iter,
     )  # fmt: skip
 
 
@@ -354,7 +362,8 @@ def show(row: Row) -> None:
         f"{row.net + ' ' + row.solver:15}{row.precision:>5}{row.batch:6}{row.batch / row.engine_seconds:12,.0f}"
         f"{row.batch / row.plain_seconds:12,.0f}{row.plain_seconds / row.engine_seconds:8.2f}"
         f"{1e3 * row.engine_seconds:9.3f}{1e3 * row.bytes_floor:9.3f}{1e3 * row.operations_floor:9.3f}"
-        f"{floor / row.engine_seconds:7.0%}{row.whole_seconds:10,.0f}  {row.plain_best}",
+        f"{floor / row.engine_seconds:7.0%}{row.whole_seconds:10,.0f}"
+        f"{1e3 * row.nchw_seconds:9.3f}  {row.plain_best}",
         flush=True,
     )
 
@@ -399,7 +408,7 @@ def run(options: argparse.Namespace, work: Path) -> None:
               f"and {found.losses:.1e} (10 and {found.iterations} losses), graph and no graph by "
               f"{found.graph_first_losses:.1e} and {found.graph_losses:.1e}, relative")  # fmt: skip
     print(f"{'':26}{'images/s':>12}{'plain':>12}{'x':>8}{'ms/iter':>9}", end="")
-    print(f"{'by bytes':>9}{'by ops':>9}{'floor':>7}{'whole s':>10}  best plain")
+    print(f"{'by bytes':>9}{'by ops':>9}{'floor':>7}{'whole s':>10}{'NCHW ms':>9}  best plain")
     rows = []
     for case in cases:
         for precision in options.precisions:

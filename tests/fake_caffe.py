@@ -104,6 +104,9 @@ def train(args: argparse.Namespace) -> int:
             if FAULT == "fatal" and late:
                 log(Fatal("Check failed: error == cudaSuccess (2 vs. 0)  out of memory"))
                 os.kill(os.getpid(), signal.SIGABRT)
+            if FAULT == "ours" and late:
+                log(Fatal("CUDA error: an illegal memory access was encountered"))
+                return 70
             if FAULT == "killed" and late:
                 os.kill(os.getpid(), signal.SIGKILL)
             if FAULT == "quiet" and late:

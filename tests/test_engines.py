@@ -252,3 +252,10 @@ def test_real_caffe_is_found_and_works() -> None:
     assert not WORKER.with_name("worker.py.lock").exists()
     with pytest.raises(FerError, match="CPU-only"):
         find_engine("caffe").check_gpus(0)
+
+
+@pytest.mark.parametrize(("code", "ours"), [(1, 1), (3, 1), (70, 70)])
+def test_a_verb_that_fails_by_our_fault_says_so_by_its_exit_code(code: int, ours: int) -> None:
+    with pytest.raises(FerError, match=f"stopped with exit code {code}\nits last line: why") as raised:
+        call(["sh", "-c", f"echo why >&2; exit {code}"], os.environ)
+    assert raised.value.exit_code == ours

@@ -77,9 +77,9 @@ NETS = {
 }  # fmt: skip
 
 
-def build(layers: str, phase: str) -> Net:
+def build(layers: str, phase: str, memory_format: torch.memory_format = torch.channels_last) -> Net:
     net = text_format.Parse("force_backward: true " + DATA + layers + LOSS, caffe_pb2.NetParameter())
-    return Net(net, Context(phase, seeds=Seeds(3)))
+    return Net(net, Context(phase, seeds=Seeds(3), memory_format=memory_format))
 
 
 @pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
@@ -109,3 +109,15 @@ def test_a_plain_net_keeps_every_blob() -> None:
     net = build(conv() + NORM + SCALE + RELU + pool(top="y") + layer("p", "Power", bottom="y"), "TRAIN")
     net.forward()
     assert {"data", "label", "x", "y", "ip", "loss"} <= set(net.blobs)
+
+
+def test_how_images_lie_in_memory_changes_no_number() -> None:
+    layers = conv() + layer("norm", "LRN") + NORM + SCALE + RELU + pool()
+    nets = [build(layers, "TRAIN", memory_format) for memory_format in (torch.channels_last, torch.contiguous_format)]
+    assert [net.params["conv"][0].is_contiguous() for net in nets] == [False, True]
+    for net in nets:
+        net.forward().backward()
+    for ours, theirs in zip(nets[0].learnable, nets[1].learnable, strict=True):
+        for ends in ((ours.parameter, theirs.parameter), (ours.parameter.grad, theirs.parameter.grad)):
+            if ends[0] is not None and ends[1] is not None:
+                torch.testing.assert_close(ends[0], ends[1], rtol=1e-4, atol=1e-6)

@@ -190,6 +190,7 @@ def test_weights_are_handed_to_the_engine(tmp_path: Path, data: Path, monkeypatc
         ("nan", "loss is nan at iteration 10.*lower base_lr", []),
         ("explode", "loss has exploded to 1e[+]06 at iteration 15", []),
         ("fatal", "Fake gave up.*Fake says: Check failed: error == cudaSuccess .2 vs. 0.  out of memory", []),
+        ("ours", "Fake stopped with exit code 70.*Fake says: CUDA error: an illegal memory access", []),
         ("killed", "Fake was killed .SIGKILL., most often by the system for want of memory", []),
         ("quiet", "Fake ended without having finished after iteration 10", []),
         ("no-last", r"last snapshot \(iteration 50\) is missing", [20, 40]),
@@ -207,6 +208,7 @@ def test_faults_become_sentences(
         start(tmp_path, data, max_iter=50)
     text = str(raised.value)
     run = Run(tmp_path / "runs" / "net-solver")
+    assert raised.value.exit_code == (70 if fault == "ours" else 1)
     assert str(run.log) in text and len(text.splitlines()) <= 3
     assert run.info["state"] == "failed"
     assert [s.iteration for s in run.snapshots()] == left

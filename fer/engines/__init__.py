@@ -218,7 +218,8 @@ class Engine:
 
     def _no_gpu(self, wanted: int | str, reason: str) -> FerError:
         if self.name == "pytorch":
-            return FerError(f"--gpu {wanted}: PyTorch cannot use it; {reason}\nleave --gpu out to train on the CPU")
+            cure = "leave --gpu out to train on the CPU"
+            return FerError(f"--gpu {wanted}: PyTorch cannot use it; {reason.removesuffix(f'; {cure}')}\n{cure}")
         program = self.tool or self.command[0]
         only_cpu = "CPU-only" in reason
         what = f"the Caffe found ({program}) is CPU-only" if only_cpu else f"{program} cannot use it; {reason}"

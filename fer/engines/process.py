@@ -13,6 +13,7 @@ from pathlib import Path
 from fer.errors import FerError
 
 POLL_SECONDS = 0.05
+_OUR_BUG = 70
 _FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ [^\]]+\] (.*)")
 # Caffe's lines, of which a failed layer lacks the second; and the words of the PyTorch engine.
 _BUILDING = re.compile(r"\] (?:Creating [Ll]ayer|(?P<done>Setting up)) (?P<name>.+)$|\blayer '(?P<ours>[^']+)'")
@@ -25,11 +26,19 @@ _ENDINGS = {
 }
 
 
-class EngineFailed(FerError):
+class EngineError(FerError):
+    """An engine ended badly: the user's to mend, unless it said by exit code 70 that the fault is ours."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.exit_code = code if code == _OUR_BUG else 1
+
+
+class EngineFailed(EngineError):
     """A verb that an engine ended badly: its own `reason`, and the `layer` of a net that it was at, if it said."""
 
-    def __init__(self, message: str, said: Sequence[str], speaker: str):
-        super().__init__(message)
+    def __init__(self, message: str, code: int, said: Sequence[str], speaker: str):
+        super().__init__(message, code)
         self.reason = last_words(said, speaker).removeprefix(_LAST_LINE)
         self.layer = _layer_in_hand(said)
 
@@ -130,7 +139,7 @@ def call(
             code = process.wait()
         if code != 0:
             message = f"{speaker}, {task}, {how_it_ended(code)}\n{last_words(said, speaker)}"
-            raise EngineFailed(message, said, speaker)
+            raise EngineFailed(message, code, said, speaker)
         answer.seek(0)
         return answer.read()
 

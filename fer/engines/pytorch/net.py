@@ -117,7 +117,7 @@ class Net:
     def _set_memory_format(self, layer: Layer) -> None:
         for blob in layer.blobs:
             if blob.dim() == 4 and blob.shape[2] * blob.shape[3] > 1:
-                blob.data = blob.data.to(memory_format=torch.channels_last)
+                blob.data = blob.data.to(memory_format=self.context.memory_format)
 
     def _add_parameter(self, layer: Layer, index: int) -> None:
         spec = layer.param.param[index] if index < len(layer.param.param) else caffe_pb2.ParamSpec()

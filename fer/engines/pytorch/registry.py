@@ -98,6 +98,8 @@ class Context:
     rank: int = 0
     world: int = 1
     stages: tuple[str, ...] = ()
+    memory_format: torch.memory_format = torch.channels_last
+    """How images and filters lie in memory."""
 
     @property
     def training(self) -> bool:

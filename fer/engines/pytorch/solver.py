@@ -61,6 +61,8 @@ class Setting:
     log: Log = field(default_factory=Log)
     graphs: bool = field(default_factory=graphs_wanted)
     """Whether passes on a GPU are replayed as a CUDA graph."""
+    memory_format: torch.memory_format = torch.channels_last
+    """How images and filters lie in memory; scripts/bench_gpu.py measures both ways."""
 
 
 class Solver:
@@ -148,7 +150,10 @@ class Solver:
 
     def _context(self, phase: str, scope: str) -> Context:
         seeds = Seeds(self.seed, self.setting.device, scope)
-        return Context(phase, self.setting.device, torch.float32, seeds, self.ranks.rank, self.ranks.world)
+        ranks, memory_format = self.ranks, self.setting.memory_format
+        return Context(
+            phase, self.setting.device, torch.float32, seeds, ranks.rank, ranks.world, memory_format=memory_format
+        )
 
     def _build(self, source: NetSource, context: Context) -> Net:
         net = Net(source.proto, context, stages=source.stages, level=source.level, path=source.path)

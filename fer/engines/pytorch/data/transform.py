@@ -33,7 +33,7 @@ class Transform:
         self._mean = None if mean is None else mean.to(context.device, context.dtype)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """[B, C, H, W] as stored (uint8 or float32) -> [B, C, h, w] in the context's dtype, laid out channels_last.
+        """[B, C, H, W] as stored (uint8 or float32) -> [B, C, h, w] in the context's dtype and memory format.
 
         Offsets and mirrors are drawn from `generator`, which is on the images' device.
         """
@@ -47,7 +47,7 @@ class Transform:
         if self._mirror:
             flips = torch.randint(0, 2, (len(images), 1, 1, 1), generator=generator, device=images.device)
             result = torch.where(flips.bool(), result.flip(3), result)
-        return result.contiguous(memory_format=torch.channels_last)
+        return result.contiguous(memory_format=self._context.memory_format)
 
     def at(self, images: Tensor, top: int, left: int) -> Tensor:
         """All images cropped at (`top`, `left`), with mean and scale, not mirrored."""

@@ -47,7 +47,7 @@ class Augment(Layer):
         if not self.context.training:
             return bottoms
         changed = self.apply(bottoms[0].detach(), *self.draw())
-        return (changed.contiguous(memory_format=torch.channels_last),)
+        return (changed.contiguous(memory_format=self.context.memory_format),)
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
         """Uniform numbers [B, DRAWS], and normal noise [B, C, H, W] where something may be erased."""

@@ -122,7 +122,7 @@ class MemoryData(Source):
             self.fail(f"needs data of (N, {', '.join(map(str, self.shapes[0][1:]))}) and labels of (N,), not {shapes}")
         if not count or count % batch:
             self.fail(f"{count} rows are no multiple of batch_size {batch}")
-        self._arrays = arrays[0].contiguous(memory_format=torch.channels_last), arrays[1]
+        self._arrays = arrays[0].contiguous(memory_format=self.context.memory_format), arrays[1]
         self._batches = 0
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
@@ -196,11 +196,11 @@ def _read_files(source: Path, names: list[str], context: Any) -> tuple[list[Tens
                     f"{file}: {name}: rows of {tuple(rows.shape[1:])}, in {files[0]} {tuple(first.shape[1:])}"
                 )
     joined = [torch.cat([part[k] for part in parts]) for k in range(len(names))]
-    return [_laid_out(rows) for rows in joined], [len(part[0]) for part in parts]
+    return [_laid_out(rows, context.memory_format) for rows in joined], [len(part[0]) for part in parts]
 
 
-def _laid_out(rows: Tensor) -> Tensor:
-    return rows.contiguous(memory_format=torch.channels_last) if rows.dim() == 4 else rows
+def _laid_out(rows: Tensor, memory_format: torch.memory_format) -> Tensor:
+    return rows.contiguous(memory_format=memory_format) if rows.dim() == 4 else rows
 
 
 def _read_file(file: str, names: list[str], context: Any) -> list[Tensor]:
