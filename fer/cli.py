@@ -60,7 +60,7 @@ def _stop_cleanly(signal_number: int, _frame: object) -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code (0 done, 1 the user can fix it, 2 usage, 70 our bug, 130/143 stopped)."""
-    from fer import terminal
+    from fer.commands import terminal
 
     terminal.show_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -26,22 +26,16 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from fer.data.directory import read_manifest
 from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
-from fer.machine import git_commit, hardware, instruction_sets, native_bf16
-from fer.net_shapes import infer_shapes
-from fer.prepare import read_manifest
-from fer.prototxt import (
-    filter_net,
-    find_net,
-    find_solver,
-    read_net,
-    read_solver,
-    train_state,
-    upgrade_net,
-    write_text,
-)
+from fer.formats.prototxt import read_net, read_solver, write_text
+from fer.formats.upgrade import upgrade_net
+from fer.nets.shapes import infer_shapes
+from fer.nets.states import filter_net, train_state
+from fer.nets.zoo import find_net, find_solver
 from fer.schema import caffe_pb2
+from fer.system.hardware import git_commit, hardware, instruction_sets, native_bf16
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = 2048

@@ -42,13 +42,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from bench_plain import Training  # noqa: E402  # neither is installed in a bare checkout
 
-from fer.database import DatabaseWriter, encode_datum, write_mean  # noqa: E402
 from fer.engines.pytorch.cpu import set_up_cpu  # noqa: E402
 from fer.engines.pytorch.log import Log  # noqa: E402
 from fer.engines.pytorch.solver import Setting, Solver  # noqa: E402
 from fer.errors import FerError  # noqa: E402
-from fer.net_shapes import infer_shapes  # noqa: E402
-from fer.prototxt import filter_net, read_net, read_solver, train_state, upgrade_net, write_text  # noqa: E402
+from fer.formats.database import DatabaseWriter, encode_datum, write_mean  # noqa: E402
+from fer.formats.prototxt import read_net, read_solver, write_text  # noqa: E402
+from fer.formats.upgrade import upgrade_net  # noqa: E402
+from fer.nets.shapes import infer_shapes  # noqa: E402
+from fer.nets.states import filter_net, train_state  # noqa: E402
 from fer.schema import caffe_pb2  # noqa: E402
 
 SIDE, COLUMNS = 48, 100

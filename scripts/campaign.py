@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fer.caffe_log import parse_log
-from fer.machine import native_bf16
-from fer.run import RUN_JSON, Run
+from fer.formats.log import parse_log
+from fer.runs.run import RUN_JSON, Run
+from fer.system.hardware import native_bf16
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer.prototxt import find_net, find_solver, read_net, write_text
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.zoo import find_net, find_solver
 from fer.report.text import p_value
 from fer.schema import caffe_pb2
 

@@ -198,7 +198,7 @@ def random_numbers(day: Day) -> None:
     """Dropout, and crops with mirrors, differ between replays; without them all replays of one batch are equal."""
     import bench_gpu
 
-    from fer.prototxt import read_net, read_solver, write_text
+    from fer.formats.prototxt import read_net, read_solver, write_text
     from fer.schema import caffe_pb2
 
     for kind, dropout, crops in (("nothing", False, False), ("dropout", True, False), ("crops", False, True)):
@@ -242,7 +242,7 @@ def resume(day: Day) -> None:
 
     from fer.engines.pytorch.log import Log
     from fer.engines.pytorch.solver import Setting, Solver
-    from fer.prototxt import read_solver, write_text
+    from fer.formats.prototxt import read_solver, write_text
 
     half = 4
     for kind in ("still", "drawn"):
@@ -355,7 +355,7 @@ def rank(day: Day) -> None:
     from fer.engines.pytorch.distributed import Ranks
     from fer.engines.pytorch.log import Log
     from fer.engines.pytorch.solver import Setting, Solver
-    from fer.prototxt import read_solver
+    from fer.formats.prototxt import read_solver
 
     class OneRank(Ranks):
         alone = False  # type: ignore[assignment]
@@ -429,8 +429,8 @@ def _solver(day: Day, net: str, solver: str) -> str:
     """A shipped solver's name; in short, one that hardly tests and tells of each iteration."""
     if not day.short:
         return solver
-    from fer.prototxt import read_solver, write_text
-    from fer.zoo import find_net, find_solver
+    from fer.formats.prototxt import read_solver, write_text
+    from fer.nets.zoo import find_net, find_solver
 
     param = read_solver(find_solver(find_net(net), solver))
     param.test_iter[:], param.display = [1], 1

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from net_builder import CLASSES, CROP, SCALE, SIDE, SMALL, Builder
 
-from fer.prototxt import derive_deploy, to_text
+from fer.formats.prototxt import to_text
+from fer.nets.deploy import derive_deploy
 
 ROOT = Path(__file__).resolve().parent.parent
 AUGMENT = "rotation: 12, shift: 0.08, scale: 0.12, brightness: 0.2, contrast: 0.2, erase: 0.2"

@@ -13,9 +13,10 @@ from ties import ROUNDINGS, Tie, choose_as_caffe
 from fer.engines.interpreter import find_caffe
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.solver import Setting, Solver
-from fer.prototxt import find_net, find_solver, read_net, read_solver, write_text
-from fer.run_prototxt import net_for_run
+from fer.formats.prototxt import read_net, read_solver, write_text
+from fer.nets.zoo import find_net, find_solver
 from fer.schema import caffe_pb2
+from fer.training.run_prototxts import net_for_run
 
 ORACLE = Path(__file__).parent / "caffe_training_oracle.py"
 Arrays = dict[str, np.ndarray]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import training
 
-from fer.database import encode_datum, write_mean
-from fer.engines import ENGINES
+from fer.engines.engine import ENGINES
+from fer.formats.database import encode_datum, write_mean
 
 ROOT = Path(__file__).resolve().parent.parent
 FER2013_CSV_WRITER = ROOT.parent / "shared" / "fer2013" / "write_csv.py"

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from google.protobuf import text_format
 
-from fer.database import encode_datum, encode_file_datum, write_mean
 from fer.engines.pytorch.registry import Context, Layer, Seeds, create
+from fer.formats.database import encode_datum, encode_file_datum, write_mean
 from fer.schema import caffe_pb2
 
 COUNT = 23

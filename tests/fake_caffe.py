@@ -17,10 +17,20 @@ from pathlib import Path
 import numpy as np
 from google.protobuf import text_format
 
-from fer.caffe_log import Done, Fatal, Iteration, LogWriter, Lr, Resuming, Snapshotting, SnapshottingState, StoppedEarly
-from fer.caffe_log import Testing as TestingNet
-from fer.caffe_log import TestOutput as TestNetOutput
-from fer.net_lint import KNOWN_LAYERS
+from fer.formats.log_lines import (
+    Done,
+    Fatal,
+    Iteration,
+    LogWriter,
+    Lr,
+    Resuming,
+    Snapshotting,
+    SnapshottingState,
+    StoppedEarly,
+)
+from fer.formats.log_lines import Testing as TestingNet
+from fer.formats.log_lines import TestOutput as TestNetOutput
+from fer.nets.lint import KNOWN_LAYERS
 from fer.schema import caffe_pb2
 
 SHAPES = {"ip": [[7, 4], [7]]}

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import training
 
-from fer.engines import Engine
+from fer.engines.engine import Engine
 from fer.engines.pytorch import predict
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.engines.pytorch.weights import write_model
-from fer.files import sha256
-from fer.net_shapes import infer_shapes
-from fer.prototxt import derive_deploy, read_net, read_weights, write_text
-from fer.run import Run, write_json
-from fer.score import score_run
+from fer.evaluation.score import score_run
+from fer.formats.prototxt import read_net, read_weights, write_text
+from fer.nets.deploy import derive_deploy
+from fer.nets.shapes import infer_shapes
+from fer.runs.run import Run, write_json
+from fer.system.files import sha256
 
 
 @dataclasses.dataclass(frozen=True)

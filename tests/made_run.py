@@ -10,7 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer.caffe_log import (
+from fer.data.dataset import CLASSES
+from fer.data.directory import FORMAT
+from fer.formats.log_lines import (
     Done,
     Event,
     Iteration,
@@ -22,9 +24,7 @@ from fer.caffe_log import (
     TrainOutput,
     format_line,
 )
-from fer.data_directory import FORMAT
-from fer.dataset import CLASSES
-from fer.run import Run
+from fer.runs.run import Run
 
 SHARES = (0.13, 0.02, 0.14, 0.25, 0.18, 0.11, 0.17)
 

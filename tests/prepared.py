@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fer.prepare import Outcome, PrepareOptions, prepare
+from fer.data.prepare import Outcome, PrepareOptions, prepare
 
 
 def run(source: Path, out: Path, *, force: bool = False, **options) -> Outcome:

@@ -7,10 +7,10 @@ import lmdb
 import numpy as np
 from google.protobuf import text_format
 
-from fer.database import encode_datum
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.solver import Setting, Solver
-from fer.prototxt import read_solver
+from fer.formats.database import encode_datum
+from fer.formats.prototxt import read_solver
 from fer.schema import caffe_pb2
 
 # Smooth everywhere: where a kink or a tie decides, rounding may turn one engine's way from the other's.

@@ -12,11 +12,11 @@ from sample_csv import face, rows, write_csv
 from scipy.ndimage import map_coordinates
 from test_prepare import convert_imageset, index, records
 
-import fer.prepare
-from fer.affine import Affine, moved
-from fer.database import Database, check_database, read_mean
+import fer.data.prepare
+from fer.data.affine import Affine, moved
+from fer.data.split_writer import Images
 from fer.errors import UsageError
-from fer.split_writer import Images
+from fer.formats.database import Database, check_database, read_mean
 
 K = 3
 
@@ -110,7 +110,7 @@ def test_each_copy_is_its_image_moved(source: Path, out: Path) -> None:
 def test_seed_and_helpers(source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(source, out, augment=K, seed=1)
     run(source, tmp_path / "other", augment=K, seed=2)
-    monkeypatch.setattr(fer.prepare, "_SMALL_SOURCE", 0)
+    monkeypatch.setattr(fer.data.prepare, "_SMALL_SOURCE", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     run(source, tmp_path / "helped", augment=K, seed=1)
     one, helped, other = snapshot(out), snapshot(tmp_path / "helped"), snapshot(tmp_path / "other")

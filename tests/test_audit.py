@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sample_csv import face
 
-from fer.audit import Catalog, audit, audit_text, leaked
-from fer.dataset import Split, blanks, fingerprints
-from fer.source import read_source
-from fer.workers import Workers
+from fer.data.audit import Catalog, audit, audit_text, leaked
+from fer.data.dataset import Split, blanks, fingerprints
+from fer.data.source import read_source
+from fer.system.workers import Workers
 
 
 def catalog(rows: list[tuple[int, int, int]]) -> Catalog:

@@ -10,16 +10,17 @@ import torch
 import training
 from google.protobuf import text_format
 
-from fer.engines import WORKER, Engine, find_caffe
 from fer.engines.caffe.augmentation import DRAWS, Ranges, apply, draw, parse
+from fer.engines.engine import Engine
+from fer.engines.interpreter import WORKER, find_caffe
 from fer.engines.pytorch.layers.augment import Augment
 from fer.engines.pytorch.registry import Context, Seeds, create
 from fer.errors import FerError
-from fer.files import sha256
-from fer.net_shapes import infer_shapes
-from fer.run import Run
+from fer.nets.shapes import infer_shapes
+from fer.runs.run import Run
 from fer.schema import caffe_pb2
-from fer.train import resume, train
+from fer.system.files import sha256
+from fer.training.train import resume, train
 
 ALL = "rotation: 15, shift: 0.1, scale: 0.1, brightness: 0.2, contrast: 0.3, erase: 0.5, seed: 1"
 LAYER = """layer { name: "augment" type: "Python" bottom: "data" top: "data"

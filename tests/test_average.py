@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import training
 
-from fer.average import average_run
-from fer.engines import ENGINES
+from fer.engines.engine import ENGINES
 from fer.engines.pytorch import score
 from fer.engines.pytorch.log import Log
 from fer.errors import FerError
-from fer.files import sha256
-from fer.metrics import load_scores
-from fer.report import build_report, summary_text
-from fer.run import Run
-from fer.score import score_run
-from fer.snapshots import SnapshotFault
-from fer.train import resume, train
+from fer.evaluation.metrics import load_scores
+from fer.evaluation.score import score_run
+from fer.report.build import build_report
+from fer.report.text import summary_text
+from fer.runs.run import Run
+from fer.runs.snapshots import SnapshotFault
+from fer.system.files import sha256
+from fer.training.average import average_run
+from fer.training.train import resume, train
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ import pytest
 import torch
 import training
 
-from fer.net_shapes import infer_shapes
-from fer.prototxt import filter_net, read_net, upgrade_net
+from fer.formats.prototxt import read_net
+from fer.formats.upgrade import upgrade_net
+from fer.nets.shapes import infer_shapes
+from fer.nets.states import filter_net
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"

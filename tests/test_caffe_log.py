@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer import caffe_log
-from fer.caffe_lines import LINES
-from fer.caffe_log import LogParser, format_line, parse_log, read_line
 from fer.errors import FerError
+from fer.formats import log as caffe_log
+from fer.formats.log import LogParser, parse_log
+from fer.formats.log_lines import LINES, format_line, read_line
 
 GOLDEN = Path(__file__).parent / "golden"
 WHEN = datetime(2026, 11, 24, 5, 29, 9, 769240)

@@ -61,7 +61,7 @@ def test_what_waits_is_told_and_an_unknown_run_refused(runs: Path, capsys: pytes
 
 
 def test_every_run_names_a_shipped_net_and_solver() -> None:
-    from fer.prototxt import find_net, find_solver
+    from fer.nets.zoo import find_net, find_solver
 
     for training in campaign.RUNS.values():
         assert find_net(training.net).is_file() and find_solver(training.net, training.solver).is_file()

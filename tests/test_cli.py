@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import training
 
-from fer import cli, events, terminal
-from fer.commands import doctor
-from fer.display import TrainingDisplay
+from fer import cli
+from fer.commands import doctor, terminal
+from fer.commands.display import TrainingDisplay
 from fer.errors import FerError, Interrupted
-from fer.shell import command
+from fer.system.shell import command
+from fer.training import events
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -126,7 +127,8 @@ def test_output_of_any_encoding_is_written(encoding, stream, tmp_path):
     said = "45.2–48.9% · → \U0001f642 \udcc3"
     code = f"""
 import sys
-from fer import cli, doctor
+from fer import cli
+from fer.commands import findings as doctor
 doctor.examine = lambda: [doctor.Finding("x", True, {said!a})]
 if "{stream}" == "stderr":
     sys.stdout = sys.stderr
@@ -164,7 +166,7 @@ def test_printed_commands_are_quoted_for_a_shell(data, tmp_path, monkeypatch, ca
 
 
 def test_no_command_is_printed_unquoted():
-    """A path in a command goes through fer.shell.command; this finds one that does not."""
+    """A path in a command goes through fer.system.shell.command; this finds one that does not."""
     literal = re.compile(
         r"""(?:fer (?:prepare|train|report|average|export|predict|schedule|infogain)|--resume)[^"']*\{"""
     )

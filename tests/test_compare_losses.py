@@ -7,8 +7,11 @@ import pytest
 from compare_losses import RECIPES, net_with_loss, table
 
 from fer import cli
-from fer.infogain import infogain_matrix, read_infogain
-from fer.prototxt import filter_net, find_net, find_solver, lint_net, read_net, write_text
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.infogain import infogain_matrix, read_infogain
+from fer.nets.lint import lint_net
+from fer.nets.states import filter_net
+from fer.nets.zoo import find_net, find_solver
 
 
 @pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg8"])

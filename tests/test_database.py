@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_csv import face
 
-from fer.database import (
+from fer.errors import FerError
+from fer.formats.database import (
     Database,
     DatabaseInfo,
     DatabaseWriter,
@@ -22,7 +23,6 @@ from fer.database import (
     read_mean,
     write_mean,
 )
-from fer.errors import FerError
 from fer.schema import caffe_pb2
 
 JPEG = cv2.imencode(".jpg", face(3))[1].tobytes()

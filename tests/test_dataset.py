@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_csv import FOLDERS, csv_text, face, rows, text, write_csv, write_folders
 
-from fer.csv_source import parse_pixels, parse_pixels_fast
-from fer.dataset import Sample, Split, samples
+from fer.data.csv_source import parse_pixels, parse_pixels_fast
+from fer.data.dataset import Sample, Split, samples
+from fer.data.image_file import decode_image, face_of
+from fer.data.source import is_folder_source, read_source, source_sha256, source_state
 from fer.errors import FerError
-from fer.image_file import decode_image, face_of
-from fer.image_header import image_size
-from fer.source import is_folder_source, read_source, source_sha256, source_state
-from fer.workers import Workers
+from fer.formats.image_header import image_size
+from fer.system.workers import Workers
 
 
 def read(path: Path, seed: int = 0) -> list[Sample]:
@@ -60,7 +60,7 @@ def test_other_column_order_spaces_quotes_and_crlf(tmp_path: Path) -> None:
 
 
 def test_blocks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer.csv_source._BLOCK", 9_973)
+    monkeypatch.setattr("fer.data.csv_source._BLOCK", 9_973)
     path = write_csv(tmp_path / "fer2013.csv")
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     assert_is_sample_data(read(path))

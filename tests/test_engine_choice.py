@@ -15,16 +15,19 @@ import pytest
 import training
 from training import train_small as start
 
-from fer import engines, events, train_engine
-from fer.engines import ENGINES, Engine, find_engine
+from fer.engines import engine as engines
 from fer.engines.choice import choose_engine
+from fer.engines.engine import ENGINES, Engine, find_engine
 from fer.errors import FerError, UsageError
-from fer.machine import physical_cores
-from fer.prototxt import KNOWN_LAYERS, read_solver
-from fer.run import Run
-from fer.shell import command, pip_install
-from fer.snapshots import SnapshotFault, verify_extra
-from fer.train import resume, train
+from fer.formats.prototxt import read_solver
+from fer.nets.lint import KNOWN_LAYERS
+from fer.runs.run import Run
+from fer.runs.snapshots import SnapshotFault, verify_extra
+from fer.system.hardware import physical_cores
+from fer.system.shell import command, pip_install
+from fer.training import engine as train_engine
+from fer.training import events
+from fer.training.train import resume, train
 
 
 def fake_torch(_say: object = None) -> Engine:
@@ -231,7 +234,8 @@ def test_without_torch_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_starting_it_imports_no_torch() -> None:
     code = (
-        "import sys, fer.cli, fer.train, fer.doctor, fer.engines as e; e._pytorch(None); print('torch' in sys.modules)"
+        "import sys, fer.cli, fer.training.train, fer.commands.findings, fer.engines.engine as e; "
+        "e._pytorch(None); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 

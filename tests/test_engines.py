@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import training
 
-from fer.engines import Engine, caffe_doctor, find_caffe, find_engine, interpreter
-from fer.engines.interpreter import WORKER, engine_environment
+from fer.engines import interpreter
+from fer.engines.engine import Engine, caffe_doctor, find_engine
+from fer.engines.interpreter import WORKER, engine_environment, find_caffe
 from fer.engines.process import Child, call, how_it_ended, last_words
 from fer.errors import FerError, UsageError
 

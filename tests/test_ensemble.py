@@ -10,9 +10,10 @@ from made_run import make_run
 
 from fer.cli import main
 from fer.errors import FerError
-from fer.metrics import load_scores
-from fer.report import build_ensemble, summary_text
-from fer.run import Run
+from fer.evaluation.metrics import load_scores
+from fer.report.build import build_ensemble
+from fer.report.text import summary_text
+from fer.runs.run import Run
 
 NAMES = ("lenet-s1", "lenet-s2", "try")
 

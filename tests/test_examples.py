@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 
 import fer.commands
-import fer.train
+import fer.training.train
 from fer import cli
-from fer.preflight import Plan
-from fer.prototxt import find_net, find_solver
+from fer.nets.zoo import find_net, find_solver
+from fer.training.preflight import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(
@@ -103,7 +103,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copy(find_solver("lenet", "s2"), folder / "my" / "solver.prototxt")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(fer.train, "preflight", short(fer.train.preflight))
+        patch.setattr(fer.training.train, "preflight", short(fer.training.train.preflight))
         patch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
         assert cli.main(["prepare", "fer2013.csv"]) == 0
         shutil.copytree("data/fer2013", "data/sample")
@@ -134,7 +134,7 @@ def make_runs(runs: Path) -> None:
         info = json.loads(record.read_text()) | {"name": name, "state": "interrupted", "max_iter": 4}
         solver = runs / name / "solver.prototxt"
         solver.write_text(solver.read_text().replace("max_iter: 2", "max_iter: 4"))
-        info["prototxt_sha256"]["solver.prototxt"] = fer.train.sha256(solver)
+        info["prototxt_sha256"]["solver.prototxt"] = fer.training.train.sha256(solver)
         record.write_text(json.dumps(info))
     warm = runs / "vgg8-warm" / "snapshots"
     shutil.copy(warm / "vgg8_iter_2.caffemodel", warm / "vgg8_iter_450.caffemodel")

@@ -13,16 +13,19 @@ import made_model
 import numpy as np
 import pytest
 
-from fer import classifier, cli, export
-from fer.classifier import Classifier, find_model
-from fer.database import Database
-from fer.engines import ENGINES, find_caffe
+from fer import cli
+from fer.engines.engine import ENGINES
+from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
-from fer.export import TOLERANCE, export_run, probe_images
-from fer.files import sha256
-from fer.metrics import load_scores
-from fer.run import Run
-from fer.score import score_run
+from fer.evaluation.metrics import load_scores
+from fer.evaluation.score import score_run
+from fer.export import exported as export
+from fer.export.exported import TOLERANCE, export_run, probe_images
+from fer.formats.database import Database
+from fer.inference import classifier
+from fer.inference.classifier import Classifier, find_model
+from fer.runs.run import Run
+from fer.system.files import sha256
 
 REAL_CAFFE = ENGINES["caffe"]
 FILES = {

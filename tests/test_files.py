@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer.errors import FerError
-from fer.files import remove_partial, replacement, sha256, write_bytes, write_whole
+from fer.system.files import remove_partial, replacement, sha256, write_bytes, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -39,7 +39,7 @@ def test_a_directory_takes_an_older_one_s_place(
     tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not exchange:
-        monkeypatch.setattr("fer.files._exchange", lambda first, second: False)
+        monkeypatch.setattr("fer.system.files._exchange", lambda first, second: False)
     for name in ("old", "new"):
         with replacement(tmp_path / "a") as partial:
             (partial / name).touch()

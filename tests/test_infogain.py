@@ -12,15 +12,15 @@ from sample_csv import csv_text
 from torch.nn import functional as F
 
 from fer import cli
-from fer.data_directory import read_manifest
-from fer.engines import ENGINES
+from fer.data.directory import read_manifest
+from fer.data.prepare import PrepareOptions, prepare
+from fer.engines.engine import ENGINES
 from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
-from fer.files import sha256
-from fer.infogain import infogain_matrix, read_infogain, write_infogain
-from fer.preflight import preflight
-from fer.prepare import PrepareOptions, prepare
-from fer.train import resume, train
+from fer.nets.infogain import infogain_matrix, read_infogain, write_infogain
+from fer.system.files import sha256
+from fer.training.preflight import preflight
+from fer.training.train import resume, train
 
 ORACLE = Path(__file__).with_name("caffe_oracle.py")
 COUNTS = [40, 4, 41, 72, 48, 32, 50]

@@ -11,12 +11,13 @@ import training
 from made_run import make_run
 from sample_csv import face
 
-from fer.database import DatabaseWriter, encode_datum, encode_file_datum
-from fer.leaks import in_training
-from fer.metrics import load_scores
-from fer.report import build_ensemble, build_report, summary_text
-from fer.run import Run
-from fer.score import score_run
+from fer.data.leaks import in_training
+from fer.evaluation.metrics import load_scores
+from fer.evaluation.score import score_run
+from fer.formats.database import DatabaseWriter, encode_datum, encode_file_datum
+from fer.report.build import build_ensemble, build_report
+from fer.report.text import summary_text
+from fer.runs.run import Run
 
 
 def write(path: Path, datums: list[bytes]) -> None:
@@ -44,10 +45,10 @@ def test_scoring_writes_them_once(tmp_path: Path, data: Path, fake: None, monkey
     found = json.loads(run.in_training.read_text())
     hashes = {split: run.info["data"]["files"][str(copy / f"{split}_lmdb" / "data.mdb")] for split in ("val", "test")}
     assert (found["val"], found["test"]) == ([], []) and hashes.items() <= found["database_sha256"].items()
-    monkeypatch.setattr("fer.score.in_training", lambda data_dir: pytest.fail("compared again"))
+    monkeypatch.setattr("fer.evaluation.score.in_training", lambda data_dir: pytest.fail("compared again"))
     score_run(run)
     run.in_training.write_text("{")
-    monkeypatch.setattr("fer.score.in_training", lambda data_dir: {"val": ["00000003_a.jpg"], "test": []})
+    monkeypatch.setattr("fer.evaluation.score.in_training", lambda data_dir: {"val": ["00000003_a.jpg"], "test": []})
     score_run(run)
     assert json.loads(run.in_training.read_text())["val"] == ["a.jpg"]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer.errors import FerError
-from fer.lr_policy import early_collapse, learning_rate
-from fer.prototxt import to_text
+from fer.formats.prototxt import to_text
+from fer.nets.policies import early_collapse, learning_rate
 from fer.schema.caffe_pb2 import SolverParameter
 
 SCHEDULES = {
@@ -50,7 +50,7 @@ def test_rates_follow_the_formula(name):
 
 @pytest.mark.full
 def test_rates_are_the_real_caffes():
-    from fer.engines import find_caffe
+    from fer.engines.interpreter import find_caffe
 
     script = """
 import json, sys, tempfile

@@ -1,4 +1,4 @@
-"""What fer.machine and fer doctor say of a processor, on written copies of /proc/cpuinfo."""
+"""What fer.system.hardware and fer doctor say of a processor, on written copies of /proc/cpuinfo."""
 
 import os
 from collections.abc import Iterator
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fer import __version__, doctor, machine
-from fer.doctor import Finding, findings_text
+from fer import __version__
+from fer.commands import findings as doctor
+from fer.commands.findings import Finding, findings_text
 from fer.errors import FerError
+from fer.system import hardware as machine
 
 X86 = "processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\nflags\t\t: fpu sse2 {}\n\nprocessor\t: 1\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 2100.00\nFeatures\t: fp asimd {}\n"
@@ -70,7 +72,7 @@ def test_the_doctor_says_how_to_get_caffe_without_a_network(monkeypatch: pytest.
     def no_network(say: object = None) -> None:
         raise FerError("real Caffe could not be set up: no network\nthe cure")
 
-    monkeypatch.setattr("fer.engines.find_caffe", no_network)
+    monkeypatch.setattr("fer.engines.interpreter.find_caffe", no_network)
     monkeypatch.delenv("FER_CAFFE_PYTHON", raising=False)
     caffe, offline = doctor._caffe()
     assert not caffe.ok and "no network" in caffe.cure and not offline.needed

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fer.prototxt import NETS, filter_net, lint_net, read_net
+from fer.formats.prototxt import read_net
+from fer.nets.lint import lint_net
+from fer.nets.states import filter_net
+from fer.nets.zoo import NETS
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,15 @@ from made_run import npz_bytes, write_scores
 from sklearn import metrics as sk
 
 from fer.errors import FerError
-from fer.metrics import compute_metrics, load_scores, make_scores, mcnemar, mean_scores, to_json, wilson_interval
+from fer.evaluation.metrics import (
+    compute_metrics,
+    load_scores,
+    make_scores,
+    mcnemar,
+    mean_scores,
+    to_json,
+    wilson_interval,
+)
 
 NAMES = ("a", "b", "c")
 

@@ -5,8 +5,8 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer.net_shapes import ShapeError, UnknownShapeError, infer_shapes
-from fer.prototxt import write_text
+from fer.formats.prototxt import write_text
+from fer.nets.shapes import ShapeError, UnknownShapeError, infer_shapes
 from fer.schema import caffe_pb2
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 6 dim: 17 dim: 14 } } }\n'
@@ -49,7 +49,7 @@ def net_of(layer: str) -> caffe_pb2.NetParameter:
 @pytest.mark.full
 def test_shapes_are_the_real_caffes(tmp_path):
     """All kinds in one net, each on its own input, so that Caffe is started once."""
-    from fer.engines import find_engine
+    from fer.engines.engine import find_engine
 
     both = caffe_pb2.NetParameter()
     for name, text in LAYERS.items():

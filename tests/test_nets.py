@@ -7,29 +7,16 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from fer.lr_policy import early_collapse, learning_rate
-from fer.net_shapes import infer_shapes
-from fer.prototxt import (
-    NETS,
-    State,
-    data_layers,
-    derive_deploy,
-    filter_net,
-    find_deploy,
-    find_net,
-    find_solver,
-    lint_net,
-    net_names,
-    read_net,
-    read_solver,
-    solver_names,
-    solver_net_path,
-    train_state,
-    write_text,
-)
-from fer.run_prototxt import net_for_run, solver_for_run
+from fer.formats.prototxt import read_net, read_solver, solver_net_path, write_text
+from fer.nets.deploy import derive_deploy
+from fer.nets.lint import State, lint_net
+from fer.nets.policies import early_collapse, learning_rate
+from fer.nets.shapes import infer_shapes
+from fer.nets.solver_lint import lint_solver
+from fer.nets.states import data_layers, filter_net, train_state
+from fer.nets.zoo import NETS, find_deploy, find_net, find_solver, net_names, solver_names
 from fer.schema import caffe_pb2
-from fer.solver_lint import lint_solver
+from fer.training.run_prototxts import net_for_run, solver_for_run
 
 PUBLIC_TEST = 3589
 SIDES = {"alexnet227": 256}  # height and width of the images a net wants, where not 48
@@ -164,7 +151,7 @@ def small_batches(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 @pytest.mark.full
 @pytest.mark.parametrize("net_name", net_names())
 def test_shapes_are_the_real_caffes(net_name, random_data):
-    from fer.engines import find_engine
+    from fer.engines.engine import find_engine
 
     engine = find_engine("caffe")
     folder = random_data(side(net_name))
@@ -185,7 +172,7 @@ def test_shapes_are_the_real_caffes(net_name, random_data):
 @pytest.mark.full
 @pytest.mark.parametrize(("net_name", "solver_name"), [pair for pair in PAIRS if not normalised(pair[0])])
 def test_real_caffe_trains_one_step(net_name, solver_name, random_data):
-    from fer.engines import find_engine
+    from fer.engines.engine import find_engine
 
     engine = find_engine("caffe")
     folder = random_data(side(net_name))

@@ -14,9 +14,9 @@ import pytest
 import torch
 from agreement import Continued, relative
 
-from fer.engines import find_engine
+from fer.engines.engine import find_engine
 from fer.engines.pytorch.predict import predict
-from fer.prototxt import find_deploy, find_net
+from fer.nets.zoo import find_deploy, find_net
 
 pytestmark = pytest.mark.full
 

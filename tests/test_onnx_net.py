@@ -9,11 +9,12 @@ from google.protobuf import text_format
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context
 from fer.errors import FerError
-from fer.net_shapes import infer_shapes
-from fer.onnx_net import to_onnx
-from fer.prototxt import NETS, net_names, read_net
+from fer.export.onnx_model import to_onnx
+from fer.formats.prototxt import read_net
+from fer.nets.shapes import infer_shapes
+from fer.nets.transform import Transform
+from fer.nets.zoo import NETS, net_names
 from fer.schema import caffe_pb2
-from fer.transform import Transform
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 11 dim: 12 } } }'
 CASES = {

@@ -10,16 +10,16 @@ import training
 from training import assert_intact, assert_nothing_left
 from training import train_small as start
 
-from fer.caffe_log import parse_log
 from fer.cli import main
-from fer.engines import ENGINES
+from fer.engines.engine import ENGINES
 from fer.errors import FerError
-from fer.patience import Patience
-from fer.prototxt import read_solver
-from fer.report import build_report
-from fer.run import Run
-from fer.score import score_run
-from fer.train import resume
+from fer.evaluation.score import score_run
+from fer.formats.log import parse_log
+from fer.formats.prototxt import read_solver
+from fer.report.build import build_report
+from fer.runs.run import Run
+from fer.training.early_stopping import Patience
+from fer.training.train import resume
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,11 @@ from made_run import log_events, log_text
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from fer import plots
-from fer.caffe_log import Log, LogRecord, parse_log
-from fer.curves import Chosen, Curves, Exact, Series, collapse_sentence, find_output, make_curves, smooth
-from fer.metrics import compute_metrics, make_scores
-from fer.plots.look import COLORS
+from fer.evaluation.metrics import compute_metrics, make_scores
+from fer.formats.log import Log, LogRecord, parse_log
+from fer.report import plots
+from fer.report.curves import Chosen, Curves, Exact, Series, collapse_sentence, find_output, make_curves, smooth
+from fer.report.plots.look import COLORS
 
 TITLE = "AlexNet s3 · PublicTest (val) · FER2013"
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")

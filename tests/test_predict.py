@@ -14,16 +14,18 @@ import made_model
 import numpy as np
 import pytest
 
-from fer import annotate, classifier, cli, faces, pictures
-from fer.classifier import Classifier, find_model
-from fer.dataset import CLASSES
-from fer.engines import ENGINES
+from fer import cli
+from fer.data.dataset import CLASSES
+from fer.data.image_file import face_of
+from fer.engines.engine import ENGINES
 from fer.errors import FerError
-from fer.export import export_run
-from fer.faces import Box, Cascade, Picture, YuNet
-from fer.image_file import face_of
-from fer.metrics import load_scores
-from fer.run import Run
+from fer.evaluation.metrics import load_scores
+from fer.export.exported import export_run
+from fer.inference import annotate, classifier, faces
+from fer.inference import media as pictures
+from fer.inference.classifier import Classifier, find_model
+from fer.inference.faces import Box, Cascade, Picture, YuNet
+from fer.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer import preflight as module
-from fer.database import Database, encode_datum, write_mean
+from fer.data.prepare import PrepareOptions, prepare
 from fer.errors import FerError
-from fer.preflight import preflight
-from fer.prepare import PrepareOptions, prepare
-from fer.prototxt import find_net, find_solver, read_solver, write_text
-from fer.run_prototxt import net_for_run
+from fer.formats.database import Database, encode_datum, write_mean
+from fer.formats.prototxt import read_solver, write_text
+from fer.nets.zoo import find_net, find_solver
 from fer.schema import caffe_pb2
+from fer.training import preflight as module
+from fer.training.preflight import preflight
+from fer.training.run_prototxts import net_for_run
 
 SPLITS = {"Training": 21, "PublicTest": 14, "PrivateTest": 7}
 

@@ -14,11 +14,11 @@ import pytest
 from prepared import left_overs, run, snapshot
 from sample_csv import rows, write_csv, write_folders
 
-import fer.prepare
-from fer.database import check_database, encode_datum, encode_file_datum, read_mean
+import fer.data.prepare
+from fer.data.directory import read_manifest, verify_data
+from fer.data.leaks import in_training
 from fer.errors import FerError
-from fer.leaks import in_training
-from fer.prepare import read_manifest, verify_data
+from fer.formats.database import check_database, encode_datum, encode_file_datum, read_mean
 
 SPLITS = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
 
@@ -106,7 +106,7 @@ def test_encoded_and_resized(source: Path, out: Path) -> None:
 @pytest.mark.parametrize("options", [{}, {"resize": 64}, {"encoded": True}, {"shuffle": True}])
 def test_mean_is_of_the_train_database(source: Path, out: Path, options: dict) -> None:
     run(source, out, **options)
-    from fer.database import Database
+    from fer.formats.database import Database
 
     with Database(out / "train_lmdb") as database:
         images, _, _ = database.read_all()
@@ -176,7 +176,7 @@ def test_helper_processes_change_nothing(
     source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict
 ) -> None:
     run(source, out, **options)
-    monkeypatch.setattr(fer.prepare, "_SMALL_SOURCE", 0)
+    monkeypatch.setattr(fer.data.prepare, "_SMALL_SOURCE", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     run(source, tmp_path / "helped", **options)
     one, two = snapshot(out), snapshot(tmp_path / "helped")

@@ -12,9 +12,9 @@ import pytest
 from prepared import left_overs, run, snapshot
 from sample_csv import rows, write_csv
 
-import fer.prepare
+import fer.data.prepare
+from fer.data.directory import verify_data
 from fer.errors import FerError, UsageError
-from fer.prepare import verify_data
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_fault_while_writing_leaves_the_old(source: Path, out: Path, monkeypatch
     def full(path: Path, mean: np.ndarray) -> None:
         raise FerError("the disk is full")
 
-    monkeypatch.setattr(fer.prepare, "write_mean", full)
+    monkeypatch.setattr(fer.data.prepare, "write_mean", full)
     assert_fails_and_leaves(source, out, "the disk is full")
 
 
@@ -63,7 +63,7 @@ def test_empty_splits_and_classes(tmp_path: Path, out: Path) -> None:
 
 def test_disk_space_is_checked_first(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1_000_000})()
-    monkeypatch.setattr(fer.prepare.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(fer.data.prepare.shutil, "disk_usage", lambda path: usage)
     assert_fails_and_leaves(source, out, "1 MB free")
 
 
@@ -72,7 +72,7 @@ def test_source_that_changes_meanwhile(source: Path, out: Path, monkeypatch: pyt
         path.write_bytes(b"")
         os.utime(source, ns=(0, 0))
 
-    monkeypatch.setattr(fer.prepare, "write_mean", touched)
+    monkeypatch.setattr(fer.data.prepare, "write_mean", touched)
     assert_fails_and_leaves(source, out, "changed while it was read")
 
 
@@ -109,7 +109,7 @@ def assert_fails_and_leaves_foreign(source: Path, foreign: Path) -> None:
 
 def test_without_atomic_exchange_too(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(source, out)
-    monkeypatch.setattr("fer.files._exchange", lambda first, second: False)
+    monkeypatch.setattr("fer.system.files._exchange", lambda first, second: False)
     assert run(source, out, jpeg_quality=90).manifest["options"]["jpeg_quality"] == 90
     verify_data(out, full=True)
     assert left_overs(out) == []
@@ -128,7 +128,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from fer.errors import FerError
-from fer.prepare import PrepareOptions, prepare
+from fer.data.prepare import PrepareOptions, prepare
 source, out, stop = sys.argv[1:4]
 def told(stage, done, total):
     if stage == stop:
@@ -184,7 +184,7 @@ def test_full_disk_is_an_error_message(tmp_path: Path, monkeypatch: pytest.Monke
     disk = tmp_path / "disk"
     disk.mkdir()
     source = write_csv(tmp_path / "a.csv", rows(30))
-    monkeypatch.setattr(fer.prepare, "_check_disk", lambda *args: None)
+    monkeypatch.setattr(fer.data.prepare, "_check_disk", lambda *args: None)
     for kib in (256, 1400, 2600, 3600, 5200):
         mounted = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", disk], capture_output=True, text=True, check=False
@@ -200,9 +200,9 @@ def test_full_disk_is_an_error_message(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_bad_row_is_named_with_helper_processes(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fer.prepare, "_SMALL_SOURCE", 0)
+    monkeypatch.setattr(fer.data.prepare, "_SMALL_SOURCE", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
-    monkeypatch.setattr("fer.csv_source._BLOCK", 9_973)
+    monkeypatch.setattr("fer.data.csv_source._BLOCK", 9_973)
     lines = source.read_text().splitlines()
     lines[30] = lines[30].replace(" ", " x", 1)
     lines[40] = ""

@@ -7,11 +7,14 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer import prototxt
 from fer.errors import FerError
-from fer.prototxt import State, derive_deploy, filter_net, lint_net, read_net, read_solver, read_weights
+from fer.formats import prototxt
+from fer.formats.prototxt import read_net, read_solver, read_weights
+from fer.formats.tokens import blank_field, layer_lines
+from fer.nets.deploy import derive_deploy
+from fer.nets.lint import State, lint_net
+from fer.nets.states import filter_net
 from fer.schema import caffe_pb2
-from fer.tokens import blank_field, layer_lines
 
 SMALL = """\
 name: "small"

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import text_format
 from public_nets import NETS
 
-from fer.engines import find_engine
+from fer.engines.engine import find_engine
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context
 from fer.schema import caffe_pb2

@@ -23,11 +23,12 @@ from agreement import Continued, apart
 from conftest import FER2013_CSV_WRITER, ROOT, write_fer2013
 from ties import ROUNDINGS, choose_as_caffe
 
-from fer.database import Database
-from fer.engines import find_engine
+from fer.data.prepare import PrepareOptions, prepare
+from fer.engines.engine import find_engine
 from fer.engines.pytorch.weights import write_model
-from fer.prepare import PrepareOptions, prepare
-from fer.prototxt import derive_deploy, read_net, write_text
+from fer.formats.database import Database
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.deploy import derive_deploy
 
 pytestmark = pytest.mark.full
 

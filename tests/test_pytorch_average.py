@@ -9,10 +9,10 @@ import torch
 from solver_cases import quiet_solver, write_solver
 from torch.nn import functional as F
 
-from fer.caffe_log import parse_log
-from fer.database import Database
 from fer.engines.pytorch import tool
 from fer.engines.pytorch.weights import read_model
+from fer.formats.database import Database
+from fer.formats.log import parse_log
 
 # A dropout between two normalisations: the second must be told the numbers it meets in scoring.
 NET = """

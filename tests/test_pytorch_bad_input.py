@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solver_cases import quiet_solver, write_solver
 
-from fer.caffe_log import parse_log
 from fer.engines.pytorch import tool
 from fer.engines.pytorch.solver import Solver
 from fer.errors import FerError
+from fer.formats.log import parse_log
 from fer.schema import caffe_pb2
 
 ROOT = Path(__file__).resolve().parent.parent

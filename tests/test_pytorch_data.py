@@ -23,11 +23,11 @@ from data_layers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer.database import encode_datum
 from fer.engines.interpreter import find_caffe
 from fer.engines.pytorch.data.order import Order
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError
+from fer.formats.database import encode_datum
 
 
 @pytest.fixture

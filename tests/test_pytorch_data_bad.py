@@ -18,8 +18,8 @@ from data_layers import (
     write_lmdb,
 )
 
-from fer.database import encode_datum, encode_file_datum
 from fer.errors import FerError
+from fer.formats.database import encode_datum, encode_file_datum
 from fer.schema import caffe_pb2
 
 

@@ -21,7 +21,7 @@ from fer.engines.pytorch.registry import Seeds
 from fer.engines.pytorch.signals import Signals
 from fer.engines.pytorch.solver import Setting, Solver
 from fer.errors import FerError
-from fer.prototxt import read_solver
+from fer.formats.prototxt import read_solver
 
 CUDA_STATE = np.arange(16, dtype=np.uint8)  # of a CUDA generator: its seed and its offset
 

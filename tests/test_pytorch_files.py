@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solver_cases import quiet_solver, write_solver
 
-from fer.engines.pytorch.blobs import from_blob, to_blob
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.engines.pytorch.weights import (
@@ -25,6 +24,7 @@ from fer.engines.pytorch.weights import (
     write_state,
 )
 from fer.errors import FerError
+from fer.formats.blobs import from_blob, to_blob
 from fer.schema import caffe_pb2
 
 NET = """

@@ -13,8 +13,8 @@ from torch import Tensor
 from fer.engines.pytorch import step
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.solver import Setting, Solver
-from fer.prototxt import read_net, read_solver, write_text
-from fer.zoo import net_names
+from fer.formats.prototxt import read_net, read_solver, write_text
+from fer.nets.zoo import net_names
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from layer_cases import CASES, REFUSED, Case
 from fer.engines.interpreter import find_caffe
 from fer.engines.pytorch.registry import Context, Layer, Seeds, create, known_types
 from fer.errors import FerError
-from fer.prototxt import KNOWN_LAYERS
+from fer.nets.lint import KNOWN_LAYERS
 from fer.schema import caffe_pb2
 
 ORACLE = Path(__file__).with_name("caffe_oracle.py")

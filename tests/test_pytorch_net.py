@@ -10,12 +10,13 @@ import pytest
 import torch
 from google.protobuf import text_format
 
-from fer.engines import find_engine
+from fer.engines.engine import find_engine
 from fer.engines.pytorch.fillers import fill
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds, create, known_types
 from fer.errors import FerError
-from fer.prototxt import NETS, read_net
+from fer.formats.prototxt import read_net
+from fer.nets.zoo import NETS
 from fer.schema import caffe_pb2
 
 

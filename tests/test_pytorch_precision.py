@@ -10,7 +10,7 @@ from torch import Tensor
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.solver import Setting, Solver
-from fer.prototxt import read_solver
+from fer.formats.prototxt import read_solver
 
 # Layers that autocast rounds, layers that it leaves, and those that run as one.
 NET = """

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from solver_cases import quiet_solver, write_solver
 
-from fer.caffe_log import parse_log
 from fer.engines.pytorch import tool
 from fer.engines.pytorch.weights import write_model
+from fer.formats.log import parse_log
 
 DEPLOY = """
 name: "Small"
@@ -176,7 +176,7 @@ def test_prediction_is_the_mean_over_the_views(tmp_path: Path, ten_crop: bool) -
     (tmp_path / "train_val.prototxt").write_text(TRANSFORM)
     from fer.engines.pytorch.net import Net
     from fer.engines.pytorch.registry import Context, Seeds
-    from fer.prototxt import read_net
+    from fer.formats.prototxt import read_net
 
     net = Net(read_net(tmp_path / "deploy.prototxt"), Context("TEST", seeds=Seeds(1)))
     write_model(tmp_path / "w.caffemodel", net)

@@ -12,14 +12,14 @@ import pytest
 import training
 from training import assert_same_training, numbers, wait_for_log
 
-from fer.caffe_log import parse_log
-from fer.engines import find_engine
+from fer.engines.engine import find_engine
 from fer.errors import FerError
-from fer.metrics import load_scores
-from fer.report import build_report
-from fer.run import Run
-from fer.score import score_run
-from fer.train import resume, train
+from fer.evaluation.metrics import load_scores
+from fer.evaluation.score import score_run
+from fer.formats.log import parse_log
+from fer.report.build import build_report
+from fer.runs.run import Run
+from fer.training.train import resume, train
 
 pytestmark = pytest.mark.full
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from made_run import log_events, log_text, make_run, write_scores
 
-from fer import caffe_log
-from fer.dataset import CLASSES
+from fer.data.dataset import CLASSES
 from fer.errors import FerError
-from fer.report import build_ensemble, build_report, report_log, summary_text
-from fer.run import Run
+from fer.formats import log as caffe_log
+from fer.report.build import build_ensemble, build_report, report_log
+from fer.report.text import summary_text
+from fer.runs.run import Run
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -167,7 +168,7 @@ def test_a_report_that_fails_leaves_the_old_one(run, monkeypatch):
     def full(self, *arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fer.files.os.fsync", full)
+    monkeypatch.setattr("fer.system.files.os.fsync", full)
     with pytest.raises(FerError, match="No space left on device"):
         build_report([run])
     assert {path: path.read_bytes() for path in run.report_dir.rglob("*") if path.is_file()} == before

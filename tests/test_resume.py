@@ -14,13 +14,13 @@ import training
 from training import assert_intact, assert_nothing_left, wait_for_log
 from training import train_small as start
 
-from fer import events
-from fer.engines import ENGINES
+from fer.engines.engine import ENGINES
 from fer.errors import FerError, Interrupted
-from fer.files import sha256
-from fer.run import Run
-from fer.snapshots import SnapshotKeeper
-from fer.train import resume
+from fer.runs.run import Run
+from fer.runs.snapshots import SnapshotKeeper
+from fer.system.files import sha256
+from fer.training import events
+from fer.training.train import resume
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -227,8 +227,8 @@ def test_killed_while_it_takes_a_snapshot_in_nothing_is_lost(
         steps = 0
         with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # a kill runs no clean-up
-            patch.setattr("fer.snapshots.sync", killed_at(step, lambda path: None))
-            patch.setattr("fer.snapshots.write_bytes", killed_at(step, lambda path, data: path.write_bytes(data)))
+            patch.setattr("fer.runs.snapshots.sync", killed_at(step, lambda path: None))
+            patch.setattr("fer.runs.snapshots.write_bytes", killed_at(step, lambda path, data: path.write_bytes(data)))
             with pytest.raises(Killed):
                 keeper.adopt(60)
         for leftover in (run.weights_file(60), run.state_file(60)):
@@ -239,7 +239,7 @@ def test_killed_while_it_takes_a_snapshot_in_nothing_is_lost(
 
 
 def test_two_trainings_do_not_share_a_run(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer.train.LETS_GO_SECONDS", 0.1)
+    monkeypatch.setattr("fer.training.train.LETS_GO_SECONDS", 0.1)
     run = unfinished(tmp_path, data)
     with run.locked(), pytest.raises(FerError, match="being trained by another process"):
         resume(run.dir)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fer.errors import FerError
-from fer.run import Run, create_run, newest_run
+from fer.runs.run import Run, create_run, newest_run
 
 
 def info(**fields: object) -> dict[str, object]:
@@ -29,7 +29,7 @@ def test_a_name_asked_for_is_taken_or_refused(tmp_path: Path) -> None:
 
 def test_two_at_once_get_two_directories(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from fer.run import create_run; "
+        "import sys, pathlib; from fer.runs.run import create_run; "
         "print(create_run(pathlib.Path(sys.argv[1]), 'a', {'net': 'n'}).dir)"
     )
     processes = [

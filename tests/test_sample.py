@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer.dataset import samples
-from fer.source import read_source
-from fer.workers import Workers
+from fer.data.dataset import samples
+from fer.data.source import read_source
+from fer.system.workers import Workers
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "make_sample.py"
 

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer import cli
-from fer.engines import find_engine
+from fer.engines.engine import find_engine
 from fer.errors import FerError
-from fer.lr_policy import early_collapse, learning_rate, policy_faults
-from fer.prototxt import find_net, find_solver, read_net, read_solver, write_text
-from fer.run_prototxt import net_for_run, solver_for_run
-from fer.schedule import cosine, warm_up
+from fer.formats.prototxt import read_net, read_solver, write_text
+from fer.nets.policies import early_collapse, learning_rate, policy_faults
+from fer.nets.schedules import cosine, warm_up
+from fer.nets.solver_lint import lint_solver
+from fer.nets.zoo import find_net, find_solver
 from fer.schema import caffe_pb2
-from fer.solver_lint import lint_solver
+from fer.training.run_prototxts import net_for_run, solver_for_run
 
 
 def solver(base_lr: float = 0.05, max_iter: int = 27_000) -> caffe_pb2.SolverParameter:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from fer.engines import find_caffe
+from fer.engines.interpreter import find_caffe
 from fer.schema import caffe_pb2
 
 SCHEMA = Path(caffe_pb2.__file__).parent

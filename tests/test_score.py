@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import training
 
-from fer.engines import ENGINES
+from fer.engines.engine import ENGINES
 from fer.errors import FerError
-from fer.files import sha256
-from fer.metrics import load_scores
-from fer.run import Run
-from fer.score import score_run
-from fer.train import train
+from fer.evaluation.metrics import load_scores
+from fer.evaluation.score import score_run
+from fer.runs.run import Run
+from fer.system.files import sha256
+from fer.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,23 @@
-"""The model in fer/model, which `fer export RUN --out fer/model` writes: whole, small, and what it was when proved."""
+"""The model in fer/inference/model, as `fer export RUN --out` wrote it: whole, small, and what it was when proved."""
 
 import cv2
 import numpy as np
 import pytest
 
 from fer import cli
-from fer.classifier import MODEL_JSON, ONNX, SHIPPED, WEIGHTS, Classifier, answers, find_model, read_model_json
-from fer.dataset import CLASSES
-from fer.export import TOLERANCE, probe_images
-from fer.files import sha256
+from fer.data.dataset import CLASSES
+from fer.export.exported import TOLERANCE, probe_images
+from fer.inference.classifier import (
+    MODEL_JSON,
+    ONNX,
+    SHIPPED,
+    WEIGHTS,
+    Classifier,
+    answers,
+    find_model,
+    read_model_json,
+)
+from fer.system.files import sha256
 
 
 def test_every_file_is_the_one_that_was_proved() -> None:

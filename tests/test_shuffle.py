@@ -9,16 +9,17 @@ import training
 from data_layers import COUNT, batches, data_text, make_layer, make_sources
 from google.protobuf import text_format
 
-from fer.engines import ENGINES
 from fer.engines.choice import choose_engine
+from fer.engines.engine import ENGINES
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError, UsageError
-from fer.events import Warning
-from fer.prototxt import SHUFFLE, read_solver
-from fer.run import Run
+from fer.formats.prototxt import read_solver
+from fer.nets.states import SHUFFLE
+from fer.runs.run import Run
 from fer.schema import caffe_pb2
-from fer.train import resume, train
+from fer.training.events import Warning
+from fer.training.train import resume, train
 
 
 @pytest.fixture(scope="module")

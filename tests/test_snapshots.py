@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fer.errors import FerError
+from fer.runs.snapshots import SnapshotFault, check_start_weights, same_shape, verify_state, verify_weights
 from fer.schema import caffe_pb2
-from fer.snapshots import SnapshotFault, check_start_weights, same_shape, verify_state, verify_weights
 
 SHAPES = {"conv": [[2, 1, 2, 2], [2]], "ip": [[3, 4]]}
 

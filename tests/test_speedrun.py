@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fer.machine import native_bf16
-from fer.prototxt import find_solver, read_solver, write_text
+from fer.formats.prototxt import read_solver, write_text
+from fer.nets.zoo import find_solver
+from fer.system.hardware import native_bf16
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 

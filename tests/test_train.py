@@ -14,13 +14,13 @@ import training
 from training import assert_intact, assert_nothing_left
 from training import train_small as start
 
-from fer import events
-from fer.database import encode_datum
 from fer.errors import FerError, UsageError
-from fer.files import sha256
-from fer.run import Run
+from fer.formats.database import encode_datum
+from fer.runs.run import Run
 from fer.schema import caffe_pb2
-from fer.train import resume, train
+from fer.system.files import sha256
+from fer.training import events
+from fer.training.train import resume, train
 
 pytestmark = pytest.mark.usefixtures("fake")
 

@@ -12,14 +12,16 @@ import pytest
 import training
 from training import assert_same_training, numbers, wait_for_log
 
-from fer.database import Database, read_mean
-from fer.engines import find_caffe, find_engine
 from fer.engines.choice import Demand, shortfall
+from fer.engines.engine import find_engine
+from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
-from fer.metrics import load_scores
-from fer.run import Run
-from fer.score import score_run
-from fer.train import Setup, resume, train
+from fer.evaluation.metrics import load_scores
+from fer.evaluation.score import score_run
+from fer.formats.database import Database, read_mean
+from fer.runs.run import Run
+from fer.training.events import Setup
+from fer.training.train import resume, train
 
 pytestmark = pytest.mark.full
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fer.errors import FerError
-from fer.workers import Workers
+from fer.system.workers import Workers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,7 +60,7 @@ def test_printing_does_not_disturb(capfd: pytest.CaptureFixture[str]) -> None:
 
 PARENT = """
 import os, time
-from fer.workers import Workers
+from fer.system.workers import Workers
 with Workers(2) as workers:
     print(*(process.pid for process in workers._processes), flush=True)
     time.sleep(60)

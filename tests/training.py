@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from fer.caffe_log import parse_log
-from fer.engines import ENGINES, Engine
+from fer.data.prepare import PrepareOptions, prepare
+from fer.engines.engine import ENGINES, Engine
 from fer.errors import FerError
-from fer.files import sha256
-from fer.prepare import PrepareOptions, prepare
-from fer.run import Run
-from fer.snapshots import verify_state, verify_weights
-from fer.train import resume, train
+from fer.formats.log import parse_log
+from fer.runs.run import Run
+from fer.runs.snapshots import verify_state, verify_weights
+from fer.system.files import sha256
+from fer.training.train import resume, train
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE = Path(__file__).parent / "fake_caffe.py"

@@ -31,10 +31,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.average import average_run
-    from fer.run import Run
-    from fer.shell import command
-    from fer.terminal import StageBars
+    from fer.commands.terminal import StageBars
+    from fer.runs.run import Run
+    from fer.system.shell import command
+    from fer.training.average import average_run
 
     run = Run(args.run_dir)
     with StageBars("batches") as progress:

@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.doctor import examine, findings_text
+    from fer.commands.findings import examine, findings_text
 
     findings = examine()
     print(json.dumps([vars(f) for f in findings], indent=2) if args.json else findings_text(findings))

@@ -26,9 +26,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.export import export_run
-    from fer.run import Run
-    from fer.terminal import StageBars
+    from fer.commands.terminal import StageBars
+    from fer.export.exported import export_run
+    from fer.runs.run import Run
 
     out = args.out or args.run_directory / "export"
     with StageBars() as progress:

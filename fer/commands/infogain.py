@@ -31,9 +31,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.data_directory import read_manifest
-    from fer.dataset import CLASSES
-    from fer.infogain import infogain_matrix, write_infogain
+    from fer.data.dataset import CLASSES
+    from fer.data.directory import read_manifest
+    from fer.nets.infogain import infogain_matrix, write_infogain
 
     if not args.smoothing and args.balance is None:
         raise UsageError("Give --smoothing E, --balance DIR or both: without them H is SoftmaxWithLoss.")

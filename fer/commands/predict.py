@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from fer.errors import UsageError
 
 if TYPE_CHECKING:
-    from fer.classifier import Model
-    from fer.predict import Failure, Result
+    from fer.inference.classifier import Model
+    from fer.inference.predict import Failure, Result
 
 SUMMARY = "expressions of the faces in photos and videos"
 HELP = """\
@@ -50,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
     # OpenCV and FFmpeg have words of their own for a bad file, besides our line; they look here when they are loaded.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    from fer import terminal
-    from fer.annotate import Annotator
-    from fer.classifier import Classifier, find_model
-    from fer.faces import Cascade, YuNet, whole
-    from fer.pictures import find_sources
-    from fer.predict import Failure, predict
+    from fer.commands import terminal
+    from fer.inference.annotate import Annotator
+    from fer.inference.classifier import Classifier, find_model
+    from fer.inference.faces import Cascade, YuNet, whole
+    from fer.inference.media import find_sources
+    from fer.inference.predict import Failure, predict
 
     classifier = Classifier(find_model(args.model))
     detect = whole if args.no_detect else YuNet(args.detector) if args.detector else Cascade()

@@ -42,11 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.affine import Affine
-    from fer.audit import audit_text
-    from fer.prepare import PrepareOptions, prepare
-    from fer.shell import command
-    from fer.terminal import StageBars
+    from fer.commands.terminal import StageBars
+    from fer.data.affine import Affine
+    from fer.data.audit import audit_text
+    from fer.data.prepare import PrepareOptions, prepare
+    from fer.system.shell import command
 
     ranges = {name: getattr(args, name) for name in ("rotation", "shift", "scale") if getattr(args, name) is not None}
     if ranges and not args.augment:

@@ -36,7 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.report import build_ensemble, build_report, report_log, summary_text
+    from fer.report.build import build_ensemble, build_report, report_log
+    from fer.report.text import summary_text
 
     if args.log is not None:
         if args.runs or args.val_only:
@@ -53,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _scored_runs(args: argparse.Namespace) -> list[Any]:
-    from fer.run import Run, newest_run
-    from fer.score import score_run
-    from fer.terminal import StageBars
+    from fer.commands.terminal import StageBars
+    from fer.evaluation.score import score_run
+    from fer.runs.run import Run, newest_run
 
     runs = [Run(directory) for directory in args.runs] or [newest_run(Path("runs"))]
     for run in runs:

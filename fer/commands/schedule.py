@@ -34,10 +34,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.lr_policy import learning_rate
-    from fer.prototxt import find_net, find_solver, read_solver, write_text
-    from fer.schedule import cosine, warm_up
-    from fer.shell import command
+    from fer.formats.prototxt import read_solver, write_text
+    from fer.nets.policies import learning_rate
+    from fer.nets.schedules import cosine, warm_up
+    from fer.nets.zoo import find_net, find_solver
+    from fer.system.shell import command
 
     net, source = find_net(args.net).resolve(), find_solver(args.net, args.solver)
     if args.out.exists() and args.out.samefile(source):

@@ -57,9 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.display import TrainingDisplay
-    from fer.shell import command
-    from fer.train import resume, train
+    from fer.commands.display import TrainingDisplay
+    from fer.system.shell import command
+    from fer.training.train import resume, train
 
     if args.resume is None and not (args.net and args.solver):
         raise UsageError(

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer.engines import Engine, find_engine, users_own_caffe
+from fer.engines.engine import Engine, find_engine, users_own_caffe
 from fer.engines.process import EngineFailed, call
 from fer.errors import FerError
-from fer.prototxt import KNOWN_LAYERS, filter_net, read_weights, test_states, train_state
+from fer.formats.prototxt import read_weights
+from fer.nets.lint import KNOWN_LAYERS
+from fer.nets.states import filter_net, test_states, train_state
 from fer.schema import caffe_pb2
 
 Say = Callable[[str], None]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer.errors import FerError
-from fer.shell import command, pip_install
+from fer.system.shell import command, pip_install
 
 WORKER = Path(__file__).parent / "caffe" / "worker.py"
 PYTHON = "3.9"

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer import __version__, plots
-from fer.caffe_log import Log, parse_log
-from fer.curves import Curves, Exact, collapse_sentence, make_curves
+from fer import __version__
 from fer.errors import FerError
-from fer.metrics import Metrics, Scores, compute_metrics, mcnemar, to_json, without
-from fer.plots import Figure
+from fer.evaluation.metrics import Metrics, Scores, compute_metrics, mcnemar, to_json, without
+from fer.formats.log import Log, parse_log
+from fer.report import plots
+from fer.report.curves import Curves, Exact, collapse_sentence, make_curves
 from fer.report.ensemble import read_ensemble
 from fer.report.evidence import (
     SPLIT_NAMES,
@@ -26,7 +26,8 @@ from fer.report.evidence import (
 )
 from fer.report.files import MARK, curve_csv, publish, scores_csv
 from fer.report.html import page
-from fer.run import Run
+from fer.report.plots.look import Figure
+from fer.runs.run import Run
 
 CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
 Progress = Callable[[str, int, int], None] | None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fer.errors import FerError
-from fer.metrics import compute_metrics, mean_scores
+from fer.evaluation.metrics import compute_metrics, mean_scores
 from fer.report.evidence import Evidence, Scored
 
 NAMED = 3  # members; of more only the number is told

@@ -10,18 +10,18 @@ from typing import Any
 
 import cv2
 
-from fer.caffe_log import Log, parse_log
-from fer.curves import Chosen, Curves, Exact, Series, collapse_sentence, make_curves
-from fer.data_directory import read_manifest
-from fer.dataset import CLASSES, Split, held_out
+from fer.data.dataset import CLASSES, Split, held_out
+from fer.data.directory import read_manifest
 from fer.errors import FerError
-from fer.files import sha256
-from fer.lr_policy import early_collapse, learning_rate
-from fer.metrics import Metrics, Scores, compute_metrics, load_scores
-from fer.plots import Mistake
-from fer.prototxt import read_solver
-from fer.run import Run, average_name
-from fer.shell import command
+from fer.evaluation.metrics import Metrics, Scores, compute_metrics, load_scores
+from fer.formats.log import Log, parse_log
+from fer.formats.prototxt import read_solver
+from fer.nets.policies import early_collapse, learning_rate
+from fer.report.curves import Chosen, Curves, Exact, Series, collapse_sentence, make_curves
+from fer.report.plots.scores import Mistake
+from fer.runs.run import Run, average_name
+from fer.system.files import sha256
+from fer.system.shell import command
 
 NET_NAMES = {
     "lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "alexnetbn": "AlexNet BN", "vgg8": "VGG8",

@@ -5,10 +5,10 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fer.caffe_log import Log, LogRecord
 from fer.errors import FerError
-from fer.files import replacement, write_bytes
-from fer.metrics import Scores
+from fer.evaluation.metrics import Scores
+from fer.formats.log import Log, LogRecord
+from fer.system.files import replacement, write_bytes
 
 MARK = "metrics.json"  # every report has one: a folder without it is not ours to replace
 

@@ -14,7 +14,7 @@ from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.engines.pytorch.weights import copy_weights, write_model
 from fer.errors import FerError
-from fer.prototxt import read_net
+from fer.formats.prototxt import read_net
 
 SEED = 0  # of crops and mirrors: the same call gives the same file
 AS_IN_SCORING = ("Dropout", "Pooling")

@@ -17,7 +17,7 @@ import torch
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.weights import array_of
 from fer.errors import FerError
-from fer.files import write_bytes
+from fer.system.files import write_bytes
 
 GENERATORS = "generators"
 _VERSION = 1

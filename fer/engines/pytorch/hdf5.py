@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fer.errors import FerError
-from fer.shell import pip_install
+from fer.system.shell import pip_install
 
 if TYPE_CHECKING:
     import h5py

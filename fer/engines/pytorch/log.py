@@ -5,7 +5,7 @@ import sys
 from datetime import datetime
 from typing import TextIO
 
-from fer.caffe_lines import Event, Fatal, LogWriter
+from fer.formats.log_lines import Event, Fatal, LogWriter
 
 
 class Log:

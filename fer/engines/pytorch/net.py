@@ -14,7 +14,9 @@ from fer.engines.pytorch.node import Node
 from fer.engines.pytorch.registry import Context, Layer, Shape, create, known_types
 from fer.engines.pytorch.splits import insert_splits
 from fer.errors import FerError
-from fer.prototxt import State, filter_net, lint_net, net_lines, taking_part, upgrade_net
+from fer.formats.upgrade import upgrade_net
+from fer.nets.lint import State, lint_net, net_lines
+from fer.nets.states import filter_net, taking_part
 from fer.schema import caffe_pb2
 
 

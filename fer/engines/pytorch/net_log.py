@@ -4,7 +4,7 @@ import math
 
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.net import Net
-from fer.prototxt import to_text
+from fer.formats.prototxt import to_text
 
 
 def log_net(log: Log, net: Net) -> None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.errors import FerError
-from fer.prototxt import read_net, solver_net_path, test_states, train_state
+from fer.formats.prototxt import read_net, solver_net_path
+from fer.nets.states import test_states, train_state
 from fer.schema import caffe_pb2
 
 

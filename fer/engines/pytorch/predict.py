@@ -12,9 +12,10 @@ from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context
 from fer.engines.pytorch.weights import copy_weights
 from fer.errors import FerError
-from fer.files import write_bytes
-from fer.prototxt import read_net, test_transform
-from fer.transform import Transform
+from fer.formats.prototxt import read_net
+from fer.nets.states import test_transform
+from fer.nets.transform import Transform
+from fer.system.files import write_bytes
 
 BATCH = 64
 

@@ -13,7 +13,7 @@ from fer.engines.pytorch.node import Node
 from fer.engines.pytorch.registry import Context
 from fer.engines.pytorch.weights import copy_weights
 from fer.errors import FerError
-from fer.prototxt import read_net
+from fer.formats.prototxt import read_net
 
 
 def test(

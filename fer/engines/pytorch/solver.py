@@ -12,7 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fer.caffe_lines import (
+from fer.engines.pytorch import checkpoint
+from fer.engines.pytorch.device import computing, graphs_wanted, set_up
+from fer.engines.pytorch.distributed import Ranks, Requests
+from fer.engines.pytorch.hdf5 import need_hdf5
+from fer.engines.pytorch.log import Log
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.net_log import log_net
+from fer.engines.pytorch.nets import NetSource, test_sources, train_source
+from fer.engines.pytorch.registry import Context, Seeds
+from fer.engines.pytorch.signals import Signals
+from fer.engines.pytorch.step import Step as Pass
+from fer.engines.pytorch.updates import Updater, rate_at, step_at
+from fer.engines.pytorch.weights import SolverState, copy_weights, read_state, write_model, write_state
+from fer.errors import FerError
+from fer.formats.log_lines import (
     Done,
     Iteration,
     Lr,
@@ -28,21 +42,7 @@ from fer.caffe_lines import (
     TestOutput,
     TrainOutput,
 )
-from fer.engines.pytorch import checkpoint
-from fer.engines.pytorch.device import computing, graphs_wanted, set_up
-from fer.engines.pytorch.distributed import Ranks, Requests
-from fer.engines.pytorch.hdf5 import need_hdf5
-from fer.engines.pytorch.log import Log
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.net_log import log_net
-from fer.engines.pytorch.nets import NetSource, test_sources, train_source
-from fer.engines.pytorch.registry import Context, Seeds
-from fer.engines.pytorch.signals import Signals
-from fer.engines.pytorch.step import Step as Pass
-from fer.engines.pytorch.updates import Updater, rate_at, step_at
-from fer.engines.pytorch.weights import SolverState, copy_weights, read_state, write_model, write_state
-from fer.errors import FerError
-from fer.prototxt import to_text
+from fer.formats.prototxt import to_text
 from fer.schema import caffe_pb2
 
 

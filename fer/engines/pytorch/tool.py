@@ -34,7 +34,7 @@ from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, known_types
 from fer.engines.pytorch.solver import Setting, Solver
 from fer.errors import FerError, UsageError
-from fer.prototxt import read_net, read_solver
+from fer.formats.prototxt import read_net, read_solver
 from fer.schema import caffe_pb2
 
 

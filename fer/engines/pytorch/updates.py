@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fer.engines.pytorch.net import LearnedParam
 from fer.errors import FerError
-from fer.lr_policy import learning_rate
+from fer.nets.policies import learning_rate
 from fer.schema import caffe_pb2
 
 RULES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 
-from fer.engines.pytorch.blobs import from_blob, to_blob
 from fer.engines.pytorch.hdf5 import open_hdf5
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.node import Node
 from fer.errors import FerError
-from fer.files import write_bytes, write_whole
-from fer.prototxt import read_weights
+from fer.formats.blobs import from_blob, to_blob
+from fer.formats.prototxt import read_weights
 from fer.schema import caffe_pb2
+from fer.system.files import write_bytes, write_whole
 
 if TYPE_CHECKING:
     import h5py

@@ -15,11 +15,11 @@ import torch
 from google.protobuf.message import DecodeError
 from torch import Tensor
 
-from fer.database import Database
 from fer.engines.pytorch.data.room import check_room
 from fer.engines.pytorch.registry import Shape
 from fer.errors import FerError
-from fer.image_header import MAX_PIXELS, image_size
+from fer.formats.database import Database
+from fer.formats.image_header import MAX_PIXELS, image_size
 from fer.schema import caffe_pb2
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from fer.database import read_mean
 from fer.engines.pytorch.registry import Context, Shape
 from fer.errors import FerError
+from fer.formats.database import read_mean
 from fer.schema import caffe_pb2
 
 

@@ -11,8 +11,8 @@ from fer.engines.pytorch.data.source import Images, ListOptions, load_database, 
 from fer.engines.pytorch.data.transform import Transform
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
-from fer.image_header import MAX_PIXELS
-from fer.prototxt import SHUFFLE
+from fer.formats.image_header import MAX_PIXELS
+from fer.nets.states import SHUFFLE
 from fer.schema import caffe_pb2
 
 

@@ -13,7 +13,7 @@ from fer.engines.pytorch.layers.labels import class_index
 from fer.engines.pytorch.layers.parts import axis_of, expect_bottoms, in_its_own_type
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
-from fer.infogain import read_infogain
+from fer.nets.infogain import read_infogain
 from fer.schema import caffe_pb2
 
 _Loss = caffe_pb2.LossParameter

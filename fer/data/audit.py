@@ -1,0 +1,98 @@
+"""What is wrong with a set of faces, counted: duplicates within and across splits, contradictions, blank images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer.data.dataset import CLASSES, SPLITS, Split
+
+_TRAIN, _VAL, _TEST = (SPLITS.index(split) for split in (Split.TRAIN, Split.VAL, Split.TEST))
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A source's images without their pixels, in the source's order; arrays are [N].
+
+    `splits` (positions in SPLITS) and `labels` are uint8, `blank` is bool, `digests` (of `dataset.fingerprints`)
+    uint64 [N, 2].
+    """
+
+    splits: np.ndarray
+    labels: np.ndarray
+    digests: np.ndarray
+    blank: np.ndarray
+
+    def class_counts(self, split: Split) -> list[int]:
+        """Images of each class in `split`."""
+        return np.bincount(self.labels[self.splits == SPLITS.index(split)], minlength=len(CLASSES)).tolist()
+
+
+def _groups(catalog: Catalog) -> tuple[np.ndarray, int]:
+    """The number of the group of equal images each image is in, int64 [N], and how many groups there are."""
+    unique, groups = np.unique(catalog.digests, axis=0, return_inverse=True)
+    return groups.reshape(-1), len(unique)
+
+
+def _present(catalog: Catalog, groups: np.ndarray, count: int, split: int) -> np.ndarray:
+    """Which groups have an image in `split`: bool [count]."""
+    present = np.zeros(count, bool)
+    present[groups[catalog.splits == split]] = True
+    return present
+
+
+def leaked(catalog: Catalog) -> np.ndarray:
+    """Which Training images also lie, pixel for pixel, in PublicTest or PrivateTest: bool [N]."""
+    groups, count = _groups(catalog)
+    held_out = _present(catalog, groups, count, _VAL) | _present(catalog, groups, count, _TEST)
+    return (catalog.splits == _TRAIN) & held_out[groups]
+
+
+def audit(catalog: Catalog) -> dict:
+    """The counts, ready for JSON.
+
+    `duplicate_groups` are groups of two or more equal images, `conflicting_groups` those whose labels differ;
+    `val_in_train` counts PublicTest images that also lie in Training, `test_in_train` PrivateTest's, `test_in_val`
+    PrivateTest images that also lie in PublicTest; `train_leaked` counts the Training images that `--drop-leaks`
+    would leave out.
+    """
+    groups, count = _groups(catalog)
+    sizes = np.bincount(groups, minlength=count)
+    labels = np.zeros((count, len(CLASSES)), bool)
+    labels[groups, catalog.labels] = True
+    train, val = (_present(catalog, groups, count, split) for split in (_TRAIN, _VAL))
+    within = {}
+    for position, split in enumerate(SPLITS):
+        inside = groups[catalog.splits == position]
+        within[split.folder] = int(len(inside) - len(np.unique(inside)))
+    return {
+        "images": len(groups),
+        "class_counts": {split.folder: catalog.class_counts(split) for split in SPLITS},
+        "unique": count,
+        "duplicate_groups": int((sizes > 1).sum()),
+        "conflicting_groups": int((labels.sum(axis=1) > 1).sum()),
+        "repeats_within": within,
+        "val_in_train": int(train[groups[catalog.splits == _VAL]].sum()),
+        "test_in_train": int(train[groups[catalog.splits == _TEST]].sum()),
+        "test_in_val": int(val[groups[catalog.splits == _TEST]].sum()),
+        "train_leaked": int(leaked(catalog).sum()),
+        "blank": {split.folder: int(catalog.blank[catalog.splits == k].sum()) for k, split in enumerate(SPLITS)},
+    }
+
+
+def audit_text(result: dict) -> str:
+    """What `audit` returned, as lines for the terminal."""
+    blank = result["blank"]
+    lines = [f"{'':12}" + "".join(f"{name:>10}" for name in (*CLASSES, "all"))]
+    for split in SPLITS:
+        counts = result["class_counts"][split.folder]
+        lines.append(f"{split.value:12}" + "".join(f"{count:10,}" for count in (*counts, sum(counts))))
+    lines += [
+        f"{result['unique']:,} of {result['images']:,} images are unique",
+        f"{result['duplicate_groups']:,} groups of exact duplicates, {result['conflicting_groups']:,} with "
+        "conflicting labels",
+        f"{result['val_in_train']:,} PublicTest and {result['test_in_train']:,} PrivateTest images also lie in "
+        f"Training; {result['test_in_val']:,} lie in both test splits",
+        f"{sum(blank.values()):,} blank images (Training {blank['train']}, PublicTest {blank['val']}, "
+        f"PrivateTest {blank['test']})",
+    ]
+    return "\n".join(lines)

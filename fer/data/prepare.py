@@ -1,0 +1,294 @@
+"""`fer prepare`: a source of faces to a data directory that Caffe, OpenCV and people can read.
+
+Three steps: the source is read and checked whole, its pixels laid aside in a scratch file; the audit, the order and
+the disk space are settled; then images and databases are written, in parallel, and the directory takes its place.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+
+from fer import __version__
+from fer.data.affine import Affine
+from fer.data.audit import Catalog, audit, leaked
+from fer.data.dataset import CLASSES, SPLITS, Progress, Split
+from fer.data.directory import FORMAT, MANIFEST, check_replaceable, locked, read_manifest, verify_data
+from fer.data.source import is_folder_source, read_source, source_sha256, source_state
+from fer.data.split_writer import Encoding, Images, write_split
+from fer.errors import FerError, UsageError
+from fer.formats.database import write_mean
+from fer.system.files import cannot_write, replacement, sha256, write_bytes
+from fer.system.workers import Workers
+
+__all__ = ["Outcome", "PrepareOptions", "prepare", "read_manifest", "verify_data"]
+
+_FER2013_COUNTS = {
+    "train": [3995, 436, 4097, 7215, 4830, 3171, 4965],
+    "val": [467, 56, 496, 895, 653, 415, 607],
+    "test": [491, 55, 528, 879, 594, 416, 626],
+}
+_SCRATCH = "pixels.scratch"
+_MAX_RESIZE = 1024
+MAX_COPIES = 20
+# Below this a source is done before helper processes have started.
+_SMALL_SOURCE = 16 << 20
+_MAX_HELPERS = 7
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """`resize` is the side of the databases' images; `title` what figures call data that is not FER2013.
+
+    `augment` copies of each Training image, moved by `affine`, lie among them; the order of train is then shuffled.
+    """
+
+    jpeg_quality: int = 100
+    resize: int | None = None
+    encoded: bool = False
+    shuffle: bool = False
+    seed: int = 0
+    drop_leaks: bool = False
+    title: str | None = None
+    augment: int = 0
+    affine: Affine = field(default_factory=Affine)
+
+    def check(self) -> None:
+        """Raise UsageError for a value out of range."""
+        if not 1 <= self.jpeg_quality <= 100:
+            raise UsageError(f"--jpeg-quality {self.jpeg_quality}: not from 1 to 100")
+        if self.resize is not None and not 1 <= self.resize <= _MAX_RESIZE:
+            raise UsageError(f"--resize {self.resize}: not from 1 to {_MAX_RESIZE}")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: not a whole number from 0")
+        if not 0 <= self.augment <= MAX_COPIES:
+            raise UsageError(f"--augment {self.augment}: not from 0 to {MAX_COPIES}")
+        self.affine.check()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `prepare` did: the manifest, whether nothing was to be done, and the seconds it took."""
+
+    manifest: dict
+    up_to_date: bool
+    seconds: float
+
+
+def prepare(
+    source: Path, out: Path, options: PrepareOptions, *, force: bool = False, progress: Progress | None = None
+) -> Outcome:
+    """Make the data directory `out` from `source`; leave it if it is already what would be made, unless `force`.
+
+    Atomic: until the last step the old `out` stays as it was, and no failure leaves a half-made one. Progress has the
+    stages `reading` (bytes) and `writing` (images). Raises FerError for a faulty source, a full disk, or when another
+    process is at it.
+    """
+    started = time.monotonic()
+    source, out = Path(source), Path(os.path.abspath(out))  # noqa: PTH100 -- resolve() would follow a symlink at `out`
+    options.check()
+    before = source_state(source)
+    if source.resolve().is_relative_to(out):
+        raise FerError(f"{out}: holds the source {source}. Choose another --out")
+    with locked(out):
+        check_replaceable(out)
+        if not force:
+            manifest = _up_to_date(source, out, options)
+            if manifest:
+                return Outcome(manifest, True, time.monotonic() - started)
+        with replacement(out) as partial:
+            manifest = _build(source, partial, out, options, progress)
+            if source_state(source) != before:
+                raise FerError(f"{source}: changed while it was read. Run again")
+            write_bytes(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    return Outcome(manifest, False, time.monotonic() - started)
+
+
+def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None:
+    """The manifest of `out` if it is whole and made from this very source with these options."""
+    if not (out / MANIFEST).exists():
+        return None
+    try:
+        manifest = verify_data(out)
+    except FerError:
+        return None
+    recorded = manifest["source"]
+    # What an older fer had no option for is as the default is.
+    if asdict(PrepareOptions()) | manifest["options"] != asdict(options) or recorded["path"] != str(source):
+        return None
+    state = source_state(source)
+    if state.bytes != recorded["bytes"]:
+        return None
+    if state.mtime_ns != recorded["mtime_ns"] and source_sha256(source) != recorded["sha256"]:
+        return None
+    return manifest
+
+
+def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> dict:
+    """Write everything but the manifest into `partial`, and return the manifest."""
+    scratch = partial / _SCRATCH
+    state = source_state(source)
+    helpers = 0 if state.bytes < _SMALL_SOURCE else min((os.cpu_count() or 1) - 1, _MAX_HELPERS)
+    with Workers(helpers) as workers, ThreadPoolExecutor(1) as hasher:
+        digest = hasher.submit(source_sha256, source)
+        shuffled = options.shuffle or is_folder_source(source)
+        catalog = _lay_aside(source, scratch, workers, options.seed, progress)
+        keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
+        _check_splits(source, catalog, keep)
+        encoding = Encoding(options.jpeg_quality, options.resize, options.encoded)
+        splits = {split: _images(catalog, keep, split, shuffled, options) for split in SPLITS}
+        _check_disk(out, sum(map(len, splits.values())), encoding)
+        written = _write_splits(partial, scratch, splits, encoding, workers, hasher, progress)
+        scratch.unlink()
+        source_digest = digest.result()
+        files = {name: described.result() for name, described in written.files.items()}
+    return {
+        "fer_version": __version__,
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "title": _title(source, catalog, options),
+        "source": {"path": str(source), "sha256": source_digest, **asdict(state)},
+        "options": asdict(options),
+        "shuffled": shuffled,
+        "image": {"channels": 1, "height": encoding.side, "width": encoding.side},
+        "classes": list(CLASSES),
+        "splits": {
+            split.folder: {
+                "count": len(images),
+                "class_counts": np.bincount(images.labels, minlength=len(CLASSES)).tolist(),
+            }
+            for split, images in splits.items()
+        },
+        "audit": audit(catalog),
+        "dropped": int((~keep).sum()),
+        "copies": int((splits[Split.TRAIN].copies > 0).sum()),
+        "versions": _versions(),
+        "images": {split.folder: written.images[split] for split in SPLITS},
+        "files": files,
+    }
+
+
+def _lay_aside(source: Path, scratch: Path, workers: Workers, seed: int, progress: Progress | None) -> Catalog:
+    """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image."""
+    parts = []
+    try:
+        with scratch.open("wb") as stream:
+            for batch in read_source(source, workers, seed=seed, progress=progress):
+                stream.write(batch.pixels.tobytes())
+                parts.append((batch.splits, batch.labels, batch.digests, batch.blank))
+    except OSError as error:
+        raise cannot_write(scratch, error) from None
+    splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Catalog(splits, labels, digests, blank)
+
+
+def _class_counts(catalog: Catalog, keep: np.ndarray, split: Split) -> list[int]:
+    rows = (catalog.splits == SPLITS.index(split)) & keep
+    return np.bincount(catalog.labels[rows], minlength=len(CLASSES)).tolist()
+
+
+def _check_splits(source: Path, catalog: Catalog, keep: np.ndarray) -> None:
+    """Every split must have an image and Training one of each class. Raises FerError."""
+    for split in SPLITS:
+        counts = _class_counts(catalog, keep, split)
+        if not sum(counts):
+            raise FerError(f"{source}: no image with the Usage {split.value}: nothing would be in {split.folder}")
+        missing = [name for name, count in zip(CLASSES, counts, strict=True) if not count]
+        if split is Split.TRAIN and missing:
+            raise FerError(f"{source}: Training has no image of the class {', '.join(missing)}")
+
+
+def _check_disk(out: Path, count: int, encoding: Encoding) -> None:
+    """Raise FerError unless the new data directory fits beside the old one."""
+    needed = count * encoding.bytes_on_disk + (16 << 20)
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise FerError(
+            f"{out.parent}: {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} MB needed for {count:,} images.\n"
+            "Make room, or write elsewhere with --out"
+        )
+
+
+@dataclass(frozen=True)
+class _Written:
+    """`images` describes each split's JPG files; `files` has the size and SHA-256 of every other file, as they come."""
+
+    images: dict[Split, dict]
+    files: dict[str, Future[dict]]
+
+
+def _images(catalog: Catalog, keep: np.ndarray, split: Split, shuffled: bool, options: PrepareOptions) -> Images:
+    """The images of a split, in the order in which its index and database list them."""
+    position = SPLITS.index(split)
+    rows = np.flatnonzero((catalog.splits == position) & keep)
+    images = Images.plain(rows, catalog.labels[rows])
+    if split is Split.TRAIN and options.augment:
+        generator = np.random.default_rng([options.seed, len(SPLITS)])
+        moves = [options.affine.draw(len(rows), generator) for _ in range(options.augment)]
+        images = images.with_copies(np.stack(moves))
+        shuffled = True
+    return images[np.random.default_rng([options.seed, position]).permutation(len(images))] if shuffled else images
+
+
+def _write_splits(
+    partial: Path,
+    scratch: Path,
+    splits: dict[Split, Images],
+    encoding: Encoding,
+    workers: Workers,
+    hasher: Executor,
+    progress: Progress | None,
+) -> _Written:
+    """Write the splits and the mean; what is finished is hashed on `hasher` while the next is written."""
+    written = _Written({}, {})
+    done, total = 0, sum(map(len, splits.values()))
+
+    def finish(*names: str) -> None:
+        written.files.update({name: hasher.submit(_describe, partial / name) for name in names})
+
+    for split, images in splits.items():
+
+        def report(count: int, before: int = done) -> None:
+            if progress:
+                progress("writing", before + count, total)
+
+        result = write_split(partial, split, scratch, images, encoding, workers, report)
+        written.images[split] = result.images
+        finish(f"{split.folder}_lmdb/data.mdb", f"{split.folder}.txt")
+        if split is Split.TRAIN:
+            # Of what the database holds, copies included, as compute_image_mean would make it.
+            write_mean(partial / "mean.binaryproto", result.pixel_sum / len(images))
+            finish("mean.binaryproto")
+        done += len(images)
+    return written
+
+
+def _describe(path: Path) -> dict:
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
+
+
+def _title(source: Path, catalog: Catalog, options: PrepareOptions) -> str:
+    """What figures call the data: FER2013 only if every count is FER2013's."""
+    if all(catalog.class_counts(split) == _FER2013_COUNTS[split.folder] for split in SPLITS):
+        return "FER2013"
+    return options.title or source.name
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "lmdb": ".".join(map(str, lmdb.version())),
+        "protobuf": importlib.metadata.version("protobuf"),
+    }

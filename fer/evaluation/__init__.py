@@ -1,0 +1,1 @@
+"""How good a net is: exact scores of a run, and what they say."""

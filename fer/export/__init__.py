@@ -1,0 +1,1 @@
+"""A run's chosen net for other programs, each form proved."""

@@ -1,0 +1,1 @@
+"""Caffe's files, and nothing else reads or writes them: prototxt, caffemodel, LMDB, mean, log."""

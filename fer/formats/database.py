@@ -1,0 +1,293 @@
+"""Caffe's data files: the LMDB of Datums and `mean.binaryproto`, byte for byte as Caffe's own tools write them."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from fer.errors import FerError
+from fer.schema import caffe_pb2
+from fer.system.files import cannot_write, write_bytes
+
+# Where an LMDB meta page (pages 0 and 1) keeps what the size check needs; see MDB_meta in LMDB's mdb.c (64-bit layout).
+_META_BYTES = 16 + 136
+_META_MAGIC = 0xBEEFC0DE
+_MAX_PAGE = 1 << 16
+
+
+def _varint(value: int) -> bytes:
+    """Protocol buffers' variable-length integer, for values from 0."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _check_label(label: int) -> None:
+    if not 0 <= label < 1 << 31:
+        raise ValueError(f"label {label} is not a class number")
+
+
+def encode_datum(image: np.ndarray, label: int) -> bytes:
+    """The Datum of `convert_imageset`: channels, height, width, data, label, and an explicit `encoded: false`.
+
+    `image` is uint8 [C, H, W]. Raises ValueError for another dtype or rank, or a negative label.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3:
+        raise ValueError(f"a Datum takes uint8 [C, H, W], not {image.dtype} {list(image.shape)}")
+    _check_label(label)
+    channels, height, width = image.shape
+    data = image.tobytes()
+    head = b"\x08" + _varint(channels) + b"\x10" + _varint(height) + b"\x18" + _varint(width)
+    return head + b"\x22" + _varint(len(data)) + data + b"\x28" + _varint(label) + b"\x38\x00"
+
+
+def encode_file_datum(file: bytes, label: int) -> bytes:
+    """The Datum of `convert_imageset --encoded`: the image file's own bytes, the label, `encoded: true`, no shape."""
+    _check_label(label)
+    return b"\x22" + _varint(len(file)) + file + b"\x28" + _varint(label) + b"\x38\x01"
+
+
+def encode_sized_file_datum(file: bytes, shape: tuple[int, int, int], label: int) -> bytes:
+    """The Datum of `convert_imageset --encoded --resize_*`: as `encode_file_datum`, after the shape (C, H, W)."""
+    channels, height, width = shape
+    head = b"\x08" + _varint(channels) + b"\x10" + _varint(height) + b"\x18" + _varint(width)
+    return head + encode_file_datum(file, label)
+
+
+def decode_datum(data: bytes) -> tuple[np.ndarray, int]:
+    """A Datum's image, uint8 [C, H, W], and its label; an encoded image is decoded as it is (gray stays one channel).
+
+    Raises FerError when the bytes are no Datum, the image is short, long or unreadable, or there is no label.
+    """
+    try:
+        datum = caffe_pb2.Datum.FromString(data)
+    except DecodeError:
+        raise FerError("not a Datum: the bytes are cut off or of another kind") from None
+    if not datum.HasField("label"):
+        raise FerError("the Datum has no label")
+    if datum.encoded:
+        return _decode_image(datum.data), datum.label
+    shape = (datum.channels, datum.height, datum.width)
+    if datum.float_data:
+        raise FerError("the Datum holds floats; fer reads images of bytes")
+    if min(shape) < 1 or len(datum.data) != shape[0] * shape[1] * shape[2]:
+        raise FerError(f"the Datum says {' x '.join(map(str, shape))} and holds {len(datum.data):,} bytes")
+    return np.frombuffer(datum.data, np.uint8).reshape(shape), datum.label
+
+
+def _decode_image(file: bytes) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED) if file else None
+    if image is None or image.dtype != np.uint8:
+        raise FerError("the Datum's encoded image cannot be decoded")
+    return image[np.newaxis] if image.ndim == 2 else np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def write_mean(path: Path, mean: np.ndarray) -> None:
+    """Write `mean`, a number array [C, H, W], as `compute_image_mean` does: the legacy 4-D BlobProto of floats."""
+    channels, height, width = mean.shape
+    blob = caffe_pb2.BlobProto(num=1, channels=channels, height=height, width=width)
+    blob.data.extend(mean.astype(np.float32).ravel().tolist())
+    write_bytes(path, blob.SerializeToString())
+
+
+def read_mean(path: Path) -> np.ndarray:
+    """The mean image, float32 [C, H, W]. Raises FerError when the file is missing, cut off or not finite."""
+    try:
+        blob = caffe_pb2.BlobProto.FromString(Path(path).read_bytes())
+    except OSError as error:
+        raise FerError(f"{path}: cannot read the mean image: {error.strerror}") from None
+    except DecodeError:
+        raise FerError(f"{path}: not a mean image (BlobProto): cut off or of another kind") from None
+    dims = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
+    shape = dims[1:] if len(dims) == 4 and dims[0] == 1 else dims
+    values = np.array(blob.data, np.float32)
+    if len(shape) != 3 or min(shape) < 1 or values.size != np.prod(shape):
+        raise FerError(f"{path}: not a mean image: shape {list(dims)} with {values.size:,} numbers")
+    if not np.isfinite(values).all():
+        raise FerError(f"{path}: the mean image holds numbers that are not finite")
+    return values.reshape(shape)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what LMDB would crash on: a read behind the end of a cut-off `data.mdb` is a SIGBUS, not an error."""
+    file = path / "data.mdb"
+    if not path.exists():
+        raise FerError(f"{path}: no such database. `fer prepare` makes one")
+    if not file.is_file():
+        raise FerError(f"{path}: not an LMDB: it holds no data.mdb")
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            head = stream.read(_MAX_PAGE + _META_BYTES)
+    except OSError as error:
+        raise FerError(f"{file}: cannot be read: {error.strerror}") from None
+    metas = [meta for meta in (_read_meta(head, 0), _read_meta(head, _page_size(head))) if meta]
+    if not metas:
+        raise FerError(f"{file}: not an LMDB, or cut off in its first page ({size:,} bytes)")
+    needed = max(metas)[1]
+    if size < needed:
+        raise FerError(f"{file}: cut off: {size:,} bytes of {needed:,}. `fer prepare SOURCE --force` makes it again")
+
+
+def _page_size(head: bytes) -> int:
+    return struct.unpack_from("<I", head, 16 + 24)[0] if len(head) >= _META_BYTES else 0
+
+
+def _read_meta(head: bytes, offset: int) -> tuple[int, int] | None:
+    """(transaction, bytes the file must have) of the meta page at `offset`; None when there is none."""
+    if len(head) < offset + _META_BYTES:
+        return None
+    magic, version = struct.unpack_from("<II", head, offset + 16)
+    page_size = struct.unpack_from("<I", head, offset + 16 + 24)[0]
+    last_page, transaction = struct.unpack_from("<QQ", head, offset + 16 + 120)
+    if magic != _META_MAGIC or version != 1 or not 512 <= page_size <= _MAX_PAGE:
+        return None
+    return transaction, (last_page + 1) * page_size
+
+
+class Database:
+    """A Caffe LMDB, read only: iterates over (key, uint8 [C, H, W], label) in key order, as Caffe's Data layer does.
+
+    Raises FerError when it is missing, not an LMDB, cut off or empty, and on any faulty Datum, which it names.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        _check_file(self.path)
+        try:
+            # No lock file: the data directory may be read-only, and nothing writes to a finished database.
+            self._env = lmdb.open(str(self.path), readonly=True, lock=False, create=False)
+        except lmdb.Error as error:
+            raise FerError(f"{self.path}: cannot be opened as an LMDB: {error}") from None
+        self._count = self._env.stat()["entries"]
+        if not self._count:
+            self.close()
+            raise FerError(f"{self.path}: the database is empty. `fer prepare SOURCE --force` makes it again")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._env.close()
+
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray, int]]:
+        try:
+            with self._env.begin() as transaction:
+                for raw_key, data in transaction.cursor():
+                    key = raw_key.decode("utf-8", "backslashreplace")
+                    try:
+                        image, label = decode_datum(data)
+                    except FerError as error:
+                        raise FerError(f"{self.path}: {key}: {error}") from None
+                    yield key, image, label
+        except lmdb.Error as error:
+            raise FerError(f"{self.path}: damaged: {error}. `fer prepare SOURCE --force` makes it again") from None
+
+    def read_all(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Everything in memory: images uint8 [N, C, H, W], labels int64 [N], keys. FerError when the shapes differ."""
+        images: np.ndarray | None = None
+        labels = np.empty(len(self), np.int64)
+        keys = []
+        for row, (key, image, label) in enumerate(self):
+            if images is None:
+                images = np.empty((len(self), *image.shape), np.uint8)
+            if image.shape != images.shape[1:]:
+                raise FerError(_shape_fault(self.path, key, image.shape, images.shape[1:]))
+            images[row], labels[row] = image, label
+            keys.append(key)
+        if images is None or len(keys) != len(self):
+            raise FerError(f"{self.path}: damaged: {len(keys):,} of {len(self):,} records can be read")
+        return images, labels, keys
+
+
+def _shape_fault(path: Path, key: str, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
+    return f"{path}: {key}: {' x '.join(map(str, shape))}, where the first is {' x '.join(map(str, first))}"
+
+
+@dataclass(frozen=True)
+class DatabaseInfo:
+    """What `check_database` found: `shape` is (C, H, W), `label_counts` has one count a class."""
+
+    path: Path
+    count: int
+    shape: tuple[int, int, int]
+    label_counts: tuple[int, ...]
+
+
+def check_database(path: Path, classes: int) -> DatabaseInfo:
+    """Read every Datum: whole, of one shape, label in 0..classes-1. Raises FerError that names the key."""
+    counts = [0] * classes
+    shape: tuple[int, int, int] | None = None
+    with Database(path) as database:
+        for key, image, label in database:
+            if shape is None:
+                shape = (image.shape[0], image.shape[1], image.shape[2])
+            if image.shape != shape:
+                raise FerError(_shape_fault(database.path, key, image.shape, shape))
+            if not 0 <= label < classes:
+                raise FerError(f"{database.path}: {key}: label {label} is not 0..{classes - 1}")
+            counts[label] += 1
+        if shape is None or sum(counts) != len(database):
+            raise FerError(f"{database.path}: damaged: {sum(counts):,} of {len(database):,} records can be read")
+    return DatabaseInfo(Path(path), sum(counts), shape, tuple(counts))
+
+
+class DatabaseWriter:
+    """Writes a new LMDB at `path` (a directory that must not exist) in ascending key order; a context manager.
+
+    `data_bytes` bounds the sum of all keys and Datums, `count` their number; the map is sized from them and the
+    file grows only with what is written. A full disk or a full map is a FerError. Nothing is synced before the end.
+    """
+
+    def __init__(self, path: Path, count: int, data_bytes: int):
+        self.path = Path(path)
+        # Each record may start a page of its own; as much again for the tree, and a floor for small sets.
+        map_size = 2 * (data_bytes + 4096 * count) + (16 << 20)
+        try:
+            self.path.mkdir()
+            self._env = lmdb.open(str(self.path), map_size=map_size, lock=False, sync=False, writemap=False)
+        except (OSError, lmdb.Error) as error:
+            raise self._fault(error) from None
+
+    def __enter__(self) -> "DatabaseWriter":
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:
+        try:
+            if exc_type is None:
+                self._env.sync(True)
+        except (OSError, lmdb.Error) as error:
+            raise self._fault(error) from None
+        finally:
+            self._env.close()
+
+    def append(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Add (key, Datum bytes) records, in one transaction, behind all that came before."""
+        try:
+            with self._env.begin(write=True) as transaction:
+                for key, value in records:
+                    if not transaction.put(key, value, append=True):
+                        raise ValueError(f"key {key!r} is not behind the last one")
+        except (OSError, lmdb.Error) as error:
+            raise self._fault(error) from None
+
+    def _fault(self, error: Exception) -> FerError:
+        if isinstance(error, lmdb.MapFullError):
+            return FerError(f"{self.path}: the database is larger than it was planned to be (LMDB's map is full)")
+        if isinstance(error, OSError):
+            return cannot_write(self.path, error)
+        return FerError(f"{self.path}: the disk is full or cannot be written (LMDB: {error}). Make room and run again")

@@ -1,0 +1,282 @@
+"""Caffe's training log as records and curves; the lines themselves are written and read by ``fer.formats.log_lines``.
+
+log = parse_log("train.log")                 # BVLC old and new, NVCaffe, resumed, truncated, with nan
+log.curve("test")[-1].outputs["accuracy"]
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from fer.errors import FerError
+from fer.formats.log_lines import (
+    HEADER,
+    Done,
+    Event,
+    Fatal,
+    Iteration,
+    LogWriter,
+    Lr,
+    Output,
+    Policy,
+    Resuming,
+    Snapshotting,
+    SnapshottingState,
+    Solving,
+    Step,
+    StoppedEarly,
+    Testing,
+    TestLoss,
+    TestOutput,
+    TrainOutput,
+    event_of,
+    format_line,
+    read_line,
+)
+
+__all__ = [
+    "Done",
+    "Event",
+    "Fatal",
+    "Iteration",
+    "Log",
+    "LogParser",
+    "LogRecord",
+    "LogWriter",
+    "Lr",
+    "Output",
+    "Policy",
+    "Resuming",
+    "Snapshotting",
+    "SnapshottingState",
+    "Solving",
+    "Step",
+    "StoppedEarly",
+    "TestLoss",
+    "TestOutput",
+    "Testing",
+    "TrainOutput",
+    "format_line",
+    "parse_log",
+    "read_line",
+]
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """What the log says of one iteration of one net.
+
+    phase    "train" or "test"
+    seconds  since the log's first line
+    lr       train only: the rate of this iteration's step
+    loss     train: the displayed loss; test: the "Test loss" line (`test_compute_loss`)
+    outputs  by name, in order; a name met again becomes name#2, name#3 ...
+    net      the test net's number
+    """
+
+    iteration: int
+    phase: str
+    seconds: float
+    lr: float | None = None
+    loss: float | None = None
+    outputs: dict[str, float] = field(default_factory=dict)
+    net: int = 0
+
+
+@dataclass(frozen=True)
+class Log:
+    """A whole log. `records` keeps the file's order and repeats; `curve` is what a figure should show."""
+
+    records: tuple[LogRecord, ...] = ()
+    snapshots: tuple[str, ...] = ()
+    resumed: tuple[str, ...] = ()
+    net_name: str = ""
+    policy: str = ""
+    optimization_done: bool = False
+    stopped_early: bool = False
+    fatal: str | None = None
+    truncated: bool = False
+    seconds: float = 0.0
+
+    def curve(self, phase: str, net: int = 0) -> list[LogRecord]:
+        """The records of one net by rising iteration. Where a resumed run went back, what it left behind is dropped."""
+        curve: dict[tuple[str, int, int], LogRecord] = {}
+        newest = 0
+        for record in self.records:
+            if record.iteration < newest:
+                curve = {key: old for key, old in curve.items() if old.iteration <= record.iteration}
+            newest = record.iteration
+            curve[record.phase, record.net, record.iteration] = record
+        wanted = (record for record in curve.values() if (record.phase, record.net) == (phase, net))
+        return sorted(wanted, key=lambda record: record.iteration)
+
+    def test_nets(self) -> list[int]:
+        return sorted({record.net for record in self.records if record.phase == "test"})
+
+
+class LogParser:
+    """Reads a log line by line, so that a run can be followed while it goes on."""
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        self._records: list[LogRecord] = []
+        self._open: dict[str, int] = {}  # phase -> index of the record that outputs still go to
+        self._log = Log()
+        self.lines = self.events = 0
+
+    def feed(self, line: str) -> list[Event]:
+        """The events of one whole line (none or one)."""
+        self.lines += 1
+        header = HEADER.search(line)
+        if header is None:
+            return []
+        seconds = self._clock.seconds(header["date"], header["time"])
+        event = event_of(header["severity"], header["message"])
+        if seconds is None or event is None:
+            return []
+        self.events += 1
+        self._log = replace(self._log, seconds=seconds)
+        self._take(event, seconds)
+        return [event]
+
+    def log(self, *, truncated: bool = False) -> Log:
+        return replace(self._log, records=tuple(self._records), truncated=truncated)
+
+    def _take(self, event: Event, seconds: float) -> None:
+        match event:
+            case Testing(iteration, net):
+                self._start(LogRecord(iteration, "test", seconds, net=net))
+            case Iteration(iteration, loss):
+                self._train(iteration, seconds, loss=loss)
+            case Lr(iteration, lr):
+                self._train(iteration, seconds, lr=lr)
+            case TestLoss(loss) if "test" in self._open:
+                self._amend("test", loss=loss)
+            case TestOutput(_, name, value):
+                self._output("test", name, value)
+            case TrainOutput(_, name, value):
+                self._output("train", name, value)
+            case Snapshotting(path):
+                self._note(snapshots=(*self._log.snapshots, path))
+            case Resuming(path):
+                self._note(resumed=(*self._log.resumed, path), optimization_done=False, stopped_early=False)
+            case Solving(name):
+                self._note(net_name=name, optimization_done=False, stopped_early=False, fatal=None)
+            case Policy(policy):
+                self._note(policy=policy)
+            case StoppedEarly():
+                self._note(stopped_early=True)
+            case Done():
+                self._note(optimization_done=True)
+            case Fatal(message):
+                self._note(fatal=message)
+
+    def _note(self, **facts: Any) -> None:
+        self._log = replace(self._log, **facts)
+
+    def _start(self, record: LogRecord) -> None:
+        self._open[record.phase] = len(self._records)
+        self._records.append(record)
+
+    def _amend(self, phase: str, **values: Any) -> None:
+        index = self._open[phase]
+        self._records[index] = replace(self._records[index], **values)
+
+    def _train(self, iteration: int, seconds: float, **value: float) -> None:
+        """Loss and lr of one iteration come on two lines, in either order."""
+        index = self._open.get("train")
+        (name,) = value
+        same = index is not None and self._records[index].iteration == iteration
+        if index is not None and same and getattr(self._records[index], name) is None:
+            self._amend("train", **value)
+        else:
+            self._start(LogRecord(iteration, "train", seconds))
+            self._amend("train", **value)
+
+    def _output(self, phase: str, name: str, value: float) -> None:
+        if phase not in self._open:  # the log's beginning is missing: no iteration to give it to
+            return
+        outputs = self._records[self._open[phase]].outputs
+        unique, copy = name, 1
+        while unique in outputs:
+            copy += 1
+            unique = f"{name}#{copy}"
+        outputs[unique] = value
+
+
+class _Clock:
+    """Seconds since the first line, never falling.
+
+    Short dates have no year: a fall of more than half a year is a New Year, and the year is a leap year once a
+    29 February was met in it.
+    """
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._latest = 0
+        self._day, self._days_before, self._leap = 0, 0, False
+
+    def seconds(self, day: str, time: str) -> float | None:
+        """None where the date or time does not exist."""
+        try:
+            days = self._short(int(day[:2]), int(day[2:])) if len(day) == 4 else self._long(day)
+            hours, minutes, rest = int(time[:2]), int(time[3:5]), round(float(time[6:]) * 1e6)
+        except ValueError:
+            return None
+        now = ((days * 24 + hours) * 60 + minutes) * 60_000_000 + rest  # microseconds, whole: nothing is rounded
+        self._first = now if self._first is None else self._first
+        self._latest = max(self._latest, now - self._first)
+        return self._latest / 1e6
+
+    def _long(self, day: str) -> int:
+        return date(int(day[:4]), int(day[4:6]), int(day[6:])).toordinal()
+
+    def _short(self, month: int, day: int) -> int:
+        leap_day = (month, day) == (2, 29)
+        number = date(2000 if self._leap or leap_day else 2001, month, day).timetuple().tm_yday
+        if number < self._day - 182:
+            self._days_before += 366 if self._leap else 365
+            self._leap = False
+        self._leap |= leap_day
+        self._day = number
+        return self._days_before + number
+
+
+def parse_log(source: str | os.PathLike[str] | Iterable[str]) -> Log:
+    """Reads a log file, or lines.
+
+    A last line without its end is cut off and may hold half a number: it counts only when it has no number in it.
+    Raises FerError: unreadable, empty, or nothing of Caffe's in it.
+    """
+    if is_file := isinstance(source, str | os.PathLike):
+        name, lines = str(source), _lines(Path(source))
+    else:
+        name, lines = "the log", iter(source)
+    parser, truncated = LogParser(), False
+    for line in lines:
+        truncated = is_file and not line.endswith("\n")
+        if not truncated or isinstance(read_line(line), Done | StoppedEarly | Fatal):
+            parser.feed(line)
+    if parser.lines == 0 and not truncated:
+        raise FerError(f"{name} is empty: Caffe writes its log to stderr, so use `caffe train ... 2> train.log`")
+    if parser.events == 0:
+        raise FerError(
+            f"{name} is no Caffe training log: looked for lines like\n"
+            "  I1124 12:00:00.000000  1 solver.cpp:239] Iteration 100 (8 iter/s, 12s/100 iters), loss = 1.5\n"
+            f"and found none in {parser.lines} lines. Caffe writes them to stderr (GLOG_logtostderr=1, minloglevel 0)"
+        )
+    return parser.log(truncated=truncated)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines with their ends as "\\n"; PowerShell's UTF-16 is known by its mark."""
+    try:
+        with path.open("rb") as file:
+            encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        with path.open(encoding=encoding, errors="replace") as text:
+            yield from text
+    except OSError as error:
+        raise FerError(f"cannot read the log {path}: {error.strerror}") from error

@@ -1,0 +1,202 @@
+"""Prototxt and caffemodel files: reading, writing, and what Caffe itself makes of a net.
+
+This is the door to all that concerns nets; the rest of the program imports from here. The parts live beside it:
+zoo (finding files), net_state (phases and stages), net_upgrade (old formats), net_lint, net_deploy, net_shapes.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, Message
+
+from fer.errors import FerError
+from fer.formats.tokens import blank_field
+from fer.formats.upgrade import upgrade_net
+from fer.nets.deploy import derive_deploy
+from fer.nets.lint import KNOWN_LAYERS, State, lint_net, net_lines
+from fer.nets.states import SHUFFLE, data_layers, filter_net, taking_part, test_states, test_transform, train_state
+from fer.nets.zoo import NETS, find_deploy, find_net, find_solver, nearest, net_label, net_names, solver_names
+from fer.schema import caffe_pb2
+from fer.system.files import write_bytes
+
+__all__ = [
+    "KNOWN_LAYERS",
+    "NETS",
+    "SHUFFLE",
+    "State",
+    "data_layers",
+    "derive_deploy",
+    "filter_net",
+    "find_deploy",
+    "find_net",
+    "find_solver",
+    "lint_net",
+    "nearest",
+    "net_label",
+    "net_lines",
+    "net_names",
+    "read_net",
+    "read_solver",
+    "read_weights",
+    "solver_names",
+    "solver_net_path",
+    "taking_part",
+    "test_states",
+    "test_transform",
+    "to_text",
+    "train_state",
+    "upgrade_net",
+    "write_text",
+]
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+_SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # by the old enum's number
+_UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([\w.]+)"')
+_UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
+# The parser's message repeats the place and quotes the line: `3:8 : ' type: 3': Expected ...`.
+_PREFIX = re.compile(r"^\d+:\d+ : (?:'.*': )?", re.DOTALL)
+_MOST_FAULTS = 20
+
+
+def read_net(path: str | Path) -> caffe_pb2.NetParameter:
+    """A net from a prototxt, its old formats upgraded as Caffe does on load.
+
+    Raises FerError with `file:line: ...` for each fault, with the nearest known name.
+    """
+    net = _read_text(path, caffe_pb2.NetParameter())
+    if not (net.layer or net.layers):
+        raise FerError(f"{path}:1: this net has no layers; is it a solver?")
+    try:
+        return upgrade_net(net)
+    except FerError as error:
+        raise FerError(f"{path}:1: {error}") from None
+
+
+def read_solver(path: str | Path) -> caffe_pb2.SolverParameter:
+    """A solver from a prototxt, its old `solver_type` turned into `type`.
+
+    Raises FerError with `file:line: ...` for each fault, with the nearest known name.
+    """
+    solver = _read_text(path, caffe_pb2.SolverParameter())
+    if solver.HasField("solver_type"):
+        if solver.HasField("type"):
+            raise FerError(f"{path}:1: both solver_type and type are given; keep type and delete solver_type")
+        solver.type = _SOLVER_TYPES[solver.solver_type]
+        solver.ClearField("solver_type")
+    return solver
+
+
+def to_text(message: Message) -> str:
+    """Protobuf text; floats in their shortest form that reads back the same (0.01, not 0.0099999998)."""
+    return text_format.MessageToString(message, as_utf8=True)
+
+
+def write_text(path: str | Path, message: Message) -> None:
+    """Write a message as prototxt, whole or not at all. Raises FerError."""
+    write_bytes(Path(path), to_text(message).encode())
+
+
+def read_weights(path: str | Path) -> caffe_pb2.NetParameter:
+    """A .caffemodel, its old formats upgraded.
+
+    Raises FerError when it is missing, empty, cut short, or holds no layer with parameters: Caffe itself loads an
+    empty file without a word and goes on with random weights.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FerError(f"cannot read {path}: {error.strerror}") from error
+    if not data:
+        raise FerError(f"{path} is empty (0 bytes): no weights in it")
+    net = caffe_pb2.NetParameter()
+    try:
+        net.ParseFromString(data)
+    except DecodeError as error:
+        raise FerError(f"{path} is cut short or is no .caffemodel ({len(data)} bytes read)") from error
+    try:
+        net = upgrade_net(net)
+    except FerError as error:
+        raise FerError(f"{path} is damaged: {error}") from None
+    # A name that is no UTF-8 comes as bytes.
+    if not all(isinstance(layer.name, str) for layer in net.layer):
+        raise FerError(f"{path} is damaged: the name of a layer is no text")
+    if not any(layer.blobs for layer in net.layer):
+        raise FerError(f"{path} holds no layer with parameters: no .caffemodel, or one cut short")
+    return net
+
+
+def solver_net_path(solver: caffe_pb2.SolverParameter, solver_path: str | Path) -> Path:
+    """The net file a solver names (`net`, else `train_net`), as Caffe finds it from the current folder, or else
+    beside the solver. Raises FerError where it names none or the file is missing."""
+    name = solver.net or solver.train_net
+    if not name:
+        raise FerError(f'{solver_path}:1: the solver names no net; add  net: "train_val.prototxt"')
+    for candidate in (Path(name), Path(solver_path).parent / name):
+        if candidate.is_file():
+            return candidate
+    raise FerError(
+        f"{solver_path}: the net it names, {name}, is not there\n"
+        f"looked in {Path.cwd()} and {Path(solver_path).resolve().parent}"
+    )
+
+
+def _read_text(path: str | Path, message: MessageT) -> MessageT:
+    """Parse a prototxt into `message`; FerError lists every unknown field, up to the first fault of another kind."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise FerError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FerError(f"{path} is not text (byte {error.start}); a prototxt is expected here") from error
+    faults: list[str] = []
+    while len(faults) < _MOST_FAULTS:
+        message.Clear()
+        try:
+            text_format.Parse(text, message)
+            break
+        except text_format.ParseError as error:
+            faults.append(f"{path}:{error.GetLine() or 1}: {_explain(error, message.DESCRIPTOR)}")
+            mended = _without_unknown_field(text, error)
+            if mended is None:
+                break
+            text = mended
+    if faults:
+        raise FerError("\n".join(faults))
+    return message
+
+
+def _without_unknown_field(text: str, error: text_format.ParseError) -> str | None:
+    """The text with the unknown field that `error` is about blanked; None for any other fault."""
+    if not _UNKNOWN_FIELD.search(str(error)):
+        return None
+    lines = text.splitlines(keepends=True)
+    start = sum(map(len, lines[: error.GetLine() - 1])) + error.GetColumn() - 1
+    return blank_field(text, start)
+
+
+def _explain(error: text_format.ParseError, root: Descriptor) -> str:
+    """The parser's message in our words, with the nearest known name where a name is wrong."""
+    message = _PREFIX.sub("", str(error))
+    if match := _UNKNOWN_FIELD.search(message):
+        kind, name = match.groups()
+        owner = root.file.message_types_by_name.get(kind.removeprefix("caffe."))
+        fields = [field.name for field in owner.fields] if owner else []
+        return f"{kind.removeprefix('caffe.')} has no field {name!r}{nearest(name, fields)}"
+    if match := _UNKNOWN_VALUE.search(message):
+        kind, name = match.groups()
+        values = _enum_values(root, kind.removeprefix("caffe."))
+        return f"{kind.removeprefix('caffe.')} has no value {name}{nearest(name, values)}; it has {', '.join(values)}"
+    return message
+
+
+def _enum_values(root: Descriptor, name: str) -> list[str]:
+    """Values of an enum of the schema, by its name without the package (`Phase`, `PoolingParameter.PoolMethod`)."""
+    owner, _, inner = name.rpartition(".")
+    enums = root.file.message_types_by_name[owner].enum_types_by_name if owner else root.file.enum_types_by_name
+    return [value.name for value in enums[inner].values]

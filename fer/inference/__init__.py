@@ -1,0 +1,1 @@
+"""A trained net at work without its engine: faces found in pictures, their expressions, pictures annotated."""

@@ -1,0 +1,134 @@
+"""Pictures with the faces' boxes and labels drawn in: image files and videos that never take an input's place."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer.data.image_file import is_image_name
+from fer.errors import FerError, UsageError
+from fer.inference.faces import Picture
+from fer.inference.media import Source
+from fer.inference.predict import Face, Result
+from fer.system.files import write_bytes
+
+CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+COLOUR, DARK = (90, 220, 90), (20, 20, 20)  # BGR
+
+
+class Annotator:
+    """Writes what it is given to `out`: a file where there is one source and the name fits, else a folder.
+
+    In a folder the files are called as the inputs, videos ending in .mp4 or .avi. A context manager, at whose end a
+    video is whole; one that did not get there leaves nothing. Raises UsageError where `out` does not suit, or a file
+    would take the place of an input or of another.
+    """
+
+    def __init__(self, out: Path, sources: Sequence[Source], *, many: bool):
+        self._targets = _targets(out, sources, many)
+        self._video: cv2.VideoWriter | None = None
+        self._source: Source | None = None
+
+    def __enter__(self) -> "Annotator":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._end(whole=kind is None)
+
+    def add(self, result: Result) -> None:
+        """Draw a result and write it. Raises FerError."""
+        drawn = draw(result.picture, result.faces)
+        target = self._targets[result.source]
+        if result.picture.frame is None:
+            write_bytes(target, cv2.imencode(target.suffix.lower(), drawn)[1].tobytes(), parents=True)
+            return
+        if result.source is not self._source:
+            self._end()
+            self._begin(result.source, drawn, result.picture.rate)
+        assert self._video is not None
+        self._video.write(drawn)
+
+    def _begin(self, source: Source, first: np.ndarray, rate: float) -> None:
+        target, size = self._targets[source], (first.shape[1], first.shape[0])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        codec = cv2.VideoWriter.fourcc(*CODECS[target.suffix.lower()])
+        self._video = cv2.VideoWriter(str(_beside(target)), codec, rate, size)
+        self._source = source
+        if not self._video.isOpened():
+            self._end(whole=False)
+            raise FerError(f"cannot write {target}: OpenCV cannot make such a video there")
+
+    def _end(self, whole: bool = True) -> None:
+        """Close the video at work, if any: it gets its name, or is gone."""
+        if self._video is None or self._source is None:
+            return
+        target = self._targets[self._source]
+        self._video.release()
+        self._video = self._source = None
+        if whole:
+            _beside(target).replace(target)
+        else:
+            _beside(target).unlink(missing_ok=True)
+
+
+def draw(picture: Picture, faces: Sequence[Face]) -> np.ndarray:
+    """The picture, BGR uint8 [H, W, 3], with a box around each face and above it the likeliest class."""
+    assert picture.colour is not None
+    drawn = picture.colour.copy()
+    for face in faces:
+        box, line = face.box, max(1, round(face.box.width / 80))
+        cv2.rectangle(drawn, (box.x, box.y), (box.x + box.width - 1, box.y + box.height - 1), COLOUR, line)
+        text = f"{face.label} {face.probabilities[face.label]:.0%}"
+        font, size = cv2.FONT_HERSHEY_SIMPLEX, max(0.35, face.box.width / 220)
+        (width, height), below = cv2.getTextSize(text, font, size, line)
+        foot = max(box.y, height + 2 * below)
+        cv2.rectangle(drawn, (box.x, foot - height - 2 * below), (box.x + width, foot), COLOUR, cv2.FILLED)
+        cv2.putText(drawn, text, (box.x, foot - below), font, size, DARK, line, cv2.LINE_AA)
+    return drawn
+
+
+def _targets(out: Path, sources: Sequence[Source], many: bool) -> dict[Source, Path]:
+    """Where each source's drawing goes. Raises UsageError."""
+    if many and out.exists() and not out.is_dir():
+        raise UsageError(f"--annotate {out}: must be a folder, as several pictures are to be written")
+    inputs = {_file_id(source.path) for source in sources if source.path is not None and source.path.exists()}
+    writers: dict[Path, Source] = {}
+    for source in sources:
+        if source.fault:
+            continue
+        target = out / _drawn_name(source) if many or out.is_dir() or not out.suffix else out
+        if target is out:
+            _check_name(out, source)
+        if target.exists() and _file_id(target) in inputs:
+            raise UsageError(f"--annotate {out}: {target} is one of the pictures to read; name another place")
+        if target in writers:
+            both = f"{writers[target].name} and {source.name}"
+            raise UsageError(f"--annotate {out}: {both} would both become {target}")
+        writers[target] = source
+    return {source: target for target, source in writers.items()}
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    """The same for every name of a file."""
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def _drawn_name(source: Source) -> Path:
+    """A source's name in a folder of drawings."""
+    if source.is_video and source.within.suffix.lower() not in CODECS:
+        return source.within.with_suffix(".mp4")
+    return source.within if source.is_video or is_image_name(source.within.name) else source.within.with_suffix(".jpg")
+
+
+def _check_name(out: Path, source: Source) -> None:
+    fits = out.suffix.lower() in CODECS if source.is_video else is_image_name(out.name)
+    if not fits:
+        names = ".mp4 or .avi" if source.is_video else ".jpg, .png or .bmp"
+        raise UsageError(f"--annotate {out}: its name must end in {names}, or be that of a folder")
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")

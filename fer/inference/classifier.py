@@ -1,0 +1,132 @@
+"""A trained net for use: where its files are, and what OpenCV says with it. No engine is started, no Caffe needed.
+
+classifier = Classifier(find_model("runs/lenet-s2"))
+probs = classifier(images)                  # uint8 [N, 1, 48, 48] -> float32 [N, 7]
+
+An exported model is a directory that `fer export` wrote (its names stand below); so is `model/` beside this
+file, which ships.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fer.errors import FerError
+from fer.nets.transform import Transform
+from fer.runs.run import RUN_JSON, Run
+from fer.schema import caffe_pb2
+from fer.system.files import sha256
+
+MODEL_JSON = "model.json"
+DEPLOY, WEIGHTS, MEAN, ONNX = "deploy.prototxt", "weights.caffemodel", "mean.binaryproto", "model.onnx"
+FORMAT = 1
+SHIPPED = Path(__file__).resolve().parent / "model"
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Model:
+    """`directory` is the run or the exported model; `transform` takes images uint8 [N, C, H, W] as they were stored."""
+
+    directory: Path
+    deploy: Path
+    weights: Path
+    classes: tuple[str, ...]
+    transform: Transform
+
+
+def find_model(directory: Path | None = None) -> Model:
+    """The model in an exported directory, of a scored run's chosen snapshot, or (None) the one that ships.
+
+    Raises FerError where there is none, or a file of it is missing or changed.
+    """
+    if directory is None:
+        if not (SHIPPED / MODEL_JSON).is_file():
+            raise FerError(
+                "this fer ships no trained model, so one must be named: --model runs/lenet-s2\n"
+                "fer train makes a run and fer report scores it; fer export makes a folder of it that can be given on"
+            )
+        directory = SHIPPED
+    if (directory / MODEL_JSON).is_file():
+        return _exported(directory)
+    if (directory / RUN_JSON).is_file():
+        return _trained(Run(directory))
+    raise FerError(
+        f"{directory}: neither a run nor an exported model: it has no {RUN_JSON} and no {MODEL_JSON}\n"
+        "fer train makes runs, as runs/lenet-s2; fer export RUN --out DIR makes models"
+    )
+
+
+def read_model_json(directory: Path) -> dict[str, Any]:
+    """What an exported model says of itself. Raises FerError where it is damaged or of another format."""
+    path = directory / MODEL_JSON
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FerError(f"cannot read {path}: {error}; fer export makes it again") from None
+    if not isinstance(facts, dict) or not {"format", "classes", "image", "transform", "files"} <= facts.keys():
+        raise FerError(f"{path} is damaged: not what fer export writes")
+    if facts["format"] != FORMAT:
+        raise FerError(f"{path} is of format {facts['format']}, where this fer reads {FORMAT}: export it again")
+    return facts
+
+
+def _exported(directory: Path) -> Model:
+    facts = read_model_json(directory)
+    for name in (DEPLOY, WEIGHTS, MEAN):
+        if sha256(directory / name) != facts["files"].get(name):
+            raise FerError(f"{directory / name} has changed since it was exported; fer export makes it again")
+    param = caffe_pb2.TransformationParameter(**facts["transform"], mean_file=str(directory / MEAN))
+    shape = tuple(facts["image"][side] for side in ("channels", "height", "width"))
+    transform = Transform(param, shape)
+    return Model(directory, directory / DEPLOY, directory / WEIGHTS, tuple(facts["classes"]), transform)
+
+
+def _trained(run: Run) -> Model:
+    from fer.data.directory import read_manifest
+    from fer.evaluation.score import chosen_snapshot
+    from fer.formats.prototxt import read_net
+    from fer.nets.states import test_transform
+
+    snapshot = chosen_snapshot(run)
+    manifest = read_manifest(Path(run.info["data"]["dir"]))
+    shape = tuple(manifest["image"][side] for side in ("channels", "height", "width"))
+    transform = Transform(test_transform(read_net(run.net)), shape)
+    return Model(run.dir, run.deploy, snapshot.weights, tuple(manifest["classes"]), transform)
+
+
+class Classifier:
+    """A model read by OpenCV. Raises FerError where OpenCV cannot run the net."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        try:
+            self._net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
+        except cv2.error as error:
+            raise FerError(f"OpenCV cannot read {model.deploy} with {model.weights.name}: {error.err}") from None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 [N, K] of uint8 [N, C, H, W], H and W being the model's, N of 1 or more."""
+        views = self.model.transform.views(images)[0]
+        return answers(self._net, views, len(self.model.classes), self.model.deploy)
+
+
+def answers(net: "cv2.dnn.Net", inputs: np.ndarray, classes: int, path: Path) -> np.ndarray:
+    """What a net, read from `path`, gives for inputs float32 [N, ...]: float32 [N, classes]. Raises FerError."""
+    outputs = net.getUnconnectedOutLayersNames()
+    probs = []
+    try:
+        for start in range(0, len(inputs), BATCH):
+            net.setInput(inputs[start : start + BATCH])
+            batch = net.forward("prob" if "prob" in outputs else outputs[0])
+            probs.append(batch.reshape(len(batch), -1))
+    except cv2.error as error:
+        raise FerError(f"OpenCV cannot run {path}: {error.err}") from None
+    answer = np.concatenate(probs)
+    if answer.shape != (len(inputs), classes) or not np.isfinite(answer).all():
+        raise FerError(f"{path} gives no probabilities of {classes} classes, but {answer.shape[1]} numbers, or nan")
+    return answer

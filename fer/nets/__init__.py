@@ -1,0 +1,1 @@
+"""Nets and solvers: found, checked, filtered, their shapes, their deploy nets, their learning rates."""

@@ -1,0 +1,86 @@
+"""Faults of a solver that Caffe would abort on, or that `fer train` cannot take, found from its prototxt alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from fer.formats.tokens import field_line
+from fer.nets.policies import policy_faults
+from fer.nets.zoo import nearest
+from fer.schema import caffe_pb2
+
+SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+_OTHER_NETS = ("net_param", "train_net_param", "test_net_param", "test_net")
+
+
+def lint_solver(solver: caffe_pb2.SolverParameter, path: str | Path) -> list[str]:
+    """All faults of a solver as read from `path`, each as "path:line: ...", in the order of lines.
+
+    A missing field is reported on line 1.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    found = {(field_line(text, field), fault) for field, fault in _faults(solver)}
+    return [f"{path}:{line}: {fault}" for line, fault in sorted(found)]
+
+
+def _faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
+    """Pairs of the field concerned and a sentence."""
+    if solver.type not in SOLVER_TYPES:
+        yield (
+            "type",
+            f"no solver type {solver.type!r}{nearest(solver.type, SOLVER_TYPES)}; there are {_list(SOLVER_TYPES)}",
+        )
+    yield from policy_faults(solver)
+    if not solver.HasField("max_iter"):
+        yield "max_iter", "max_iter is missing; add for example  max_iter: 10000"
+    elif solver.max_iter < 1:
+        yield "max_iter", f"max_iter is {solver.max_iter}; it must be 1 or more"
+    for field, least in (("display", 0), ("snapshot", 0), ("average_loss", 1), ("iter_size", 1)):
+        if getattr(solver, field) < least:
+            yield field, f"{field} is {getattr(solver, field)}; it must be {least} or more"
+    if not 0 <= solver.momentum < 1:
+        yield "momentum", f"momentum is {solver.momentum:g}; it must lie in 0 <= momentum < 1"
+    elif solver.momentum and solver.type in ("AdaGrad", "RMSProp"):
+        yield "momentum", f"{solver.type} takes no momentum; delete this field"
+    if solver.regularization_type not in ("L1", "L2"):
+        yield "regularization_type", f"regularization_type is {solver.regularization_type!r}; there are L1, L2"
+    yield from _test_faults(solver)
+    yield from _path_faults(solver)
+
+
+def _test_faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
+    if any(count < 1 for count in solver.test_iter):
+        yield "test_iter", f"test_iter is {_list(solver.test_iter)}; it must be 1 or more"
+    if solver.test_iter and solver.test_interval < 1:
+        yield "test_interval", "test_iter is given and test_interval is not; add for example  test_interval: 500"
+    if solver.test_interval and not solver.test_iter:
+        yield "test_iter", "test_interval is given and test_iter is not; add for example  test_iter: 37"
+    if solver.test_state and len(solver.test_state) != len(solver.test_iter):
+        yield "test_state", f"{len(solver.test_state)} test_state for {len(solver.test_iter)} test_iter; give one each"
+
+
+def _path_faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
+    for field in _OTHER_NETS:
+        if field in (descriptor.name for descriptor, _ in solver.ListFields()):
+            yield field, f"{field} is not taken here; name one file for both phases with  net: ..."
+    if solver.net and solver.train_net:
+        yield "train_net", "net and train_net are both given; keep net"
+    if solver.weights:
+        yield "weights", "weights is not taken here; give the file with --weights"
+    if solver.snapshot_format != caffe_pb2.SolverParameter.BINARYPROTO:
+        yield (
+            "snapshot_format",
+            "HDF5 snapshots cannot be verified here; delete this field (BINARYPROTO is the default)",
+        )
+    prefix = PurePosixPath(solver.snapshot_prefix)
+    if prefix.is_absolute() or ".." in prefix.parts:
+        yield (
+            "snapshot_prefix",
+            f"snapshot_prefix {solver.snapshot_prefix!r} leads out of the run directory; snapshots go to its "
+            "snapshots/ folder whatever it says: delete this field",
+        )
+
+
+def _list(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,87 @@
+"""Finding nets and solvers: the shipped ones by name, a user's own by path."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from fer.errors import FerError
+
+TRAIN_VAL = "train_val.prototxt"
+DEPLOY = "deploy.prototxt"
+
+
+def _shipped_folder() -> Path:
+    """`prototxt/` beside the package in a checkout, `fer/_prototxt` in an installed wheel."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "_prototxt"
+    return inside if inside.is_dir() else package.parent / "prototxt"
+
+
+NETS = _shipped_folder()
+
+
+def net_names() -> list[str]:
+    """Names of the shipped nets, sorted."""
+    return sorted(path.parent.name for path in NETS.glob(f"*/{TRAIN_VAL}"))
+
+
+def solver_names(train_val: Path) -> list[str]:
+    """Names of the solvers beside a net: `s1` for solver_s1.prototxt, sorted."""
+    return sorted(path.stem.removeprefix("solver_") for path in train_val.parent.glob("solver_*.prototxt"))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)`, or nothing where no known name is near."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f" (did you mean {by_lower[found[0]]}?)" if found else ""
+
+
+def find_net(name_or_path: str | Path) -> Path:
+    """The train_val.prototxt of a shipped net's name, of a folder that holds one, or the file itself.
+
+    Raises FerError with the valid names where there is none.
+    """
+    name = str(name_or_path)
+    if name in net_names():
+        return NETS / name / TRAIN_VAL
+    path = Path(name)
+    if path.is_dir() and (path / TRAIN_VAL).is_file():
+        return path / TRAIN_VAL
+    if path.is_file():
+        return path
+    raise FerError(
+        f"no net called {name!r}{nearest(name, net_names())}\n"
+        f"shipped nets: {', '.join(net_names())}; or give the path of a train_val.prototxt"
+    )
+
+
+def find_solver(net: str | Path, name_or_path: str | Path) -> Path:
+    """The solver called `name_or_path` beside the net that find_net(net) finds, or the file itself.
+
+    Raises FerError with the valid names where there is none.
+    """
+    name, train_val = str(name_or_path), find_net(net)
+    if name in solver_names(train_val):
+        return train_val.parent / f"solver_{name}.prototxt"
+    if Path(name).is_file():
+        return Path(name)
+    names = solver_names(train_val)
+    listed = f"solvers of {net}: {', '.join(names)}; or give" if names else f"{net} has no solvers beside it; give"
+    raise FerError(f"no solver called {name!r}{nearest(name, names)}\n{listed} the path of a solver.prototxt")
+
+
+def net_label(train_val: str | Path) -> str:
+    """What a run of this net is called: its folder's name for a train_val.prototxt, else the file's own."""
+    path = Path(train_val)
+    label = path.resolve().parent.name if path.name == TRAIN_VAL else path.stem
+    return re.sub(r"[^\w.-]+", "_", label) or "net"
+
+
+def find_deploy(train_val: str | Path) -> Path | None:
+    """The deploy.prototxt beside a train_val.prototxt, or None."""
+    path = Path(train_val).parent / DEPLOY
+    return path if path.is_file() else None

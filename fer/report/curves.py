@@ -1,0 +1,192 @@
+"""A log as the series that figures and tables show: learning rate, losses, accuracy, each against iterations."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.formats.log import Log, LogRecord
+
+COLLAPSED = 0.01 * (1 - 1e-6)  # of the rate at the start; two steps of 0.1 are not below 1%, whatever they round to
+FILL = 500  # points of the schedule
+RISE = 0.005  # an accuracy that gains less than this has not risen
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values float64 [K] at iterations int64 [K], rising. What is not finite is NaN."""
+
+    iterations: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.iterations)
+
+    @classmethod
+    def of(cls, points: Sequence[tuple[int, float]]) -> "Series":
+        values = np.array([value for _, value in points], dtype=np.float64)
+        values[~np.isfinite(values)] = np.nan
+        return cls(np.array([iteration for iteration, _ in points], dtype=np.int64), values)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What one training run looked like.
+
+    lr          as logged, filled in from the solver's schedule where the two agree
+    loss        the displayed one
+    accuracy    of the first test net, by its own layer (a mean of batch means), fractions; empty where it has none
+    test_loss   likewise
+    collapse    the first iteration whose rate lies below 1% of the first, None where there is none
+    diverged    the first iteration whose displayed loss is not finite
+    last        the last iteration that is known to be done, or that the log speaks of
+    held_out    what figures call the data of the test net
+    """
+
+    lr: Series
+    loss: Series
+    accuracy: Series
+    test_loss: Series
+    collapse: int | None
+    diverged: int | None
+    last: int
+    held_out: str = "val"
+
+    @property
+    def early_collapse(self) -> int | None:
+        """The collapse where it lies in the first half: a later one is how a schedule ends."""
+        return self.collapse if self.collapse is not None and self.collapse <= self.last / 2 else None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The snapshot that was chosen: its accuracy on the centre crop, and over ten crops where it was scored so."""
+
+    name: str
+    iteration: int
+    accuracy: float
+    ten_crop: float | None = None
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Val accuracies over all images, each once, as scored after training.
+
+    snapshots  of each snapshot
+    averages   of each mean of snapshots, at the last one's iteration
+    chosen     the one of these whose scores are reported, None where they do not say which it is
+    floor      of always answering the commonest class
+    """
+
+    snapshots: Series
+    averages: Series
+    chosen: Chosen | None
+    floor: float
+
+
+def make_curves(
+    log: Log, schedule: Callable[[int], float] | None = None, held_out: str = "val", end: int = 0
+) -> Curves:
+    """Curves of a log. `schedule` (iteration -> rate) finds the collapse to the iteration, else the logged rates do.
+
+    `end` is the iteration that the training is known to have reached, which no line need speak of.
+    """
+    train, test = log.curve("train"), log.curve("test")
+    logged = Series.of([(r.iteration, r.lr) for r in train if r.lr is not None])
+    loss_name = find_output(train, "loss")
+    losses = [(r.iteration, value) for r in train if (value := _loss(r, loss_name, displayed=True)) is not None]
+    last = max((end, *(r.iteration for r in (*train, *test))))
+    lr = _filled(logged, last, schedule)
+    accuracy_name, test_loss_name = find_output(test, "accuracy"), find_output(test, "loss")
+    return Curves(
+        lr=lr,
+        loss=Series.of(losses),
+        accuracy=Series.of([(r.iteration, r.outputs[accuracy_name]) for r in test if accuracy_name in r.outputs]),
+        test_loss=Series.of([(r.iteration, v) for r in test if (v := _loss(r, test_loss_name)) is not None]),
+        collapse=_collapse(logged, last, schedule),
+        diverged=next((iteration for iteration, value in losses if not math.isfinite(value)), None),
+        last=last,
+        held_out=held_out,
+    )
+
+
+def find_output(records: Sequence[LogRecord], kind: str) -> str:
+    """The output that is the net's accuracy or loss: the name itself, else the last that looks like it, else "".
+
+    Nets with auxiliary heads (loss1/top-1 ... loss3/top-1) print the main head last.
+    """
+    names = list(dict.fromkeys(name for record in records for name in record.outputs))
+    signs = {"accuracy": ("acc", "top-1", "top1"), "loss": ("loss",)}[kind]
+    if kind in names:
+        return kind
+    alike = [name for name in names if any(sign in name.rsplit("/", 1)[-1].lower() for sign in signs)]
+    main = [name for name in alike if "top-5" not in name and "top5" not in name]
+    return (main or alike or [""])[-1]
+
+
+def _loss(record: LogRecord, name: str, *, displayed: bool = False) -> float | None:
+    output = record.outputs.get(name)
+    first, second = (record.loss, output) if displayed else (output, record.loss)
+    return second if first is None else first
+
+
+def _filled(logged: Series, last: int, schedule: Callable[[int], float] | None) -> Series:
+    """The rate between and behind the logged iterations too: a log shows every hundredth, and none at the very end."""
+    if schedule is None or not len(logged):
+        return logged
+    expected = np.array([schedule(int(i)) for i in logged.iterations])
+    if not np.allclose(expected, logged.values, rtol=1e-4, atol=0):
+        return logged
+    first = int(logged.iterations[0])
+    more = np.unique(np.r_[logged.iterations, np.linspace(first, last, FILL, dtype=np.int64)])
+    return Series.of([(int(i), schedule(min(int(i), max(last - 1, first)))) for i in more])
+
+
+def _collapse(lr: Series, last: int, schedule: Callable[[int], float] | None) -> int | None:
+    if schedule is None:
+        iterations, rates = lr.iterations, lr.values
+    else:
+        iterations = np.arange(last)
+        rates = np.array([schedule(int(i)) for i in iterations], dtype=np.float64)
+    if len(rates) == 0:
+        return None
+    low = np.flatnonzero(rates < COLLAPSED * rates[0])
+    return int(iterations[low[0]]) if len(low) else None
+
+
+def smooth(series: Series) -> tuple[Series, int]:
+    """The running mean over a centred window of a fortieth of the points (at least five), and the window's length.
+
+    NaN is left out of the means. Short series (under ten points) come back as they are, window 1.
+    """
+    count = len(series)
+    if count < 10:
+        return series, 1
+    half = max(2, count // 80)
+    known = np.isfinite(series.values)
+    totals = np.r_[0.0, np.cumsum(np.where(known, series.values, 0.0))]
+    counts = np.r_[0, np.cumsum(known)]
+    low, high = np.maximum(np.arange(count) - half, 0), np.minimum(np.arange(count) + half + 1, count)
+    seen = counts[high] - counts[low]
+    means = (totals[high] - totals[low]) / np.maximum(seen, 1)
+    return Series(series.iterations, np.where(seen > 0, means, np.nan)), 2 * half + 1
+
+
+def collapse_sentence(curves: Curves) -> str | None:
+    """What an early collapse of the rate did, in one sentence; None where the rate held through the first half."""
+    if (collapse := curves.early_collapse) is None:
+        return None
+    fell = f"The learning rate fell below 1% of its start after {collapse:,} of {curves.last:,} iterations"
+    before = curves.accuracy.values[curves.accuracy.iterations <= collapse]
+    after = curves.accuracy.values[curves.accuracy.iterations > collapse]
+    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+    if len(after) == 0:
+        return fell + "."
+    # where the first test lies behind the collapse, it is the nearest there is to the accuracy at the collapse
+    start, rest = (before.max(), after) if len(before) > 1 else (after[0], after[1:])
+    rise = rest.max() - start if len(rest) else 0.0
+    if rise < RISE:
+        return f"{fell}; {curves.held_out} accuracy did not rise after that."
+    return f"{fell}; {curves.held_out} accuracy rose by {100 * rise:.1f} points after that."

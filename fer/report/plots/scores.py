@@ -1,0 +1,139 @@
+"""Figures of a split's scores: confusion, ROC, per-class bars, mistakes; and the data's class counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from fer.evaluation.metrics import Metrics
+from fer.report.plots.look import BLUE, COLORS, GREEN, INK, ORANGE, THOUSANDS, canvas, look
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image the net got wrong: uint8 [H,W], the classes' names, the probability it gave the wrong one."""
+
+    image: NDArray[np.uint8]
+    true: str
+    predicted: str
+    probability: float
+    file: str
+
+
+@look
+def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax: Axes | None = None) -> Figure:
+    """Rows are the true classes, columns the predicted; the shade is the share of the row, so that rare classes show.
+
+    Written in the cells: counts, or with `normalised` the share of the row in percent. A class without images is blank.
+    """
+    figure, ax = canvas(ax, 5.4, 4.6)
+    names = [c.name for c in metrics.classes]
+    totals = metrics.confusion.sum(axis=1, keepdims=True)
+    shares = np.where(totals > 0, metrics.confusion / np.maximum(totals, 1), np.nan)
+    image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        if np.isfinite(share):
+            text = f"{100 * share:.1f}" if normalised else f"{metrics.confusion[row, column]:,}"
+            weight = "bold" if row == column else "normal"
+            color = "white" if share > 0.55 else INK
+            ax.text(column, row, text, ha="center", va="center", color=color, fontsize=8.5, fontweight=weight)
+    ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), [f"{c.name} ({c.support:,})" for c in metrics.classes])
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class (images)")
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    bar = figure.colorbar(image, ax=ax, shrink=0.85, aspect=30, format=PercentFormatter(1.0, decimals=0))
+    bar.set_label("share of the true class")
+    bar.outline.set_visible(False)
+    ax.set_title(title, x=-0.3)
+    return figure
+
+
+@look
+def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
+    """Each class against the rest, and the macro and micro averages; the legend gives the areas."""
+    figure, ax = canvas(ax, 5.2, 5.2)
+    ax.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8)
+    for index, each in enumerate(metrics.classes):
+        if each.roc is not None:
+            rates = each.roc.false_positive_rate, each.roc.true_positive_rate
+            ax.plot(*rates, color=COLORS[index % len(COLORS)], linewidth=1.2, label=f"{each.name}  {each.roc.auc:.3f}")
+    for curve, name, dash in ((metrics.roc_macro, "macro", "--"), (metrics.roc_micro, "micro", ":")):
+        if curve is not None:
+            rates = curve.false_positive_rate, curve.true_positive_rate
+            ax.plot(*rates, color="black", linestyle=dash, linewidth=1.8, label=f"{name} average  {curve.auc:.3f}")
+    ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
+    ax.legend(loc="lower right", title="area under the curve", alignment="left", title_fontsize=8.5)
+    ax.set_title(title)
+    return figure
+
+
+@look
+def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
+    """Precision, recall and F1 of each class, in percent above the bars; what is undefined has no bar."""
+    figure, ax = canvas(ax, 5.8, 3.8)
+    width = 0.27
+    kinds = (("precision", BLUE), ("recall", ORANGE), ("f1", GREEN))
+    for offset, (kind, color) in zip((-width, 0.0, width), kinds, strict=True):
+        values = [getattr(each, kind) for each in metrics.classes]
+        known = [(index + offset, value) for index, value in enumerate(values) if value is not None]
+        bars = ax.bar([x for x, _ in known], [y for _, y in known], width * 0.94, color=color, label=kind.capitalize())
+        ax.bar_label(bars, [f"{100 * y:.0f}" for _, y in known], fontsize=7, padding=1.5)
+    ax.set_xticks(range(len(metrics.classes)), [f"{c.name}\n{c.support:,}" for c in metrics.classes])
+    ax.tick_params(axis="x", length=0)
+    ax.grid(visible=False, axis="x")
+    ax.set_ylim(0, 1.05)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2, borderpad=0)
+    ax.set_title(title, pad=24)
+    return figure
+
+
+@look
+def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> Figure:
+    """A contact sheet: "true -> predicted", the probability of the wrong class, the file."""
+    rows = max(1, -(-len(mistakes) // columns))
+    figure = Figure(figsize=(7.2, 0.45 + 1.44 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, mistake in zip(axes.flat, mistakes, strict=False):
+        ax.imshow(mistake.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.set_title(
+            f"{mistake.true} → {mistake.predicted}\n{100 * mistake.probability:.1f}%  {mistake.file}",
+            fontsize=6.8,
+            loc="center",
+            pad=3,
+        )
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+@look
+def plot_class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str) -> Figure:
+    """Images by class: a panel for each split, each with its own scale (Training is eight times the others)."""
+    figure = Figure(figsize=(7.0, 2.9), layout="constrained")
+    axes = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    for ax, (split, values) in zip(axes, counts.items(), strict=True):
+        bars = ax.barh(range(len(classes)), values, color=BLUE, height=0.72)
+        total = max(1, sum(values))
+        labels = [f"{value:,} ({100 * value / total:.0f}%)" for value in values]
+        ax.bar_label(bars, labels, fontsize=7, padding=2)
+        ax.set_xlim(0, max(1, *values) * 1.48)
+        ax.set_yticks(range(len(classes)), classes)
+        ax.grid(visible=False, axis="y")
+        ax.tick_params(axis="y", length=0)
+        ax.locator_params(axis="x", nbins=4)
+        ax.xaxis.set_major_formatter(THOUSANDS)
+        ax.set_title(f"{split}: {sum(values):,}", fontsize=8.5)
+    axes[0].invert_yaxis()
+    figure.supxlabel("images", fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return figure

@@ -1,0 +1,240 @@
+"""The run directory: the one place that knows its names.
+
+runs/<net>-<solver>[-k]/
+  solver.prototxt train_val.prototxt deploy.prototxt   exactly what was trained
+  train.log                                            the engine's own log
+  run.json                                             command, seed, versions, hashes, state, verified snapshots
+  snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: the PyTorch engine's cursors and generators
+  snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average
+  snapshots/.unverified/                               what the engine has just written
+  scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
+  scores/in_training.json                              the val and test images that also lie in Training
+  report/
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer.errors import FerError
+from fer.system.files import sha256, write_bytes
+from fer.system.shell import command
+
+RUN_JSON = "run.json"
+SNAPSHOTS = "snapshots"
+UNVERIFIED = f"{SNAPSHOTS}/.unverified"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A verified snapshot: the weights after `iteration` iterations and, to go on from there, the solver's state.
+
+    `extra` is what the PyTorch engine keeps beside the state: data cursors and random generators. Where the weights
+    are a mean, `averaged` are the iterations of its snapshots, and there is no state.
+    """
+
+    iteration: int
+    weights: Path
+    state: Path | None
+    extra: Path | None = None
+    averaged: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What --snapshot calls it: "10000", or "average_6000-10000"."""
+        return average_name(self.averaged) if self.averaged else str(self.iteration)
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.weights, self.state, self.extra) if path]
+
+
+class Run:
+    """A run directory. Raises FerError where `directory` is none."""
+
+    def __init__(self, directory: str | Path):
+        self.dir = Path(directory)
+        self.info: dict[str, Any] = self._read_info()
+
+    def _read_info(self) -> dict[str, Any]:
+        path = self.dir / RUN_JSON
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FerError(
+                f"{self.dir} is no run directory: it has no {RUN_JSON}\n"
+                "fer train makes run directories, as runs/lenet-s2"
+            ) from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise FerError(f"cannot read {path}: {error}") from error
+        if not isinstance(info, dict):
+            raise FerError(f"{path} is damaged: it should hold one JSON object")
+        return info
+
+    @property
+    def name(self) -> str:
+        return str(self.info.get("name", self.dir.name))
+
+    @property
+    def net_name(self) -> str:
+        """The stem of its snapshots: <net>_iter_N."""
+        return str(self.info["net"])
+
+    @property
+    def solver(self) -> Path:
+        return self.dir / "solver.prototxt"
+
+    @property
+    def net(self) -> Path:
+        return self.dir / "train_val.prototxt"
+
+    @property
+    def deploy(self) -> Path:
+        return self.dir / "deploy.prototxt"
+
+    @property
+    def log(self) -> Path:
+        return self.dir / "train.log"
+
+    @property
+    def report_dir(self) -> Path:
+        return self.dir / "report"
+
+    @property
+    def unverified_dir(self) -> Path:
+        return self.dir / UNVERIFIED
+
+    @property
+    def engine_solver(self) -> Path:
+        """The solver as the engine gets it: the same, but its snapshots go to the unverified folder."""
+        return self.unverified_dir / "solver.prototxt"
+
+    @property
+    def scores_by_snapshot(self) -> Path:
+        return self.dir / "scores" / "val_by_snapshot.json"
+
+    @property
+    def in_training(self) -> Path:
+        return self.dir / "scores" / "in_training.json"
+
+    def scores(self, split_folder: str, ten_crop: bool = False) -> Path:
+        """The scores file of "val" or "test"."""
+        return self.dir / "scores" / f"{split_folder}{'_tencrop' if ten_crop else ''}.npz"
+
+    def weights_file(self, iteration: int) -> Path:
+        return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.caffemodel"
+
+    def state_file(self, iteration: int) -> Path:
+        return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.solverstate"
+
+    def extra_file(self, iteration: int) -> Path:
+        """What the PyTorch engine writes beside the state; other engines neither write nor need it."""
+        return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.fer.npz"
+
+    def average_file(self, averaged: Sequence[int]) -> Path:
+        return self.dir / SNAPSHOTS / f"{self.net_name}_{average_name(averaged)}.caffemodel"
+
+    def snapshots(self) -> list[Snapshot]:
+        """The verified snapshots whose files are there, oldest first."""
+        found = []
+        for iteration, files in sorted(self.info.get("snapshots", {}).items(), key=lambda item: int(item[0])):
+            weights, state, extra = (
+                self.dir / files[kind]["file"] if files.get(kind) else None for kind in ("weights", "state", "extra")
+            )
+            if weights and weights.is_file():
+                state = state if state and state.is_file() else None
+                found.append(Snapshot(int(iteration), weights, state, extra))
+        return found
+
+    def averages(self) -> list[Snapshot]:
+        """The verified means of snapshots whose files are there, oldest first."""
+        found = []
+        for entry in self.info.get("averages", {}).values():
+            weights, averaged = self.dir / entry["weights"]["file"], tuple(entry["averaged"])
+            if weights.is_file():
+                found.append(Snapshot(averaged[-1], weights, None, averaged=averaged))
+        return sorted(found, key=lambda average: average.averaged)
+
+    def weights_hash(self, snapshot: Snapshot) -> str:
+        """The hash of its weights that run.json has, once the file has it too. Raises FerError where it has not."""
+        entry = self.info["averages" if snapshot.averaged else "snapshots"][snapshot.name]
+        if sha256(snapshot.weights) != entry["weights"]["sha256"]:
+            raise FerError(f"{snapshot.weights} changed since it was verified; score another with --snapshot N")
+        return str(entry["weights"]["sha256"])
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of run.json, atomically."""
+        self.info.update(fields)
+        write_json(self.dir / RUN_JSON, self.info)
+
+    @contextmanager
+    def locked(self, patience: float = 0.0) -> Iterator[int]:
+        """Hold the run for one training; gives a descriptor that a child may inherit to hold it too.
+
+        Raises FerError when another training still holds it after `patience` seconds.
+        """
+        descriptor = os.open(self.dir, os.O_RDONLY)
+        give_up = time.monotonic() + patience
+        try:
+            while not _lock(descriptor):
+                if time.monotonic() >= give_up:
+                    raise FerError(
+                        f"{self.dir} is being trained by another process; wait for it, or stop it with Ctrl-C there"
+                    )
+                time.sleep(0.05)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def average_name(averaged: Sequence[int]) -> str:
+    return f"average_{averaged[0]}-{averaged[-1]}"
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def create_run(parent: Path, base_name: str, info: dict[str, Any], *, exact: bool = False) -> Run:
+    """Make a new run directory called `base_name`, or with the next free -k; `exact`: that name or FerError."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        name = base_name if number == 1 else f"{base_name}-{number}"
+        try:
+            (parent / name).mkdir()
+            break
+        except FileExistsError:
+            if exact:
+                raise FerError(
+                    f"{parent / name} exists already; take another --name, or {command('--resume', parent / name)}"
+                ) from None
+            number += 1
+    directory = parent / name
+    write_json(directory / RUN_JSON, {"name": name, **info})
+    run = Run(directory)
+    run.unverified_dir.mkdir(parents=True)
+    return run
+
+
+def newest_run(parent: Path) -> Run:
+    """The run that was written to last. Raises FerError where there is none."""
+    found = sorted(parent.glob(f"*/{RUN_JSON}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FerError(f"no run in {parent}/; make one with: fer train --net lenet --solver s2")
+    return Run(found[-1].parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())

@@ -1,0 +1,1 @@
+"""What fer asks of the machine: files written atomically, helper processes, hardware."""

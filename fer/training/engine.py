@@ -1,0 +1,130 @@
+"""The engine of a training: chosen or as asked for, held against what the net needs, and what it makes of the net."""
+
+from pathlib import Path
+
+from fer import __version__
+from fer.engines.choice import OTHER_CAFFE, Demand, choose_engine, demand_of, known_types, shortfall
+from fer.engines.engine import Engine, find_engine
+from fer.engines.process import EngineFailed
+from fer.errors import FerError, UsageError
+from fer.formats.prototxt import read_net, read_solver
+from fer.nets.lint import net_lines
+from fer.nets.states import SHUFFLE, train_state
+from fer.runs.run import Run
+from fer.runs.snapshots import Shapes
+from fer.schema import caffe_pb2
+from fer.system.hardware import native_bf16
+from fer.training import events
+from fer.training.events import Setup, Warning
+
+AUTO = "auto"
+
+
+class EngineChoice:
+    """The engine for one solver and net, files that may still be faulty: what is wrong with them, preflight tells.
+
+    Raises UsageError or FerError where the engine asked for is not there, or cannot do it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        solver_path: Path,
+        net_path: Path,
+        *,
+        gpu: int | str | None,
+        precision: str,
+        shuffle: bool | None,
+        tell: events.Progress,
+    ):
+        """`shuffle`: whether a new order each epoch is asked for, besides by the solver; None: it is as it was."""
+        self.net_path = net_path
+        self.demand, stages = _read(solver_path, net_path)
+        wanted = shuffle or (shuffle is False and SHUFFLE in stages)
+        precision = _precision(name, precision, gpu)
+
+        def say(message: str) -> None:
+            tell(Setup(message))
+
+        if name == AUTO:
+            found = choose_engine(gpu, precision, say, shuffle=wanted, demand=self.demand)
+        else:
+            found = find_engine(name, say)
+        self.engine = found.at(precision)
+        self._settled = name == AUTO
+        if shuffle and not found.shuffles:
+            raise UsageError(
+                f"--shuffle: {found.title} reads a database in its own order\n"
+                "take --engine pytorch, or an ImageData layer with shuffle: true"
+            )
+        if self.engine.precision == "bf16" and gpu is None and not native_bf16():
+            tell(
+                Warning(
+                    "this processor only emulates bf16 (see fer doctor), several times slower than fp32: "
+                    "leave --precision out, or take --precision auto"
+                )
+            )
+
+    def known_types(self) -> frozenset[str]:
+        """The layer types that the engine has."""
+        return known_types(self.engine, frozenset(layer.type for layer in read_net(self.net_path).layer))
+
+    def check(self) -> None:
+        """Raise FerError where the engine, asked for by name, cannot train the net."""
+        if not self._settled and self.demand and (reason := shortfall(self.engine, self.demand)):
+            cure = f"take --engine pytorch, or {OTHER_CAFFE}" if self.engine.name == "caffe" else "take --engine caffe"
+            raise FerError(f"{self.net_path}: {self.engine.title} {reason}\n{cure}")
+
+
+def _read(solver_path: Path, net_path: Path) -> tuple[Demand | None, list[str]]:
+    """What is demanded, and the stages of the solver; None where a file is faulty."""
+    stages: list[str] = []
+    try:
+        solver = read_solver(solver_path)
+        stages = list(solver.train_state.stage)
+        return demand_of(read_net(net_path), solver), stages
+    except FerError:
+        return None, stages
+
+
+def _precision(engine: str, asked: str, gpu: int | str | None) -> str:
+    """The one that "auto" is: bf16 on a GPU and on a processor that calculates in it, else fp32."""
+    if asked != AUTO:
+        return asked
+    return "bf16" if engine != "caffe" and (gpu is not None or native_bf16()) else "fp32"
+
+
+def warn_of_order(engine: Engine, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
+    """Say that a stage of the solver's is in vain."""
+    if SHUFFLE in solver.train_state.stage and not engine.shuffles:
+        tell(
+            Warning(
+                f"the solver's stage {SHUFFLE!r} is lost on {engine.title}, which reads a database in its own order"
+            )
+        )
+
+
+def describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter, source: Path) -> Shapes:
+    """The shapes of the net's parameters, as the engine builds it; its versions go to run.json.
+
+    `source` is the user's file of the net. Raises FerError with the line of the layer that the engine refuses.
+    """
+    stages, level = train_state(solver)
+    try:
+        described = engine.describe(run.net.relative_to(run.dir), "TRAIN", stages=stages, level=level, folder=run.dir)
+    except EngineFailed as failure:
+        if failure.layer is None:
+            raise
+        raise FerError(
+            f"{source}:{_line(source, failure.layer)}: layer {failure.layer!r}: {failure.reason}"
+        ) from failure
+    if not described["params"]:
+        raise FerError(f"{run.net.name}: this net has no parameters, so there is nothing to train")
+    run.update(versions={**run.info["versions"], "fer": __version__, engine.name: described["versions"]})
+    return described["params"]
+
+
+def _line(path: Path, name: str) -> int:
+    """Of the first layer of this name; 1 where the file has none, as of one that an engine has put in."""
+    net = read_net(path)
+    return next((line for layer, line in zip(net.layer, net_lines(net, path), strict=True) if layer.name == name), 1)

@@ -1,0 +1,87 @@
+"""The run directory's own copies of solver and net: the user's, with paths, seed and mode set for one run.
+
+Engines run with the run directory as their current folder, so every path in the copies is absolute or within it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fer.nets.lint import states_named
+from fer.nets.states import taking_part
+from fer.schema import caffe_pb2
+
+NET_FILE = "train_val.prototxt"
+_DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
+_OUR_NAMES = frozenset(["train_lmdb", "val_lmdb", "test_lmdb"])
+_MEAN = "mean.binaryproto"
+_FILES = {  # fields of other layers that name a file or folder
+    "image_data_param": ("source", "root_folder"),
+    "hdf5_data_param": ("source",),
+    "window_data_param": ("source", "root_folder"),
+    "infogain_loss_param": ("source",),
+}
+
+
+def net_for_run(net: caffe_pb2.NetParameter, data_dir: str | Path) -> caffe_pb2.NetParameter:
+    """The net with its data taken from a data directory.
+
+    A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb, and mean_file is its
+    mean.binaryproto. A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb,
+    test_lmdb, mean.binaryproto) is kept, its path made absolute; so are the files other layers name.
+    """
+    copy = caffe_pb2.NetParameter()
+    copy.CopyFrom(net)
+    folder = Path(data_dir).resolve()
+    roles = layer_phases(net)
+    for position, layer in enumerate(copy.layer):
+        if layer.type == "Data":
+            phases = roles.get(position, set())
+            name = _DATABASES["TEST" if phases == {"TEST"} else "TRAIN"]
+            layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
+        if layer.transform_param.mean_file:
+            layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
+        for param, fields in _FILES.items():
+            for field in fields:
+                if layer.HasField(param) and getattr(getattr(layer, param), field):
+                    _make_absolute(getattr(layer, param), field)
+    return copy
+
+
+def solver_for_run(
+    solver: caffe_pb2.SolverParameter, *, snapshot_prefix: str, seed: int | None = None, gpu: int | None = None
+) -> caffe_pb2.SolverParameter:
+    """The solver with the run's net file, snapshot prefix, seed (its own where None) and mode; a last snapshot is
+    always taken, so that a run shorter than its snapshot interval leaves one."""
+    copy = caffe_pb2.SolverParameter()
+    copy.CopyFrom(solver)
+    for field in ("train_net", "snapshot_after_train", "device_id"):
+        copy.ClearField(field)
+    copy.net = NET_FILE
+    copy.snapshot_prefix = snapshot_prefix
+    copy.solver_mode = caffe_pb2.SolverParameter.CPU if gpu is None else caffe_pb2.SolverParameter.GPU
+    if gpu is not None:
+        copy.device_id = gpu
+    if seed is not None:
+        copy.random_seed = seed
+    return copy
+
+
+def layer_phases(net: caffe_pb2.NetParameter) -> dict[int, set[str]]:
+    """The phases in which each layer (by position) takes part, over all stages that the net's rules name."""
+    phases: dict[int, set[str]] = {}
+    for state in states_named(net):
+        for position in taking_part(net, state.phase, stages=state.stages, level=state.level):
+            phases.setdefault(position, set()).add(state.phase)
+    return phases
+
+
+def _place(path: str, our_names: frozenset[str] | set[str], ours: Path) -> str:
+    theirs = Path(path)
+    return str(theirs.resolve() if theirs.exists() and theirs.name not in our_names else ours)
+
+
+def _make_absolute(message: object, field: str) -> None:
+    given = getattr(message, field)
+    # A root_folder is put in front of file names as it is, so its last slash counts.
+    setattr(message, field, str(Path(given).resolve()) + ("/" if given.endswith("/") else ""))

@@ -1,0 +1,305 @@
+"""Watches over a training engine from its first line to its end: progress, snapshots, losses, signals, its death."""
+
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from fer.engines.engine import Engine
+from fer.engines.process import Child, EngineError, how_it_ended, last_words
+from fer.errors import FerError, Interrupted
+from fer.formats import log as caffe_log
+from fer.runs.run import Run, Snapshot
+from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
+from fer.system.shell import command
+from fer.training import events
+from fer.training.early_stopping import Patience
+
+TAIL_LINES = 200
+SATURATED = 87.3365  # -log of the smallest normal float: what Caffe shows once every probability has died
+EXPLODED = 50.0
+EXPLODED_FACTOR = 20.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FULL_DISK_BYTES = 2**20
+REPLAYING = "] Replaying the data of "  # the worker's own line; it may take a minute after many iterations
+
+
+class LossWatch:
+    """Tells when a displayed loss says that the training is lost."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._bad_in_a_row = 0
+
+    def verdict(self, loss: float) -> str | None:
+        """What is wrong with this loss, after those before; None while nothing is."""
+        if not math.isfinite(loss):
+            return f"loss is {loss:g}"
+        if self._first is None:
+            self._first = loss
+        saturated = abs(loss - SATURATED) < 1e-3
+        bad = saturated or loss > max(EXPLODED, EXPLODED_FACTOR * self._first)
+        self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
+        return f"loss has exploded to {loss:g}" if self._bad_in_a_row >= 2 else None
+
+
+class SignalRelay:
+    """While open, passes the signals we get on to the engine: stop and save, stop now (the second), save and go on."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self.stopped_by: int | None = None
+        self.killed = False
+        self._pending: list[int] = []
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "SignalRelay":
+        # Only the main thread may set handlers; elsewhere the program that calls us has its own.
+        if threading.current_thread() is threading.main_thread():
+            for number in (*STOP_SIGNALS, signal.SIGHUP):
+                self._old[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        self._pending.append(number)
+
+    def deliver(self, child: Child) -> None:
+        """Pass on what has come since the last time."""
+        while self._pending:
+            number = self._pending.pop(0)
+            if number == signal.SIGHUP:
+                child.send(number)
+            elif self.stopped_by is None:
+                self.stopped_by = number
+                child.send(self.engine.stop_signal(number))
+            else:
+                self.killed = True
+                child.kill()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained: the command, what progress and snapshots need to know, and what may end it early."""
+
+    argv: Sequence[str]
+    max_iter: int
+    images_per_iteration: int
+    start: int = 0
+    patience: Patience | None = None
+
+
+class Supervisor:
+    """Runs one job to its end; leaves the run's state, why it ended, seconds and iteration in run.json."""
+
+    def __init__(self, run: Run, engine: Engine, keeper: SnapshotKeeper, job: Job, progress: events.Progress):
+        self.run = run
+        self.engine = engine
+        self.keeper = keeper
+        self.job = job
+        self._progress = progress
+        self.parser = caffe_log.LogParser()
+        self.losses = LossWatch()
+        self.tail: list[str] = []
+        self.newest: Snapshot | None = None
+        self.failure: str | None = None
+        self.enough: int | None = None  # the iteration whose test was the last that patience waited for
+        self._shown: caffe_log.Iteration | None = None
+        self._lr = math.nan
+        self._tested: tuple[int, dict[str, float]] | None = None
+        self._state_due: int | None = None
+        self._started = self._clock = time.monotonic()
+        self._last_iteration = job.start
+
+    def supervise(self, lock: int) -> None:
+        """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
+        before = float(self.run.info.get("seconds", 0))
+        with SignalRelay(self.engine) as relay:
+            child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
+            try:
+                for line in child.lines(lambda: relay.deliver(child)):
+                    if self.enough is None:
+                        self._read(line)
+                        if self.enough is not None:
+                            child.send(self.engine.stop_signal(signal.SIGTERM))
+                    if self.failure:
+                        child.kill()
+                        break
+                code = child.process.wait()
+                if not self.failure:
+                    self._settle(code)
+            finally:
+                child.kill()
+                # What the engine wrote and we did not take in is of no use, or of a training that was lost.
+                self.keeper.remove_leftovers()
+                seconds = round(before + time.monotonic() - self._started, 3)
+                self.run.update(state="failed", ended=self.failure, seconds=seconds, iteration=self._reached())
+            self._conclude(code, relay)
+
+    def tell(self, event: object) -> None:
+        """Hand an event on; a display that is gone (a closed terminal, a broken pipe) stops no training."""
+        try:
+            self._progress(event)
+        except OSError:
+            self._progress = lambda event: None
+
+    def _reached(self) -> int:
+        return max(self._last_iteration, self.newest.iteration if self.newest else 0)
+
+    # ---- the log, line by line
+
+    def _read(self, line: str) -> None:
+        self.tail = [*self.tail[-TAIL_LINES:], line]
+        if REPLAYING in line:
+            self.tell(events.Setup(line.partition("] ")[2] + ", to go on exactly where the run was ..."))
+        # The state file is whole once Caffe has gone on to say something else.
+        self._settle_snapshot()
+        for event in self.parser.feed(line):
+            if not isinstance(event, caffe_log.Lr | caffe_log.TrainOutput):
+                self._flush_iteration()
+            if not isinstance(event, caffe_log.TestOutput | caffe_log.TestLoss):
+                self._flush_test()
+            self._take(event)
+
+    def _take(self, event: caffe_log.Event) -> None:
+        match event:
+            case caffe_log.Iteration():
+                self._shown = event
+            case caffe_log.Lr(_, lr):
+                self._lr = lr
+                self._flush_iteration()
+            case caffe_log.Testing(iteration, 0):
+                self._tested = iteration, {}
+            case caffe_log.TestOutput(_, name, value) if self._tested:
+                self._tested[1][name] = value
+            case caffe_log.SnapshottingState(path):
+                self._state_due = _iteration_of(path)
+
+    def _settle(self, code: int) -> None:
+        """Nothing more will come. Of an engine that died while it wrote a snapshot, its death is what matters."""
+        self._flush_iteration()
+        self._flush_test()
+        self._settle_snapshot()
+        if code != 0 and code - 128 not in STOP_SIGNALS:
+            self.failure = None
+
+    def _flush_iteration(self) -> None:
+        if self._shown is None:
+            return
+        shown, self._shown = self._shown, None
+        now = time.monotonic()
+        rate = (shown.iteration - self._last_iteration) / max(now - self._clock, 1e-9)
+        # The first display also timed the setting up.
+        known = rate > 0 and self._clock != self._started
+        self._clock, self._last_iteration = now, shown.iteration
+        self.tell(
+            events.Iteration(
+                shown.iteration,
+                self.job.max_iter,
+                shown.loss,
+                self._lr,
+                rate * self.job.images_per_iteration if known else None,
+                (self.job.max_iter - shown.iteration) / rate if known else None,
+            )
+        )
+        if verdict := self.losses.verdict(shown.loss):
+            self.failure = f"{verdict} at iteration {shown.iteration:,}: the training was stopped; lower base_lr"
+
+    def _flush_test(self) -> None:
+        if self._tested and self._tested[1]:
+            self.tell(events.Validation(*self._tested))
+            if self.job.patience:
+                self._wait_on(self.job.patience, *self._tested)
+        self._tested = None
+
+    def _wait_on(self, patience: Patience, iteration: int, outputs: dict[str, float]) -> None:
+        patience.take(iteration, outputs)
+        for spare in patience.spare(snapshot.iteration for snapshot in self.run.snapshots()):
+            self.keeper.drop(spare)
+        if patience.over and iteration < self.job.max_iter:
+            self.enough = iteration
+
+    def _settle_snapshot(self) -> None:
+        if self._state_due is None:
+            return
+        iteration, self._state_due = self._state_due, None
+        try:
+            snapshot = self.keeper.adopt(iteration)
+        except SnapshotFault as fault:
+            full = shutil.disk_usage(self.run.dir).free < FULL_DISK_BYTES
+            self.failure = f"the snapshot of iteration {iteration:,} is of no use{': the disk is full' * full}: {fault}"
+            return
+        if snapshot:
+            self.newest = snapshot
+            self.tell(events.SnapshotSaved(iteration, snapshot.weights))
+
+    # ---- the end
+
+    def _conclude(self, code: int, relay: SignalRelay) -> None:
+        log = self.parser.log()
+        if self.failure:
+            raise FerError(f"{self.failure}\n{self._what_is_left()}; log: {self.run.log}")
+        if self.enough is not None:
+            self._finish(self.enough, str(self.job.patience))
+            return
+        if code == 0 and log.optimization_done and not log.stopped_early:
+            self._finish(self.job.max_iter, "max_iter was reached")
+            return
+        stopped_by = relay.stopped_by or self._stopped_from_outside(code, log.stopped_early)
+        if stopped_by is None:
+            self.run.update(ended=f"{self._program()} {self._ending(code)}")
+            raise EngineError(
+                f"{self._program()} {self._ending(code)} after iteration {self._reached():,}\n"
+                f"{last_words(self.tail, self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}",
+                code,
+            )
+        self.run.update(state="interrupted", ended=f"stopped by {signal.Signals(stopped_by).name}")
+        raise Interrupted(self._stopped_text(relay), stopped_by)
+
+    def _finish(self, iteration: int, why: str) -> None:
+        if not any(snapshot.iteration == iteration for snapshot in self.run.snapshots()):
+            raise FerError(
+                f"{self._program()} ended, but its last snapshot (iteration {iteration:,}) is missing\n"
+                f"{self._what_is_left()}; log: {self.run.log}"
+            )
+        self.run.update(state="finished", ended=why, iteration=iteration)
+
+    def _stopped_from_outside(self, code: int, stopped_early: bool) -> int | None:
+        """The signal of someone who stopped the engine itself, and let it save."""
+        if code - 128 in STOP_SIGNALS:
+            return code - 128
+        return int(signal.SIGINT) if code == 0 and stopped_early else None
+
+    def _stopped_text(self, relay: SignalRelay) -> str:
+        how_to_go_on = f"continue with: {command('fer', 'train', '--resume', self.run.dir)}"
+        if self.newest and not relay.killed:
+            saved = self.newest
+            return f"stopped at iteration {saved.iteration:,}, saved {saved.weights}; {how_to_go_on}"
+        if not self.run.snapshots():
+            return "stopped before anything was saved"
+        left = self._what_is_left()
+        return f"stopped at once; {left}; {how_to_go_on}"
+
+    def _what_is_left(self) -> str:
+        snapshots = self.run.snapshots()
+        return f"newest verified snapshot: {snapshots[-1].weights}" if snapshots else "no snapshot was saved"
+
+    def _ending(self, code: int) -> str:
+        return "ended without having finished" if code == 0 else how_it_ended(code)
+
+    def _program(self) -> str:
+        return self.engine.title
+
+
+def _iteration_of(path: str) -> int | None:
+    number = Path(path).stem.rpartition("_iter_")[2]
+    return int(number) if number.isdecimal() else None

@@ -1,0 +1,44 @@
+"""What of a solver and its net will run, and is likely not what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from fer.nets.policies import early_collapse
+from fer.nets.states import data_layers, test_states
+from fer.schema import caffe_pb2
+
+
+def training_warnings(
+    solver: caffe_pb2.SolverParameter, net: caffe_pb2.NetParameter, count: Callable[[str], int]
+) -> list[str]:
+    """A line each; `count` gives the number of images in a database, by its path."""
+    return list(dict.fromkeys(_warnings(solver, net, count)))
+
+
+def _warnings(
+    solver: caffe_pb2.SolverParameter, net: caffe_pb2.NetParameter, count: Callable[[str], int]
+) -> Iterator[str]:
+    if collapse := early_collapse(solver):
+        yield collapse
+    tests = test_states(solver)
+    if not tests:
+        yield "no test_iter: accuracy on val is not measured while training"
+    if not solver.display:
+        yield "display is 0: the log will hold no training loss and no learning rate"
+    for (stages, level), iterations in zip(tests, solver.test_iter, strict=True):
+        for layer in data_layers(net, "TEST", stages=stages, level=level):
+            if uneven := _coverage(iterations, layer.data_param.batch_size, count(layer.data_param.source)):
+                yield uneven
+
+
+def _coverage(iterations: int, batch: int, count: int) -> str | None:
+    """A line if test_iter x batch is not the number of images; else None."""
+    seen = iterations * batch
+    if seen == count:
+        return None
+    sizes = [size for size in range(max(2, batch // 3), 3 * batch + 1) if count % size == 0]
+    best = min(sizes, key=lambda size: abs(size - batch), default=None)
+    cure = f"; batch_size {best} with test_iter {count // best} covers each once" if best else ""
+    what = f"{seen - count:,} are counted twice or more" if seen > count else f"{count - seen:,} are left out"
+    return f"test_iter {iterations} x batch_size {batch} = {seen:,} of {count:,} test images: {what}{cure}"
