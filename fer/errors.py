@@ -1,5 +1,8 @@
 """The errors a person sees: one to three lines each, with an exit code."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class FerError(Exception):
     """Something the user can mend: says what is wrong, where, and the cure. Exit code 1."""
@@ -19,3 +22,10 @@ class Interrupted(FerError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)`, or nothing where no known name is near."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f" (did you mean {by_lower[found[0]]}?)" if found else ""

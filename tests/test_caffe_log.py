@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer.errors import FerError
-from fer.formats import log as caffe_log
+from fer.formats import log_lines
 from fer.formats.log import LogParser, parse_log
 from fer.formats.log_lines import LINES, format_line, read_line
 
@@ -28,22 +28,22 @@ def outputs(event: type) -> st.SearchStrategy:
 
 
 events = st.one_of(
-    st.builds(caffe_log.Solving, texts),
-    st.builds(caffe_log.Policy, names),
-    st.builds(caffe_log.Resuming, names),
-    st.builds(caffe_log.Testing, counts, counts),
-    st.builds(caffe_log.TestLoss, numbers),
-    outputs(caffe_log.TestOutput),
-    outputs(caffe_log.TrainOutput),
-    st.builds(caffe_log.Iteration, counts, numbers),
-    st.builds(caffe_log.Iteration, counts, numbers, numbers, numbers, counts),
-    st.builds(caffe_log.Lr, counts, numbers),
-    st.builds(caffe_log.Step, counts, counts),
-    st.builds(caffe_log.Snapshotting, names),
-    st.builds(caffe_log.SnapshottingState, names),
-    st.just(caffe_log.StoppedEarly()),
-    st.just(caffe_log.Done()),
-    st.builds(caffe_log.Fatal, texts),
+    st.builds(log_lines.Solving, texts),
+    st.builds(log_lines.Policy, names),
+    st.builds(log_lines.Resuming, names),
+    st.builds(log_lines.Testing, counts, counts),
+    st.builds(log_lines.TestLoss, numbers),
+    outputs(log_lines.TestOutput),
+    outputs(log_lines.TrainOutput),
+    st.builds(log_lines.Iteration, counts, numbers),
+    st.builds(log_lines.Iteration, counts, numbers, numbers, numbers, counts),
+    st.builds(log_lines.Lr, counts, numbers),
+    st.builds(log_lines.Step, counts, counts),
+    st.builds(log_lines.Snapshotting, names),
+    st.builds(log_lines.SnapshottingState, names),
+    st.just(log_lines.StoppedEarly()),
+    st.just(log_lines.Done()),
+    st.builds(log_lines.Fatal, texts),
 )
 
 
@@ -73,14 +73,14 @@ def test_written_lines_are_caffes_own():
 
 def test_a_writer_writes_lines_at_once():
     stream = io.StringIO()
-    write = caffe_log.LogWriter(stream, lambda: WHEN)
-    write(caffe_log.Lr(20, 1e-05))
+    write = log_lines.LogWriter(stream, lambda: WHEN)
+    write(log_lines.Lr(20, 1e-05))
     assert stream.getvalue().startswith("I20261124 05:29:09.769240 ")
     assert stream.getvalue().endswith(" sgd_solver.cpp:112] Iteration 20, lr = 1e-05\n")
 
 
 def test_a_multiline_message_stays_on_one_line():
-    assert read_line(format_line(caffe_log.Fatal("one\ntwo"), WHEN)) == caffe_log.Fatal("one two")
+    assert read_line(format_line(log_lines.Fatal("one\ntwo"), WHEN)) == log_lines.Fatal("one two")
 
 
 @settings(deadline=None)
@@ -100,7 +100,7 @@ def test_no_text_breaks_the_reader(text):
 )
 def test_numbers_as_cpp_prints_them(text, value):
     event = read_line(f"I1124 05:29:09.769240  4309 solver.cpp:239] Iteration 7, loss = {text}")
-    assert repr(event) == repr(caffe_log.Iteration(7, value))
+    assert repr(event) == repr(log_lines.Iteration(7, value))
 
 
 def test_wheel():
@@ -131,7 +131,7 @@ def test_resumed_log_keeps_both_in_order_and_the_later_one_in_the_curve():
 
 
 def test_what_a_resume_left_behind_is_no_part_of_the_curve():
-    lines = [format_line(caffe_log.Iteration(i, 1.0), WHEN) for i in (0, 10, 20, 30, 40, 15, 25)]
+    lines = [format_line(log_lines.Iteration(i, 1.0), WHEN) for i in (0, 10, 20, 30, 40, 15, 25)]
     assert [r.iteration for r in parse_log(lines).curve("train")] == [0, 10, 15, 25]
 
 
@@ -192,7 +192,7 @@ def test_line_ends_and_utf16_change_nothing(name, tmp_path):
 
 def test_lines_of_other_programs_may_stand_in_front():
     line = "caffe_1  | I1124 05:29:09.769240  4309 solver.cpp:239] Iteration 7, loss = 2"
-    assert read_line(line) == caffe_log.Iteration(7, 2.0)
+    assert read_line(line) == log_lines.Iteration(7, 2.0)
 
 
 def short(day: str, iteration: int) -> str:
@@ -221,7 +221,7 @@ def test_days_that_do_not_exist_are_no_log_lines():
 def test_the_parser_can_follow_a_run():
     parser = LogParser()
     assert parser.feed("Using 1 GPU") == []
-    assert parser.feed(short("1124", 20)) == [caffe_log.Iteration(20, 1.0)]
+    assert parser.feed(short("1124", 20)) == [log_lines.Iteration(20, 1.0)]
     assert parser.log().records[-1].iteration == 20
 
 

@@ -8,9 +8,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from fer.evaluation.metrics import compute_metrics, make_scores
-from fer.formats.log import Log, LogRecord, parse_log
+from fer.formats.log import Log, LogRecord, find_output, parse_log
 from fer.report import plots
-from fer.report.curves import Chosen, Curves, Exact, Series, collapse_sentence, find_output, make_curves, smooth
+from fer.report.curves import Chosen, Curves, Exact, Series, collapse_sentence, make_curves, smooth
 from fer.report.plots.look import COLORS
 
 TITLE = "AlexNet s3 · PublicTest (val) · FER2013"

@@ -13,7 +13,7 @@ from made_run import log_events, log_text, make_run, write_scores
 
 from fer.data.dataset import CLASSES
 from fer.errors import FerError
-from fer.formats import log as caffe_log
+from fer.formats import log_lines
 from fer.report.build import build_ensemble, build_report, report_log
 from fer.report.text import summary_text
 from fer.runs.run import Run
@@ -297,7 +297,7 @@ def test_a_run_that_was_interrupted_says_so(run):
 
 
 def test_a_log_that_ends_before_the_first_iteration(run):
-    fatal = [caffe_log.Solving("LeNet"), caffe_log.Fatal("Check failed: error == cudaSuccess (35 vs. 0)")]
+    fatal = [log_lines.Solving("LeNet"), log_lines.Fatal("Check failed: error == cudaSuccess (35 vs. 0)")]
     run.log.write_text(log_text(fatal))
     with pytest.raises(FerError, match=r"before the first displayed iteration; its last words: Check failed: error =="):
         build_report([run])
@@ -399,7 +399,7 @@ def test_a_log_of_2014_has_its_displayed_loss_in_the_csv(tmp_path, quick):
 
 def test_a_log_without_iterations_and_one_that_is_none(tmp_path):
     log = tmp_path / "dead.log"
-    log.write_text(log_text([caffe_log.Fatal("Unknown layer type: Convolutoin")]))
+    log.write_text(log_text([log_lines.Fatal("Unknown layer type: Convolutoin")]))
     with pytest.raises(FerError, match="last words: Unknown layer type: Convolutoin"):
         report_log(log, tmp_path / "report")
     log.write_text("hello\n")
@@ -444,18 +444,18 @@ def test_iterations_are_those_of_the_record_and_not_of_the_last_display(tmp_path
 
 
 def test_a_training_without_a_display_has_a_report(run):
-    run.log.write_text(log_text([caffe_log.Solving("LeNet"), caffe_log.Done()]))
+    run.log.write_text(log_text([log_lines.Solving("LeNet"), log_lines.Done()]))
     result = build_report([run])
     assert result["training"]["iterations"] == 400 and result["training"]["last_loss"] is None
     assert "figures/validation.png" in result["files"] and "figures/training_loss.png" not in result["files"]
-    run.log.write_text(log_text([caffe_log.Solving("LeNet")]))
+    run.log.write_text(log_text([log_lines.Solving("LeNet")]))
     with pytest.raises(FerError, match="ends before the first displayed iteration"):
         build_report([run])
 
 
 def test_each_note_is_said_once(tmp_path, quick):
     run = make_run(tmp_path, gamma=0.1, stepsize=20)
-    (run.dir / "train.log").write_text(run.log.read_text() + log_text([caffe_log.StoppedEarly()]))
+    (run.dir / "train.log").write_text(run.log.read_text() + log_text([log_lines.StoppedEarly()]))
     early, uneven = "lr falls below 1% of base_lr after 60 of 400 iterations", "test_iter 1 x batch_size 7 = ..."
     resumed = "resumed at iteration 72 with the data from its start"
     run = edit_info(run, warnings=[early, uneven], notes=[resumed, resumed], iteration=300, ended="it has not risen")

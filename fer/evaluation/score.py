@@ -7,7 +7,6 @@ import io
 import json
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from fer.engines.engine import Engine, find_engine
 from fer.errors import FerError
 from fer.formats.database import Database
 from fer.runs.run import Run, Snapshot, write_json
+from fer.runs.scores import read_meta
 from fer.runs.snapshots import Shapes, verify_weights
 from fer.system.files import sha256, write_bytes
 from fer.system.shell import command
@@ -89,20 +89,6 @@ def score_end(run: Run) -> dict[str, float]:
     return {name: entry[name] for name in ("accuracy", "loss")}
 
 
-def chosen_snapshot(run: Run) -> Snapshot:
-    """The snapshot or average that scores/val.npz is of: the best on val, unless another was asked for.
-
-    Raises FerError.
-    """
-    meta, report = _read_meta(run.scores("val")), command("fer", "report", run.dir)
-    for snapshot in (*run.snapshots(), *run.averages()):
-        if str(snapshot.weights.relative_to(run.dir)) == meta.get("weights"):
-            if sha256(snapshot.weights) != meta.get("weights_sha256"):
-                raise FerError(f"{snapshot.weights} changed since it was scored; {report} scores again")
-            return snapshot
-    raise FerError(f"{run.dir} is not scored, so no snapshot of it is chosen; {report} does both")
-
-
 class _Scorer:
     def __init__(self, run: Run, scratch: Path, progress: Progress):
         self.run = run
@@ -150,7 +136,7 @@ class _Scorer:
         }
         if snapshot.averaged:
             wanted["averaged"] = list(snapshot.averaged)
-        if wanted.items() <= _read_meta(path).items():
+        if wanted.items() <= read_meta(path).items():
             return
         images = self.images(split)
         stage = f"scoring {split}{' (ten crops)' if ten_crop else ''}"
@@ -270,12 +256,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        # Opened here: numpy leaves a damaged archive that it opened itself open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as scores:
-            return json.loads(str(scores["meta"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return {}

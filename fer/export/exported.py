@@ -23,7 +23,7 @@ from fer.data.dataset import held_out
 from fer.engines.engine import ENGINES, TITLES, Engine, find_engine
 from fer.errors import FerError
 from fer.evaluation.metrics import Scores, load_scores
-from fer.evaluation.score import chosen_snapshot, score_run
+from fer.evaluation.score import score_run
 from fer.export.onnx_model import INPUT, to_onnx
 from fer.export.readme import readme
 from fer.formats.database import Database, write_mean
@@ -43,6 +43,7 @@ from fer.inference.classifier import (
 )
 from fer.nets.transform import Transform
 from fer.runs.run import RUN_JSON, Run, Snapshot, write_json
+from fer.runs.scores import chosen_snapshot
 from fer.runs.snapshots import blob_values
 from fer.schema import caffe_pb2
 from fer.system.files import replacement, sha256, write_bytes

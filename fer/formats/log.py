@@ -5,7 +5,7 @@ log.curve("test")[-1].outputs["accuracy"]
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -18,51 +18,19 @@ from fer.formats.log_lines import (
     Event,
     Fatal,
     Iteration,
-    LogWriter,
     Lr,
-    Output,
     Policy,
     Resuming,
     Snapshotting,
-    SnapshottingState,
     Solving,
-    Step,
     StoppedEarly,
     Testing,
     TestLoss,
     TestOutput,
     TrainOutput,
     event_of,
-    format_line,
     read_line,
 )
-
-__all__ = [
-    "Done",
-    "Event",
-    "Fatal",
-    "Iteration",
-    "Log",
-    "LogParser",
-    "LogRecord",
-    "LogWriter",
-    "Lr",
-    "Output",
-    "Policy",
-    "Resuming",
-    "Snapshotting",
-    "SnapshottingState",
-    "Solving",
-    "Step",
-    "StoppedEarly",
-    "TestLoss",
-    "TestOutput",
-    "Testing",
-    "TrainOutput",
-    "format_line",
-    "parse_log",
-    "read_line",
-]
 
 
 @dataclass(frozen=True)
@@ -280,3 +248,17 @@ def _lines(path: Path) -> Iterator[str]:
             yield from text
     except OSError as error:
         raise FerError(f"cannot read the log {path}: {error.strerror}") from error
+
+
+def find_output(records: Sequence[LogRecord], kind: str) -> str:
+    """The output that is the net's accuracy or loss: the name itself, else the last that looks like it, else "".
+
+    Nets with auxiliary heads (loss1/top-1 ... loss3/top-1) print the main head last.
+    """
+    names = list(dict.fromkeys(name for record in records for name in record.outputs))
+    signs = {"accuracy": ("acc", "top-1", "top1"), "loss": ("loss",)}[kind]
+    if kind in names:
+        return kind
+    alike = [name for name in names if any(sign in name.rsplit("/", 1)[-1].lower() for sign in signs)]
+    main = [name for name in alike if "top-5" not in name and "top5" not in name]
+    return (main or alike or [""])[-1]

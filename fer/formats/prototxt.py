@@ -1,8 +1,4 @@
-"""Prototxt and caffemodel files: reading, writing, and what Caffe itself makes of a net.
-
-This is the door to all that concerns nets; the rest of the program imports from here. The parts live beside it:
-zoo (finding files), net_state (phases and stages), net_upgrade (old formats), net_lint, net_deploy, net_shapes.
-"""
+"""Prototxt and caffemodel files, read and written; their old formats are upgraded as Caffe does on load."""
 
 from __future__ import annotations
 
@@ -14,45 +10,11 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
-from fer.errors import FerError
+from fer.errors import FerError, nearest
 from fer.formats.tokens import blank_field
 from fer.formats.upgrade import upgrade_net
-from fer.nets.deploy import derive_deploy
-from fer.nets.lint import KNOWN_LAYERS, State, lint_net, net_lines
-from fer.nets.states import SHUFFLE, data_layers, filter_net, taking_part, test_states, test_transform, train_state
-from fer.nets.zoo import NETS, find_deploy, find_net, find_solver, nearest, net_label, net_names, solver_names
 from fer.schema import caffe_pb2
 from fer.system.files import write_bytes
-
-__all__ = [
-    "KNOWN_LAYERS",
-    "NETS",
-    "SHUFFLE",
-    "State",
-    "data_layers",
-    "derive_deploy",
-    "filter_net",
-    "find_deploy",
-    "find_net",
-    "find_solver",
-    "lint_net",
-    "nearest",
-    "net_label",
-    "net_lines",
-    "net_names",
-    "read_net",
-    "read_solver",
-    "read_weights",
-    "solver_names",
-    "solver_net_path",
-    "taking_part",
-    "test_states",
-    "test_transform",
-    "to_text",
-    "train_state",
-    "upgrade_net",
-    "write_text",
-]
 
 MessageT = TypeVar("MessageT", bound=Message)
 

@@ -88,9 +88,9 @@ def _exported(directory: Path) -> Model:
 
 def _trained(run: Run) -> Model:
     from fer.data.directory import read_manifest
-    from fer.evaluation.score import chosen_snapshot
     from fer.formats.prototxt import read_net
     from fer.nets.states import test_transform
+    from fer.runs.scores import chosen_snapshot
 
     snapshot = chosen_snapshot(run)
     manifest = read_manifest(Path(run.info["data"]["dir"]))

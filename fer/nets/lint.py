@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from fer.errors import nearest
 from fer.formats.tokens import layer_lines
 from fer.nets.states import taking_part
-from fer.nets.zoo import nearest
 from fer.schema import caffe_pb2
 
 Layer: TypeAlias = caffe_pb2.LayerParameter

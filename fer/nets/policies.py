@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from fer.errors import FerError
-from fer.nets.zoo import nearest
+from fer.errors import FerError, nearest
 from fer.schema import caffe_pb2
 
 Solver: TypeAlias = caffe_pb2.SolverParameter

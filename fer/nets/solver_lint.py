@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from fer.errors import nearest
 from fer.formats.tokens import field_line
 from fer.nets.policies import policy_faults
-from fer.nets.zoo import nearest
 from fer.schema import caffe_pb2
 
 SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")

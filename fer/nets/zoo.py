@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from fer.errors import FerError
+from fer.errors import FerError, nearest
 
 TRAIN_VAL = "train_val.prototxt"
 DEPLOY = "deploy.prototxt"
@@ -31,13 +29,6 @@ def net_names() -> list[str]:
 def solver_names(train_val: Path) -> list[str]:
     """Names of the solvers beside a net: `s1` for solver_s1.prototxt, sorted."""
     return sorted(path.stem.removeprefix("solver_") for path in train_val.parent.glob("solver_*.prototxt"))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean X?)`, or nothing where no known name is near."""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return f" (did you mean {by_lower[found[0]]}?)" if found else ""
 
 
 def find_net(name_or_path: str | Path) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.formats.log import Log, LogRecord
+from fer.formats.log import Log, LogRecord, find_output
 
 COLLAPSED = 0.01 * (1 - 1e-6)  # of the rate at the start; two steps of 0.1 are not below 1%, whatever they round to
 FILL = 500  # points of the schedule
@@ -110,20 +110,6 @@ def make_curves(
         last=last,
         held_out=held_out,
     )
-
-
-def find_output(records: Sequence[LogRecord], kind: str) -> str:
-    """The output that is the net's accuracy or loss: the name itself, else the last that looks like it, else "".
-
-    Nets with auxiliary heads (loss1/top-1 ... loss3/top-1) print the main head last.
-    """
-    names = list(dict.fromkeys(name for record in records for name in record.outputs))
-    signs = {"accuracy": ("acc", "top-1", "top1"), "loss": ("loss",)}[kind]
-    if kind in names:
-        return kind
-    alike = [name for name in names if any(sign in name.rsplit("/", 1)[-1].lower() for sign in signs)]
-    main = [name for name in alike if "top-5" not in name and "top5" not in name]
-    return (main or alike or [""])[-1]
 
 
 def _loss(record: LogRecord, name: str, *, displayed: bool = False) -> float | None:

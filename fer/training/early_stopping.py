@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError
-from fer.formats.log import LogRecord
+from fer.formats.log import LogRecord, find_output
 from fer.nets.states import filter_net, test_states
-from fer.report.curves import find_output
 from fer.schema import caffe_pb2
 
 

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from fer.data.directory import verify_data
 from fer.engines.caffe import augmentation
-from fer.errors import FerError
+from fer.errors import FerError, nearest
 from fer.formats.database import DatabaseInfo, check_database, read_mean
 from fer.formats.prototxt import read_net, read_solver, solver_net_path
 from fer.formats.tokens import field_line
@@ -21,7 +21,7 @@ from fer.nets.lint import KNOWN_LAYERS, State, lint_net, net_lines
 from fer.nets.shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
 from fer.nets.solver_lint import lint_solver
 from fer.nets.states import SHUFFLE, filter_net, taking_part, test_states, train_state
-from fer.nets.zoo import nearest, net_label
+from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
 from fer.training.run_prototxts import layer_phases, net_for_run, solver_for_run
 from fer.training.warnings import training_warnings

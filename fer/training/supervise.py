@@ -15,6 +15,7 @@ from fer.engines.engine import Engine
 from fer.engines.process import Child, EngineError, how_it_ended, last_words
 from fer.errors import FerError, Interrupted
 from fer.formats import log as caffe_log
+from fer.formats import log_lines
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
 from fer.system.shell import command
@@ -113,7 +114,7 @@ class Supervisor:
         self.newest: Snapshot | None = None
         self.failure: str | None = None
         self.enough: int | None = None  # the iteration whose test was the last that patience waited for
-        self._shown: caffe_log.Iteration | None = None
+        self._shown: log_lines.Iteration | None = None
         self._lr = math.nan
         self._tested: tuple[int, dict[str, float]] | None = None
         self._state_due: int | None = None
@@ -164,24 +165,24 @@ class Supervisor:
         # The state file is whole once Caffe has gone on to say something else.
         self._settle_snapshot()
         for event in self.parser.feed(line):
-            if not isinstance(event, caffe_log.Lr | caffe_log.TrainOutput):
+            if not isinstance(event, log_lines.Lr | log_lines.TrainOutput):
                 self._flush_iteration()
-            if not isinstance(event, caffe_log.TestOutput | caffe_log.TestLoss):
+            if not isinstance(event, log_lines.TestOutput | log_lines.TestLoss):
                 self._flush_test()
             self._take(event)
 
-    def _take(self, event: caffe_log.Event) -> None:
+    def _take(self, event: log_lines.Event) -> None:
         match event:
-            case caffe_log.Iteration():
+            case log_lines.Iteration():
                 self._shown = event
-            case caffe_log.Lr(_, lr):
+            case log_lines.Lr(_, lr):
                 self._lr = lr
                 self._flush_iteration()
-            case caffe_log.Testing(iteration, 0):
+            case log_lines.Testing(iteration, 0):
                 self._tested = iteration, {}
-            case caffe_log.TestOutput(_, name, value) if self._tested:
+            case log_lines.TestOutput(_, name, value) if self._tested:
                 self._tested[1][name] = value
-            case caffe_log.SnapshottingState(path):
+            case log_lines.SnapshottingState(path):
                 self._state_due = _iteration_of(path)
 
     def _settle(self, code: int) -> None:
