@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer.errors import FerError
-from fer.formats import prototxt
+from fer.formats import prototxt, upgrade
 from fer.formats.prototxt import read_net, read_solver, read_weights
 from fer.formats.tokens import blank_field, layer_lines
+from fer.nets import lint, states, zoo
 from fer.nets.deploy import derive_deploy
 from fer.nets.lint import State, lint_net
 from fer.nets.states import filter_net
@@ -215,12 +216,12 @@ def test_weights_that_are_missing(tmp_path):
 
 def test_phases_stages_and_data_layers():
     net = parse(SMALL)
-    assert [layer.data_param.batch_size for layer in prototxt.data_layers(net, "TRAIN", stages=["big"])] == [8]
-    assert [layer.data_param.batch_size for layer in prototxt.data_layers(net, "TRAIN")] == [2]
-    assert [layer.data_param.batch_size for layer in prototxt.data_layers(net, "TEST", stages=["big"])] == [3]
+    assert [layer.data_param.batch_size for layer in states.data_layers(net, "TRAIN", stages=["big"])] == [8]
+    assert [layer.data_param.batch_size for layer in states.data_layers(net, "TRAIN")] == [2]
+    assert [layer.data_param.batch_size for layer in states.data_layers(net, "TEST", stages=["big"])] == [3]
     assert "accuracy" not in [layer.name for layer in filter_net(net, "TRAIN").layer]
-    assert prototxt.test_transform(net).crop_size == 4
-    assert prototxt.test_transform(derive_deploy(net, (1, 4, 4))) == caffe_pb2.TransformationParameter()
+    assert states.test_transform(net).crop_size == 4
+    assert states.test_transform(derive_deploy(net, (1, 4, 4))) == caffe_pb2.TransformationParameter()
     with pytest.raises(FerError, match="TRAIN and TEST"):
         filter_net(net, "train")
 
@@ -294,7 +295,7 @@ def test_filtering_by_its_definition(net_layers, phase, stages, level):
 
 
 def test_v1_net_is_upgraded():
-    net = prototxt.upgrade_net(
+    net = upgrade.upgrade_net(
         parse("""
         name: "old" input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 9
         layers { name: "c" type: CONVOLUTION bottom: "data" top: "c" blobs_lr: 1 blobs_lr: 2 weight_decay: 1
@@ -316,12 +317,12 @@ def test_v1_net_is_upgraded():
 def test_every_v1_type_has_a_name_now():
     for value in caffe_pb2.V1LayerParameter.LayerType.values():
         layer = caffe_pb2.V1LayerParameter(type=value)
-        upgraded = prototxt.upgrade_net(caffe_pb2.NetParameter(layers=[layer]))
-        assert upgraded.layer[0].type in {"", "Reverse", *prototxt.KNOWN_LAYERS}
+        upgraded = upgrade.upgrade_net(caffe_pb2.NetParameter(layers=[layer]))
+        assert upgraded.layer[0].type in {"", "Reverse", *lint.KNOWN_LAYERS}
 
 
 def test_batch_norm_rates_are_zeroed():
-    net = prototxt.upgrade_net(parse('layer { type: "BatchNorm" param { lr_mult: 1 } param {} param {} }'))
+    net = upgrade.upgrade_net(parse('layer { type: "BatchNorm" param { lr_mult: 1 } param {} param {} }'))
     assert [(spec.lr_mult, spec.decay_mult) for spec in net.layer[0].param] == [(0, 0)] * 3
 
 
@@ -341,7 +342,7 @@ def test_what_cannot_be_upgraded_says_why(write, text, reason):
 
 @given(st.builds(caffe_pb2.NetParameter, name=names, layer=st.lists(layers, max_size=4)))
 def test_upgrading_a_present_net_changes_nothing(net):
-    assert prototxt.upgrade_net(net) == net
+    assert upgrade.upgrade_net(net) == net
 
 
 # ---- lint ------------------------------------------------------------------------------------------------------------
@@ -404,7 +405,7 @@ def test_sizes_that_a_layer_cannot_do_without(write, layer, fault):
     assert [line for line in lint_net(read_net(path), path) if fault in line and f"{path}:2:" in line]
 
 
-@pytest.mark.parametrize("type_", sorted(name for name in prototxt.KNOWN_LAYERS if name.endswith("Loss")))
+@pytest.mark.parametrize("type_", sorted(name for name in lint.KNOWN_LAYERS if name.endswith("Loss")))
 def test_a_loss_needs_no_top(write, type_):
     bottoms = ("a", "b", "c") if type_ in ("ContrastiveLoss", "InfogainLoss") else ("a", "b")
     ends = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
@@ -416,7 +417,7 @@ def test_a_loss_needs_no_top(write, type_):
 
 def test_an_engines_own_layer_types_are_taken(write):
     path = write(SMALL.replace('"ReLU"', '"MyReLU"'))
-    assert lint_net(read_net(path), path, {*prototxt.KNOWN_LAYERS, "MyReLU"}) == []
+    assert lint_net(read_net(path), path, {*lint.KNOWN_LAYERS, "MyReLU"}) == []
 
 
 # ---- deploy ----------------------------------------------------------------------------------------------------------
@@ -455,27 +456,27 @@ def test_a_net_without_scores_or_data_has_no_deploy():
 
 
 def test_shipped_nets_are_found_by_name():
-    assert prototxt.find_net("lenet") == prototxt.NETS / "lenet" / "train_val.prototxt"
-    assert prototxt.find_solver("lenet", "s2").name == "solver_s2.prototxt"
-    assert prototxt.net_label(prototxt.find_net("alexnet")) == "alexnet"
-    assert prototxt.find_deploy(prototxt.find_net("lenet")).name == "deploy.prototxt"
+    assert zoo.find_net("lenet") == zoo.NETS / "lenet" / "train_val.prototxt"
+    assert zoo.find_solver("lenet", "s2").name == "solver_s2.prototxt"
+    assert zoo.net_label(zoo.find_net("alexnet")) == "alexnet"
+    assert zoo.find_deploy(zoo.find_net("lenet")).name == "deploy.prototxt"
 
 
 def test_a_users_own_files_are_found_by_path(write, tmp_path):
     net, solver = write(SMALL, "my net.prototxt"), write("", "mine.prototxt")
-    assert prototxt.find_net(net) == net
-    assert prototxt.find_solver(net, solver) == solver
-    assert prototxt.find_solver("lenet", str(solver)) == solver
-    assert prototxt.net_label(net) == "my_net"
-    assert prototxt.find_deploy(net) is None
+    assert zoo.find_net(net) == net
+    assert zoo.find_solver(net, solver) == solver
+    assert zoo.find_solver("lenet", str(solver)) == solver
+    assert zoo.net_label(net) == "my_net"
+    assert zoo.find_deploy(net) is None
     train_val = write(SMALL, "train_val.prototxt")
-    assert prototxt.find_net(tmp_path) == train_val
+    assert zoo.find_net(tmp_path) == train_val
 
 
 def test_names_nobody_knows_list_the_valid_ones(write):
     with pytest.raises(FerError, match=r"(?s)did you mean lenet\?.*shipped nets: alexnet, .*lenet"):
-        prototxt.find_net("lenett")
+        zoo.find_net("lenett")
     with pytest.raises(FerError, match="s1, s2, s3"):
-        prototxt.find_solver("alexnet", "best")
+        zoo.find_solver("alexnet", "best")
     with pytest.raises(FerError, match="no solvers beside it"):
-        prototxt.find_solver(write(SMALL), "s1")
+        zoo.find_solver(write(SMALL), "s1")
