@@ -45,7 +45,7 @@ def write_images(csv, out):
     return lists
 
 
-def write_databases(out, lists):
+def write_databases(out, lists) -> None:
     for usage, folder in FOLDERS.items():
         env = lmdb.open(str(out / f"{folder}_lmdb"), map_size=1 << 40)
         with env.begin(write=True) as transaction:
@@ -60,7 +60,7 @@ def write_databases(out, lists):
         env.close()
 
 
-def write_mean(out):
+def write_mean(out) -> None:
     total, count = np.zeros((1, 48, 48)), 0
     env = lmdb.open(str(out / "train_lmdb"), readonly=True)
     with env.begin() as transaction:
@@ -75,7 +75,7 @@ def write_mean(out):
         stream.write(blob.SerializeToString())
 
 
-def main():
+def main() -> None:
     csv, out = sys.argv[1], Path(sys.argv[2])
     times, cpu = [time.perf_counter()], time.process_time()
     lists = write_images(csv, out)

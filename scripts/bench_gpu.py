@@ -98,7 +98,7 @@ def make_database(folder: Path, faces: tuple[np.ndarray, np.ndarray], side: int)
 class Data:
     """Data directories by image side, made when first asked for."""
 
-    def __init__(self, given: Path | None, work: Path, count: int):
+    def __init__(self, given: Path | None, work: Path, count: int) -> None:
         self._given, self._work, self._count = given, work, count
         self._faces: tuple[np.ndarray, np.ndarray] | None = None
         self._made: dict[int, Path] = {}

@@ -28,7 +28,7 @@ SCALES = {"lenet": 1 / 256, "alexnet": 1 / 64, "alexnet227": 1.0}
 class Faces(Dataset):
     """The train split of a data directory: JPG files named by train.txt, a random crop and mirror, minus the mean."""
 
-    def __init__(self, data: Path, net: str):
+    def __init__(self, data: Path, net: str) -> None:
         rows = [line.rsplit(" ", 1) for line in (data / "train.txt").read_text().splitlines()]
         self.files = [data / "train" / name for name, _ in rows]
         self.labels = [int(label) for _, label in rows]
@@ -99,7 +99,7 @@ def batches_of(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
 class Training:
     """A training loop's inside: one `step` a batch."""
 
-    def __init__(self, net: str, device: torch.device, precision: str = "fp32", channels_last: bool = False):
+    def __init__(self, net: str, device: torch.device, precision: str = "fp32", channels_last: bool = False) -> None:
         self.device, self.precision = device, precision
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = make_net(net).to(device, memory_format=self.layout)

@@ -72,7 +72,7 @@ class PeakMemory(threading.Thread):
     Pages that processes share are counted for each.
     """
 
-    def __init__(self, pid: int):
+    def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self._pid = pid
         self._peak = 0

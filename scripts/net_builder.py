@@ -19,7 +19,7 @@ STATISTICS = {"moving_average_fraction": 0.99}  # over about the last hundred ba
 class Builder:
     """Adds layers one after the other; `top` is where the next one begins."""
 
-    def __init__(self, name: str, augment: str):
+    def __init__(self, name: str, augment: str) -> None:
         self.net = caffe_pb2.NetParameter(name=name)
         self.top = ""
         self._data("TRAIN", "train_lmdb", TRAIN_BATCH)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Writer:
     """Writes layers one after the other; `top` is where the next one begins."""
 
-    def __init__(self, name: str, channels: int, side: int):
+    def __init__(self, name: str, channels: int, side: int) -> None:
         self.lines = [f'name: "{name}"']
         self.top = "data"
         self.layer("data", "Input", (), f"input_param {{ shape {{ dim: 1 dim: {channels} dim: {side} dim: {side} }} }}")

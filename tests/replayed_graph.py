@@ -21,7 +21,7 @@ from fer.engines.pytorch.step import Step
 class Stream:
     """A stream that is in order with every other."""
 
-    def __init__(self, *_device: Any):
+    def __init__(self, *_device: Any) -> None:
         pass
 
     def wait_stream(self, other: "Stream") -> None:
@@ -31,7 +31,7 @@ class Stream:
 class Graph:
     """What was captured: the pass of a Step, whose loss, outputs and gradients keep their places."""
 
-    def __init__(self, of: Step, cuda: "Cuda"):
+    def __init__(self, of: Step, cuda: "Cuda") -> None:
         self.step, self.cuda = of, cuda
 
     def register_generator_state(self, generator: Any) -> None:
@@ -65,7 +65,7 @@ class Cuda:
 
     Stream = Stream
 
-    def __init__(self, of: Step):
+    def __init__(self, of: Step) -> None:
         self.of = of
         self.now = Stream()
         self.captures = 0

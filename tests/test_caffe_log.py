@@ -49,19 +49,19 @@ events = st.one_of(
 
 @settings(deadline=None)
 @given(events)
-def test_what_is_written_is_read_back(event):
+def test_what_is_written_is_read_back(event) -> None:
     line = format_line(event, WHEN)
     assert "\n" not in line
     assert repr(read_line(line)) == repr(event)  # repr: nan is not equal to itself
 
 
-def test_every_event_of_the_grammar_is_in_the_round_trip():
+def test_every_event_of_the_grammar_is_in_the_round_trip() -> None:
     drawn = {"Solving", "Policy", "Resuming", "Testing", "TestLoss", "TestOutput", "TrainOutput", "Iteration", "Lr"}
     drawn |= {"Step", "Snapshotting", "SnapshottingState", "StoppedEarly", "Done"}
     assert {line.event.__name__ for line in LINES} == drawn
 
 
-def test_written_lines_are_caffes_own():
+def test_written_lines_are_caffes_own() -> None:
     """Byte for byte the lines of the wheel's log, header and all."""
     wheel = (GOLDEN / "bvlc_wheel.log").read_text().splitlines()
     known = [(line, event) for line in wheel if (event := read_line(line)) is not None]
@@ -71,7 +71,7 @@ def test_written_lines_are_caffes_own():
         assert format_line(event, stamp, int(line[25:31])) == line
 
 
-def test_a_writer_writes_lines_at_once():
+def test_a_writer_writes_lines_at_once() -> None:
     stream = io.StringIO()
     write = log_lines.LogWriter(stream, lambda: WHEN)
     write(log_lines.Lr(20, 1e-05))
@@ -79,13 +79,13 @@ def test_a_writer_writes_lines_at_once():
     assert stream.getvalue().endswith(" sgd_solver.cpp:112] Iteration 20, lr = 1e-05\n")
 
 
-def test_a_multiline_message_stays_on_one_line():
+def test_a_multiline_message_stays_on_one_line() -> None:
     assert read_line(format_line(log_lines.Fatal("one\ntwo"), WHEN)) == log_lines.Fatal("one two")
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_no_text_breaks_the_reader(text):
+def test_no_text_breaks_the_reader(text) -> None:
     read_line(text)
     LogParser().feed(text)
     read_line("I1124 05:29:09.769240  4309 solver.cpp:239] " + text)
@@ -98,12 +98,12 @@ def test_no_text_breaks_the_reader(text):
         *(("-1.#IND", math.nan), ("1.#INF", math.inf), ("NaN", math.nan), ("1e-05", 1e-05), (".5", 0.5), ("3.", 3.0)),
     ],
 )
-def test_numbers_as_cpp_prints_them(text, value):
+def test_numbers_as_cpp_prints_them(text, value) -> None:
     event = read_line(f"I1124 05:29:09.769240  4309 solver.cpp:239] Iteration 7, loss = {text}")
     assert repr(event) == repr(log_lines.Iteration(7, value))
 
 
-def test_wheel():
+def test_wheel() -> None:
     log = parse_log(GOLDEN / "bvlc_wheel.log")
     train, test = log.curve("train"), log.curve("test")
     assert [(r.iteration, r.lr, r.loss) for r in train] == [
@@ -123,25 +123,25 @@ def test_wheel():
     assert log.optimization_done and not log.truncated and log.fatal is None
 
 
-def test_resumed_log_keeps_both_in_order_and_the_later_one_in_the_curve():
+def test_resumed_log_keeps_both_in_order_and_the_later_one_in_the_curve() -> None:
     log = parse_log(GOLDEN / "resumed.log")
     assert [r.iteration for r in log.records if r.phase == "train"] == [0, 10, 20, 30, 20, 30, 40]
     assert [(r.iteration, r.loss) for r in log.curve("train")][2:] == [(20, 0.929745), (30, 0.73313), (40, 0.647321)]
     assert [r.iteration for r in log.curve("test")] == [0, 20, 40]
 
 
-def test_what_a_resume_left_behind_is_no_part_of_the_curve():
+def test_what_a_resume_left_behind_is_no_part_of_the_curve() -> None:
     lines = [format_line(log_lines.Iteration(i, 1.0), WHEN) for i in (0, 10, 20, 30, 40, 15, 25)]
     assert [r.iteration for r in parse_log(lines).curve("train")] == [0, 10, 15, 25]
 
 
-def test_half_a_number_is_not_read():
+def test_half_a_number_is_not_read() -> None:
     log = parse_log(GOLDEN / "truncated.log")
     assert log.truncated and not log.optimization_done
     assert (log.curve("train")[-1].iteration, log.curve("train")[-1].lr) == (30, None)
 
 
-def test_2014_has_the_rate_before_the_loss_and_no_train_outputs():
+def test_2014_has_the_rate_before_the_loss_and_no_train_outputs() -> None:
     log = parse_log(GOLDEN / "bvlc_2014.log")
     assert [(r.iteration, r.lr) for r in log.curve("train")] == [(20, 0.01), (40, 0.01), (60, 0.001)]
     assert [r.loss for r in log.curve("train")][:2] == [6.55607, 6.5]
@@ -150,7 +150,7 @@ def test_2014_has_the_rate_before_the_loss_and_no_train_outputs():
     assert log.curve("test")[0].outputs == {"accuracy": 0.14}
 
 
-def test_new_year_two_test_nets_and_outputs_of_one_name():
+def test_new_year_two_test_nets_and_outputs_of_one_name() -> None:
     log = parse_log(GOLDEN / "bvlc_2015_new_year.log")
     seconds = [r.seconds for r in log.records]
     assert seconds == sorted(seconds)
@@ -161,7 +161,7 @@ def test_new_year_two_test_nets_and_outputs_of_one_name():
     assert log.stopped_early and not log.optimization_done
 
 
-def test_nvcaffe():
+def test_nvcaffe() -> None:
     log = parse_log(GOLDEN / "nvcaffe.log")
     assert [(r.iteration, r.lr, r.loss) for r in log.curve("train")] == [
         (0, 0.0001, 2.39),
@@ -172,7 +172,7 @@ def test_nvcaffe():
     assert log.optimization_done and log.net_name == "LeNet"
 
 
-def test_diverged():
+def test_diverged() -> None:
     log = parse_log(GOLDEN / "diverged.log")
     assert log.fatal == "Check failed: a <= b (0 vs. -nan)"
     assert math.isinf(log.curve("train")[1].outputs["loss"]) and math.isnan(log.curve("train")[2].loss)
@@ -181,7 +181,7 @@ def test_diverged():
 
 
 @pytest.mark.parametrize("name", ["bvlc_wheel", "bvlc_2014", "nvcaffe", "diverged"])
-def test_line_ends_and_utf16_change_nothing(name, tmp_path):
+def test_line_ends_and_utf16_change_nothing(name: str, tmp_path: Path) -> None:
     text = (GOLDEN / f"{name}.log").read_text()
     windows, powershell = tmp_path / "crlf.log", tmp_path / "utf16.log"
     windows.write_bytes(text.replace("\n", "\r\n").encode())
@@ -190,7 +190,7 @@ def test_line_ends_and_utf16_change_nothing(name, tmp_path):
     assert repr(parse_log(windows)) == expected == repr(parse_log(powershell))
 
 
-def test_lines_of_other_programs_may_stand_in_front():
+def test_lines_of_other_programs_may_stand_in_front() -> None:
     line = "caffe_1  | I1124 05:29:09.769240  4309 solver.cpp:239] Iteration 7, loss = 2"
     assert read_line(line) == log_lines.Iteration(7, 2.0)
 
@@ -209,23 +209,23 @@ def short(day: str, iteration: int) -> str:
         (("1231", "0229", "0301"), [0, 60, 61]),
     ],
 )
-def test_short_dates(days, elapsed):
+def test_short_dates(days, elapsed) -> None:
     log = parse_log([short(day, i) for i, day in enumerate(days)])
     assert [record.seconds / 86400 for record in log.records] == elapsed
 
 
-def test_days_that_do_not_exist_are_no_log_lines():
+def test_days_that_do_not_exist_are_no_log_lines() -> None:
     assert [r.iteration for r in parse_log([short("1301", 0), short("1231", 1), short("0000", 2)]).records] == [1]
 
 
-def test_the_parser_can_follow_a_run():
+def test_the_parser_can_follow_a_run() -> None:
     parser = LogParser()
     assert parser.feed("Using 1 GPU") == []
     assert parser.feed(short("1124", 20)) == [log_lines.Iteration(20, 1.0)]
     assert parser.log().records[-1].iteration == 20
 
 
-def test_outputs_without_their_iteration_are_left_out():
+def test_outputs_without_their_iteration_are_left_out() -> None:
     lines = ["I1124 05:29:09.769240  4309 solver.cpp:414]     Test net output #0: accuracy = 0.5", short("1124", 0)]
     assert [r.phase for r in parse_log(lines).records] == ["train"]
 
@@ -234,14 +234,14 @@ def test_outputs_without_their_iteration_are_left_out():
     ("content", "message"),
     [(b"", "is empty"), (b"epoch 1: loss 2.0\n", "is no Caffe training log: looked for"), (b"\0\xff\n", "is no Caffe")],
 )
-def test_what_is_no_log_is_said_to_be_none(content, message, tmp_path):
+def test_what_is_no_log_is_said_to_be_none(content, message, tmp_path: Path) -> None:
     path = tmp_path / "some.log"
     path.write_bytes(content)
     with pytest.raises(FerError, match=message):
         parse_log(path)
 
 
-def test_a_missing_log_and_a_directory(tmp_path):
+def test_a_missing_log_and_a_directory(tmp_path: Path) -> None:
     with pytest.raises(FerError, match="cannot read the log"):
         parse_log(tmp_path / "nowhere.log")
     with pytest.raises(FerError, match="cannot read the log"):

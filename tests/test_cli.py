@@ -27,13 +27,13 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     "command",
     [[], ["prepare"], ["train"], ["report"], ["average"], ["export"], ["predict"], ["infogain"], ["doctor"]],
 )
-def test_help_opens_with_examples(command):
+def test_help_opens_with_examples(command) -> None:
     answer = run(*command, "--help")
     assert answer.returncode == 0
     assert answer.stdout.index("examples:") < answer.stdout.index("options:")
 
 
-def test_help_imports_nothing_heavy():
+def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys; from fer.cli import main\n"
         "try: main(['--help'])\n"
@@ -70,7 +70,7 @@ def test_help_imports_nothing_heavy():
         (["train", "--net", "alxnet", "--solver", "s1"], 1, "alexnet"),
     ],
 )
-def test_mistakes_get_an_exit_code_and_words(arguments, code, words, tmp_path):
+def test_mistakes_get_an_exit_code_and_words(arguments, code, words, tmp_path: Path) -> None:
     answer = run(*arguments, cwd=tmp_path)
     assert answer.returncode == code
     assert answer.stderr.startswith("error: ") and words in answer.stderr
@@ -88,8 +88,10 @@ def test_mistakes_get_an_exit_code_and_words(arguments, code, words, tmp_path):
         (ValueError("odd"), 70, "a bug in fer: ValueError: odd"),
     ],
 )
-def test_exit_codes_of_what_a_command_raises(problem, code, words, monkeypatch, capsys):
-    def fail(_arguments):
+def test_exit_codes_of_what_a_command_raises(
+    problem, code, words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_arguments) -> None:
         raise problem
 
     monkeypatch.setattr(doctor, "run", fail)
@@ -97,13 +99,13 @@ def test_exit_codes_of_what_a_command_raises(problem, code, words, monkeypatch, 
     assert words in capsys.readouterr().err
 
 
-def test_debug_shows_the_traceback(monkeypatch, capsys):
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, "run", lambda _arguments: 1 // 0)
     assert cli.main(["doctor", "--debug"]) == 70
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_plain_lines_when_piped(monkeypatch, capsys):
+def test_plain_lines_when_piped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(terminal, "PLAIN_LINE_SECONDS", 0.0)
     bar = terminal.Bar("prepare", 10, "images")
     bar.update(5, "half")
@@ -112,7 +114,7 @@ def test_plain_lines_when_piped(monkeypatch, capsys):
     assert "prepare: 5/10 images" in lines[0] and "ETA" in lines[0] and "half" in lines[0]
 
 
-def test_no_colour_when_asked(monkeypatch, capsys):
+def test_no_colour_when_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     terminal.error("x")
     assert "\033[31m" in capsys.readouterr().err
@@ -123,7 +125,7 @@ def test_no_colour_when_asked(monkeypatch, capsys):
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_output_of_any_encoding_is_written(encoding, stream, tmp_path):
+def test_output_of_any_encoding_is_written(encoding, stream, tmp_path: Path) -> None:
     said = "45.2–48.9% · → \U0001f642 \udcc3"
     code = f"""
 import sys
@@ -141,13 +143,17 @@ sys.exit(cli.main(["doctor"]))
     assert re.search(r"45\.2[-–]48\.9% [-·] -> \\U0001f642 \\udcc3", text)
 
 
-def test_a_name_that_the_locale_cannot_write_is_no_bug_of_ours(monkeypatch, capsys):
+def test_a_name_that_the_locale_cannot_write_is_no_bug_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(doctor, "run", lambda _arguments: "é".encode("ascii"))
     assert cli.main(["doctor"]) == 1
     assert "take a locale of UTF-8" in capsys.readouterr().err
 
 
-def test_printed_commands_are_quoted_for_a_shell(data, tmp_path, monkeypatch, capsys, fake):
+def test_printed_commands_are_quoted_for_a_shell(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fake
+) -> None:
     """Each command of a message, as a shell takes it apart, names the very folder."""
     monkeypatch.chdir(tmp_path)
     folder = Path("my data $2's")
@@ -165,7 +171,7 @@ def test_printed_commands_are_quoted_for_a_shell(data, tmp_path, monkeypatch, ca
     assert command("fer", "train", "--resume", run.dir) in capsys.readouterr().err
 
 
-def test_no_command_is_printed_unquoted():
+def test_no_command_is_printed_unquoted() -> None:
     """A path in a command goes through fer.system.shell.command; this finds one that does not."""
     literal = re.compile(
         r"""(?:fer (?:prepare|train|report|average|export|predict|schedule|infogain)|--resume)[^"']*\{"""
@@ -175,7 +181,9 @@ def test_no_command_is_printed_unquoted():
     assert found == []
 
 
-def test_an_old_accuracy_is_shown_with_its_iteration(monkeypatch, capsys):
+def test_an_old_accuracy_is_shown_with_its_iteration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(terminal, "PLAIN_LINE_SECONDS", 0.0)
     with TrainingDisplay() as display:
         display(events.Validation(0, {"accuracy": 0.1429}))

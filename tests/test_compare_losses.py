@@ -43,7 +43,7 @@ def test_the_table_names_each_recipe_and_tests_it_against_the_first() -> None:
 
 
 def test_each_recipe_is_trained_with_the_net_s_own_solver_and_none_is_scored_on_test(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The commands are taken down but for infogain, which is run."""
     monkeypatch.chdir(tmp_path)

@@ -42,14 +42,14 @@ def solver(name: str, **more) -> SolverParameter:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_rates_follow_the_formula(name):
+def test_rates_follow_the_formula(name: str) -> None:
     for iteration in range(40):
         expected = 0.05 * FORMULAS[name](iteration)
         assert learning_rate(solver(name), iteration) == pytest.approx(expected, rel=1e-5, abs=1e-12)
 
 
 @pytest.mark.full
-def test_rates_are_the_real_caffes():
+def test_rates_are_the_real_caffes() -> None:
     from fer.engines.interpreter import find_caffe
 
     script = """
@@ -102,19 +102,19 @@ solver_mode: CPU display: 1 snapshot_after_train: false
         ({"base_lr": math.nan, "lr_policy": "fixed"}, "base_lr is nan"),
     ],
 )
-def test_bad_fields_say_what_is_missing(fields, reason):
+def test_bad_fields_say_what_is_missing(fields, reason) -> None:
     with pytest.raises(FerError, match=reason):
         learning_rate(SolverParameter(**fields), 0)
 
 
-def test_rates_beyond_all_bounds_are_infinite():
+def test_rates_beyond_all_bounds_are_infinite() -> None:
     growing = SolverParameter(base_lr=1, lr_policy="exp", gamma=2, max_iter=100000)
     assert learning_rate(growing, 90000) == math.inf
     assert early_collapse(growing) is None
     assert learning_rate(SolverParameter(base_lr=1, lr_policy="poly", power=-1, max_iter=9), 9) == math.inf
 
 
-def test_early_collapse_of_the_lesson():
+def test_early_collapse_of_the_lesson() -> None:
     s1 = SolverParameter(base_lr=0.01, lr_policy="step", gamma=0.1, stepsize=40, max_iter=10000)
     assert early_collapse(s1) == "lr falls below 1% of base_lr after 120 of 10,000 iterations"
 
@@ -131,17 +131,17 @@ def test_early_collapse_of_the_lesson():
         {"lr_policy": "step", "gamma": 2, "stepsize": 100},
     ],
 )
-def test_no_alarm_for_sound_schedules(fields):
+def test_no_alarm_for_sound_schedules(fields) -> None:
     assert early_collapse(SolverParameter(base_lr=0.01, max_iter=5000, **fields)) is None
 
 
-def test_no_alarm_for_a_rate_of_zero_or_one_iteration():
+def test_no_alarm_for_a_rate_of_zero_or_one_iteration() -> None:
     assert early_collapse(SolverParameter(base_lr=0, lr_policy="fixed", max_iter=100)) is None
     assert early_collapse(SolverParameter(base_lr=1, lr_policy="step", gamma=0.1, stepsize=1, max_iter=1)) is None
 
 
 @given(st.floats(0.0078125, 0.984375, width=32), st.integers(1, 300), st.integers(2, 2000))
-def test_the_collapse_named_is_the_first(gamma, stepsize, max_iter):
+def test_the_collapse_named_is_the_first(gamma, stepsize, max_iter) -> None:
     fields = SolverParameter(base_lr=0.01, lr_policy="step", gamma=gamma, stepsize=stepsize, max_iter=max_iter)
     limit = 0.01 * fields.base_lr * (1 - 1e-6)
     first = next((i for i in range(max_iter) if learning_rate(fields, i) < limit), max_iter)

@@ -1,6 +1,7 @@
 """Metrics against sklearn's own and numbers worked out by hand."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def scores(labels, predictions, classes=3, sure=0.8, split="val", first=0):
     return make_scores(split, files, np.array(labels), probs)
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     m = compute_metrics(scores([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 0]), NAMES)
     assert (m.count, m.correct, m.accuracy) == (6, 4, pytest.approx(4 / 6))
     assert m.misclassification == pytest.approx(2 / 6)
@@ -46,7 +47,7 @@ def test_by_hand():
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 60))
-def test_agrees_with_sklearn(seed, count):
+def test_agrees_with_sklearn(seed: int, count) -> None:
     random = np.random.default_rng(seed)
     labels = np.r_[0, 1, 2, random.integers(0, 3, count)]
     probs = random.dirichlet((1, 1, 1), len(labels)).astype(np.float32)
@@ -64,31 +65,31 @@ def test_agrees_with_sklearn(seed, count):
     assert m.interval.low <= m.accuracy <= m.interval.high
 
 
-def test_a_perfect_net():
+def test_a_perfect_net() -> None:
     m = compute_metrics(scores([0, 1, 2], [0, 1, 2], sure=1.0), NAMES)
     assert (m.accuracy, m.log_loss, m.roc_macro.auc, m.roc_micro.auc) == (1.0, 0.0, 1.0, 1.0)
     assert m.interval.high == pytest.approx(1.0) and m.interval.low < 0.5  # three images prove little
 
 
-def test_a_class_without_images_has_no_curve_and_no_recall():
+def test_a_class_without_images_has_no_curve_and_no_recall() -> None:
     m = compute_metrics(scores([0, 0, 1], [0, 2, 1]), NAMES)
     assert m.classes[2].roc is None and m.classes[2].recall is None and m.classes[2].precision == 0.0
     assert m.roc_macro is not None
     json.dumps(to_json(m), allow_nan=False)
 
 
-def test_one_class_only():
+def test_one_class_only() -> None:
     m = compute_metrics(scores([1, 1], [1, 1]), NAMES)
     assert [c.roc for c in m.classes] == [None, None, None] and m.roc_macro is None
     assert m.roc_micro is not None
     json.dumps(to_json(m), allow_nan=False)
 
 
-def test_a_true_class_of_probability_zero_is_a_finite_loss():
+def test_a_true_class_of_probability_zero_is_a_finite_loss() -> None:
     assert np.isfinite(compute_metrics(scores([0], [1], sure=1.0), NAMES).log_loss)
 
 
-def test_wilson_by_the_formula():
+def test_wilson_by_the_formula() -> None:
     """1969 of 3589 are the original AlexNet's 54.86%."""
     n, p, z = 3589, 1969 / 3589, 1.959964
     centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -98,7 +99,7 @@ def test_wilson_by_the_formula():
     )
 
 
-def test_mcnemar_by_hand():
+def test_mcnemar_by_hand() -> None:
     a = scores([0] * 12, [0] * 10 + [1] * 2)  # a alone right on 8, b alone on 1
     b = scores([0] * 12, [0] * 2 + [1] * 8 + [0] + [1])
     test = mcnemar(a, b)
@@ -107,21 +108,21 @@ def test_mcnemar_by_hand():
     assert mcnemar(a, a).p_value == 1.0
 
 
-def test_mcnemar_puts_the_images_in_one_order():
+def test_mcnemar_puts_the_images_in_one_order() -> None:
     labels = [0, 1, 2, 0]
     a = scores(labels, [0, 1, 0, 0])
     b = make_scores("val", a.files[::-1], a.labels[::-1], a.probs[::-1])
     assert (mcnemar(a, b).only_a, mcnemar(a, b).only_b) == (0, 0)
 
 
-def test_mcnemar_refuses_other_images_and_other_labels():
+def test_mcnemar_refuses_other_images_and_other_labels() -> None:
     with pytest.raises(FerError, match="not of the same images: 2 files"):
         mcnemar(scores([0, 1], [0, 1]), scores([0, 1], [0, 1], first=1))
     with pytest.raises(FerError, match="not of the same labels: 1 of 2"):
         mcnemar(scores([0, 1], [0, 1]), scores([0, 2], [0, 1]))
 
 
-def test_the_mean_of_probabilities_decides():
+def test_the_mean_of_probabilities_decides() -> None:
     """Of three nets two are hardly right and one is surely wrong: their mean is wrong, their vote would be right."""
     labels = [0, 1]
     weak = [make_scores("val", ["x", "y"], labels, np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])) for _ in range(2)]
@@ -132,7 +133,7 @@ def test_the_mean_of_probabilities_decides():
     assert mean.predictions.tolist() == [1, 1]
 
 
-def test_a_mean_of_what_does_not_fit_is_refused():
+def test_a_mean_of_what_does_not_fit_is_refused() -> None:
     with pytest.raises(FerError, match="not of the same images: 2 files"):
         mean_scores([scores([0, 1], [0, 1]), scores([0, 1], [0, 1], first=1)])
     with pytest.raises(FerError, match="not of the same classes"):
@@ -166,25 +167,25 @@ NAN = np.array([[0.8, 0.1, 0.1], [np.nan] * 3], np.float32)
         (broken(files=[], labels=np.array([], int), probs=np.zeros((0, 3), np.float32)), "no image"),
     ],
 )
-def test_silent_wrong_answers_are_refused(arrays, message):
+def test_silent_wrong_answers_are_refused(arrays, message) -> None:
     """All NaN makes argmax 0 and Caffe's accuracy 1.0: no such thing may become a figure."""
     with pytest.raises(FerError, match=message):
         make_scores("val", **arrays)
 
 
-def test_class_names_must_fit():
+def test_class_names_must_fit() -> None:
     with pytest.raises(FerError, match="2 class names for 3 probabilities"):
         compute_metrics(scores([0], [0]), ("a", "b"))
 
 
-def test_a_scores_file_comes_back(tmp_path):
+def test_a_scores_file_comes_back(tmp_path: Path) -> None:
     write_scores(tmp_path / "val.npz", "val", np.array([0, 3, 6]), 2.0, iteration=500)
     loaded = load_scores(tmp_path / "val.npz")
     assert (loaded.split, loaded.meta["iteration"], loaded.files[1]) == ("val", 500, "00001.jpg")
     assert loaded.labels.dtype == np.int64 and loaded.probs.dtype == np.float32
 
 
-def test_damaged_scores_files(tmp_path):
+def test_damaged_scores_files(tmp_path: Path) -> None:
     path = tmp_path / "val.npz"
     with pytest.raises(FerError, match="not scored yet"):
         load_scores(path)
@@ -203,7 +204,7 @@ def test_damaged_scores_files(tmp_path):
         load_scores(path)
 
 
-def test_pickled_arrays_are_not_loaded(tmp_path):
+def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "val.npz", files=np.array([object()]), labels=[0], probs=[[1.0]], meta="{}")
     with pytest.raises(FerError, match="damaged"):
         load_scores(tmp_path / "val.npz")

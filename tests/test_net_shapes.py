@@ -1,5 +1,7 @@
 """Shapes and sizes computed from prototxts, against closed cases and the real Caffe."""
 
+from pathlib import Path
+
 import pytest
 from google.protobuf import text_format
 from hypothesis import given
@@ -47,7 +49,7 @@ def net_of(layer: str) -> caffe_pb2.NetParameter:
 
 
 @pytest.mark.full
-def test_shapes_are_the_real_caffes(tmp_path):
+def test_shapes_are_the_real_caffes(tmp_path: Path) -> None:
     """All kinds in one net, each on its own input, so that Caffe is started once."""
     from fer.engines.engine import find_engine
 
@@ -66,7 +68,7 @@ def test_shapes_are_the_real_caffes(tmp_path):
     assert blobs == ours.blobs
 
 
-def test_multiply_adds():
+def test_multiply_adds() -> None:
     shapes = infer_shapes(net_of(LAYERS["convolution strided"]))
     assert shapes.blobs["x"] == (2, 4, 9, 7)
     assert shapes.multiply_adds["x"] == 2 * 4 * 9 * 7 * 3 * 5 * 5
@@ -75,7 +77,7 @@ def test_multiply_adds():
 
 
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(1, 6), st.integers(0, 2), st.booleans())
-def test_pooling_covers_each_pixel_it_can(size, kernel, stride, pad, floor):
+def test_pooling_covers_each_pixel_it_can(size, kernel, stride, pad, floor) -> None:
     """Rounded up, every pixel that the stride reaches lies in a window, and each window begins inside the image."""
     pad = min(pad, kernel - 1)
     net = net_of(f'type: "Pooling" pooling_param {{ kernel_size: {kernel} stride: {stride} pad: {pad} '
@@ -109,13 +111,13 @@ def test_pooling_covers_each_pixel_it_can(size, kernel, stride, pad, floor):
         ('type: "Eltwise" bottom: "nothing"', "nothing makes its bottom 'nothing'"),
     ],
 )
-def test_what_does_not_fit_is_named(layer, reason):
+def test_what_does_not_fit_is_named(layer, reason) -> None:
     with pytest.raises(ShapeError, match=rf"layer 'x'.*{reason}") as caught:
         infer_shapes(net_of(layer))
     assert caught.value.position == 1
 
 
-def test_differing_bottoms_and_flat_images():
+def test_differing_bottoms_and_flat_images() -> None:
     net = net_of('type: "Flatten"')
     with pytest.raises(ShapeError, match="differ in shape"):
         infer_shapes(text_format.Parse('layer { type: "Eltwise" bottom: "data" bottom: "x" top: "y" }', net))
@@ -124,7 +126,7 @@ def test_differing_bottoms_and_flat_images():
         infer_shapes(text_format.Parse('layer { type: "Pooling" bottom: "x" pooling_param { kernel_size: 1 } }', net))
 
 
-def test_what_is_not_covered_is_said_not_guessed():
+def test_what_is_not_covered_is_said_not_guessed() -> None:
     with pytest.raises(UnknownShapeError, match="Python"):
         infer_shapes(net_of('type: "Python"'))
     with pytest.raises(UnknownShapeError, match="HDF5Data"):

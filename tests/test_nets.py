@@ -32,7 +32,7 @@ def normalised(net_name: str) -> bool:
     return any(layer.type == "BatchNorm" for layer in read_net(find_net(net_name)).layer)
 
 
-def test_the_nets_and_solvers_that_are_promised():
+def test_the_nets_and_solvers_that_are_promised() -> None:
     assert set(PAIRS) == {
         ("googlenet", "s1"), ("tang", "s1"),
         *(
@@ -46,7 +46,7 @@ def test_the_nets_and_solvers_that_are_promised():
 
 
 @pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
-def test_net_and_solver(net_name, solver_name):
+def test_net_and_solver(net_name, solver_name) -> None:
     path = find_net(net_name)
     solver_path = find_solver(net_name, solver_name)
     net, solver = read_net(path), read_solver(solver_path)
@@ -72,7 +72,7 @@ def test_net_and_solver(net_name, solver_name):
 
 
 @pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
-def test_a_test_covers_val_exactly(net_name, solver_name):
+def test_a_test_covers_val_exactly(net_name, solver_name) -> None:
     (layer,) = data_layers(read_net(find_net(net_name)), "TEST")
     (iterations,) = read_solver(find_solver(net_name, solver_name)).test_iter
     assert layer.data_param.batch_size * iterations == PUBLIC_TEST
@@ -91,7 +91,7 @@ def test_a_test_covers_val_exactly(net_name, solver_name):
         ("lenet", "s1", 64, 0.1, 10000),
     ],
 )
-def test_solvers_are_those_of_the_project(net_name, solver_name, batch, gamma, max_iter):
+def test_solvers_are_those_of_the_project(net_name, solver_name, batch, gamma, max_iter) -> None:
     solver = read_solver(find_solver(net_name, solver_name))
     (layer,) = data_layers(read_net(find_net(net_name)), "TRAIN", stages=train_state(solver)[0])
     assert layer.data_param.batch_size == batch
@@ -99,7 +99,7 @@ def test_solvers_are_those_of_the_project(net_name, solver_name, batch, gamma, m
     assert solver.gamma == pytest.approx(gamma)
 
 
-def test_only_the_lesson_collapses():
+def test_only_the_lesson_collapses() -> None:
     warned = {pair for pair in PAIRS if early_collapse(read_solver(find_solver(*pair)))}
     assert warned == {("lenet", "s1")}
     solver = read_solver(find_solver("lenet", "s1"))
@@ -107,7 +107,7 @@ def test_only_the_lesson_collapses():
 
 
 @pytest.mark.parametrize("net_name", net_names())
-def test_deploy_matches(net_name):
+def test_deploy_matches(net_name) -> None:
     net, deploy = read_net(find_net(net_name)), read_net(find_deploy(find_net(net_name)))
     assert derive_deploy(net, (1, side(net_name), side(net_name))) == deploy
     assert lint_net(deploy, find_deploy(find_net(net_name))) == []
@@ -118,7 +118,7 @@ def test_deploy_matches(net_name):
 
 
 @pytest.mark.parametrize("net_name", net_names())
-def test_readme_tells_the_computed_sizes(net_name):
+def test_readme_tells_the_computed_sizes(net_name) -> None:
     """A row of the README's table for each layer with parameters or pooling: output, parameters, multiply-adds.
 
     Layers called a, a/b, a/c share a row: they are parts of one.
@@ -150,7 +150,7 @@ def small_batches(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 
 @pytest.mark.full
 @pytest.mark.parametrize("net_name", net_names())
-def test_shapes_are_the_real_caffes(net_name, random_data):
+def test_shapes_are_the_real_caffes(net_name, random_data) -> None:
     from fer.engines.engine import find_engine
 
     engine = find_engine("caffe")
@@ -171,7 +171,7 @@ def test_shapes_are_the_real_caffes(net_name, random_data):
 
 @pytest.mark.full
 @pytest.mark.parametrize(("net_name", "solver_name"), [pair for pair in PAIRS if not normalised(pair[0])])
-def test_real_caffe_trains_one_step(net_name, solver_name, random_data):
+def test_real_caffe_trains_one_step(net_name, solver_name, random_data) -> None:
     from fer.engines.engine import find_engine
 
     engine = find_engine("caffe")

@@ -1,5 +1,7 @@
 """Caffe's nets as ONNX: every layer that is covered, and every shipped net, against Caffe's rules on PyTorch."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -106,7 +108,7 @@ def test_each_layer(case: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in net_names() if name != "alexnet227"])
-def test_each_shipped_net_with_its_transform(name: str, tmp_path) -> None:
+def test_each_shipped_net_with_its_transform(name: str, tmp_path: Path) -> None:
     net = read_net(NETS / name / "deploy.prototxt")
     crop = net.layer[0].input_param.shape[0].dim[2]
     param = caffe_pb2.TransformationParameter(crop_size=crop, scale=1 / 256, mean_value=[120])

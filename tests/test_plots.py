@@ -61,7 +61,7 @@ def texts(figure: Figure) -> str:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_draws_and_names_net_split_and_data(name):
+def test_every_figure_draws_and_names_net_split_and_data(name: str) -> None:
     before = dict(mpl.rcParams)
     figure = FIGURES[name]()
     assert TITLE in texts(figure)
@@ -71,12 +71,12 @@ def test_every_figure_draws_and_names_net_split_and_data(name):
 
 
 @pytest.mark.parametrize("name", ["overview", "confusion", "roc"])
-def test_equal_figures_are_equal_bytes(name):
+def test_equal_figures_are_equal_bytes(name: str) -> None:
     first, second = (plots.render(FIGURES[name](), "svg") for _ in range(2))
     assert first == second and b"<svg" in first and b"<dc:date>" not in first
 
 
-def test_pyplot_is_not_touched():
+def test_pyplot_is_not_touched() -> None:
     import matplotlib.pyplot as plt
 
     for draw in FIGURES.values():
@@ -84,14 +84,14 @@ def test_pyplot_is_not_touched():
     assert plt.get_fignums() == []
 
 
-def test_a_figure_can_be_drawn_on_axes_given():
+def test_a_figure_can_be_drawn_on_axes_given() -> None:
     figure = Figure()
     ax = figure.add_subplot(1, 2, 1)
     assert plots.plot_roc(metrics(), TITLE, ax=ax) is figure
     assert len(ax.lines) == 1 + 7 + 2  # the diagonal, the classes, macro and micro
 
 
-def test_the_confusion_matrix_is_written_out():
+def test_the_confusion_matrix_is_written_out() -> None:
     m = metrics()
     cells = plots.plot_confusion(m, TITLE).axes[0].texts
     assert [int(cell.get_text()) for cell in cells] == m.confusion.ravel().tolist()
@@ -99,14 +99,14 @@ def test_the_confusion_matrix_is_written_out():
     assert np.reshape(shares, (7, 7)).sum(axis=1) == pytest.approx(100, abs=0.4)
 
 
-def test_classes_without_images_leave_gaps_and_no_warning():
+def test_classes_without_images_leave_gaps_and_no_warning() -> None:
     m = metrics(("a", "b", "c"), [0, 0, 1, 1])
     assert len(plots.plot_confusion(m, TITLE).axes[0].texts) == 6
     for draw in (plots.plot_roc, plots.plot_class_bars, plots.plot_confusion):
         plots.render(draw(m, TITLE), "svg")
 
 
-def test_colours_differ_for_every_eye():
+def test_colours_differ_for_every_eye() -> None:
     """Each pair of line colours is apart in lightness or in the blue-yellow axis that colour-blind eyes keep."""
     red, green, blue = np.array([to_rgb(color) for color in COLORS]).T
     lightness, yellow = 0.3 * red + 0.59 * green + 0.11 * blue, (red + green) / 2 - blue
@@ -115,14 +115,14 @@ def test_colours_differ_for_every_eye():
             assert abs(lightness[i] - lightness[j]) + abs(yellow[i] - yellow[j]) > 0.05
 
 
-def test_the_crops_and_the_chosen_one_are_named():
+def test_the_crops_and_the_chosen_one_are_named() -> None:
     for name in ("overview", "validation"):
         said = texts(FIGURES[name]())
         for label in ("centre crop, of each snapshot", "chosen: mean of 400 to 1,000", "chosen, ten-crop"):
             assert label in said
 
 
-def test_an_early_collapse_is_marked_and_said():
+def test_an_early_collapse_is_marked_and_said() -> None:
     fallen = curves(0.1, 20)
     assert fallen.collapse == 60  # 0.1, 0.01 are not below 1%; 0.001 is
     assert "below 1% of its start\nafter 60 iterations" in texts(plots.plot_overview(fallen, TITLE))
@@ -135,7 +135,7 @@ def test_an_early_collapse_is_marked_and_said():
     assert "below 1%" not in texts(plots.plot_overview(steady, TITLE))
 
 
-def test_an_accuracy_that_rises_after_the_collapse_is_said_too():
+def test_an_accuracy_that_rises_after_the_collapse_is_said_too() -> None:
     tests = [LogRecord(i, "test", 0, outputs={"accuracy": 0.2 + i / 1000}) for i in range(0, 500, 100)]
     rates = [LogRecord(i, "train", 0, lr=1e-9 if i > 100 else 1.0, loss=1.0) for i in range(0, 500, 50)]
     records = sorted([*tests, *rates], key=lambda record: record.iteration)
@@ -143,14 +143,14 @@ def test_an_accuracy_that_rises_after_the_collapse_is_said_too():
     assert sentence.endswith("after 150 of 450 iterations; val accuracy rose by 30.0 points after that.")
 
 
-def test_a_late_fall_is_how_a_schedule_ends():
+def test_a_late_fall_is_how_a_schedule_ends() -> None:
     assert curves(0.05, 300, 1000).collapse == 600
     assert collapse_sentence(curves(0.05, 300, 1000)) is None
     assert "below 1%" not in texts(plots.plot_overview(curves(0.05, 300, 1000), TITLE))
 
 
 @pytest.mark.parametrize("values", [[1.0, np.nan, np.inf, -np.inf], [1e30, 2, 2, 2] * 10, [0.0] * 12, [np.nan] * 12])
-def test_losses_that_explode_draw(values):
+def test_losses_that_explode_draw(values) -> None:
     records = [LogRecord(i, "train", 0, lr=10.0, loss=value) for i, value in enumerate(values)]
     records += [LogRecord(i, "test", 0, outputs={"accuracy": 1.0, "loss": v}) for i, v in enumerate(values)]
     records.sort(key=lambda record: record.iteration)
@@ -161,12 +161,12 @@ def test_losses_that_explode_draw(values):
     plots.render(plots.plot_side_by_side([("one", made), ("two", curves())], TITLE), "png")
 
 
-def test_divergence_is_noticed():
+def test_divergence_is_noticed() -> None:
     records = [LogRecord(i, "train", 0, loss=v) for i, v in enumerate((1.0, 2.0, float("nan"), 3.0))]
     assert make_curves(Log(tuple(records))).diverged == 2
 
 
-def test_one_point_and_rates_of_zero_draw():
+def test_one_point_and_rates_of_zero_draw() -> None:
     made = make_curves(Log((LogRecord(0, "train", 0, lr=0.0, loss=1.0), LogRecord(0, "test", 0, outputs={"acc": 0.1}))))
     plots.render(plots.plot_overview(made, TITLE), "png")
 
@@ -181,11 +181,11 @@ def test_one_point_and_rates_of_zero_draw():
         (["prob"], "loss", ""),
     ],
 )
-def test_the_main_output_is_found(names, kind, found):
+def test_the_main_output_is_found(names, kind, found) -> None:
     assert find_output([LogRecord(0, "test", 0, outputs=dict.fromkeys(names, 1.0))], kind) == found
 
 
-def test_the_rate_is_filled_in_from_the_schedule_where_the_log_agrees():
+def test_the_rate_is_filled_in_from_the_schedule_where_the_log_agrees() -> None:
     records = [LogRecord(i, "train", 0, lr=1.0 if i < 100 else 0.1, loss=1.0) for i in (0, 100)]
     log = Log((*records, LogRecord(150, "train", 0, loss=1.0)))
     filled = make_curves(log, lambda i: 1.0 if i < 50 else 0.1 if i < 150 else 0.01).lr
@@ -193,7 +193,7 @@ def test_the_rate_is_filled_in_from_the_schedule_where_the_log_agrees():
     assert make_curves(log, lambda i: 7.0).lr.iterations.tolist() == [0, 100]
 
 
-def test_the_running_mean():
+def test_the_running_mean() -> None:
     line = Series.of([(i, float(i)) for i in range(100)])
     mean, window = smooth(line)
     assert window == 5 and mean.values[50] == pytest.approx(50) and mean.values[0] == pytest.approx(1)

@@ -182,7 +182,7 @@ def test_a_video_has_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 class Camera:
     """cv2.VideoCapture of a camera that is stopped by Ctrl-C after two frames."""
 
-    def __init__(self, number: Any):
+    def __init__(self, number: Any) -> None:
         assert number == 1
         self.left = 2
 

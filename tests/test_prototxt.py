@@ -66,7 +66,7 @@ def parse(text: str) -> caffe_pb2.NetParameter:
         ('name: "a"\nname: "b"', 2, "multiple"),
     ],
 )
-def test_a_fault_has_its_file_line_and_nearest_name(write, text, line, hint):
+def test_a_fault_has_its_file_line_and_nearest_name(write, text, line, hint) -> None:
     path = write(text)
     with pytest.raises(FerError) as caught:
         read_net(path)
@@ -74,7 +74,7 @@ def test_a_fault_has_its_file_line_and_nearest_name(write, text, line, hint):
     assert hint in str(caught.value)
 
 
-def test_all_unknown_fields_are_reported_at_once(write):
+def test_all_unknown_fields_are_reported_at_once(write) -> None:
     path = write('nme: "x"\nlayer {\n  typ: "ReLU" # }\n  relu_parm { a: "}" b: [1, 2] }\n  top: 7\n}\n')
     with pytest.raises(FerError) as caught:
         read_net(path)
@@ -83,7 +83,7 @@ def test_all_unknown_fields_are_reported_at_once(write):
     assert "relu_param" in lines[2]
 
 
-def test_files_that_are_no_prototxt(tmp_path, write):
+def test_files_that_are_no_prototxt(tmp_path: Path, write) -> None:
     with pytest.raises(FerError, match=r"cannot read .*No such file"):
         read_net(tmp_path / "absent")
     with pytest.raises(FerError, match="cannot read"):
@@ -96,7 +96,7 @@ def test_files_that_are_no_prototxt(tmp_path, write):
 
 
 @given(st.text(alphabet="layername{}<>[]:;\"'#\\ \n0.5e-", max_size=60))
-def test_any_text_is_read_or_refused_with_a_line(tmp_path_factory, text):
+def test_any_text_is_read_or_refused_with_a_line(tmp_path_factory: pytest.TempPathFactory, text) -> None:
     path = tmp_path_factory.getbasetemp() / "any.prototxt"
     path.write_text(text, encoding="utf-8")
     try:
@@ -105,14 +105,14 @@ def test_any_text_is_read_or_refused_with_a_line(tmp_path_factory, text):
         assert str(path) in str(error)
 
 
-def test_solver_type_of_old_solvers(write):
+def test_solver_type_of_old_solvers(write) -> None:
     assert read_solver(write("solver_type: ADAM")).type == "Adam"
     assert not read_solver(write("solver_type: ADAM")).HasField("solver_type")
     with pytest.raises(FerError, match="keep type"):
         read_solver(write('solver_type: ADAM type: "SGD"'))
 
 
-def test_solver_net_path(write, tmp_path, monkeypatch):
+def test_solver_net_path(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, solver = write("layer {}"), write("", "solver.prototxt")
     assert prototxt.solver_net_path(caffe_pb2.SolverParameter(net="net.prototxt"), solver) == net
     monkeypatch.chdir(tmp_path)
@@ -139,7 +139,7 @@ layers = st.builds(
 
 
 @given(st.builds(caffe_pb2.NetParameter, name=names, layer=st.lists(layers, min_size=1, max_size=4)))
-def test_text_round_trip(tmp_path_factory, net):
+def test_text_round_trip(tmp_path_factory: pytest.TempPathFactory, net) -> None:
     path = tmp_path_factory.getbasetemp() / "round.prototxt"
     prototxt.write_text(path, net)
     assert read_net(path) == net
@@ -147,17 +147,17 @@ def test_text_round_trip(tmp_path_factory, net):
 
 
 @given(floats)
-def test_floats_are_written_short_and_exact(value):
+def test_floats_are_written_short_and_exact(value) -> None:
     text = prototxt.to_text(caffe_pb2.SolverParameter(base_lr=value))
     assert text_format.Parse(text, caffe_pb2.SolverParameter()).base_lr == value
 
 
-def test_common_floats_look_as_people_write_them():
+def test_common_floats_look_as_people_write_them() -> None:
     text = prototxt.to_text(caffe_pb2.SolverParameter(base_lr=0.01, weight_decay=0.0005, gamma=0.1, momentum=0.9))
     assert text.split() == ["base_lr:", "0.01", "gamma:", "0.1", "momentum:", "0.9", "weight_decay:", "0.0005"]
 
 
-def test_writing_is_whole_or_not_at_all(tmp_path):
+def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(FerError, match="cannot write"):
         prototxt.write_text(tmp_path / "absent" / "net.prototxt", parse(SMALL))
     (tmp_path / "taken").mkdir()
@@ -169,12 +169,12 @@ def test_writing_is_whole_or_not_at_all(tmp_path):
 # ---- places ----------------------------------------------------------------------------------------------------------
 
 
-def test_layer_lines_know_comments_strings_and_nesting():
+def test_layer_lines_know_comments_strings_and_nesting() -> None:
     text = '# layer {\nname: "layer {"\nlayer { name: "}" # }\n}\nlayer <\n name: \'#\' >\nlayer {}\n'
     assert layer_lines(text) == [3, 5, 7]
 
 
-def test_blank_field_keeps_places():
+def test_blank_field_keeps_places() -> None:
     text = 'a { b: [1,\n 2] c: "x" }\nd: 3'
     assert blank_field(text, text.index("b:")) == 'a {       \n    c: "x" }\nd: 3'
     assert blank_field(text, 0) == " " * 10 + "\n" + " " * 12 + "\nd: 3"
@@ -191,14 +191,14 @@ def weights() -> bytes:
     return net.SerializeToString()
 
 
-def test_weights_are_read(tmp_path):
+def test_weights_are_read(tmp_path: Path) -> None:
     path = tmp_path / "w.caffemodel"
     path.write_bytes(weights())
     assert list(read_weights(path).layer[0].blobs[0].data) == [0.5] * 6
 
 
 @pytest.mark.parametrize("keep", range(len(weights())))
-def test_weights_cut_short_anywhere_are_refused(tmp_path, keep):
+def test_weights_cut_short_anywhere_are_refused(tmp_path: Path, keep) -> None:
     """Caffe loads an empty caffemodel without a word; none of these may pass."""
     path = tmp_path / "w.caffemodel"
     path.write_bytes(weights()[:keep])
@@ -206,7 +206,7 @@ def test_weights_cut_short_anywhere_are_refused(tmp_path, keep):
         read_weights(path)
 
 
-def test_weights_that_are_missing(tmp_path):
+def test_weights_that_are_missing(tmp_path: Path) -> None:
     with pytest.raises(FerError, match="cannot read"):
         read_weights(tmp_path / "absent.caffemodel")
 
@@ -214,7 +214,7 @@ def test_weights_that_are_missing(tmp_path):
 # ---- phases and stages -----------------------------------------------------------------------------------------------
 
 
-def test_phases_stages_and_data_layers():
+def test_phases_stages_and_data_layers() -> None:
     net = parse(SMALL)
     assert [layer.data_param.batch_size for layer in states.data_layers(net, "TRAIN", stages=["big"])] == [8]
     assert [layer.data_param.batch_size for layer in states.data_layers(net, "TRAIN")] == [2]
@@ -244,12 +244,12 @@ def test_phases_stages_and_data_layers():
         ("exclude { min_level: -1 }", {"level": -2}, True),
     ],
 )
-def test_rules(rules, state, kept):
+def test_rules(rules, state, kept) -> None:
     net = parse(f'layer {{ name: "a" {rules} }}')
     assert bool(filter_net(net, "TRAIN", **state).layer) is kept
 
 
-def test_include_beside_exclude_is_refused():
+def test_include_beside_exclude_is_refused() -> None:
     with pytest.raises(FerError, match="'a' has include and exclude"):
         filter_net(parse('layer { name: "a" include { phase: TEST } exclude { phase: TEST } }'), "TEST")
 
@@ -269,7 +269,7 @@ ruled = st.one_of(
 
 
 @given(st.lists(ruled, max_size=4), st.sampled_from(["TRAIN", "TEST"]), stage_lists, st.integers(0, 1))
-def test_filtering_by_its_definition(net_layers, phase, stages, level):
+def test_filtering_by_its_definition(net_layers, phase, stages, level) -> None:
     """Filtering twice changes nothing; turning include into exclude turns each answer round."""
     for i, layer in enumerate(net_layers):
         layer.name = str(i)
@@ -294,7 +294,7 @@ def test_filtering_by_its_definition(net_layers, phase, stages, level):
 # ---- old formats -----------------------------------------------------------------------------------------------------
 
 
-def test_v1_net_is_upgraded():
+def test_v1_net_is_upgraded() -> None:
     net = upgrade.upgrade_net(
         parse("""
         name: "old" input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 9
@@ -314,14 +314,14 @@ def test_v1_net_is_upgraded():
         layer { name: "l" type: "SoftmaxWithLoss" include { phase: TRAIN } }""")
 
 
-def test_every_v1_type_has_a_name_now():
+def test_every_v1_type_has_a_name_now() -> None:
     for value in caffe_pb2.V1LayerParameter.LayerType.values():
         layer = caffe_pb2.V1LayerParameter(type=value)
         upgraded = upgrade.upgrade_net(caffe_pb2.NetParameter(layers=[layer]))
         assert upgraded.layer[0].type in {"", "Reverse", *lint.KNOWN_LAYERS}
 
 
-def test_batch_norm_rates_are_zeroed():
+def test_batch_norm_rates_are_zeroed() -> None:
     net = upgrade.upgrade_net(parse('layer { type: "BatchNorm" param { lr_mult: 1 } param {} param {} }'))
     assert [(spec.lr_mult, spec.decay_mult) for spec in net.layer[0].param] == [(0, 0)] * 3
 
@@ -335,20 +335,20 @@ def test_batch_norm_rates_are_zeroed():
         ('input: "a" input: "b" input_shape { dim: 1 } layer {}', "one input_shape each"),
     ],
 )
-def test_what_cannot_be_upgraded_says_why(write, text, reason):
+def test_what_cannot_be_upgraded_says_why(write, text, reason) -> None:
     with pytest.raises(FerError, match=reason):
         read_net(write(text))
 
 
 @given(st.builds(caffe_pb2.NetParameter, name=names, layer=st.lists(layers, max_size=4)))
-def test_upgrading_a_present_net_changes_nothing(net):
+def test_upgrading_a_present_net_changes_nothing(net) -> None:
     assert upgrade.upgrade_net(net) == net
 
 
 # ---- lint ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_sound_net_has_no_faults(write):
+def test_a_sound_net_has_no_faults(write) -> None:
     path = write(SMALL)
     assert lint_net(read_net(path), path, states=[State("TRAIN"), State("TRAIN", ("big",)), State("TEST")]) == []
 
@@ -372,7 +372,7 @@ def test_a_sound_net_has_no_faults(write):
         ("exclude { phase: TRAIN }", "exclude { phase: TRAIN } include { phase: TEST }", "include and exclude"),
     ],
 )
-def test_faults(write, old, new, fault):
+def test_faults(write, old, new, fault) -> None:
     assert old in SMALL
     path = write(SMALL.replace(old, new))
     faults = lint_net(read_net(path), path)
@@ -380,7 +380,7 @@ def test_faults(write, old, new, fault):
     assert all(line.startswith(f"{path}:") for line in faults)
 
 
-def test_all_faults_come_at_once_in_order_of_lines(write):
+def test_all_faults_come_at_once_in_order_of_lines(write) -> None:
     path = write(
         SMALL.replace('"ReLU"', '"Rleu"').replace("num_output: 7", "").replace('bottom: "data"', 'bottom: "x"')
     )
@@ -400,13 +400,13 @@ def test_all_faults_come_at_once_in_order_of_lines(write):
         ('type: "Dropout" dropout_param { dropout_ratio: 1 }', "between 0 and 1"),
     ],
 )
-def test_sizes_that_a_layer_cannot_do_without(write, layer, fault):
+def test_sizes_that_a_layer_cannot_do_without(write, layer, fault) -> None:
     path = write(f'layer {{ name: "d" type: "Input" top: "d" }}\nlayer {{ name: "x" bottom: "d" top: "x" {layer} }}')
     assert [line for line in lint_net(read_net(path), path) if fault in line and f"{path}:2:" in line]
 
 
 @pytest.mark.parametrize("type_", sorted(name for name in lint.KNOWN_LAYERS if name.endswith("Loss")))
-def test_a_loss_needs_no_top(write, type_):
+def test_a_loss_needs_no_top(write, type_) -> None:
     bottoms = ("a", "b", "c") if type_ in ("ContrastiveLoss", "InfogainLoss") else ("a", "b")
     ends = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
     inputs = "".join(f'layer {{ name: "{bottom}" type: "Input" top: "{bottom}" }}\n' for bottom in bottoms)
@@ -415,7 +415,7 @@ def test_a_loss_needs_no_top(write, type_):
         assert len(lint_net(read_net(path), path)) == faults
 
 
-def test_an_engines_own_layer_types_are_taken(write):
+def test_an_engines_own_layer_types_are_taken(write) -> None:
     path = write(SMALL.replace('"ReLU"', '"MyReLU"'))
     assert lint_net(read_net(path), path, {*lint.KNOWN_LAYERS, "MyReLU"}) == []
 
@@ -423,7 +423,7 @@ def test_an_engines_own_layer_types_are_taken(write):
 # ---- deploy ----------------------------------------------------------------------------------------------------------
 
 
-def test_deploy_leads_from_image_to_probabilities():
+def test_deploy_leads_from_image_to_probabilities() -> None:
     deploy = derive_deploy(parse(SMALL), (1, 6, 6))
     assert deploy == parse("""
         name: "small"
@@ -433,7 +433,7 @@ def test_deploy_leads_from_image_to_probabilities():
         layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }""")
 
 
-def test_deploy_leaves_auxiliary_heads_out_and_keeps_a_softmax():
+def test_deploy_leaves_auxiliary_heads_out_and_keeps_a_softmax() -> None:
     net = parse(
         SMALL.replace('name: "loss" type: "SoftmaxWithLoss" bottom: "ip"', 'name: "aux" type: "HingeLoss" bottom: "ip"')
         + 'layer { name: "p" type: "Softmax" bottom: "ip" top: "p" }'
@@ -445,7 +445,7 @@ def test_deploy_leaves_auxiliary_heads_out_and_keeps_a_softmax():
     assert [layer.type for layer in deploy.layer].count("Softmax") == 1
 
 
-def test_a_net_without_scores_or_data_has_no_deploy():
+def test_a_net_without_scores_or_data_has_no_deploy() -> None:
     with pytest.raises(FerError, match="no loss"):
         derive_deploy(parse('layer { name: "d" type: "Data" top: "d" }'), (1, 4, 4))
     with pytest.raises(FerError, match="no data layer"):
@@ -455,14 +455,14 @@ def test_a_net_without_scores_or_data_has_no_deploy():
 # ---- finding ---------------------------------------------------------------------------------------------------------
 
 
-def test_shipped_nets_are_found_by_name():
+def test_shipped_nets_are_found_by_name() -> None:
     assert zoo.find_net("lenet") == zoo.NETS / "lenet" / "train_val.prototxt"
     assert zoo.find_solver("lenet", "s2").name == "solver_s2.prototxt"
     assert zoo.net_label(zoo.find_net("alexnet")) == "alexnet"
     assert zoo.find_deploy(zoo.find_net("lenet")).name == "deploy.prototxt"
 
 
-def test_a_users_own_files_are_found_by_path(write, tmp_path):
+def test_a_users_own_files_are_found_by_path(write, tmp_path: Path) -> None:
     net, solver = write(SMALL, "my net.prototxt"), write("", "mine.prototxt")
     assert zoo.find_net(net) == net
     assert zoo.find_solver(net, solver) == solver
@@ -473,7 +473,7 @@ def test_a_users_own_files_are_found_by_path(write, tmp_path):
     assert zoo.find_net(tmp_path) == train_val
 
 
-def test_names_nobody_knows_list_the_valid_ones(write):
+def test_names_nobody_knows_list_the_valid_ones(write) -> None:
     with pytest.raises(FerError, match=r"(?s)did you mean lenet\?.*shipped nets: alexnet, .*lenet"):
         zoo.find_net("lenett")
     with pytest.raises(FerError, match="s1, s2, s3"):

@@ -95,7 +95,7 @@ def test_states_are_continued_or_begun_anew_by_name() -> None:
 class OneOfTwo(Ranks):
     """A rank whose other one does what it does."""
 
-    def __init__(self, rank: int, asked: list[list[int]] | None = None):
+    def __init__(self, rank: int, asked: list[list[int]] | None = None) -> None:
         super().__init__()
         self.world, self.rank = 2, rank
         self.asked: list[list[int]] = [] if asked is None else asked

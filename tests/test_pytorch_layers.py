@@ -47,7 +47,7 @@ def layer_proto(case: Case) -> caffe_pb2.LayerParameter:
 class Trial:
     """One row of the table with its numbers drawn, set up as a layer of ours in any precision."""
 
-    def __init__(self, number: int, dtype: torch.dtype = torch.float32):
+    def __init__(self, number: int, dtype: torch.dtype = torch.float32) -> None:
         self.case, self.dtype = CASES[number], dtype
         rng = np.random.default_rng(number)
         self.proto = layer_proto(self.case)

@@ -29,7 +29,7 @@ def solver(base_lr: float = 0.05, max_iter: int = 27_000) -> caffe_pb2.SolverPar
 
 
 @given(st.floats(1e-4, 1), st.integers(8_000, 200_000), st.sampled_from([0.5, 0.8, 0.9]), st.data())
-def test_the_staircase_is_never_half_a_step_from_the_cosine(base_lr, max_iter, gamma, data):
+def test_the_staircase_is_never_half_a_step_from_the_cosine(base_lr, max_iter, gamma, data: Path) -> None:
     made = cosine(solver(base_lr, max_iter), gamma)
     assert policy_faults(made) == [] and early_collapse(made) is None
     iteration = data.draw(st.integers(0, max_iter - 1))
@@ -40,20 +40,20 @@ def test_the_staircase_is_never_half_a_step_from_the_cosine(base_lr, max_iter, g
         assert rate <= 0.0015 * base_lr
 
 
-def test_a_cosine_without_room_for_its_steps_is_refused():
+def test_a_cosine_without_room_for_its_steps_is_refused() -> None:
     with pytest.raises(FerError, match="too short for a cosine"):
         cosine(solver(max_iter=100))
 
 
 @given(st.floats(1e-4, 1), st.integers(1, 10_000), st.data())
-def test_a_warm_up_rises_in_a_straight_line(base_lr, iterations, data):
+def test_a_warm_up_rises_in_a_straight_line(base_lr, iterations, data: Path) -> None:
     made = warm_up(solver(base_lr), iterations)
     iteration = data.draw(st.integers(0, iterations - 1))
     assert learning_rate(made, iteration) == pytest.approx(base_lr * (iteration + 1) / iterations, rel=1e-6)
     assert (made.max_iter, made.snapshot) == (iterations, iterations)
 
 
-def test_the_rest_of_the_solver_stays():
+def test_the_rest_of_the_solver_stays() -> None:
     before = solver()
     for made in (cosine(before), warm_up(before, 450)):
         assert made.type == "Nesterov" and made.weight_decay == before.weight_decay
@@ -62,7 +62,9 @@ def test_the_rest_of_the_solver_stays():
     assert before == solver(), "the one given is left alone"
 
 
-def test_the_command_writes_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_the_command_writes_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["schedule", "cosine.prototxt", "--net", "vgg8", "--solver", "s1", "--cosine"]) == 0
     assert "Next: fer train --net vgg8 --solver cosine.prototxt" in capsys.readouterr().out
@@ -84,7 +86,9 @@ def test_the_command_writes_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
         (["nowhere/out.prototxt", "--cosine"], 1, "nowhere"),
     ],
 )
-def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch, capsys, arguments, code, said):
+def test_what_cannot_be_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments, code, said
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_text("solver.prototxt", solver())
     before = Path("solver.prototxt").read_bytes()
@@ -96,7 +100,7 @@ def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch, capsys, arguments, 
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ["cosine", "warm-up"])
-def test_real_caffe_trains_at_these_rates(kind: str, random_data: Callable[[int], Path]):
+def test_real_caffe_trains_at_these_rates(kind: str, random_data: Callable[[int], Path]) -> None:
     engine = find_engine("caffe")
     folder = random_data(48)
     net = net_for_run(read_net(find_net("lenet")), folder)

@@ -27,7 +27,7 @@ def fields_of(message: Descriptor) -> dict[str, list]:
     return {f.name: [f.number, f.type, labels[f.name], repr(f.default_value)] for f in message.fields}
 
 
-def test_messages_hold_what_caffe_defines():
+def test_messages_hold_what_caffe_defines() -> None:
     ours = caffe_pb2.DESCRIPTOR.message_types_by_name
     assert fields_of(ours["Datum"])["encoded"][0] == 7
     assert fields_of(ours["LayerParameter"])["lrn_param"][0] == 118
@@ -35,7 +35,7 @@ def test_messages_hold_what_caffe_defines():
 
 
 @pytest.mark.full
-def test_every_field_is_the_real_caffes():
+def test_every_field_is_the_real_caffes() -> None:
     caffe = find_caffe()
     answer = subprocess.run(
         [caffe.python, "-c", DUMP], env=caffe.environment, check=True, capture_output=True, text=True
@@ -46,7 +46,7 @@ def test_every_field_is_the_real_caffes():
             assert theirs[name][field] == facts, f"{name}.{field}"
 
 
-def test_generated_module_is_of_this_proto():
+def test_generated_module_is_of_this_proto() -> None:
     """The module carries the file it was generated from: compare that with a descriptor built from the text."""
     text = (SCHEMA / "caffe.proto").read_text()
     for name, message in caffe_pb2.DESCRIPTOR.message_types_by_name.items():

@@ -1,5 +1,7 @@
 """The model in fer/inference/model, as `fer export RUN --out` wrote it: whole, small, and what it was when proved."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_its_record_names_no_folder_of_the_machine_it_was_trained_on() -> None:
     assert '"/' not in (SHIPPED / "run.json").read_text(encoding="utf-8")
 
 
-def test_it_is_the_default(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(tmp_path / "face.png"), probe_images((1, 48, 48))[0, 0])
     assert cli.main(["predict", "--no-detect", str(tmp_path / "face.png")]) == 0
     assert capsys.readouterr().out.split()[: len(CLASSES)] == list(CLASSES)
