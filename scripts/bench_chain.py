@@ -27,10 +27,10 @@ from caffe.proto import caffe_pb2
 FOLDERS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 
 
-def write_images(csv, out):
+def write_images(csv: str, out: Path) -> dict[str, list[tuple[str, int]]]:
     table = pd.read_csv(csv)
     table.columns = [name.strip() for name in table.columns]
-    lists = {usage: [] for usage in FOLDERS}
+    lists: dict[str, list[tuple[str, int]]] = {usage: [] for usage in FOLDERS}
     for usage, folder in FOLDERS.items():
         (out / folder).mkdir(parents=True)
         part = table[table["Usage"] == usage]
@@ -45,12 +45,13 @@ def write_images(csv, out):
     return lists
 
 
-def write_databases(out, lists) -> None:
+def write_databases(out: Path, lists: dict[str, list[tuple[str, int]]]) -> None:
     for usage, folder in FOLDERS.items():
         env = lmdb.open(str(out / f"{folder}_lmdb"), map_size=1 << 40)
         with env.begin(write=True) as transaction:
             for position, (name, label) in enumerate(lists[usage]):
                 image = cv2.imread(str(out / folder / name), cv2.IMREAD_GRAYSCALE)
+                assert image is not None
                 datum = caffe_pb2.Datum()
                 datum.channels, datum.height, datum.width = 1, 48, 48
                 datum.data = image.tobytes()
@@ -60,7 +61,7 @@ def write_databases(out, lists) -> None:
         env.close()
 
 
-def write_mean(out) -> None:
+def write_mean(out: Path) -> None:
     total, count = np.zeros((1, 48, 48)), 0
     env = lmdb.open(str(out / "train_lmdb"), readonly=True)
     with env.begin() as transaction:

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from fer.data.directory import read_manifest
@@ -137,7 +138,8 @@ def answer(command: list[object], environment: dict[str, str]) -> dict[str, floa
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, cwd=ROOT)
     if done.returncode:
         sys.exit(f"{command[0]} failed with {done.returncode}:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    said: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return said
 
 
 def threads(count: int) -> dict[str, str]:
@@ -167,13 +169,13 @@ def engines(case: Case, data: Path, options: argparse.Namespace) -> dict[str, Ca
 
     if not options.no_caffe:
         for count in sorted({1, cores}):
-            runs[f"caffe, {count} thread{'s' if count > 1 else ''}"] = lambda count=count: caffe(count)
+            runs[f"caffe, {count} thread{'s' if count > 1 else ''}"] = partial(caffe, count)
     for precision in precisions():
-        runs[f"fer, {precision}"] = lambda precision=precision: pytorch(precision)
+        runs[f"fer, {precision}"] = partial(pytorch, precision)
     for precision in precisions():
         for workers in (0, 2):
             name = f"plain {precision}, {workers} workers"
-            runs[name] = lambda workers=workers, precision=precision: plain(workers, precision)
+            runs[name] = partial(plain, workers, precision)
     return runs
 
 

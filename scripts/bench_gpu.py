@@ -302,7 +302,8 @@ def _updates_and_losses(
     solver = Solver(param, path, Setting(device=device, graphs=graphs, log=Log(silent=True)))
     learnable = [learned.parameter for learned in solver.net.learnable if learned.parameter.requires_grad]
     before = [parameter.detach().clone() for parameter in learnable]
-    losses, updates = [], []
+    losses: list[torch.Tensor] = []
+    updates: list[torch.Tensor] = []
     for _ in range(iterations):
         solver.step(1)
         losses.append(solver._losses[-1])

@@ -25,7 +25,7 @@ CROPS = {"lenet": 44, "alexnet": 44, "alexnet227": 227}
 SCALES = {"lenet": 1 / 256, "alexnet": 1 / 64, "alexnet227": 1.0}
 
 
-class Faces(Dataset):
+class Faces(Dataset[tuple[Tensor, int]]):
     """The train split of a data directory: JPG files named by train.txt, a random crop and mirror, minus the mean."""
 
     def __init__(self, data: Path, net: str) -> None:
@@ -41,6 +41,7 @@ class Faces(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = cv2.imread(str(self.files[index]), cv2.IMREAD_GRAYSCALE)
+        assert image is not None
         if image.shape[0] != self.side:
             image = cv2.resize(image, (self.side, self.side))
         top, left = np.random.randint(0, self.side - self.crop + 1, 2)
@@ -90,7 +91,7 @@ def _alexnet227() -> nn.Module:
     return _alexnet_body(nn.Conv2d(1, 96, 11, stride=4), norm_first=True, cells=36, hidden=4096)
 
 
-def batches_of(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+def batches_of(loader: DataLoader[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
     """The loader's batches, over and over."""
     for _ in itertools.count():
         yield from loader
@@ -102,7 +103,8 @@ class Training:
     def __init__(self, net: str, device: torch.device, precision: str = "fp32", channels_last: bool = False) -> None:
         self.device, self.precision = device, precision
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.model = make_net(net).to(device, memory_format=self.layout)
+        # torch's types leave memory_format out.
+        self.model = make_net(net).to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.loss = nn.CrossEntropyLoss()
         self.sgd = torch.optim.SGD(
             self.model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005, fused=device.type == "cuda"
@@ -130,7 +132,7 @@ class Training:
         images = images.to(self.device, non_blocking=True, memory_format=self.layout)
         labels = labels.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            loss = self.loss(self.model(images), labels)
+            loss: Tensor = self.loss(self.model(images), labels)
         self.sgd.zero_grad()
         loss.backward()
         self.sgd.step()

@@ -24,6 +24,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
@@ -105,7 +106,7 @@ def run_fer(csv: Path, out: Path) -> Timing:
     return run([sys.executable, "-m", "fer", "prepare", csv, "--out", out])[1]
 
 
-def run_chain(csv: Path, out: Path) -> tuple[Timing, dict]:
+def run_chain(csv: Path, out: Path) -> tuple[Timing, dict[str, Any]]:
     printed, timing = run(["uv", "run", "--no-project", "--script", CHAIN, csv, out])
     result = json.loads(printed.splitlines()[-1])
     return Timing(result["seconds"], result["cpu"], timing.memory), result

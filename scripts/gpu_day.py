@@ -232,7 +232,8 @@ def random_numbers(day: Day) -> None:
 
 def _one_loss(solver: Any) -> float:
     solver.step(1)
-    return solver._losses[-1].item()
+    loss: float = solver._losses[-1].item()
+    return loss
 
 
 def resume(day: Day) -> None:
@@ -302,6 +303,7 @@ def profile(day: Day) -> None:
 def bench(day: Day) -> None:
     """The engine against plain PyTorch in every way to run it; compiled last, as that takes long."""
     import bench_gpu
+    import bench_plain
 
     options = argparse.Namespace(seconds=0.05 if day.short else 1.0, small=day.short, peers=[])
     texts = ["lenet:s2"] if day.short else ["alexnet:s1", "lenet:s2", "alexnet227:s1"]
@@ -317,7 +319,7 @@ def bench(day: Day) -> None:
             bench_gpu.show(row)
             day.note(**{f"{case.net} {precision}": asdict(row)})
     for case, precision in [] if day.short else [(cases[0], "bf16"), (cases[0], "tf32")]:
-        crop = bench_gpu.CROPS[case.net]
+        crop = bench_plain.CROPS[case.net]
         found = bench_gpu.plain_seconds(case, precision, crop, 1.0, ["compiled"])
         day.note(**{f"{case.net} {precision}, compiled": found})
 
@@ -358,7 +360,7 @@ def rank(day: Day) -> None:
     from fer.formats.prototxt import read_solver
 
     class OneRank(Ranks):
-        alone = False  # type: ignore[assignment]
+        alone = False
 
     path = day.case("alexnet:s1").path
 
@@ -488,7 +490,7 @@ def _free_port() -> int:
 
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+        return int(found.getsockname()[1])
 
 
 def _installed(name: str) -> bool:
@@ -531,7 +533,8 @@ def take_step(name: str, options: argparse.Namespace, left: float) -> bool:
     """Run a step in a process of its own, for `left` seconds at most; whether it ended well without a fault."""
     number = list(STEPS).index(name) + 1
     file = options.out / f"{number:02}-{name}.json"
-    limit = min(STEPS[name][2 if options.cpu else 1], left)
+    _, on_gpu, on_cpu = STEPS[name]
+    limit = min(on_cpu if options.cpu else on_gpu, left)
     command = [sys.executable, str(Path(__file__).resolve()), "--out", str(options.out), "--child", name]
     command += [*["--cpu"] * options.cpu, "--limit", str(limit)]
     command += ["--data", str(options.data)] if options.data else []

@@ -130,11 +130,12 @@ def _draw_mouth(canvas: np.ndarray, part: dict[str, float], skin: float, dark: f
 def _photograph(canvas: np.ndarray, ground: float, rng: np.random.Generator) -> np.ndarray:
     """Turn, move, scale, light, blur and add noise; then shrink to 48 x 48."""
     middle = SIDE * SCALE / 2
-    turn = cv2.getRotationMatrix2D((middle, middle), rng.normal(0, 7), rng.uniform(0.82, 1.08))
+    matrix = cv2.getRotationMatrix2D((middle, middle), rng.normal(0, 7), rng.uniform(0.82, 1.08))
+    turn = np.asarray(matrix, np.float64)
     turn[:, 2] += rng.normal(0, 1.6 * SCALE, 2)
     turn[0, 1] += rng.normal(0, 0.05)
     moved = cv2.warpAffine(canvas, turn, canvas.shape[::-1], borderValue=ground)
-    small = cv2.resize(moved, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small: np.ndarray = cv2.resize(moved, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     ramp = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)
     small *= 1 + rng.normal(0, 0.25) * ramp[None, :] + rng.normal(0, 0.25) * ramp[:, None]
     small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.3, 0.9))

@@ -24,7 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def seed(request: pytest.FixtureRequest) -> int:
     """What stands behind the numbers drawn for comparisons with real Caffe: `pytest --seed 2` draws others."""
-    return request.config.getoption("--seed")
+    drawn_from: int = request.config.getoption("--seed")
+    return drawn_from
 
 
 def write_fer2013(path: Path, *options: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
@@ -23,7 +24,7 @@ MEMORY = (
 
 
 def make_layer(
-    text: str, phase: str = "TEST", seed: int = 1, dtype: torch.dtype = torch.float32, **context: int
+    text: str, phase: str = "TEST", seed: int = 1, dtype: torch.dtype = torch.float32, **context: Any
 ) -> Layer:
     """The data layer that `text` (fields of a layer) describes, set up."""
     param = text_format.Parse(text, caffe_pb2.LayerParameter())

@@ -97,11 +97,11 @@ def train(args: argparse.Namespace) -> int:
     for i in range(start, solver.max_iter):
         time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
         while asked:
-            number = asked.pop(0)
+            received = asked.pop(0)
             snapshot(solver, i)
-            if number != signal.SIGHUP:
+            if received != signal.SIGHUP:
                 log(StoppedEarly())
-                return 0 if args.sigint_effect else 128 + number
+                return 0 if args.sigint_effect else 128 + received
         if solver.test_interval and i % solver.test_interval == 0:
             log(TestingNet(i))
             test = min(i // solver.test_interval, len(ACCURACIES) - 1)

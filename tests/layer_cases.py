@@ -54,7 +54,8 @@ def probabilities(*shape: int) -> Bottom:
 
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         values = rng.uniform(0.05, 1, shape)
-        return values / values.sum(1, keepdims=True)
+        shares: np.ndarray = values / values.sum(1, keepdims=True)
+        return shares
 
     return Bottom(shape, draw)
 
@@ -76,7 +77,8 @@ def fixed(bottom: Bottom) -> Bottom:
 
 def _windows(count: int) -> list[Case]:
     """Pooling over windows of all kinds: Caffe's rounding and clipping have many corners."""
-    rng, cases = np.random.default_rng(3), []
+    rng = np.random.default_rng(3)
+    cases: list[Case] = []
     while len(cases) < count:
         size, kernel, stride = (rng.integers(low, high, 2) for low, high in ((4, 10), (1, 5), (1, 4)))
         pad = [int(rng.integers(0, k)) for k in kernel]

@@ -116,7 +116,8 @@ def make_run(
     data, directory = root / "data", root / "runs" / name
     counts = counts or {"train": 400, "val": 210, "test": 210}
     if not data.exists():
-        np.savez(root / "labels.npz", **make_data(data, counts))
+        drawn: dict[str, Any] = {**make_data(data, counts)}
+        np.savez(root / "labels.npz", **drawn)
     with np.load(root / "labels.npz") as stored:
         labels = {split: stored[split] for split in ("val", "test")}
     directory.mkdir(parents=True)

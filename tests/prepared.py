@@ -1,12 +1,23 @@
 """What the tests of `prepare` share: running it, and looking at what it left."""
 
 from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
 
 from fer.data.prepare import Outcome, PrepareOptions, prepare
 
 
-def run(source: Path, out: Path, *, force: bool = False, **options) -> Outcome:
+def run(source: Path, out: Path, *, force: bool = False, **options: Any) -> Outcome:
     return prepare(source, out, PrepareOptions(**options), force=force)
+
+
+def gray_image(path: Path) -> np.ndarray:
+    """uint8 [H,W]."""
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    return image
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:

@@ -18,13 +18,13 @@ from fer.engines.pytorch.solver import Solver
 from fer.engines.pytorch.step import Step
 
 
-class Stream:
+class InOrder:
     """A stream that is in order with every other."""
 
     def __init__(self, *_device: Any) -> None:
         pass
 
-    def wait_stream(self, other: "Stream") -> None:
+    def wait_stream(self, other: "InOrder") -> None:
         pass
 
 
@@ -63,11 +63,11 @@ class Graph:
 class Cuda:
     """`torch.cuda`, of one device."""
 
-    Stream = Stream
+    Stream = InOrder
 
     def __init__(self, of: Step) -> None:
         self.of = of
-        self.now = Stream()
+        self.now = InOrder()
         self.captures = 0
 
     def CUDAGraph(self) -> Graph:  # noqa: N802  # as torch calls it
@@ -86,20 +86,21 @@ class Cuda:
         with torch.no_grad():
             for blob, value in blobs:
                 blob.copy_(value)
-            for parameter, value in zip(self.of.trained, gradients, strict=True):
-                if value is not None:
-                    parameter.grad.copy_(value)  # type: ignore[union-attr]
+            for parameter, gradient in zip(self.of.trained, gradients, strict=True):
+                if gradient is not None:
+                    assert parameter.grad is not None
+                    parameter.grad.copy_(gradient)
 
     @contextlib.contextmanager
-    def stream(self, stream: Stream) -> Iterator[None]:
+    def stream(self, stream: InOrder) -> Iterator[None]:
         before, self.now = self.now, stream
         yield
         self.now = before
 
-    def current_stream(self, _device: torch.device) -> Stream:
+    def current_stream(self, _device: torch.device) -> InOrder:
         return self.now
 
-    def set_stream(self, stream: Stream) -> None:
+    def set_stream(self, stream: InOrder) -> None:
         self.now = stream
 
     def synchronize(self, _device: torch.device) -> None:
@@ -111,7 +112,7 @@ class FailedCuda(Cuda):
 
     @contextlib.contextmanager
     def graph(self, graph: Graph) -> Iterator[None]:
-        self.now = Stream()
+        self.now = InOrder()
         for generator in self.of.net.context.seeds.generators():
             if isinstance(generator, MarkedGenerator):
                 generator.capturing = True
@@ -145,7 +146,7 @@ def use_graphs(solver: Solver, monkeypatch: pytest.MonkeyPatch, kind: type[Cuda]
     """Let the solver's passes be replayed from a graph of the `kind`."""
     cuda = kind(solver._pass)
     solver._pass._may_capture = not any(node.bottoms for node in solver._pass._host)
-    solver._pass._side = Stream()  # type: ignore[assignment]
+    monkeypatch.setattr(solver._pass, "_side", InOrder())
 
     class Torch:
         def __getattr__(self, name: str) -> Any:

@@ -81,7 +81,7 @@ def write_solver(folder: Path, name: str, *, dropout: bool = False, **fields: An
         if isinstance(value, list):
             getattr(solver, field).extend(value)
         elif field in ("solver_mode", "snapshot_format"):
-            setattr(solver, field, solver.DESCRIPTOR.fields_by_name[field].enum_type.values_by_name[value].number)
+            setattr(solver, field, getattr(caffe_pb2.SolverParameter, value))
         else:
             setattr(solver, field, value)
     path = folder / f"{name}.prototxt"

@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_shift_moves_the_image_and_not_the_frame() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"resize": 64}, {"encoded": True}])
-def test_folder_index_and_database_hold_the_same_copies(source: Path, out: Path, options: dict) -> None:
+def test_folder_index_and_database_hold_the_same_copies(source: Path, out: Path, options: dict[str, Any]) -> None:
     manifest = run(source, out, augment=K, **options).manifest
     listed = index(out, "train")
     names = {f"{number:05d}{copy}.jpg" for number in range(14) for copy in ("", "_1", "_2", "_3")}
@@ -104,6 +105,7 @@ def test_each_copy_is_its_image_moved(source: Path, out: Path) -> None:
     for copy in range(1, K + 1):
         for number, move in enumerate(Affine(20, 0.1, 0.2).draw(14, generator)):
             written = cv2.imread(str(out / "train" / f"{number:05d}_{copy}.jpg"), cv2.IMREAD_UNCHANGED)
+            assert written is not None
             assert np.abs(written.astype(int) - moved(faces[number], move)).max() <= 4
 
 
@@ -140,7 +142,7 @@ def test_other_ranges_are_another_directory_and_old_directories_are_still_up_to_
         {"affine": Affine(scale=float("nan"))},
     ],
 )
-def test_ranges_that_cannot_be(source: Path, out: Path, options: dict) -> None:
+def test_ranges_that_cannot_be(source: Path, out: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="not from 0 to"):
         run(source, out, **options)
     assert not out.parent.exists()

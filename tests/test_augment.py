@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,9 +99,10 @@ def test_torch_does_what_numpy_does(param_str: str, shape: tuple[int, ...]) -> N
     images, ours = faces(*shape), layer(param_str, shape)
     uniform, noise = draw(np.random.RandomState(3), shape, ours.ranges)
     wanted = apply(images, ours.ranges, uniform, noise)
-    tensors = [None if values is None else torch.from_numpy(values) for values in (uniform, noise)]
+    noise_too = None if noise is None else torch.from_numpy(noise)
     with torch.autocast("cpu", torch.bfloat16):  # as under --precision bf16: nothing is rounded here
-        made = ours.apply(torch.from_numpy(images).contiguous(memory_format=torch.channels_last), *tensors)
+        tensor = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+        made = ours.apply(tensor, torch.from_numpy(uniform), noise_too)
     assert wanted.dtype == np.float32 and wanted.shape == shape
     # A place in the image is rounded to about 1e-5 pixels, and neighbouring pixels of these images differ by 200.
     assert np.abs(made.numpy() - wanted).max() <= 1e-4 * np.abs(images).max()
@@ -213,7 +215,7 @@ def test_real_caffe_runs_it_with_the_same_arithmetic(tmp_path: Path) -> None:
     model.write_text(source + LAYER.replace('top: "data"', 'top: "out"') % ALL)
     np.save(file, images)
     found = find_caffe()
-    command = [found.python, "-c", IN_CAFFE, model, file]
+    command: list[str | Path] = [found.python, "-c", IN_CAFFE, model, file]
     subprocess.run(command, check=True, env={**found.environment, "PYTHONPATH": str(WORKER.parent)})
     for made, seeds in zip(np.load(file), ([0, 1, 0], [0, 1, 1], [0, 1, 0], [5, 1, 1]), strict=True):
         wanted = apply(images, parse(ALL), *draw(np.random.RandomState(seeds), images.shape, parse(ALL)))
@@ -229,8 +231,13 @@ def test_a_training_stopped_and_resumed_is_the_one_never_stopped(tmp_path: Path,
     files = training.write_net(tmp_path, net=before + augmented + conv + after, display=1, test_interval=4)
 
     def start(name: str, max_iter: int) -> Run:
-        options = {"engine": engine, "shuffle": engine == "pytorch", "seed": 1, "runs_dir": tmp_path / "runs"}
-        return train(*files, data, name=name, max_iter=max_iter, **options)  # type: ignore[arg-type]
+        options: dict[str, Any] = {
+            "engine": engine,
+            "shuffle": engine == "pytorch",
+            "seed": 1,
+            "runs_dir": tmp_path / "runs",
+        }
+        return train(*files, data, name=name, max_iter=max_iter, **options)
 
     whole, stopped = start("whole", 7), resume(start("stopped", 3).dir, max_iter=7)
     assert sha256(stopped.weights_file(7)) == sha256(whole.weights_file(7))

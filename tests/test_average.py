@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import training
@@ -53,7 +54,7 @@ def run(tmp_path: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     ],
 )
 def test_the_last_snapshots_or_those_from_an_iteration_on(
-    tmp_path: Path, run: Run, which: dict[str, int], averaged: list[int]
+    tmp_path: Path, run: Run, which: dict[str, Any], averaged: list[int]
 ) -> None:
     made = average_run(run, **which)
     name = f"average_{averaged[0]}-60"
@@ -110,7 +111,7 @@ def swap(run: Run) -> None:
     ],
 )
 def test_what_cannot_be_averaged(
-    run: Run, break_it: Callable[[Run], None] | None, which: dict[str, int], message: str
+    run: Run, break_it: Callable[[Run], None] | None, which: dict[str, Any], message: str
 ) -> None:
     if break_it:
         break_it(run)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fer.errors import FerError
 from fer.formats import log_lines
-from fer.formats.log import LogParser, parse_log
+from fer.formats.log import LogAssembler, LogRecord, parse_log
 from fer.formats.log_lines import LINES, format_line, read_line
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,7 +49,7 @@ events = st.one_of(
 
 @settings(deadline=None)
 @given(events)
-def test_what_is_written_is_read_back(event) -> None:
+def test_what_is_written_is_read_back(event: log_lines.Event) -> None:
     line = format_line(event, WHEN)
     assert "\n" not in line
     assert repr(read_line(line)) == repr(event)  # repr: nan is not equal to itself
@@ -85,9 +85,9 @@ def test_a_multiline_message_stays_on_one_line() -> None:
 
 @settings(deadline=None)
 @given(st.text())
-def test_no_text_breaks_the_reader(text) -> None:
+def test_no_text_breaks_the_reader(text: str) -> None:
     read_line(text)
-    LogParser().feed(text)
+    LogAssembler().feed(text)
     read_line("I1124 05:29:09.769240  4309 solver.cpp:239] " + text)
 
 
@@ -98,7 +98,7 @@ def test_no_text_breaks_the_reader(text) -> None:
         *(("-1.#IND", math.nan), ("1.#INF", math.inf), ("NaN", math.nan), ("1e-05", 1e-05), (".5", 0.5), ("3.", 3.0)),
     ],
 )
-def test_numbers_as_cpp_prints_them(text, value) -> None:
+def test_numbers_as_cpp_prints_them(text: str, value: float) -> None:
     event = read_line(f"I1124 05:29:09.769240  4309 solver.cpp:239] Iteration 7, loss = {text}")
     assert repr(event) == repr(log_lines.Iteration(7, value))
 
@@ -145,7 +145,7 @@ def test_2014_has_the_rate_before_the_loss_and_no_train_outputs() -> None:
     log = parse_log(GOLDEN / "bvlc_2014.log")
     assert [(r.iteration, r.lr) for r in log.curve("train")] == [(20, 0.01), (40, 0.01), (60, 0.001)]
     assert [r.loss for r in log.curve("train")][:2] == [6.55607, 6.5]
-    assert math.isnan(log.curve("train")[-1].loss)
+    assert log.curve("train")[-1].loss == pytest.approx(math.nan, nan_ok=True)
     assert log.snapshots == ("old_train_iter_40",)
     assert log.curve("test")[0].outputs == {"accuracy": 0.14}
 
@@ -175,7 +175,8 @@ def test_nvcaffe() -> None:
 def test_diverged() -> None:
     log = parse_log(GOLDEN / "diverged.log")
     assert log.fatal == "Check failed: a <= b (0 vs. -nan)"
-    assert math.isinf(log.curve("train")[1].outputs["loss"]) and math.isnan(log.curve("train")[2].loss)
+    assert math.isinf(log.curve("train")[1].outputs["loss"])
+    assert log.curve("train")[2].loss == pytest.approx(math.nan, nan_ok=True)
     assert math.isnan(log.curve("test")[-1].outputs["loss"])
     assert log.curve("train")[1].seconds == pytest.approx(1.3)
 
@@ -209,7 +210,7 @@ def short(day: str, iteration: int) -> str:
         (("1231", "0229", "0301"), [0, 60, 61]),
     ],
 )
-def test_short_dates(days, elapsed) -> None:
+def test_short_dates(days: tuple[str, ...], elapsed: list[int]) -> None:
     log = parse_log([short(day, i) for i, day in enumerate(days)])
     assert [record.seconds / 86400 for record in log.records] == elapsed
 
@@ -218,11 +219,30 @@ def test_days_that_do_not_exist_are_no_log_lines() -> None:
     assert [r.iteration for r in parse_log([short("1301", 0), short("1231", 1), short("0000", 2)]).records] == [1]
 
 
-def test_the_parser_can_follow_a_run() -> None:
-    parser = LogParser()
-    assert parser.feed("Using 1 GPU") == []
-    assert parser.feed(short("1124", 20)) == [log_lines.Iteration(20, 1.0)]
-    assert parser.log().records[-1].iteration == 20
+def test_a_run_can_be_followed() -> None:
+    def said(*events: log_lines.Event) -> list[object]:
+        return [item for event in events for item in assembler.feed(format_line(event, WHEN))]
+
+    assembler = LogAssembler()
+    assert assembler.feed("Using 1 GPU") == []
+    assert said(log_lines.Testing(20), log_lines.TestOutput(0, "accuracy", 0.5), log_lines.TestLoss(2.0)) == []
+    test = LogRecord(20, "test", 0.0, loss=2.0, outputs={"accuracy": 0.5})
+    assert said(log_lines.Iteration(20, 1.0), log_lines.TrainOutput(0, "loss", 3.0)) == [test]
+    step = log_lines.Step(20, 1)
+    train = LogRecord(20, "train", 0.0, lr=0.1, loss=1.0, outputs={"loss": 3.0})
+    assert said(step, log_lines.Lr(20, 0.1)) == [step, train]
+    saving = log_lines.SnapshottingState("net_iter_30.solverstate")
+    last = LogRecord(30, "train", 0.0, loss=0.5)
+    assert said(log_lines.Iteration(30, 0.5), saving, log_lines.Testing(30)) == [last, saving]
+    assert assembler.finish() == [LogRecord(30, "test", 0.0)] and assembler.finish() == []
+    assert [record.iteration for record in assembler.log().records] == [20, 20, 30, 30]
+
+
+def test_a_rate_said_by_each_gpu_counts_once_and_outputs_behind_it_count() -> None:
+    events = (log_lines.Iteration(5, 2.0), *[log_lines.Lr(5, 0.1)] * 2, log_lines.TrainOutput(0, "loss", 3.0))
+    lines = [format_line(event, WHEN) for event in (*events, log_lines.Iteration(6, 1.0))]
+    assert parse_log(lines).curve("train")[0] == LogRecord(5, "train", 0.0, lr=0.1, loss=2.0, outputs={"loss": 3.0})
+    assert len(parse_log(lines).records) == 2
 
 
 def test_outputs_without_their_iteration_are_left_out() -> None:
@@ -234,7 +254,7 @@ def test_outputs_without_their_iteration_are_left_out() -> None:
     ("content", "message"),
     [(b"", "is empty"), (b"epoch 1: loss 2.0\n", "is no Caffe training log: looked for"), (b"\0\xff\n", "is no Caffe")],
 )
-def test_what_is_no_log_is_said_to_be_none(content, message, tmp_path: Path) -> None:
+def test_what_is_no_log_is_said_to_be_none(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "some.log"
     path.write_bytes(content)
     with pytest.raises(FerError, match=message):

@@ -1,5 +1,6 @@
 """scripts/campaign.py with a small training for its long ones: it trains, passes over, resumes, and tells."""
 
+import argparse
 import fcntl
 import json
 import os
@@ -36,7 +37,7 @@ def test_a_run_is_trained_then_passed_over(runs: Path, data: Path, capfd: pytest
     (runs / "one" / "run.json").write_text(json.dumps(info | {"state": "training"}))
     assert campaign.main(["--runs", str(runs), "--status"]) == 0
     assert "training" in capfd.readouterr().out
-    options = campaign.argparse.Namespace(runs=runs, data=data, max_iter=None)
+    options = argparse.Namespace(runs=runs, data=data, max_iter=None)
     assert campaign.command("one", options) == ["train", "--resume", "runs/one", "--engine", "pytorch"]
 
 

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     "command",
     [[], ["prepare"], ["train"], ["report"], ["average"], ["export"], ["predict"], ["infogain"], ["doctor"]],
 )
-def test_help_opens_with_examples(command) -> None:
+def test_help_opens_with_examples(command: list[str]) -> None:
     answer = run(*command, "--help")
     assert answer.returncode == 0
     assert answer.stdout.index("examples:") < answer.stdout.index("options:")
@@ -70,7 +71,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["train", "--net", "alxnet", "--solver", "s1"], 1, "alexnet"),
     ],
 )
-def test_mistakes_get_an_exit_code_and_words(arguments, code, words, tmp_path: Path) -> None:
+def test_mistakes_get_an_exit_code_and_words(arguments: list[str], code: int, words: str, tmp_path: Path) -> None:
     answer = run(*arguments, cwd=tmp_path)
     assert answer.returncode == code
     assert answer.stderr.startswith("error: ") and words in answer.stderr
@@ -89,9 +90,9 @@ def test_mistakes_get_an_exit_code_and_words(arguments, code, words, tmp_path: P
     ],
 )
 def test_exit_codes_of_what_a_command_raises(
-    problem, code, words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    problem: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_arguments) -> None:
+    def fail(_arguments: Namespace) -> None:
         raise problem
 
     monkeypatch.setattr(doctor, "run", fail)
@@ -125,7 +126,7 @@ def test_no_colour_when_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_output_of_any_encoding_is_written(encoding, stream, tmp_path: Path) -> None:
+def test_output_of_any_encoding_is_written(encoding: str, stream: str, tmp_path: Path) -> None:
     said = "45.2–48.9% · → \U0001f642 \udcc3"
     code = f"""
 import sys
@@ -152,7 +153,7 @@ def test_a_name_that_the_locale_cannot_write_is_no_bug_of_ours(
 
 
 def test_printed_commands_are_quoted_for_a_shell(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fake
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fake: None
 ) -> None:
     """Each command of a message, as a shell takes it apart, names the very folder."""
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ import io
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -221,7 +222,7 @@ def test_truncated_archive(tmp_path: Path, name: str, part: float) -> None:
 
 @pytest.mark.parametrize("evil", ["../fer2013.csv", "/etc/fer2013.csv", "a/../../fer2013.csv", "C:/fer2013.csv"])
 @pytest.mark.parametrize("make", [tar_bytes, zip_bytes])
-def test_members_that_point_outside(tmp_path: Path, evil: str, make) -> None:
+def test_members_that_point_outside(tmp_path: Path, evil: str, make: Callable[[dict[str, bytes]], bytes]) -> None:
     path = tmp_path / "archive"
     path.write_bytes(make({evil: CSV}))
     message = fault(path)

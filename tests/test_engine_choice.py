@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def fake_torch(_say: object = None) -> Engine:
 @pytest.fixture(autouse=True)
 def fakes(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both engines are the fake one."""
-    monkeypatch.setitem(ENGINES, "caffe", lambda say=None: replace(training.fake_engine(), name="caffe"))
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe"))
     monkeypatch.setitem(ENGINES, "pytorch", fake_torch)
 
 
@@ -78,16 +79,16 @@ WITH_NORM = training.NET.replace('layer { name: "relu"', NORM)
 NOT_TRAINED = r"does not train BatchNorm \(layer 'bn'\)"
 
 
-def train_net(folder: Path, data: Path, net: str = WITH_NORM, **options: object) -> Run:
+def train_net(folder: Path, data: Path, net: str = WITH_NORM, **options: Any) -> Run:
     files = training.write_net(folder, net=net, max_iter=20, type=options.pop("type", '"SGD"'))
-    return train(*files, data, runs_dir=folder / "runs", **{"seed": 1, **options})  # type: ignore[arg-type]
+    return train(*files, data, runs_dir=folder / "runs", **{"seed": 1, **options})
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["the wheel", "FER_CAFFE_PYTHON"])
 def test_auto_asks_caffe_whether_its_batch_norm_trains(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, own: bool
 ) -> None:
-    monkeypatch.setitem(ENGINES, "caffe", lambda say=None: replace(training.fake_engine(), name="caffe", own=own))
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe", own=own))
     told: list[object] = []
     assert train_net(tmp_path, data, engine="auto").info["engine"] == "caffe"
     monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
@@ -124,14 +125,20 @@ def test_auto_without_pytorch_says_what_caffe_lacks_and_both_cures(
 )
 @pytest.mark.parametrize("tool", [False, True], ids=["FER_CAFFE_PYTHON", "FER_CAFFE"])
 def test_a_caffe_of_the_users_is_asked_for_its_types(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, tool: bool, fault: str, change: dict, why: str
+    tmp_path: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tool: bool,
+    fault: str,
+    change: dict[str, Any],
+    why: str,
 ) -> None:
-    facts = {"name": "caffe", "own": True, "tool": training.fake_executable(tmp_path) if tool else None}
-    monkeypatch.setitem(ENGINES, "caffe", lambda say=None: replace(training.fake_engine(), **facts))
+    own = training.fake_executable(tmp_path) if tool else None
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe", own=True, tool=own))
     assert train_net(tmp_path, data, training.NET, engine="auto", **change).info["engine"] == "caffe"
     monkeypatch.setenv("FAKE_FAULT", fault)
     told: list[events.Setup] = []
-    run = train_net(tmp_path, data, training.NET, engine="auto", progress=told.append, **change)  # type: ignore[arg-type]
+    run = train_net(tmp_path, data, training.NET, engine="auto", progress=told.append, **change)
     assert run.info["engine"] == "pytorch" and re.match(f"engine: PyTorch, as the Caffe found {why}", told[0].message)
 
 
@@ -247,7 +254,7 @@ def test_it_lacks_the_types_it_says_and_no_others() -> None:
 
 
 def test_a_layer_it_lacks_is_named_with_its_line(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENGINES, "pytorch", lambda say=None: replace(fake_torch(), lacks=frozenset({"LSTM"})))
+    monkeypatch.setitem(ENGINES, "pytorch", lambda _say: replace(fake_torch(), lacks=frozenset({"LSTM"})))
     net = training.NET.replace('"hidden" type: "InnerProduct"', '"hidden" type: "LSTM"')
     net_path, solver = training.write_net(tmp_path, net=net)
     with pytest.raises(FerError, match=r"net\.prototxt:12: .*'LSTM'"):

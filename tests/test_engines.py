@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def test_a_folder_that_cannot_be_looked_into_is_passed_over_and_said(
 def test_where_home_cannot_be_written_caffe_is_kept_in_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interpreter.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     home = "/proc/no-such-home"  # where root cannot write either
     environment = {"HOME": home}
     (told,) = interpreter._with_cache(environment)

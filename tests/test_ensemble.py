@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
 
 
-def make_runs(folder: Path, names: tuple[str, ...] = NAMES, **options: object) -> list[Run]:
+def make_runs(folder: Path, names: tuple[str, ...] = NAMES, **options: Any) -> list[Run]:
     """Runs whose nets err independently, the second the best on val."""
     return [make_run(folder, name, skill=skill, **options) for name, skill in zip(names, (1.5, 1.7, 1.6), strict=False)]
 

@@ -24,7 +24,8 @@ import fer.commands
 import fer.training.train
 from fer import cli
 from fer.nets.zoo import find_net, find_solver
-from fer.training.preflight import Plan
+from fer.system.files import sha256
+from fer.training.preflight import Plan, preflight
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(
@@ -94,7 +95,15 @@ def short(preflight: Callable[..., Plan]) -> Callable[..., Plan]:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with all that the examples name."""
     folder = tmp_path_factory.mktemp("desk")
-    sample = [sys.executable, ROOT / "scripts" / "make_sample.py", "fer2013.csv", "--train", "2", "--test", "1"]
+    sample: list[str | Path] = [
+        sys.executable,
+        ROOT / "scripts" / "make_sample.py",
+        "fer2013.csv",
+        "--train",
+        "2",
+        "--test",
+        "1",
+    ]
     subprocess.run(sample, cwd=folder, check=True, capture_output=True)
     shutil.make_archive(str(folder / "archive"), "zip", folder, "fer2013.csv")
     shutil.copy(ROOT / "tests" / "golden" / "bvlc_wheel.log", folder / "caffe.log")
@@ -103,7 +112,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copy(find_solver("lenet", "s2"), folder / "my" / "solver.prototxt")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(fer.training.train, "preflight", short(fer.training.train.preflight))
+        patch.setattr("fer.training.train.preflight", short(preflight))
         patch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
         assert cli.main(["prepare", "fer2013.csv"]) == 0
         shutil.copytree("data/fer2013", "data/sample")
@@ -117,6 +126,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def draw_pictures(folder: Path) -> None:
     face = cv2.imread(str(next((folder / "data" / "sample" / "val").glob("*.jpg"))))
+    assert face is not None
     (folder / "holiday").mkdir()
     for name in ("photo.jpg", "face.png", "holiday/one.jpg", "data/sample/val/00004.jpg"):
         cv2.imwrite(str(folder / name), face)
@@ -134,7 +144,7 @@ def make_runs(runs: Path) -> None:
         info = json.loads(record.read_text()) | {"name": name, "state": "interrupted", "max_iter": 4}
         solver = runs / name / "solver.prototxt"
         solver.write_text(solver.read_text().replace("max_iter: 2", "max_iter: 4"))
-        info["prototxt_sha256"]["solver.prototxt"] = fer.training.train.sha256(solver)
+        info["prototxt_sha256"]["solver.prototxt"] = sha256(solver)
         record.write_text(json.dumps(info))
     warm = runs / "vgg8-warm" / "snapshots"
     shutil.copy(warm / "vgg8_iter_2.caffemodel", warm / "vgg8_iter_450.caffemodel")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ for name in ("h5py", "uv", "pandas", "sklearn", "scipy", "matplotlib", "onnx"):
 """
 
 
-def run(folder: Path, *words: str) -> tuple[int, str, dict[str, dict]]:
+def run(folder: Path, *words: str) -> tuple[int, str, dict[str, dict[str, Any]]]:
     (folder / "bare").mkdir(exist_ok=True)
     (folder / "bare" / "sitecustomize.py").write_text(BARE)
     environment = {**os.environ, "PYTHONPATH": str(folder / "bare"), "OMP_NUM_THREADS": "1"}

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ def test_real_caffe_takes_it(tmp_path: Path) -> None:
     for number, (smoothing, counts) in enumerate(SETTINGS):
         write_infogain(tmp_path / f"h{number}.binaryproto", infogain_matrix(7, smoothing, counts))
         scores, labels = drawn(number)
-        np.savez(tmp_path / f"case_{number}.npz", **{"blob/x/0": scores, "bottom/label": labels})
+        blobs: dict[str, Any] = {"blob/x/0": scores, "bottom/label": labels}
+        np.savez(tmp_path / f"case_{number}.npz", **blobs)
         model = f"""
         layer {{ name: "x" type: "Parameter" top: "x" parameter_param {{ shape {{ dim: 12 dim: 7 }} }} }}
         layer {{ name: "label" type: "Input" top: "label" input_param {{ shape {{ dim: 12 }} }} }}

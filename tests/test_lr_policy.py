@@ -4,6 +4,8 @@ import json
 import math
 import re
 import subprocess
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from fer.formats.prototxt import to_text
 from fer.nets.policies import early_collapse, learning_rate
 from fer.schema.caffe_pb2 import SolverParameter
 
-SCHEDULES = {
+SCHEDULES: dict[str, dict[str, Any]] = {
     "fixed": {"lr_policy": "fixed"},
     "step": {"lr_policy": "step", "gamma": 0.5, "stepsize": 7},
     "exp": {"lr_policy": "exp", "gamma": 0.97},
@@ -24,7 +26,7 @@ SCHEDULES = {
     "poly": {"lr_policy": "poly", "power": 1.5},
     "sigmoid": {"lr_policy": "sigmoid", "gamma": 0.3, "stepsize": 15},
 }
-FORMULAS = {
+FORMULAS: dict[str, Callable[[int], float]] = {
     "fixed": lambda i: 1,
     "step": lambda i: 0.5 ** math.floor(i / 7),
     "exp": lambda i: math.exp(i * math.log(0.97)),
@@ -37,7 +39,7 @@ FORMULAS = {
 }
 
 
-def solver(name: str, **more) -> SolverParameter:
+def solver(name: str, **more: Any) -> SolverParameter:
     return SolverParameter(**{"base_lr": 0.05, "max_iter": 40, **SCHEDULES[name], **more})
 
 
@@ -102,7 +104,7 @@ solver_mode: CPU display: 1 snapshot_after_train: false
         ({"base_lr": math.nan, "lr_policy": "fixed"}, "base_lr is nan"),
     ],
 )
-def test_bad_fields_say_what_is_missing(fields, reason) -> None:
+def test_bad_fields_say_what_is_missing(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(FerError, match=reason):
         learning_rate(SolverParameter(**fields), 0)
 
@@ -131,7 +133,7 @@ def test_early_collapse_of_the_lesson() -> None:
         {"lr_policy": "step", "gamma": 2, "stepsize": 100},
     ],
 )
-def test_no_alarm_for_sound_schedules(fields) -> None:
+def test_no_alarm_for_sound_schedules(fields: dict[str, Any]) -> None:
     assert early_collapse(SolverParameter(base_lr=0.01, max_iter=5000, **fields)) is None
 
 
@@ -141,7 +143,7 @@ def test_no_alarm_for_a_rate_of_zero_or_one_iteration() -> None:
 
 
 @given(st.floats(0.0078125, 0.984375, width=32), st.integers(1, 300), st.integers(2, 2000))
-def test_the_collapse_named_is_the_first(gamma, stepsize, max_iter) -> None:
+def test_the_collapse_named_is_the_first(gamma: float, stepsize: int, max_iter: int) -> None:
     fields = SolverParameter(base_lr=0.01, lr_policy="step", gamma=gamma, stepsize=stepsize, max_iter=max_iter)
     limit = 0.01 * fields.base_lr * (1 - 1e-6)
     first = next((i for i in range(max_iter) if learning_rate(fields, i) < limit), max_iter)

@@ -77,7 +77,7 @@ def test_multiply_adds() -> None:
 
 
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(1, 6), st.integers(0, 2), st.booleans())
-def test_pooling_covers_each_pixel_it_can(size, kernel, stride, pad, floor) -> None:
+def test_pooling_covers_each_pixel_it_can(size: int, kernel: int, stride: int, pad: int, floor: bool) -> None:
     """Rounded up, every pixel that the stride reaches lies in a window, and each window begins inside the image."""
     pad = min(pad, kernel - 1)
     net = net_of(f'type: "Pooling" pooling_param {{ kernel_size: {kernel} stride: {stride} pad: {pad} '
@@ -111,7 +111,7 @@ def test_pooling_covers_each_pixel_it_can(size, kernel, stride, pad, floor) -> N
         ('type: "Eltwise" bottom: "nothing"', "nothing makes its bottom 'nothing'"),
     ],
 )
-def test_what_does_not_fit_is_named(layer, reason) -> None:
+def test_what_does_not_fit_is_named(layer: str, reason: str) -> None:
     with pytest.raises(ShapeError, match=rf"layer 'x'.*{reason}") as caught:
         infer_shapes(net_of(layer))
     assert caught.value.position == 1

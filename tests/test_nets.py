@@ -2,7 +2,9 @@
 
 import re
 import subprocess
+from collections.abc import Callable
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,12 @@ def side(net: str) -> int:
     return SIDES.get(net, 48)
 
 
+def deploy_of(net_name: str) -> Path:
+    path = find_deploy(find_net(net_name))
+    assert path is not None
+    return path
+
+
 def normalised(net_name: str) -> bool:
     """Whether the net has a BatchNorm, which the Caffe of the wheel does not train and `fer` refuses to try."""
     return any(layer.type == "BatchNorm" for layer in read_net(find_net(net_name)).layer)
@@ -46,7 +54,7 @@ def test_the_nets_and_solvers_that_are_promised() -> None:
 
 
 @pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
-def test_net_and_solver(net_name, solver_name) -> None:
+def test_net_and_solver(net_name: str, solver_name: str) -> None:
     path = find_net(net_name)
     solver_path = find_solver(net_name, solver_name)
     net, solver = read_net(path), read_solver(solver_path)
@@ -72,7 +80,7 @@ def test_net_and_solver(net_name, solver_name) -> None:
 
 
 @pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
-def test_a_test_covers_val_exactly(net_name, solver_name) -> None:
+def test_a_test_covers_val_exactly(net_name: str, solver_name: str) -> None:
     (layer,) = data_layers(read_net(find_net(net_name)), "TEST")
     (iterations,) = read_solver(find_solver(net_name, solver_name)).test_iter
     assert layer.data_param.batch_size * iterations == PUBLIC_TEST
@@ -91,7 +99,9 @@ def test_a_test_covers_val_exactly(net_name, solver_name) -> None:
         ("lenet", "s1", 64, 0.1, 10000),
     ],
 )
-def test_solvers_are_those_of_the_project(net_name, solver_name, batch, gamma, max_iter) -> None:
+def test_solvers_are_those_of_the_project(
+    net_name: str, solver_name: str, batch: int, gamma: float, max_iter: int
+) -> None:
     solver = read_solver(find_solver(net_name, solver_name))
     (layer,) = data_layers(read_net(find_net(net_name)), "TRAIN", stages=train_state(solver)[0])
     assert layer.data_param.batch_size == batch
@@ -107,10 +117,10 @@ def test_only_the_lesson_collapses() -> None:
 
 
 @pytest.mark.parametrize("net_name", net_names())
-def test_deploy_matches(net_name) -> None:
-    net, deploy = read_net(find_net(net_name)), read_net(find_deploy(find_net(net_name)))
+def test_deploy_matches(net_name: str) -> None:
+    net, deploy = read_net(find_net(net_name)), read_net(deploy_of(net_name))
     assert derive_deploy(net, (1, side(net_name), side(net_name))) == deploy
-    assert lint_net(deploy, find_deploy(find_net(net_name))) == []
+    assert lint_net(deploy, deploy_of(net_name)) == []
     tested = infer_shapes(filter_net(net, "TEST"), (1, side(net_name), side(net_name)))
     shapes = infer_shapes(deploy)
     assert shapes.params == tested.params
@@ -118,13 +128,13 @@ def test_deploy_matches(net_name) -> None:
 
 
 @pytest.mark.parametrize("net_name", net_names())
-def test_readme_tells_the_computed_sizes(net_name) -> None:
+def test_readme_tells_the_computed_sizes(net_name: str) -> None:
     """A row of the README's table for each layer with parameters or pooling: output, parameters, multiply-adds.
 
     Layers called a, a/b, a/c share a row: they are parts of one.
     """
     text = (NETS / net_name / "README.md").read_text(encoding="utf-8")
-    deploy = read_net(find_deploy(find_net(net_name)))
+    deploy = read_net(deploy_of(net_name))
     shapes = infer_shapes(deploy)
     for name, parts in groupby(deploy.layer, key=lambda layer: layer.name.partition("/")[0]):
         layers = list(parts)
@@ -150,7 +160,7 @@ def small_batches(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 
 @pytest.mark.full
 @pytest.mark.parametrize("net_name", net_names())
-def test_shapes_are_the_real_caffes(net_name, random_data) -> None:
+def test_shapes_are_the_real_caffes(net_name: str, random_data: Callable[[int], Path]) -> None:
     from fer.engines.engine import find_engine
 
     engine = find_engine("caffe")
@@ -158,7 +168,7 @@ def test_shapes_are_the_real_caffes(net_name, random_data) -> None:
     net = small_batches(net_for_run(read_net(find_net(net_name)), folder))
     write_text(folder / "net.prototxt", net)
     stages = train_state(read_solver(find_solver(net_name, "s1")))[0]
-    for phase, path in (("TRAIN", folder / "net.prototxt"), ("TEST", find_deploy(find_net(net_name)))):
+    for phase, path in (("TRAIN", folder / "net.prototxt"), ("TEST", deploy_of(net_name))):
         if phase == "TRAIN" and normalised(net_name):
             continue
         theirs = engine.describe(path, phase, stages=stages)
@@ -171,7 +181,7 @@ def test_shapes_are_the_real_caffes(net_name, random_data) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize(("net_name", "solver_name"), [pair for pair in PAIRS if not normalised(pair[0])])
-def test_real_caffe_trains_one_step(net_name, solver_name, random_data) -> None:
+def test_real_caffe_trains_one_step(net_name: str, solver_name: str, random_data: Callable[[int], Path]) -> None:
     from fer.engines.engine import find_engine
 
     engine = find_engine("caffe")

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import training
@@ -19,7 +20,7 @@ from fer.formats.prototxt import read_solver
 from fer.report.build import build_report
 from fer.runs.run import Run
 from fer.training.early_stopping import Patience
-from fer.training.train import resume
+from fer.training.train import resume, train
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +74,8 @@ def test_the_command_ends_well_and_says_why(
 
 def test_it_goes_on_where_it_waits_longer_and_remembers(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, patience=3, max_iter=400, snapshot=0)
-    for options in ({}, {"patience": 2}, {"max_iter": 300}):
+    refused: tuple[dict[str, Any], ...] = ({}, {"patience": 2}, {"max_iter": 300})
+    for options in refused:
         with pytest.raises(FerError, match=r"(?s)not risen for 3 tests, since iteration 40.*--patience N, N larger"):
             resume(run.dir, **options)
     run = resume(run.dir, patience=5)  # the test at 100 is made again, and counts once; 120 is the best
@@ -139,7 +141,7 @@ def test_private_test_decides_nothing(tmp_path: Path, data: Path, monkeypatch: p
     monkeypatch.setattr(training, "NET", "\n".join(lines).replace("DATA", str(data)))
     net, solver = training.write_net(tmp_path, net=training.NET)
     with pytest.raises(FerError, match=r"(?s)the images of PrivateTest.*take val_lmdb"):
-        training.train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
+        train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
     assert_nothing_left(tmp_path)
 
 
@@ -160,13 +162,13 @@ def test_without_a_test_there_is_nothing_to_wait_for(
     for path in (net, solver):
         path.write_text(path.read_text().replace(*change))
     with pytest.raises(FerError, match=message):
-        training.train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
+        train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
     assert_nothing_left(tmp_path)
 
 
 def test_the_rule() -> None:
     patience = Patience(2, "accuracy", own_interval=500, test_interval=200)
-    assert patience.best is None and not patience.over and patience.interval == 100
+    assert (patience.best, patience.over, patience.interval) == (None, False, 100)
     for iteration, accuracy in ((0, 0.2), (200, 0.4), (400, 0.4)):
         patience.take(iteration, {"accuracy": accuracy})
     assert (patience.best, patience.since, patience.over) == (200, 1, False)

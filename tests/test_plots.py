@@ -1,5 +1,7 @@
 """Figures: they draw, they say what they show, they leave nothing behind, equal ones are equal bytes."""
 
+from collections.abc import Callable, Sequence
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from made_run import log_events, log_text
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from fer.evaluation.metrics import compute_metrics, make_scores
+from fer.evaluation.metrics import Metrics, compute_metrics, make_scores
 from fer.formats.log import Log, LogRecord, find_output, parse_log
 from fer.report import plots
 from fer.report.curves import Chosen, Curves, Exact, Series, collapse_sentence, make_curves, smooth
@@ -22,11 +24,11 @@ def curves(gamma: float = 0.5, stepsize: int = 400, iterations: int = 1000) -> C
     return make_curves(log, lambda i: 0.01 * gamma ** (i // stepsize))
 
 
-def metrics(classes=CLASSES, labels=None):
+def metrics(classes: tuple[str, ...] = CLASSES, labels: Sequence[int] = ()) -> Metrics:
     random = np.random.default_rng(3)
-    labels = random.integers(0, len(classes), 200) if labels is None else np.array(labels)
-    probs = random.dirichlet([1.0] * len(classes), len(labels)).astype(np.float32)
-    return compute_metrics(make_scores("val", [str(i) for i in range(len(labels))], labels, probs), classes)
+    truth = np.array(labels) if labels else random.integers(0, len(classes), 200)
+    probs = random.dirichlet([1.0] * len(classes), len(truth)).astype(np.float32)
+    return compute_metrics(make_scores("val", [str(i) for i in range(len(truth))], truth, probs), classes)
 
 
 def mistakes(count: int) -> list[plots.Mistake]:
@@ -40,7 +42,7 @@ EXACT = Exact(
     Chosen("mean of 400 to 1,000", 1000, 0.55, ten_crop=0.6),
     floor=0.25,
 )
-FIGURES = {
+FIGURES: dict[str, Callable[[], Figure]] = {
     "learning_rate": lambda: plots.plot_learning_rate(curves(), TITLE),
     "training_loss": lambda: plots.plot_training_loss(curves(), TITLE),
     "validation": lambda: plots.plot_validation(curves(), TITLE, exact=EXACT),
@@ -140,7 +142,9 @@ def test_an_accuracy_that_rises_after_the_collapse_is_said_too() -> None:
     rates = [LogRecord(i, "train", 0, lr=1e-9 if i > 100 else 1.0, loss=1.0) for i in range(0, 500, 50)]
     records = sorted([*tests, *rates], key=lambda record: record.iteration)
     sentence = collapse_sentence(make_curves(Log(tuple(records))))
-    assert sentence.endswith("after 150 of 450 iterations; val accuracy rose by 30.0 points after that.")
+    assert sentence is not None and sentence.endswith(
+        "after 150 of 450 iterations; val accuracy rose by 30.0 points after that."
+    )
 
 
 def test_a_late_fall_is_how_a_schedule_ends() -> None:
@@ -150,7 +154,7 @@ def test_a_late_fall_is_how_a_schedule_ends() -> None:
 
 
 @pytest.mark.parametrize("values", [[1.0, np.nan, np.inf, -np.inf], [1e30, 2, 2, 2] * 10, [0.0] * 12, [np.nan] * 12])
-def test_losses_that_explode_draw(values) -> None:
+def test_losses_that_explode_draw(values: list[float]) -> None:
     records = [LogRecord(i, "train", 0, lr=10.0, loss=value) for i, value in enumerate(values)]
     records += [LogRecord(i, "test", 0, outputs={"accuracy": 1.0, "loss": v}) for i, v in enumerate(values)]
     records.sort(key=lambda record: record.iteration)
@@ -181,7 +185,7 @@ def test_one_point_and_rates_of_zero_draw() -> None:
         (["prob"], "loss", ""),
     ],
 )
-def test_the_main_output_is_found(names, kind, found) -> None:
+def test_the_main_output_is_found(names: list[str], kind: str, found: str) -> None:
     assert find_output([LogRecord(0, "test", 0, outputs=dict.fromkeys(names, 1.0))], kind) == found
 
 

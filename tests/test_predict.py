@@ -77,7 +77,8 @@ def video(path: Path, frames: int = 3) -> Path:
 
 def predicted(capsys: pytest.CaptureFixture[str], *words: Any, code: int = 0) -> dict[str, Any]:
     assert cli.main(["predict", "--json", *map(str, words)]) == code
-    return json.loads(capsys.readouterr().out)
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
 
 
 # ---- what is said of a face
@@ -136,6 +137,7 @@ def test_a_face_in_a_photo_is_shrunk_as_a_training_s(tmp_path: Path, capsys: pyt
     face = predicted(capsys, path)["images"][0]["faces"][0]
     x, y, w, h = face["box"].values()
     gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert gray is not None
     by_hand = cv2.resize(gray[y : y + h, x : x + w], (48, 48), interpolation=cv2.INTER_AREA)
     expected = Classifier(find_model())(by_hand[np.newaxis, np.newaxis])[0]
     np.testing.assert_allclose(list(face["probabilities"].values()), expected, atol=1e-6)
@@ -205,7 +207,7 @@ class Camera:
 def test_a_camera_is_ended_by_hand(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
     (told,) = predicted(capsys, "--webcam", "1", "--annotate", tmp_path / "seen.avi")["videos"]
     assert told["path"] == "webcam 1" and len(told["frames"]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["seen.avi"]
@@ -302,7 +304,8 @@ def test_one_picture_is_drawn_in_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     before = source.read_bytes()
     predicted(capsys, source, "--annotate", tmp_path / "drawn.png")
     drawn = cv2.imread(str(tmp_path / "drawn.png"))
-    green = (drawn == annotate.COLOUR).all(axis=2)
+    assert drawn is not None
+    green = np.all(drawn == annotate.COLOUR, axis=2)
     assert green[80, 60:160].all() and green[80:180, 60].all() and green[179, 60:160].all()  # the box
     assert green[50:80].any() and not green[:40].any() and not green[:, 230:].any()  # and its label above it
     assert source.read_bytes() == before
@@ -390,7 +393,7 @@ def test_yunets_boxes_become_squares_in_the_photos_pixels(tmp_path: Path, monkey
             return 2, rows
 
     (tmp_path / "yunet.onnx").write_bytes(b"weights")
-    monkeypatch.setattr(faces.cv2.FaceDetectorYN, "create", lambda *_: Net())
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Net())
     picture = Picture(np.zeros((1280, 2560), np.uint8), np.zeros((1280, 2560, 3), np.uint8))
     boxes = YuNet(tmp_path / "yunet.onnx")(picture)
     assert sizes == [(1280, 640)]

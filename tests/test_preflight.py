@@ -2,8 +2,10 @@
 
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -17,8 +19,7 @@ from fer.formats.database import Database, encode_datum, write_mean
 from fer.formats.prototxt import read_solver, write_text
 from fer.nets.zoo import find_net, find_solver
 from fer.schema import caffe_pb2
-from fer.training import preflight as module
-from fer.training.preflight import preflight
+from fer.training.preflight import Plan, preflight
 from fer.training.run_prototxts import net_for_run
 
 SPLITS = {"Training": 21, "PublicTest": 14, "PrivateTest": 7}
@@ -40,9 +41,28 @@ def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "faces"
 
 
+@dataclass(frozen=True)
+class Lab:
+    """A current folder with LeNet's files to spoil, the data, and the preflight to run on them."""
+
+    solver: Path
+    net: Path
+    data: Path
+    folder: Path
+
+    def edit(self, path: Path, old: str, new: str, count: int = 1) -> int:
+        """Replace the text; the line it stood on."""
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, count))
+        return text[: text.index(old)].count("\n") + 1
+
+    def check(self, data: Path | None = None, **more: Any) -> Plan:
+        return preflight(Path("solver.prototxt"), None, data or self.data, **more)
+
+
 @pytest.fixture
-def lab(tmp_path: Path, made_data, monkeypatch: pytest.MonkeyPatch):
-    """A current folder with LeNet's files to spoil (`edit`), the data, and `check` to run the preflight on them."""
+def lab(tmp_path: Path, made_data: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.chdir(tmp_path)
     solver, net = tmp_path / "solver.prototxt", tmp_path / "train_val.prototxt"
     shutil.copy(find_solver("lenet", "s2"), solver)
@@ -50,26 +70,16 @@ def lab(tmp_path: Path, made_data, monkeypatch: pytest.MonkeyPatch):
     text = solver.read_text().replace("prototxt/lenet/train_val", "train_val").replace("test_iter: 37", "test_iter: 2")
     solver.write_text(text.replace('snapshot_prefix: "data/lenet_s2"', 'snapshot_prefix: "lenet"'))
     net.write_text(net.read_text().replace("batch_size: 97", "batch_size: 7"))
-
-    def edit(path: Path, old: str, new: str, count: int = 1) -> int:
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, count))
-        return text[: text.index(old)].count("\n") + 1
-
-    return SimpleNamespace(
-        solver=solver, net=net, data=made_data, edit=edit, folder=tmp_path,
-        check=lambda **more: preflight(Path("solver.prototxt"), None, more.pop("data", made_data), **more),
-    )  # fmt: skip
+    return Lab(solver, net, made_data, tmp_path)
 
 
-def faults_of(lab, **more) -> list[str]:
+def faults_of(lab: Lab, **more: Any) -> list[str]:
     with pytest.raises(FerError) as caught:
         lab.check(**more)
     return str(caught.value).splitlines()
 
 
-def test_a_plan(lab) -> None:
+def test_a_plan(lab: Lab) -> None:
     plan = lab.check(seed=5)
     assert plan.warnings == ()
     assert plan.solver.net == "train_val.prototxt"
@@ -86,7 +96,7 @@ def test_a_plan(lab) -> None:
     assert plan.manifest["splits"]["train"]["count"] == 21
 
 
-def test_the_command_lines_settings_take_the_place_of_the_solvers(lab) -> None:
+def test_the_command_lines_settings_take_the_place_of_the_solvers(lab: Lab) -> None:
     lab.edit(lab.solver, "solver_mode: CPU", "solver_mode: CPU random_seed: 3 snapshot_after_train: false iter_size: 2")
     plan = lab.check(max_iter=30, gpu=2, snapshot_prefix="elsewhere/<net>")
     assert plan.solver.max_iter == 30
@@ -133,7 +143,7 @@ def test_the_command_lines_settings_take_the_place_of_the_solvers(lab) -> None:
         ("net", "{", "", "Expected"),
     ],
 )
-def test_a_run_is_refused(lab, file, old, new, fault) -> None:
+def test_a_run_is_refused(lab: Lab, file: str, old: str, new: str, fault: str) -> None:
     path = getattr(lab, file)
     lab.edit(path, old, new)
     faults = faults_of(lab)
@@ -142,7 +152,7 @@ def test_a_run_is_refused(lab, file, old, new, fault) -> None:
     assert all(re.match(r"(solver|train_val)\.prototxt:(\d+:)? ", text) for text in found)
 
 
-def test_faults_have_the_line_of_their_field_or_layer(lab) -> None:
+def test_faults_have_the_line_of_their_field_or_layer(lab: Lab) -> None:
     rate = lab.edit(lab.solver, '"step"', '"stpe"')
     text = lab.net.read_text()
     pool = text[: text.index('layer {\n  name: "pool1"')].count("\n") + 1
@@ -152,7 +162,7 @@ def test_faults_have_the_line_of_their_field_or_layer(lab) -> None:
     assert any(fault.startswith(f"train_val.prototxt:{pool}: layer 'pool1'") for fault in faults)
 
 
-def test_all_faults_come_at_once(lab, tmp_path: Path) -> None:
+def test_all_faults_come_at_once(lab: Lab, tmp_path: Path) -> None:
     lab.edit(lab.solver, "base_lr: 0.01", "")
     lab.edit(lab.net, '"Convolution"', '"Conv"')
     faults = faults_of(lab, data=tmp_path / "absent")
@@ -161,7 +171,7 @@ def test_all_faults_come_at_once(lab, tmp_path: Path) -> None:
     assert any("no such data directory" in fault for fault in faults)
 
 
-def test_one_database_for_both_phases_is_refused(lab) -> None:
+def test_one_database_for_both_phases_is_refused(lab: Lab) -> None:
     text = lab.net.read_text()
     first, second = text.index("layer {"), text.index("layer {", text.index("layer {") + 1)
     third = text.index("layer {", second + 1)
@@ -171,7 +181,7 @@ def test_one_database_for_both_phases_is_refused(lab) -> None:
     assert any("feeds training and testing alike" in fault for fault in faults_of(lab))
 
 
-def test_a_database_changed_after_prepare_is_refused(lab, tmp_path: Path) -> None:
+def test_a_database_changed_after_prepare_is_refused(lab: Lab, tmp_path: Path) -> None:
     """A truncated data.mdb would be a SIGBUS in Caffe, a short Datum or label 7 a wrong result without a word."""
     data = tmp_path / "copy"
     shutil.copytree(lab.data, data)
@@ -181,7 +191,7 @@ def test_a_database_changed_after_prepare_is_refused(lab, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("label", "cut"), [(7, 0), (2_000_000, 0), (3, 100)])
-def test_a_label_out_of_range_and_a_short_datum_are_refused(lab, tmp_path: Path, label, cut) -> None:
+def test_a_label_out_of_range_and_a_short_datum_are_refused(lab: Lab, tmp_path: Path, label: int, cut: int) -> None:
     """A user's own database is read whole too."""
     environment = lmdb.open(str(tmp_path / "own_train"), map_size=1 << 22)
     datum = caffe_pb2.Datum(channels=1, height=48, width=48, data=bytes(2304 - cut), label=label)
@@ -194,7 +204,7 @@ def test_a_label_out_of_range_and_a_short_datum_are_refused(lab, tmp_path: Path,
     assert any("own_train" in fault and "00000001_b.jpg" in fault for fault in faults), faults
 
 
-def test_a_mean_of_another_shape_is_refused(lab, tmp_path: Path) -> None:
+def test_a_mean_of_another_shape_is_refused(lab: Lab, tmp_path: Path) -> None:
     write_mean(tmp_path / "own.binaryproto", np.zeros((1, 32, 32)))
     lab.edit(lab.net, "data/fer2013/mean.binaryproto", "own.binaryproto", 2)
     assert any("is 1x32x32, its images are 1x48x48" in fault for fault in faults_of(lab))
@@ -202,8 +212,8 @@ def test_a_mean_of_another_shape_is_refused(lab, tmp_path: Path) -> None:
     assert any("own.binaryproto" in fault for fault in faults_of(lab))
 
 
-def test_a_full_disk_is_found_before_the_run(lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=100 << 20))
+def test_a_full_disk_is_found_before_the_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100 << 20))
     faults = faults_of(lab)
     assert any("10 snapshots of 12 MiB need 124 MiB" in fault and "100 MiB free" in fault for fault in faults), faults
     assert "snapshots less often" in faults[-1]
@@ -211,7 +221,7 @@ def test_a_full_disk_is_found_before_the_run(lab, monkeypatch: pytest.MonkeyPatc
     assert lab.check().snapshot_bytes == 2 * 2 * 4 * 1629577
 
 
-def test_adam_keeps_two_histories(lab) -> None:
+def test_adam_keeps_two_histories(lab: Lab) -> None:
     lab.edit(lab.solver, '"SGD"', '"Adam"')
     assert lab.check().snapshot_bytes == 10 * 3 * 4 * 1629577
 
@@ -228,7 +238,7 @@ def test_adam_keeps_two_histories(lab) -> None:
         ),
     ],
 )
-def test_a_test_that_does_not_cover_val(lab, iterations, batch, warning) -> None:
+def test_a_test_that_does_not_cover_val(lab: Lab, iterations: int, batch: int, warning: str | None) -> None:
     lab.edit(lab.solver, "test_iter: 2", f"test_iter: {iterations}")
     lab.edit(lab.net, "batch_size: 7", f"batch_size: {batch}")
     warnings = lab.check().warnings
@@ -236,12 +246,12 @@ def test_a_test_that_does_not_cover_val(lab, iterations, batch, warning) -> None
     assert warning is None or warning in warnings[0]
 
 
-def test_the_lesson_is_warned_of(lab) -> None:
+def test_the_lesson_is_warned_of(lab: Lab) -> None:
     lab.edit(lab.solver, "stepsize: 5000", "stepsize: 40")
     assert lab.check().warnings == ("lr falls below 1% of base_lr after 120 of 10,000 iterations",)
 
 
-def test_a_run_without_tests_or_display_is_warned_of(lab) -> None:
+def test_a_run_without_tests_or_display_is_warned_of(lab: Lab) -> None:
     lab.edit(lab.solver, "test_iter: 2\ntest_interval: 500\ndisplay: 100", "")
     warnings = lab.check().warnings
     assert any("no test_iter" in warning for warning in warnings)
@@ -251,41 +261,41 @@ def test_a_run_without_tests_or_display_is_warned_of(lab) -> None:
 @pytest.mark.parametrize(
     ("net", "solver", "batch"), [("lenet", "s1", 64), ("alexnet", "s2", 256), ("alexnet", "s3", 100)]
 )
-def test_shipped_nets_pass(made_data, net, solver, batch) -> None:
+def test_shipped_nets_pass(made_data: Path, net: str, solver: str, batch: int) -> None:
     plan = preflight(find_solver(net, solver), find_net(net), made_data)
     assert plan.batch_size == batch
     assert plan.solver.snapshot_prefix == f"snapshots/{net}"
     assert any("test_iter 37 x batch_size 97 = 3,589 of 14 test images" in warning for warning in plan.warnings)
 
 
-def test_the_classic_net_names_the_data_it_wants(made_data) -> None:
+def test_the_classic_net_names_the_data_it_wants(made_data: Path) -> None:
     with pytest.raises(FerError, match="fer prepare --resize 256"):
         preflight(find_solver("alexnet227", "s1"), find_net("alexnet227"), made_data)
 
 
-def test_an_engine_that_lacks_a_layer_type(lab) -> None:
+def test_an_engine_that_lacks_a_layer_type(lab: Lab) -> None:
     faults = faults_of(
         lab, known_types={"Data", "Convolution", "Pooling", "InnerProduct", "SoftmaxWithLoss", "Accuracy"}
     )
     assert any("unknown layer type 'ReLU'" in fault for fault in faults)
 
 
-def test_a_net_whose_sizes_are_not_known_still_runs(lab) -> None:
+def test_a_net_whose_sizes_are_not_known_still_runs(lab: Lab) -> None:
     lab.edit(lab.net, 'name: "relu1"\n  type: "ReLU"', 'name: "relu1"\n  type: "Python"')
     assert lab.check().snapshot_bytes == 0
 
 
-def test_a_users_own_data_is_kept(tmp_path: Path, made_data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_own_data_is_kept(tmp_path: Path, made_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_lmdb").mkdir()
     (tmp_path / "list.txt").write_text("")
     net = caffe_pb2.NetParameter()
-    train = net.layer.add(name="a", type="Data", include=[caffe_pb2.NetStateRule(phase=0)])
+    train = net.layer.add(name="a", type="Data", include=[caffe_pb2.NetStateRule(phase=caffe_pb2.TRAIN)])
     train.data_param.source = "mine_lmdb"
     train.transform_param.mean_file = "elsewhere/mean.binaryproto"
-    images = net.layer.add(name="b", type="ImageData", include=[caffe_pb2.NetStateRule(phase=1)])
+    images = net.layer.add(name="b", type="ImageData", include=[caffe_pb2.NetStateRule(phase=caffe_pb2.TEST)])
     images.image_data_param.source, images.image_data_param.root_folder = "list.txt", "pictures/"
-    gone = net.layer.add(name="c", type="Data", exclude=[caffe_pb2.NetStateRule(phase=0)])
+    gone = net.layer.add(name="c", type="Data", exclude=[caffe_pb2.NetStateRule(phase=caffe_pb2.TRAIN)])
     gone.data_param.source = "somewhere/else_lmdb"
     ours = net_for_run(net, made_data)
     assert ours.layer[0].data_param.source == str(tmp_path / "mine_lmdb")
@@ -295,7 +305,7 @@ def test_a_users_own_data_is_kept(tmp_path: Path, made_data, monkeypatch: pytest
     assert ours.layer[2].data_param.source == str(made_data / "val_lmdb")
 
 
-def test_image_lists_are_checked(lab) -> None:
+def test_image_lists_are_checked(lab: Lab) -> None:
     text = lab.net.read_text()
     first, second = text.index("layer {"), text.index("layer {", text.index("layer {") + 1)
     source = 'source: "faces.txt" batch_size: 4 is_color: false new_height: 48 new_width: 48'
@@ -334,7 +344,7 @@ SPOILT = [
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["solver", "net"]), st.integers(0, 10**6), st.integers(1, 2), st.sampled_from(SPOILT))
-def test_spoilt_files_are_refused_or_planned(lab, file, at, count, word) -> None:
+def test_spoilt_files_are_refused_or_planned(lab: Lab, file: str, at: int, count: int, word: str) -> None:
     """Whatever a few words of solver or net are replaced by, the answer is a plan or a FerError."""
     path = getattr(lab, file)
     whole = path.read_text()
@@ -349,7 +359,7 @@ def test_spoilt_files_are_refused_or_planned(lab, file, at, count, word) -> None
         path.write_text(whole)
 
 
-def test_plans_files_are_read_back(lab, tmp_path: Path) -> None:
+def test_plans_files_are_read_back(lab: Lab, tmp_path: Path) -> None:
     plan = lab.check()
     write_text(tmp_path / "again.prototxt", plan.solver)
     assert read_solver(tmp_path / "again.prototxt") == plan.solver
@@ -357,7 +367,7 @@ def test_plans_files_are_read_back(lab, tmp_path: Path) -> None:
         assert len(database) == plan.train_count
 
 
-def test_a_faulty_param_str_has_its_file_and_line(lab) -> None:
+def test_a_faulty_param_str_has_its_file_and_line(lab: Lab) -> None:
     layer = (
         'layer { name: "turn" type: "Python" bottom: "data" top: "data" include { phase: TRAIN }\n'
         '  python_param { module: "augment" layer: "Augment" param_str: "rotatoin: 15" } }\n'

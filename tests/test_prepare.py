@@ -5,13 +5,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import lmdb
 import numpy as np
 import pytest
-from prepared import left_overs, run, snapshot
+from prepared import gray_image, left_overs, run, snapshot
 from sample_csv import rows, write_csv, write_folders
 
 import fer.data.prepare
@@ -54,7 +56,7 @@ def test_folders_and_indexes(source: Path, out: Path) -> None:
         assert sorted(path.name for path in (out / split).iterdir()) == [f"{k:05d}.jpg" for k in range(14)]
         for k, (_, pixels) in enumerate(expected):
             image = cv2.imread(str(out / split / f"{k:05d}.jpg"), cv2.IMREAD_UNCHANGED)
-            assert image.shape == (48, 48)
+            assert image is not None and image.shape == (48, 48)
             assert np.abs(image.astype(int) - pixels).max() <= 3
     assert left_overs(out) == []
 
@@ -65,7 +67,7 @@ def convert_imageset(
     """What `convert_imageset --gray` makes of the folder and its index, written down from its source."""
     made = []
     for position, (name, label) in enumerate(index(out, split)):
-        image = cv2.imread(str(out / split / name), cv2.IMREAD_GRAYSCALE)
+        image = gray_image(out / split / name)
         if resize:
             image = cv2.resize(image, (resize, resize))
         data = (out / split / name).read_bytes()
@@ -76,7 +78,7 @@ def convert_imageset(
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": True, "seed": 3}, {"resize": 64}, {"encoded": True},
                                      {"jpeg_quality": 60}])  # fmt: skip
-def test_databases_are_convert_imagesets(source: Path, out: Path, options: dict) -> None:
+def test_databases_are_convert_imagesets(source: Path, out: Path, options: dict[str, Any]) -> None:
     manifest = run(source, out, **options).manifest
     side = options.get("resize", 48)
     assert manifest["image"] == {"channels": 1, "height": side, "width": side}
@@ -104,7 +106,7 @@ def test_encoded_and_resized(source: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"resize": 64}, {"encoded": True}, {"shuffle": True}])
-def test_mean_is_of_the_train_database(source: Path, out: Path, options: dict) -> None:
+def test_mean_is_of_the_train_database(source: Path, out: Path, options: dict[str, Any]) -> None:
     run(source, out, **options)
     from fer.formats.database import Database
 
@@ -173,7 +175,7 @@ def test_two_runs_write_the_same_bytes(source: Path, out: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"resize": 64}])
 def test_helper_processes_change_nothing(
-    source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict
+    source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     run(source, out, **options)
     monkeypatch.setattr(fer.data.prepare, "_SMALL_SOURCE", 0)
@@ -201,7 +203,7 @@ def test_second_run_is_up_to_date(source: Path, out: Path) -> None:
     "change",
     [{"jpeg_quality": 90}, {"seed": 1}, {"encoded": True}, {"resize": 64}, {"drop_leaks": True}, {"title": "x"}],
 )
-def test_other_options_are_another_directory(source: Path, out: Path, change: dict) -> None:
+def test_other_options_are_another_directory(source: Path, out: Path, change: dict[str, Any]) -> None:
     run(source, out)
     assert not run(source, out, **change).up_to_date
     assert run(source, out, **change).up_to_date
@@ -220,7 +222,7 @@ def test_changed_source_is_prepared_again(source: Path, out: Path) -> None:
     assert not run(source, out).up_to_date
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "database cut off": lambda out: os.truncate(out / "train_lmdb" / "data.mdb", 50_000),
     "database missing": lambda out: (out / "val_lmdb" / "data.mdb").unlink(),
     "mean grown": lambda out: (out / "mean.binaryproto").write_bytes(b"x" * 10_000),
@@ -324,7 +326,7 @@ np.savez(out, raw=net.blobs["raw"].data, label=net.blobs["labelraw"].data, centr
 
 @pytest.mark.full
 @pytest.mark.parametrize("options", [{}, {"encoded": True}, {"shuffle": True}])
-def test_real_caffe_reads_it(source: Path, out: Path, tmp_path: Path, options: dict) -> None:
+def test_real_caffe_reads_it(source: Path, out: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     run(source, out, **options)
     script = tmp_path / "read.py"
     script.write_text(CAFFE)
@@ -338,7 +340,7 @@ def test_real_caffe_reads_it(source: Path, out: Path, tmp_path: Path, options: d
     assert done.returncode == 0, done.stderr[-2000:]
     seen = np.load(tmp_path / "seen.npz")
     names = index(out, "train")
-    images = np.stack([cv2.imread(str(out / "train" / name), cv2.IMREAD_GRAYSCALE) for name, _ in names])
+    images = np.stack([gray_image(out / "train" / name) for name, _ in names])
     np.testing.assert_array_equal(seen["raw"][:, 0], images)
     assert seen["label"].astype(int).tolist() == [label for _, label in names]
     assert seen["mean"].shape == (1, 1, 48, 48)

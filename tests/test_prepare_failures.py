@@ -2,10 +2,12 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "data" / "sample"
 
 
-def assert_fails_and_leaves(source: Path, out: Path, match: str, **options) -> None:
+def assert_fails_and_leaves(source: Path, out: Path, match: str, **options: Any) -> None:
     before = snapshot(out) if out.exists() else None
     with pytest.raises(FerError, match=match):
         run(source, out, force=True, **options)
@@ -63,7 +65,7 @@ def test_empty_splits_and_classes(tmp_path: Path, out: Path) -> None:
 
 def test_disk_space_is_checked_first(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1_000_000})()
-    monkeypatch.setattr(fer.data.prepare.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert_fails_and_leaves(source, out, "1 MB free")
 
 
@@ -78,7 +80,7 @@ def test_source_that_changes_meanwhile(source: Path, out: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("options", [{"jpeg_quality": 0}, {"jpeg_quality": 101}, {"resize": 0}, {"resize": 5000},
                                      {"seed": -1}])  # fmt: skip
-def test_options_out_of_range(source: Path, out: Path, options: dict) -> None:
+def test_options_out_of_range(source: Path, out: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="not "):
         run(source, out, **options)
     assert not out.parent.exists()
@@ -142,7 +144,7 @@ except FerError as error:
 """
 
 
-def child(source: Path, out: Path, stop: str = "", **options) -> subprocess.Popen[str]:
+def child(source: Path, out: Path, stop: str = "", **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, source, out, stop],
         stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent, **options,

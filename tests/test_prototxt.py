@@ -1,6 +1,7 @@
 """Reading, writing, finding, filtering, upgrading, linting and deriving nets."""
 
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from google.protobuf import text_format
@@ -33,8 +34,12 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "
 """
 
 
+class Write(Protocol):
+    def __call__(self, text: str, name: str = "net.prototxt") -> Path: ...
+
+
 @pytest.fixture
-def write(tmp_path: Path):
+def write(tmp_path: Path) -> Write:
     def write(text: str, name: str = "net.prototxt") -> Path:
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
@@ -66,7 +71,7 @@ def parse(text: str) -> caffe_pb2.NetParameter:
         ('name: "a"\nname: "b"', 2, "multiple"),
     ],
 )
-def test_a_fault_has_its_file_line_and_nearest_name(write, text, line, hint) -> None:
+def test_a_fault_has_its_file_line_and_nearest_name(write: Write, text: str, line: int, hint: str) -> None:
     path = write(text)
     with pytest.raises(FerError) as caught:
         read_net(path)
@@ -74,7 +79,7 @@ def test_a_fault_has_its_file_line_and_nearest_name(write, text, line, hint) -> 
     assert hint in str(caught.value)
 
 
-def test_all_unknown_fields_are_reported_at_once(write) -> None:
+def test_all_unknown_fields_are_reported_at_once(write: Write) -> None:
     path = write('nme: "x"\nlayer {\n  typ: "ReLU" # }\n  relu_parm { a: "}" b: [1, 2] }\n  top: 7\n}\n')
     with pytest.raises(FerError) as caught:
         read_net(path)
@@ -83,7 +88,7 @@ def test_all_unknown_fields_are_reported_at_once(write) -> None:
     assert "relu_param" in lines[2]
 
 
-def test_files_that_are_no_prototxt(tmp_path: Path, write) -> None:
+def test_files_that_are_no_prototxt(tmp_path: Path, write: Write) -> None:
     with pytest.raises(FerError, match=r"cannot read .*No such file"):
         read_net(tmp_path / "absent")
     with pytest.raises(FerError, match="cannot read"):
@@ -96,7 +101,7 @@ def test_files_that_are_no_prototxt(tmp_path: Path, write) -> None:
 
 
 @given(st.text(alphabet="layername{}<>[]:;\"'#\\ \n0.5e-", max_size=60))
-def test_any_text_is_read_or_refused_with_a_line(tmp_path_factory: pytest.TempPathFactory, text) -> None:
+def test_any_text_is_read_or_refused_with_a_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any.prototxt"
     path.write_text(text, encoding="utf-8")
     try:
@@ -105,14 +110,14 @@ def test_any_text_is_read_or_refused_with_a_line(tmp_path_factory: pytest.TempPa
         assert str(path) in str(error)
 
 
-def test_solver_type_of_old_solvers(write) -> None:
+def test_solver_type_of_old_solvers(write: Write) -> None:
     assert read_solver(write("solver_type: ADAM")).type == "Adam"
     assert not read_solver(write("solver_type: ADAM")).HasField("solver_type")
     with pytest.raises(FerError, match="keep type"):
         read_solver(write('solver_type: ADAM type: "SGD"'))
 
 
-def test_solver_net_path(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_solver_net_path(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, solver = write("layer {}"), write("", "solver.prototxt")
     assert prototxt.solver_net_path(caffe_pb2.SolverParameter(net="net.prototxt"), solver) == net
     monkeypatch.chdir(tmp_path)
@@ -139,7 +144,7 @@ layers = st.builds(
 
 
 @given(st.builds(caffe_pb2.NetParameter, name=names, layer=st.lists(layers, min_size=1, max_size=4)))
-def test_text_round_trip(tmp_path_factory: pytest.TempPathFactory, net) -> None:
+def test_text_round_trip(tmp_path_factory: pytest.TempPathFactory, net: caffe_pb2.NetParameter) -> None:
     path = tmp_path_factory.getbasetemp() / "round.prototxt"
     prototxt.write_text(path, net)
     assert read_net(path) == net
@@ -147,7 +152,7 @@ def test_text_round_trip(tmp_path_factory: pytest.TempPathFactory, net) -> None:
 
 
 @given(floats)
-def test_floats_are_written_short_and_exact(value) -> None:
+def test_floats_are_written_short_and_exact(value: float) -> None:
     text = prototxt.to_text(caffe_pb2.SolverParameter(base_lr=value))
     assert text_format.Parse(text, caffe_pb2.SolverParameter()).base_lr == value
 
@@ -198,7 +203,7 @@ def test_weights_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", range(len(weights())))
-def test_weights_cut_short_anywhere_are_refused(tmp_path: Path, keep) -> None:
+def test_weights_cut_short_anywhere_are_refused(tmp_path: Path, keep: int) -> None:
     """Caffe loads an empty caffemodel without a word; none of these may pass."""
     path = tmp_path / "w.caffemodel"
     path.write_bytes(weights()[:keep])
@@ -244,7 +249,7 @@ def test_phases_stages_and_data_layers() -> None:
         ("exclude { min_level: -1 }", {"level": -2}, True),
     ],
 )
-def test_rules(rules, state, kept) -> None:
+def test_rules(rules: str, state: dict[str, Any], kept: bool) -> None:
     net = parse(f'layer {{ name: "a" {rules} }}')
     assert bool(filter_net(net, "TRAIN", **state).layer) is kept
 
@@ -269,7 +274,9 @@ ruled = st.one_of(
 
 
 @given(st.lists(ruled, max_size=4), st.sampled_from(["TRAIN", "TEST"]), stage_lists, st.integers(0, 1))
-def test_filtering_by_its_definition(net_layers, phase, stages, level) -> None:
+def test_filtering_by_its_definition(
+    net_layers: list[caffe_pb2.LayerParameter], phase: str, stages: list[str], level: int
+) -> None:
     """Filtering twice changes nothing; turning include into exclude turns each answer round."""
     for i, layer in enumerate(net_layers):
         layer.name = str(i)
@@ -315,8 +322,8 @@ def test_v1_net_is_upgraded() -> None:
 
 
 def test_every_v1_type_has_a_name_now() -> None:
-    for value in caffe_pb2.V1LayerParameter.LayerType.values():
-        layer = caffe_pb2.V1LayerParameter(type=value)
+    for name, _ in caffe_pb2.V1LayerParameter.LayerType.items():
+        layer = caffe_pb2.V1LayerParameter(type=name)
         upgraded = upgrade.upgrade_net(caffe_pb2.NetParameter(layers=[layer]))
         assert upgraded.layer[0].type in {"", "Reverse", *lint.KNOWN_LAYERS}
 
@@ -335,20 +342,20 @@ def test_batch_norm_rates_are_zeroed() -> None:
         ('input: "a" input: "b" input_shape { dim: 1 } layer {}', "one input_shape each"),
     ],
 )
-def test_what_cannot_be_upgraded_says_why(write, text, reason) -> None:
+def test_what_cannot_be_upgraded_says_why(write: Write, text: str, reason: str) -> None:
     with pytest.raises(FerError, match=reason):
         read_net(write(text))
 
 
 @given(st.builds(caffe_pb2.NetParameter, name=names, layer=st.lists(layers, max_size=4)))
-def test_upgrading_a_present_net_changes_nothing(net) -> None:
+def test_upgrading_a_present_net_changes_nothing(net: caffe_pb2.NetParameter) -> None:
     assert upgrade.upgrade_net(net) == net
 
 
 # ---- lint ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_sound_net_has_no_faults(write) -> None:
+def test_a_sound_net_has_no_faults(write: Write) -> None:
     path = write(SMALL)
     assert lint_net(read_net(path), path, states=[State("TRAIN"), State("TRAIN", ("big",)), State("TEST")]) == []
 
@@ -372,7 +379,7 @@ def test_a_sound_net_has_no_faults(write) -> None:
         ("exclude { phase: TRAIN }", "exclude { phase: TRAIN } include { phase: TEST }", "include and exclude"),
     ],
 )
-def test_faults(write, old, new, fault) -> None:
+def test_faults(write: Write, old: str, new: str, fault: str) -> None:
     assert old in SMALL
     path = write(SMALL.replace(old, new))
     faults = lint_net(read_net(path), path)
@@ -380,7 +387,7 @@ def test_faults(write, old, new, fault) -> None:
     assert all(line.startswith(f"{path}:") for line in faults)
 
 
-def test_all_faults_come_at_once_in_order_of_lines(write) -> None:
+def test_all_faults_come_at_once_in_order_of_lines(write: Write) -> None:
     path = write(
         SMALL.replace('"ReLU"', '"Rleu"').replace("num_output: 7", "").replace('bottom: "data"', 'bottom: "x"')
     )
@@ -400,13 +407,13 @@ def test_all_faults_come_at_once_in_order_of_lines(write) -> None:
         ('type: "Dropout" dropout_param { dropout_ratio: 1 }', "between 0 and 1"),
     ],
 )
-def test_sizes_that_a_layer_cannot_do_without(write, layer, fault) -> None:
+def test_sizes_that_a_layer_cannot_do_without(write: Write, layer: str, fault: str) -> None:
     path = write(f'layer {{ name: "d" type: "Input" top: "d" }}\nlayer {{ name: "x" bottom: "d" top: "x" {layer} }}')
     assert [line for line in lint_net(read_net(path), path) if fault in line and f"{path}:2:" in line]
 
 
 @pytest.mark.parametrize("type_", sorted(name for name in lint.KNOWN_LAYERS if name.endswith("Loss")))
-def test_a_loss_needs_no_top(write, type_) -> None:
+def test_a_loss_needs_no_top(write: Write, type_: str) -> None:
     bottoms = ("a", "b", "c") if type_ in ("ContrastiveLoss", "InfogainLoss") else ("a", "b")
     ends = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
     inputs = "".join(f'layer {{ name: "{bottom}" type: "Input" top: "{bottom}" }}\n' for bottom in bottoms)
@@ -415,7 +422,7 @@ def test_a_loss_needs_no_top(write, type_) -> None:
         assert len(lint_net(read_net(path), path)) == faults
 
 
-def test_an_engines_own_layer_types_are_taken(write) -> None:
+def test_an_engines_own_layer_types_are_taken(write: Write) -> None:
     path = write(SMALL.replace('"ReLU"', '"MyReLU"'))
     assert lint_net(read_net(path), path, {*lint.KNOWN_LAYERS, "MyReLU"}) == []
 
@@ -459,10 +466,10 @@ def test_shipped_nets_are_found_by_name() -> None:
     assert zoo.find_net("lenet") == zoo.NETS / "lenet" / "train_val.prototxt"
     assert zoo.find_solver("lenet", "s2").name == "solver_s2.prototxt"
     assert zoo.net_label(zoo.find_net("alexnet")) == "alexnet"
-    assert zoo.find_deploy(zoo.find_net("lenet")).name == "deploy.prototxt"
+    assert zoo.find_deploy(zoo.find_net("lenet")) == zoo.NETS / "lenet" / "deploy.prototxt"
 
 
-def test_a_users_own_files_are_found_by_path(write, tmp_path: Path) -> None:
+def test_a_users_own_files_are_found_by_path(write: Write, tmp_path: Path) -> None:
     net, solver = write(SMALL, "my net.prototxt"), write("", "mine.prototxt")
     assert zoo.find_net(net) == net
     assert zoo.find_solver(net, solver) == solver
@@ -473,7 +480,7 @@ def test_a_users_own_files_are_found_by_path(write, tmp_path: Path) -> None:
     assert zoo.find_net(tmp_path) == train_val
 
 
-def test_names_nobody_knows_list_the_valid_ones(write) -> None:
+def test_names_nobody_knows_list_the_valid_ones(write: Write) -> None:
     with pytest.raises(FerError, match=r"(?s)did you mean lenet\?.*shipped nets: alexnet, .*lenet"):
         zoo.find_net("lenett")
     with pytest.raises(FerError, match="s1, s2, s3"):

@@ -111,7 +111,7 @@ def _noting(name: str, calls: list[tuple[torch.dtype, torch.dtype]]) -> Any:
     real = getattr(__import__(module, fromlist=[function]), function).forward
 
     def forward(ctx: Any, x: Tensor, *rest: Any) -> Tensor:
-        top = real(ctx, x, *rest)
+        top: Tensor = real(ctx, x, *rest)
         calls.append((x.dtype, top.dtype))
         return top
 

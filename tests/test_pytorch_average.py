@@ -67,13 +67,14 @@ def test_the_mean_and_its_own_statistics(
     batches = pixels[[k % 33 for k in range(40)]].split(10)
     weights = {layer: [torch.from_numpy(blob) for blob in blobs.values()] for layer, blobs in mean.items()}
     convolved = [F.conv2d(batch, weights["conv"][0]) for batch in batches]
-    rectified = [F.relu(F.batch_norm(x, None, None, *weights["scale1"], training=True)) for x in convolved]
+    gamma, beta = weights["scale1"]
+    rectified = [F.relu(F.batch_norm(x, None, None, gamma, beta, training=True)) for x in convolved]
     bottoms = {"bn1": convolved, "bn2": [F.linear(x.flatten(1), *weights["ip"]) for x in rectified]}
     for layer, inputs in bottoms.items():
         axes = [0, *range(2, inputs[0].dim())]
-        sums = [sum(x.mean(axes) for x in inputs), sum(x.var(axes) for x in inputs), torch.tensor([4.0])]
-        for blob, expected in zip(weights[layer], sums, strict=True):
-            torch.testing.assert_close(blob, expected, rtol=1e-4, atol=1e-5)
+        means, variances = (torch.stack([moment(x, axes) for x in inputs]) for moment in (torch.mean, torch.var))
+        for given, wanted in zip(weights[layer], (means.sum(0), variances.sum(0), torch.tensor([4.0])), strict=True):
+            torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_same_call_gives_the_same_file(tmp_path: Path, trained: tuple[Path, list[Path]]) -> None:
@@ -110,5 +111,6 @@ def test_faults_leave_no_file(
 ) -> None:
     model, files = trained
     assert average(model, files, *words) == 1
-    assert message in parse_log(capfd.readouterr().err.splitlines()).fatal
+    fatal = parse_log(capfd.readouterr().err.splitlines()).fatal
+    assert fatal is not None and message in fatal
     assert not (tmp_path / "mean.caffemodel").exists()

@@ -25,6 +25,9 @@ from hypothesis import strategies as st
 
 from fer.engines.interpreter import find_caffe
 from fer.engines.pytorch.data.order import Order
+from fer.engines.pytorch.data.source import Images
+from fer.engines.pytorch.layers.data import ImageBatches
+from fer.engines.pytorch.layers.feed import MemoryData
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError
 from fer.formats.database import encode_datum
@@ -54,7 +57,7 @@ def caffe_batches(folder: Path, text: str, phase: str, passes: int) -> list[np.n
     caffe = find_caffe()
     net = folder / "net.prototxt"
     net.write_text(f"layer {{ {text} }}")
-    command = [caffe.python, "-c", ORACLE, net, phase, str(passes), folder / "out.npz"]
+    command: list[str | Path] = [caffe.python, "-c", ORACLE, net, phase, str(passes), folder / "out.npz"]
     done = subprocess.run(command, env=caffe.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(folder / "out.npz") as arrays:
@@ -188,17 +191,23 @@ def test_label_is_a_top_of_its_own_choice(folder: Path) -> None:
     assert [tuple(top.shape) for top in layer.forward()] == [(5, 1, 12, 10)]
 
 
+def decoded(text: str, phase: str = "TEST") -> Images:
+    layer = make_layer(text, phase)
+    assert isinstance(layer, ImageBatches)
+    return layer.images
+
+
 def test_nets_of_one_process_share_the_decoded_images(folder: Path) -> None:
-    one, two = make_layer(data_text(folder)), make_layer(data_text(folder, batch=3), "TRAIN")
-    assert one.images is two.images
-    assert make_layer(data_text(folder, "color")).images is not one.images
+    one, two = decoded(data_text(folder)), decoded(data_text(folder, batch=3), "TRAIN")
+    assert one is two
+    assert decoded(data_text(folder, "color")) is not one
 
 
 def test_a_database_written_anew_is_read_anew(folder: Path) -> None:
-    old = make_layer(data_text(folder))
+    old = decoded(data_text(folder))
     (folder / "gray").rename(folder / "old")
     write_lmdb(folder / "gray", [encode_datum(image, 0) for image in drawn_images(2)])
-    assert make_layer(data_text(folder)).images.shape == (2, 12, 10) != old.images.shape
+    assert decoded(data_text(folder)).shape == (2, 12, 10) != old.shape
 
 
 # ---- order, resume, ranks
@@ -291,6 +300,7 @@ def test_input_is_zero_until_it_is_given() -> None:
 
 def test_memory_data_hands_out_what_it_was_given() -> None:
     layer = make_layer(MEMORY)
+    assert isinstance(layer, MemoryData)
     data, labels = np.random.default_rng(0).normal(size=(4, 1, 3, 3)).astype(np.float32), np.arange(4)
     layer.set_arrays(data, labels)
     found = batches(layer, 3)

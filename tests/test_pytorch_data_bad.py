@@ -1,7 +1,9 @@
 """Bad input to the PyTorch engine's data layers: one clear error, and no huge allocation."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,11 +42,11 @@ def bad_data(folder: Path, datum: bytes) -> str:
     return data_text(folder, "bad")
 
 
-def datum(**fields: object) -> bytes:
+def datum(**fields: Any) -> bytes:
     return caffe_pb2.Datum(**fields).SerializeToString()
 
 
-BAD = {
+BAD: dict[str, Callable[[Path], object]] = {
     "no such database": lambda f: data_text(f, "none"),
     "no LMDB": lambda f: data_text(f, "gray/files"),
     "leveldb": lambda f: data_text(f).replace("backend: LMDB", ""),
@@ -124,6 +126,7 @@ def dummy_text(param: str) -> str:
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_clear_error(folder: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     text = BAD[name](folder)
+    assert isinstance(text, str)
     with pytest.raises(FerError) as caught:
         make_layer(text).forward()
     message = str(caught.value)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,14 @@ def train(solver: Path, log: Path, *options: str, launcher: Sequence[str] = ("-W
 
 
 def test_two_processes_give_the_losses_of_twice_the_batch(tmp_path: Path) -> None:
-    fields = {"display": 1, "max_iter": 12, "test_iter": [4], "test_interval": 5, "average_loss": 2, "iter_size": 2}
+    fields: dict[str, Any] = {
+        "display": 1,
+        "max_iter": 12,
+        "test_iter": [4],
+        "test_interval": 5,
+        "average_loss": 2,
+        "iter_size": 2,
+    }
     first = tmp_path / "first.caffemodel"
     write_model(first, quiet_solver(write_solver(tmp_path, "first")).net)
     one, two = (write_solver(tmp_path, name, **fields) for name in ("one", "two"))

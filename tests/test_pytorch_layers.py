@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ class Trial:
         if not self.case.backward:
             return found
         if self.losses:
-            total = tops[0] * (self.proto.loss_weight[0] if self.proto.loss_weight else 1)
+            total: torch.Tensor | int = tops[0] * (self.proto.loss_weight[0] if self.proto.loss_weight else 1)
         else:
             pairs = zip(tops, self.diffs, strict=False)
             total = sum((top * torch.from_numpy(diff).to(top)).sum() for top, diff in pairs if top.requires_grad)
@@ -150,7 +151,8 @@ def caffe_says(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.nd
     trials = [Trial(number) for number in range(len(CASES))]
     (folder / "cases.json").write_text(json.dumps([trial.request() for trial in trials]))
     for number, trial in enumerate(trials):
-        np.savez(folder / f"case_{number}.npz", **trial.arrays())
+        arrays: dict[str, Any] = {**trial.arrays()}
+        np.savez(folder / f"case_{number}.npz", **arrays)
     caffe = find_caffe()
     subprocess.run([caffe.python, ORACLE, folder], check=True, env=caffe.environment)
     answers: list[dict[str, np.ndarray] | str] = []
@@ -195,6 +197,7 @@ def test_batch_norm_in_training_is_caffes_mvn_over_the_batch(number: int) -> Non
     rows = torch.from_numpy(trial.bottoms[0]).transpose(0, 1).flatten(1)[None].requires_grad_()
     (top,) = build("MVN", "", tuple(rows.shape)).forward(rows)
     top.backward(torch.from_numpy(trial.diffs[0]).transpose(0, 1).flatten(1)[None])
+    assert rows.grad is not None
     for name, wanted in (("top/y0", top.detach()), ("diff/x0", rows.grad)):
         ours = torch.from_numpy(found[name]).transpose(0, 1).flatten(1)[None]
         assert difference(ours.numpy(), wanted.numpy()) < WANTED

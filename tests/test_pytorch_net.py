@@ -68,7 +68,8 @@ def real_caffe_describes(path: Path, phase: str) -> dict[str, dict[str, object]]
     engine = find_engine("caffe")
     argv = [*engine.command, "describe", "--model", str(path), "--phase", phase]
     said = subprocess.run(argv, env=dict(engine.environment), capture_output=True, text=True, check=True).stdout
-    return json.loads(said.strip().splitlines()[-1])
+    described: dict[str, dict[str, object]] = json.loads(said.strip().splitlines()[-1])
+    return described
 
 
 def assert_described_alike(path: Path, phase: str) -> None:

@@ -158,7 +158,7 @@ def test_the_model_file_is_caffe_s_but_for_its_numbers(caffe_runs: Path) -> None
 # ---- resume
 
 
-TESTED = {"test_iter": [3], "test_interval": 4, "momentum": 0.9, "average_loss": 1, "display": 1}
+TESTED: dict[str, Any] = {"test_iter": [3], "test_interval": 4, "momentum": 0.9, "average_loss": 1, "display": 1}
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7, 10, 16])
@@ -175,8 +175,8 @@ def test_resumed_it_is_the_same_training_to_the_last_bit(tmp_path: Path, stop: i
     again.solve()
     for mine, first in zip(again.net.learnable, whole.net.learnable, strict=True):
         assert torch.equal(mine.parameter, first.parameter)
-    for mine, first in zip(again.updater.history(), whole.updater.history(), strict=True):
-        assert np.array_equal(mine, first)
+    for later_history, history in zip(again.updater.history(), whole.updater.history(), strict=True):
+        assert np.array_equal(later_history, history)
     for phase in ("train", "test"):
         rows = [(r.iteration, r.loss, r.outputs) for r in parse_log(log.getvalue().splitlines()).curve(phase)]
         later = [(r.iteration, r.loss, r.outputs) for r in parse_log(again_log.getvalue().splitlines()).curve(phase)]

@@ -5,7 +5,9 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +26,11 @@ from fer.training.train import resume, train
 pytestmark = pytest.mark.full
 
 NET = training.NET  # with mirror, random crop and dropout
-LONG = {"max_iter": 300, "display": 1, "snapshot": 110, "test_interval": 70, "test_iter": 4}
+LONG: dict[str, Any] = {"max_iter": 300, "display": 1, "snapshot": 110, "test_interval": 70, "test_iter": 4}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FER_TORCH_THREADS", "1")
         patch.delenv("FER_CAFFE", raising=False)
@@ -172,4 +174,4 @@ def test_both_engines_score_the_same_weights_alike(tmp_path: Path, data: Path, w
             )
             with np.load(out, allow_pickle=False) as answer:
                 answers.append(answer["probs"])
-        np.testing.assert_allclose(*answers, atol=1e-5)
+        np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)

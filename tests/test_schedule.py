@@ -29,7 +29,9 @@ def solver(base_lr: float = 0.05, max_iter: int = 27_000) -> caffe_pb2.SolverPar
 
 
 @given(st.floats(1e-4, 1), st.integers(8_000, 200_000), st.sampled_from([0.5, 0.8, 0.9]), st.data())
-def test_the_staircase_is_never_half_a_step_from_the_cosine(base_lr, max_iter, gamma, data: Path) -> None:
+def test_the_staircase_is_never_half_a_step_from_the_cosine(
+    base_lr: float, max_iter: int, gamma: float, data: st.DataObject
+) -> None:
     made = cosine(solver(base_lr, max_iter), gamma)
     assert policy_faults(made) == [] and early_collapse(made) is None
     iteration = data.draw(st.integers(0, max_iter - 1))
@@ -46,7 +48,7 @@ def test_a_cosine_without_room_for_its_steps_is_refused() -> None:
 
 
 @given(st.floats(1e-4, 1), st.integers(1, 10_000), st.data())
-def test_a_warm_up_rises_in_a_straight_line(base_lr, iterations, data: Path) -> None:
+def test_a_warm_up_rises_in_a_straight_line(base_lr: float, iterations: int, data: st.DataObject) -> None:
     made = warm_up(solver(base_lr), iterations)
     iteration = data.draw(st.integers(0, iterations - 1))
     assert learning_rate(made, iteration) == pytest.approx(base_lr * (iteration + 1) / iterations, rel=1e-6)
@@ -87,7 +89,12 @@ def test_the_command_writes_what_it_says(
     ],
 )
 def test_what_cannot_be_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments, code, said
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_text("solver.prototxt", solver())

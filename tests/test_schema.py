@@ -22,7 +22,7 @@ print(json.dumps({
 """
 
 
-def fields_of(message: Descriptor) -> dict[str, list]:
+def fields_of(message: Descriptor) -> dict[str, list[object]]:
     labels = {f.name: 3 if f.is_repeated else 2 if f.is_required else 1 for f in message.fields}
     return {f.name: [f.number, f.type, labels[f.name], repr(f.default_value)] for f in message.fields}
 

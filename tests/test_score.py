@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_ten_crops_come_beside_the_centre_crop(run: Run) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: b"", lambda data: b"PK" + data[60:]])
-def test_a_damaged_scores_file_is_made_anew(run: Run, damage) -> None:
+def test_a_damaged_scores_file_is_made_anew(run: Run, damage: Callable[[bytes], bytes]) -> None:
     score_run(run)
     whole = load_scores(run.scores("val"))
     run.scores("val").write_bytes(damage(run.scores("val").read_bytes()))

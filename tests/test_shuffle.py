@@ -1,6 +1,5 @@
 """The stage `shuffle`: a new order of the database each epoch, on the PyTorch engine and in `fer train`."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +80,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FER_CAFFE", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV"):
         monkeypatch.delenv(name, raising=False)
     for name in ("caffe", "pytorch"):
-        fake = replace(training.fake_engine(), name=name, shuffles=name == "pytorch")
-        monkeypatch.setitem(ENGINES, name, lambda say=None, fake=fake: fake)
+        monkeypatch.setitem(ENGINES, name, training.fake_with(name=name, shuffles=name == "pytorch"))
 
 
 def stages(run: Run) -> list[str]:

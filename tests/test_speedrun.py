@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 @pytest.mark.full
 def test_from_the_csv_to_the_export_and_once_more(tmp_path: Path) -> None:
-    sample = [sys.executable, SCRIPTS / "make_sample.py", "sample.csv", "--train", "4", "--test", "2"]
+    sample: list[str | Path] = [sys.executable, SCRIPTS / "make_sample.py", "sample.csv", "--train", "4", "--test", "2"]
     subprocess.run(sample, cwd=tmp_path, check=True, capture_output=True)
     solver = read_solver(find_solver("vgg8", "s1"))
     solver.max_iter, solver.snapshot, solver.test_interval, solver.display = 2, 1, 2, 1
@@ -32,7 +32,7 @@ def test_from_the_csv_to_the_export_and_once_more(tmp_path: Path) -> None:
     }
 
     def speedrun() -> subprocess.CompletedProcess[str]:
-        argv = [SCRIPTS / "speedrun.sh", "sample.csv"]
+        argv: list[str | Path] = [SCRIPTS / "speedrun.sh", "sample.csv"]
         done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done

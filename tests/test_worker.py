@@ -6,6 +6,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def real_caffe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Slow enough that a signal comes before the end.
 NET = training.NET.replace("batch_size: 16", "batch_size: 64")
-LONG = {"max_iter": 400, "display": 1, "snapshot": 150, "test_interval": 90, "test_iter": 4}
+LONG: dict[str, Any] = {"max_iter": 400, "display": 1, "snapshot": 150, "test_interval": 90, "test_iter": 4}
 
 
 def start(folder: Path, data: Path, net: str = NET, **solver: object) -> Run:
@@ -176,12 +177,12 @@ def test_ten_crops_are_the_corners_and_the_centre_each_mirrored(tmp_path: Path, 
     mean = read_mean(data / "mean.binaryproto")
     engine = find_engine("caffe")
 
-    def predict(crops: np.ndarray, train_val: Path, **options: bool) -> np.ndarray:
+    def predict(crops: np.ndarray, train_val: Path, ten_crop: bool = False) -> np.ndarray:
         np.save(tmp_path / "images.npy", crops)
-        engine.predict(
-            whole.deploy, whole.weights_file(400), tmp_path / "images.npy", train_val, tmp_path / "out", **options
-        )
-        return np.load(tmp_path / "out")["probs"]
+        files = whole.deploy, whole.weights_file(400), tmp_path / "images.npy", train_val, tmp_path / "out"
+        engine.predict(*files, ten_crop=ten_crop)
+        probs: np.ndarray = np.load(tmp_path / "out")["probs"]
+        return probs
 
     plain = tmp_path / "plain.prototxt"  # no transform at all: the crops come prepared
     plain.write_text('layer { name: "data" type: "Data" top: "data" }')

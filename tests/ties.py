@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fer.engines.pytorch.layers.pooling import Pooling
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.node import Node
 from fer.schema import caffe_pb2
@@ -68,6 +69,7 @@ def _other_sign(node: Node, ours: Tensor, theirs: Tensor) -> Tensor:
 
 def _other_largest(node: Node, ours: Tensor, theirs: Tensor) -> Tensor:
     """The largest number of either engine, in windows where the two lie in different places."""
+    assert isinstance(node.layer, Pooling)
     (_, mine), (_, caffes) = (node.layer.pool.maximum_with_mask(blob) for blob in (ours, theirs))
     windows = mine != caffes
     images, channels = windows.nonzero(as_tuple=True)[:2]

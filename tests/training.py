@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fer.data.prepare import PrepareOptions, prepare
 from fer.engines.engine import ENGINES, Engine
@@ -83,6 +84,11 @@ def fake_with_tool(_say: Callable[[str], None] | None = None) -> Engine:
     return replace(fake_engine(), name="caffe", tool=Path(os.environ["FER_CAFFE"]))
 
 
+def fake_with(**facts: Any) -> Callable[[Callable[[str], None] | None], Engine]:
+    """What makes the fake engine with other facts of an Engine."""
+    return lambda _say: replace(fake_engine(), **facts)
+
+
 def fake_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -131,12 +137,12 @@ def running(pid: int) -> bool:
         return False
 
 
-def train_small(folder: Path, data: Path, **options: object) -> Run:
+def train_small(folder: Path, data: Path, **options: Any) -> Run:
     """Train the small net with the fake engine in folder/runs."""
     solver = {k: v for k, v in options.items() if k in ("max_iter_in_solver", "snapshot", "snapshot_format", "base_lr")}
     net, solver_path = write_net(folder, **solver)
     rest = {k: v for k, v in options.items() if k not in solver}
-    return train(net, solver_path, data, **{"engine": "fake", "seed": 1, "runs_dir": folder / "runs", **rest})  # type: ignore[arg-type]
+    return train(net, solver_path, data, **{"engine": "fake", "seed": 1, "runs_dir": folder / "runs", **rest})
 
 
 def assert_intact(run: Run) -> None:

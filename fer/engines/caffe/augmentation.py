@@ -6,7 +6,7 @@ Both engines have it: augment.py runs this file inside Caffe, the PyTorch engine
 Imports numpy only, and runs under any Python that a user's pycaffe may need.
 """
 
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -41,7 +41,7 @@ ELONGATION = 3
 """The erased rectangle's height is 1/3 to 3 times its width."""
 
 
-def parse(param_str):
+def parse(param_str: str) -> Ranges:
     """The Ranges of a param_str. Raises ValueError that names the keys or the limits."""
     found: Dict[str, Any] = {}
     for item in param_str.split(","):
@@ -59,7 +59,9 @@ def parse(param_str):
     return Ranges(**found)
 
 
-def draw(generator, shape, ranges):
+def draw(
+    generator: np.random.RandomState, shape: Tuple[int, ...], ranges: Ranges
+) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     """What the images of `shape` [B, C, H, W] are changed by, from a numpy RandomState.
 
     float32 uniform [B, DRAWS], and standard normal noise [B, C, H, W] (None where nothing is erased).
@@ -69,7 +71,7 @@ def draw(generator, shape, ranges):
     return uniform, noise
 
 
-def apply(images, ranges, uniform, noise):
+def apply(images: np.ndarray, ranges: Ranges, uniform: np.ndarray, noise: Optional[np.ndarray]) -> np.ndarray:
     """The images [B, C, H, W] changed by what was drawn: warped, then brightened, then erased in part; float32."""
     images = np.asarray(images, np.float32)
     signed = 2 * uniform - 1
@@ -87,7 +89,7 @@ def apply(images, ranges, uniform, noise):
     return result
 
 
-def _warp(images, ranges, signed):
+def _warp(images: np.ndarray, ranges: Ranges, signed: np.ndarray) -> np.ndarray:
     """Turned and scaled about the centre, then shifted; bilinear, the border's pixels going on outside."""
     count, _, height, width = images.shape
     angle = np.radians(ranges.rotation) * signed[:, 0]
@@ -106,14 +108,14 @@ def _warp(images, ranges, signed):
     return np.ascontiguousarray((top * (1 - row) + bottom * row).transpose(0, 3, 1, 2))
 
 
-def _split(offset, side):
+def _split(offset: np.ndarray, side: int) -> Tuple[np.ndarray, np.ndarray]:
     """An offset from the centre [B, H, W] as the pixel before it, int, and the share of the next, [B, H, W, 1]."""
     place = np.clip(offset + (side - 1) / 2.0, 0, side - 1)
     pixel = place.astype(np.intp)
     return pixel, (place - pixel).astype(np.float32)[..., None]
 
 
-def _rectangles(shape, ranges, uniform):
+def _rectangles(shape: Tuple[int, ...], ranges: Ranges, uniform: np.ndarray) -> np.ndarray:
     """Which pixels are erased, bool [B, 1, H, W]."""
     _, _, height, width = shape
     low, high = ERASED
