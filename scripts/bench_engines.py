@@ -55,7 +55,7 @@ import json, sys, time
 from fer.engines.pytorch.cpu import set_up_cpu
 from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.solver import Setting, Solver
-from fer.prototxt import read_solver
+from fer.formats.prototxt import read_solver
 set_up_cpu()
 solver_path, precision, batch, warm_up, seconds = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
 solver = Solver(read_solver(solver_path), solver_path, Setting(precision=precision, log=Log(silent=True)))
