@@ -58,7 +58,8 @@ def fingerprints(pixels: np.ndarray) -> np.ndarray:
 def blanks(pixels: np.ndarray) -> np.ndarray:
     """Which images are of one single value: bool [n] for uint8 [n, H, W]."""
     flat = pixels.reshape(len(pixels), -1)
-    return flat.max(axis=1) == flat.min(axis=1)
+    same: np.ndarray = flat.max(axis=1) == flat.min(axis=1)
+    return same
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fer.data.dataset import SPLITS
 from fer.errors import FerError
@@ -16,7 +17,7 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 
 
-def read_manifest(data_dir: Path) -> dict:
+def read_manifest(data_dir: Path) -> dict[str, Any]:
     """`manifest.json` of a data directory. Raises FerError when there is none of `fer prepare`'s, or it is damaged."""
     data_dir = Path(data_dir)
     path = data_dir / MANIFEST
@@ -45,7 +46,7 @@ def read_manifest(data_dir: Path) -> dict:
     return manifest
 
 
-def verify_data(data_dir: Path, *, full: bool = False) -> dict:
+def verify_data(data_dir: Path, *, full: bool = False) -> dict[str, Any]:
     """Check that a data directory is as it was written, and return its manifest.
 
     Compares the size of every database, index and mean, and the number and total size of the images; with `full`

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import lmdb
@@ -80,7 +81,7 @@ class PrepareOptions:
 class Outcome:
     """What `prepare` did: the manifest, whether nothing was to be done, and the seconds it took."""
 
-    manifest: dict
+    manifest: dict[str, Any]
     up_to_date: bool
     seconds: float
 
@@ -114,7 +115,7 @@ def prepare(
     return Outcome(manifest, False, time.monotonic() - started)
 
 
-def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None:
+def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict[str, Any] | None:
     """The manifest of `out` if it is whole and made from this very source with these options."""
     if not (out / MANIFEST).exists():
         return None
@@ -134,7 +135,9 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None
     return manifest
 
 
-def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> dict:
+def _build(
+    source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None
+) -> dict[str, Any]:
     """Write everything but the manifest into `partial`, and return the manifest."""
     scratch = partial / _SCRATCH
     state = source_state(source)
@@ -194,7 +197,8 @@ def _lay_aside(source: Path, scratch: Path, workers: Workers, seed: int, progres
 
 def _class_counts(catalog: Catalog, keep: np.ndarray, split: Split) -> list[int]:
     rows = (catalog.splits == SPLITS.index(split)) & keep
-    return np.bincount(catalog.labels[rows], minlength=len(CLASSES)).tolist()
+    counts: list[int] = np.bincount(catalog.labels[rows], minlength=len(CLASSES)).tolist()
+    return counts
 
 
 def _check_splits(source: Path, catalog: Catalog, keep: np.ndarray) -> None:
@@ -223,8 +227,8 @@ def _check_disk(out: Path, count: int, encoding: Encoding) -> None:
 class _Written:
     """`images` describes each split's JPG files; `files` has the size and SHA-256 of every other file, as they come."""
 
-    images: dict[Split, dict]
-    files: dict[str, Future[dict]]
+    images: dict[Split, dict[str, Any]]
+    files: dict[str, Future[dict[str, Any]]]
 
 
 def _images(catalog: Catalog, keep: np.ndarray, split: Split, shuffled: bool, options: PrepareOptions) -> Images:
@@ -273,7 +277,7 @@ def _write_splits(
     return written
 
 
-def _describe(path: Path) -> dict:
+def _describe(path: Path) -> dict[str, Any]:
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 

@@ -240,7 +240,8 @@ class Engine:
             [*self.command, *argv], self.environment, folder, on_line, TITLES.get(self.name, self.title), task
         )
         try:
-            return json.loads(answer.strip().splitlines()[-1])
+            said: dict[str, Any] = json.loads(answer.strip().splitlines()[-1])
+            return said
         except (IndexError, json.JSONDecodeError) as error:
             raise FerError(f"{self.title}, {task}, answered what is no JSON: {answer[:200]!r}") from error
 

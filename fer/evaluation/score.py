@@ -210,7 +210,7 @@ class _Scorer:
             progress=progress,
         )
         with np.load(out, allow_pickle=False) as answer:
-            probs = answer["probs"]
+            probs: np.ndarray = answer["probs"]
         classes = len(self.manifest["classes"])
         if probs.shape != (len(images.labels), classes) or probs.dtype != np.float32:
             raise FerError(

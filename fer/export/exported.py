@@ -236,4 +236,5 @@ def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
         write_text(net, caffe_pb2.NetParameter(layer=[layer]))
         engine.predict(model.deploy.absolute(), model.weights.absolute(), source, net, out)
         with np.load(out, allow_pickle=False) as answer:
-            return answer["probs"]
+            probs: np.ndarray = answer["probs"]
+            return probs

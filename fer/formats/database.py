@@ -98,7 +98,7 @@ def write_mean(path: Path, mean: np.ndarray) -> None:
     write_bytes(path, blob.SerializeToString())
 
 
-def read_mean(path: Path) -> np.ndarray:
+def read_mean(path: str | Path) -> np.ndarray:
     """The mean image, float32 [C, H, W]. Raises FerError when the file is missing, cut off or not finite."""
     try:
         blob = caffe_pb2.BlobProto.FromString(Path(path).read_bytes())

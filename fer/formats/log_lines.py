@@ -175,7 +175,8 @@ class Line:
 
 def _plain(hint: Any) -> type:
     """The type of an annotation without its `| None`."""
-    return next((t for t in getattr(hint, "__args__", ()) if t is not type(None)), hint)
+    plain: type = next((t for t in getattr(hint, "__args__", ()) if t is not type(None)), hint)
+    return plain
 
 
 def _group(name: str, type_: type) -> str:

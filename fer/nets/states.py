@@ -71,7 +71,7 @@ def test_transform(net: caffe_pb2.NetParameter, *, stages: Sequence[str] = ()) -
 def _state(net: caffe_pb2.NetParameter, phase: str, stages: Sequence[str], level: int) -> caffe_pb2.NetState:
     if phase not in ("TRAIN", "TEST"):
         raise FerError(f"no phase called {phase!r}; there are TRAIN and TEST")
-    state = caffe_pb2.NetState(phase=caffe_pb2.Phase.Value(phase), level=level or net.state.level)
+    state = caffe_pb2.NetState(phase=phase, level=level or net.state.level)
     state.stage.extend(dict.fromkeys([*net.state.stage, *stages]))
     return state
 

@@ -26,7 +26,7 @@ from fer.report.evidence import (
 )
 from fer.report.files import MARK, curve_csv, publish, scores_csv
 from fer.report.html import page
-from fer.report.plots.look import Figure
+from fer.report.plots import Figure
 from fer.runs.run import Run
 
 CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"

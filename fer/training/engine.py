@@ -1,5 +1,6 @@
 """The engine of a training: chosen or as asked for, held against what the net needs, and what it makes of the net."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer import __version__
@@ -121,7 +122,8 @@ def describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter, source
     if not described["params"]:
         raise FerError(f"{run.net.name}: this net has no parameters, so there is nothing to train")
     run.update(versions={**run.info["versions"], "fer": __version__, engine.name: described["versions"]})
-    return described["params"]
+    params: Shapes = described["params"]
+    return params
 
 
 def _line(path: Path, name: str) -> int:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fer.data.directory import verify_data
 from fer.engines.caffe import augmentation
@@ -47,7 +47,7 @@ class Plan:
     solver: caffe_pb2.SolverParameter
     net: caffe_pb2.NetParameter
     deploy: caffe_pb2.NetParameter
-    manifest: dict
+    manifest: dict[str, Any]
     warnings: tuple[str, ...]
     snapshot_bytes: int
     batch_size: int
@@ -181,7 +181,7 @@ class _Check:
     def _is_loss(layer: caffe_pb2.LayerParameter) -> bool:
         return layer.type.endswith("Loss") or any(layer.loss_weight)
 
-    def data(self, net: caffe_pb2.NetParameter, manifest: dict) -> None:
+    def data(self, net: caffe_pb2.NetParameter, manifest: dict[str, Any]) -> None:
         """Every Datum of the databases used, and that crop and mean fit them. `net`: the run directory's copy."""
         self.net = net
         if any(layer.include and layer.exclude for layer in net.layer):

@@ -89,7 +89,7 @@ class Net:
         if param.HasField("phase"):
             context = replace(context, phase=caffe_pb2.Phase.Name(param.phase))
         else:
-            param.phase = caffe_pb2.Phase.Value(context.phase)
+            param.MergeFrom(caffe_pb2.LayerParameter(phase=context.phase))
         if param.propagate_down and len(param.propagate_down) != len(param.bottom):
             raise FerError(
                 f"layer '{param.name}': propagate_down is given {len(param.propagate_down)} times for "

@@ -150,7 +150,7 @@ class Updater:
             return None
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         if norm.device.type == "cpu":
-            value = norm.item()
+            value: float = norm.item()
             if not value > limit:
                 return None
             torch._foreach_mul_(grads, limit / value)
