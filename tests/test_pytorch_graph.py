@@ -97,7 +97,7 @@ def test_a_failed_capture_leaves_no_trace(
     solver = quiet(path, Log(text))
     cuda = use_graphs(solver, monkeypatch, FailedCuda)
     marked = MarkedGenerator(value=torch.tensor([7], dtype=torch.uint8))
-    solver.net.context.seeds._generators["marked"] = marked  # type: ignore[assignment]
+    monkeypatch.setitem(solver.net.context.seeds._generators, "marked", marked)
     monkeypatch.setattr(solver._pass, "_record", _fails_in_a_layer(solver))
     stream = cuda.now
     other_losses, other_parameters = train(solver, 4)

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ from fer.nets.zoo import NETS
 from fer.schema import caffe_pb2
 
 
-def build(text: str, phase: str = "TRAIN", **options: object) -> Net:
+def build(text: str, phase: str = "TRAIN", **options: Any) -> Net:
     net = text_format.Parse(text, caffe_pb2.NetParameter())
-    return Net(net, Context(phase, seeds=Seeds(1)), **options)  # type: ignore[arg-type]  # stages, level, path
+    return Net(net, Context(phase, seeds=Seeds(1)), **options)  # stages, level, path
 
 
 DATA = """

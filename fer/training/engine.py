@@ -1,6 +1,5 @@
 """The engine of a training: chosen or as asked for, held against what the net needs, and what it makes of the net."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from fer import __version__
