@@ -16,7 +16,7 @@ from fer.nets.policies import early_collapse, learning_rate
 from fer.nets.shapes import infer_shapes
 from fer.nets.solver_lint import lint_solver
 from fer.nets.states import data_layers, filter_net, train_state
-from fer.nets.zoo import NETS, find_deploy, find_net, find_solver, net_names, solver_names
+from fer.nets.zoo import NETS, find_net, find_solver, net_names, solver_names
 from fer.schema import caffe_pb2
 from fer.training.run_prototxts import net_for_run, solver_for_run
 
@@ -30,9 +30,7 @@ def side(net: str) -> int:
 
 
 def deploy_of(net_name: str) -> Path:
-    path = find_deploy(find_net(net_name))
-    assert path is not None
-    return path
+    return find_net(net_name).with_name("deploy.prototxt")
 
 
 def normalised(net_name: str) -> bool:
