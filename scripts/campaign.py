@@ -112,7 +112,7 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
 
 def state(run: Path) -> str | None:
     """finished, failed, interrupted or training (also where it was killed), of run.json; None where nothing is."""
-    return str(Run(run).info["state"]) if (run / RUN_JSON).is_file() else None
+    return Run(run).record.state if (run / RUN_JSON).is_file() else None
 
 
 def status(run: Path) -> str:
@@ -120,17 +120,17 @@ def status(run: Path) -> str:
     found = state(run)
     if found is None:
         return f"{run.name:14} waiting"
-    info, log = Run(run).info, parse_log(run / "train.log")
+    record, log = Run(run).record, parse_log(run / "train.log")
     shown, tests = log.curve("train"), log.curve("test")
-    reached = max(info["iteration"], shown[-1].iteration if shown else 0)
-    line = f"{run.name:14} {found:11} {reached:>7,} of {info['max_iter']:,}"
+    reached = max(record.iteration, shown[-1].iteration if shown else 0)
+    line = f"{run.name:14} {found:11} {reached:>7,} of {record.max_iter:,}"
     if tests and (accuracy := tests[-1].outputs.get("accuracy")) is not None:
         line += f", {accuracy:.2%} on val"
     if found == "training" and len(shown) > 1:
         first, last = shown[max(0, len(shown) - 20)], shown[-1]
         pace = (last.seconds - first.seconds) / (last.iteration - first.iteration)
-        return f"{line}, {pace * (info['max_iter'] - reached) / 3600:.1f} h left"
-    return f"{line}, {info['seconds'] / 3600:.1f} h"
+        return f"{line}, {pace * (record.max_iter - reached) / 3600:.1f} h left"
+    return f"{line}, {record.seconds / 3600:.1f} h"
 
 
 def send(path: Path, number: int) -> int:

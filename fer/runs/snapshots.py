@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from fer.errors import FerError
 from fer.formats.blobs import blob_shape, from_blob, is_legacy, same_shape, shape_text
 from fer.formats.prototxt import TWO_HISTORIES, read_weights
+from fer.runs.record import Average, SnapshotFiles
 from fer.runs.run import Run, Snapshot
 from fer.schema import caffe_pb2
 from fer.system.files import sha256, sync, write_bytes
@@ -151,7 +152,7 @@ class SnapshotKeeper:
         state = self.run.unverified_dir / self.run.state_file(iteration).name
         extra = self.run.unverified_dir / self.run.extra_file(iteration).name
         try:
-            if str(iteration) in self.run.info["snapshots"]:
+            if iteration in self.run.record.snapshots:
                 return None
             net = verify_weights(weights, self.shapes)
             solver_state = verify_state(state, iteration, net, self.solver_type)
@@ -178,22 +179,20 @@ class SnapshotKeeper:
             named["extra"] = self.run.extra_file(iteration)
             _give_name(extra, named["extra"])
         sync(final_weights.parent)
-        files = {
-            kind: {"file": str(path.relative_to(self.run.dir)), "sha256": sha256(path)} for kind, path in named.items()
-        }
-        known = {**self.run.info["snapshots"], str(iteration): files}
-        self.run.update(snapshots=known, iteration=max(iteration, self.run.info["iteration"]))
+        files = SnapshotFiles(**{kind: self.run.hashed(path) for kind, path in named.items()})
+        known = {**self.run.record.snapshots, iteration: files}
+        self.run.update(snapshots=known, iteration=max(iteration, self.run.record.iteration))
         return Snapshot(iteration, final_weights, final_state, named.get("extra"))
 
     def drop(self, iteration: int) -> None:
         """Remove a snapshot that nobody needs: from run.json first."""
         snapshot = next(known for known in self.run.snapshots() if known.iteration == iteration)
-        self.run.update(snapshots={n: each for n, each in self.run.info["snapshots"].items() if int(n) != iteration})
+        self._unlist(iteration)
         for path in snapshot.files:
             path.unlink(missing_ok=True)
 
-    def adopt_average(self, averaged: Sequence[int], **facts: object) -> Snapshot:
-        """Verify the mean of these iterations' snapshots, give it its name, and list it in run.json with its facts.
+    def adopt_average(self, averaged: Sequence[int], batches: int) -> Snapshot:
+        """Verify the mean of these iterations' snapshots, give it its name, and list it in run.json.
 
         Raises SnapshotFault, the faulty file removed.
         """
@@ -205,9 +204,8 @@ class SnapshotKeeper:
         finally:
             weights.unlink(missing_ok=True)
         snapshot = Snapshot(averaged[-1], final, None, averaged=tuple(averaged))
-        file = {"file": str(final.relative_to(self.run.dir)), "sha256": sha256(final)}
-        entry = {"averaged": list(averaged), "weights": file, **facts}
-        self.run.update(averages={**self.run.info.get("averages", {}), snapshot.name: entry})
+        entry = Average(tuple(averaged), self.run.hashed(final), batches)
+        self.run.update(averages={**self.run.record.averages, snapshot.name: entry})
         return snapshot
 
     def adopt_leftovers(self, warn: Callable[[str], None]) -> None:
@@ -238,19 +236,20 @@ class SnapshotKeeper:
             if fault is None:
                 return snapshot
             warn(f"snapshot of iteration {snapshot.iteration} left out: {fault}")
-            self.run.update(
-                snapshots={n: files for n, files in self.run.info["snapshots"].items() if int(n) != snapshot.iteration}
-            )
+            self._unlist(snapshot.iteration)
         raise FerError(f"{self.run.dir} has no intact snapshot to go on from; start anew with fer train --net ...")
+
+    def _unlist(self, iteration: int) -> None:
+        self.run.update(snapshots={n: files for n, files in self.run.record.snapshots.items() if n != iteration})
 
     def _fault(self, snapshot: Snapshot) -> str | None:
         if snapshot.state is None:
             return "its .solverstate is missing"
-        files = self.run.info["snapshots"][str(snapshot.iteration)]
-        for kind, path in zip(("weights", "state", "extra"), snapshot.files, strict=False):
+        files = self.run.record.snapshots[snapshot.iteration]
+        for known, path in zip((files.weights, files.state, files.extra), snapshot.files, strict=False):
             if not path.is_file():
                 return f"{path} is missing"
-            if sha256(path) != files[kind]["sha256"]:
+            if known and sha256(path) != known.sha256:
                 return f"{path} changed since it was verified"
         return None
 

@@ -32,7 +32,6 @@ def average_run(
     """
     tell = progress or (lambda stage, done, total: None)
     with run.locked():
-        run.info = Run(run.dir).info
         parts = _parts(run, last, first)
         for part in parts:
             run.weights_hash(part)
@@ -50,7 +49,7 @@ def average_run(
             batches=batches,
             stages=stages,
             level=level,
-            gpu=engine.first_gpu(run.info["gpu"]),
+            gpu=engine.first_gpu(run.record.gpu),
             folder=run.dir,
             progress=lambda done, total: tell("measuring statistics", done, total),
         )

@@ -121,7 +121,7 @@ class Supervisor:
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
-        before = float(self.run.info.get("seconds", 0))
+        before = self.run.record.seconds
         with SignalRelay(self.engine) as relay:
             child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
             try:
