@@ -10,7 +10,6 @@ and stop. Begin it in a clone of one commit with an environment of its own, so t
 """
 
 import argparse
-import fcntl
 import os
 import signal
 import subprocess
@@ -18,11 +17,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from fer.formats.log import parse_log
 from fer.runs.run import RUN_JSON, Run
 from fer.system.hardware import native_bf16
+from fer.system.locks import lock
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def work(names: Sequence[str], options: argparse.Namespace) -> int:
     os.nice(19)
     options.runs.mkdir(parents=True, exist_ok=True)
     with (options.runs / PID).open("a+") as pid_file:
-        if not lock(pid_file):
+        if not lock(pid_file.fileno()):
             print(f"a campaign is at work in {options.runs} already", file=sys.stderr)
             return 1
         pid_file.truncate(0)
@@ -89,14 +88,6 @@ def work(names: Sequence[str], options: argparse.Namespace) -> int:
                 code = ended or code
             print(status(options.runs / name), flush=True)
     return code
-
-
-def lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def train(name: str, options: argparse.Namespace) -> int:
@@ -146,7 +137,7 @@ def send(path: Path, number: int) -> int:
     """Send the signal to the campaign and to all that it has started, engines in sessions of their own included."""
     try:
         with path.open() as pid_file:
-            at_work, text = not lock(pid_file), pid_file.read()
+            at_work, text = not lock(pid_file.fileno()), pid_file.read()
     except FileNotFoundError:
         at_work, text = False, ""
     if not at_work:

@@ -16,7 +16,7 @@ from agreement import Continued, relative
 
 from fer.engines.engine import find_engine
 from fer.engines.pytorch.predict import predict
-from fer.nets.zoo import find_deploy, find_net
+from fer.nets.zoo import find_net
 
 pytestmark = pytest.mark.full
 
@@ -69,7 +69,7 @@ def test_what_pytorch_trains_caffe_scores_alike(
     images = np.random.default_rng(7).integers(0, 256, (7, 1, SIDE, SIDE), np.uint8)
     np.save(tmp_path / "images.npy", images)
     weights, rest = folder / "pytorch_iter_2.caffemodel", (tmp_path / "images.npy", folder / "net.prototxt")
-    deploy = find_deploy(find_net(name))
+    deploy = find_net(name).with_name("deploy.prototxt")
     assert deploy is not None
     predict(deploy, weights, *rest, tmp_path / "ours.npz")
     find_engine("caffe").predict(deploy, weights, *rest, tmp_path / "theirs.npz")

@@ -13,6 +13,7 @@ from pathlib import Path
 from fer.engines.engine import Engine, find_engine, users_own_caffe
 from fer.engines.process import EngineFailed, call
 from fer.errors import FerError
+from fer.formats.blobs import from_blob
 from fer.formats.prototxt import read_weights
 from fer.nets.lint import KNOWN_LAYERS
 from fer.nets.states import filter_net, test_states, train_state
@@ -102,8 +103,10 @@ def _trains(engine: Engine, demand: Demand) -> bool:
     """Whether one iteration brings a BatchNorm's statistics along, where there is one. Raises EngineFailed."""
     weights = _run(engine, _SOLVER.format(type=demand.solver_type) + _NET % (_NORM if demand.statistics else ""))
     # The third blob counts the batches that the mean and the variance are of.
-    counts = [blob.data for layer in weights.layer if layer.name == "norm" for blob in layer.blobs[2:3]]
-    return not demand.statistics or any(map(any, counts))
+    counts = [
+        from_blob(blob, layer.name) for layer in weights.layer if layer.name == "norm" for blob in layer.blobs[2:3]
+    ]
+    return not demand.statistics or any(count.any() for count in counts)
 
 
 def _run(engine: Engine, solver: str) -> caffe_pb2.NetParameter:

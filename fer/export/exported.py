@@ -27,6 +27,7 @@ from fer.evaluation.metrics import Scores, load_scores
 from fer.evaluation.score import score_run
 from fer.export.onnx_model import INPUT, to_onnx
 from fer.export.readme import readme
+from fer.formats.blobs import from_blob
 from fer.formats.database import Database, write_mean
 from fer.formats.prototxt import read_net, read_weights, write_text
 from fer.inference.classifier import (
@@ -46,7 +47,6 @@ from fer.nets.transform import Transform
 from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot, write_json
 from fer.runs.scores import chosen_snapshot
-from fer.runs.snapshots import blob_values
 from fer.schema import caffe_pb2
 from fer.system.files import replacement, sha256, write_bytes
 from fer.system.records import write_record
@@ -139,7 +139,10 @@ def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParame
 
 
 def _write_onnx(folder: Path, model: Model, deploy: caffe_pb2.NetParameter) -> None:
-    blobs = {layer.name: [blob_values(blob) for blob in layer.blobs] for layer in read_weights(model.weights).layer}
+    blobs = {
+        layer.name: [from_blob(blob, f"{model.weights}: layer {layer.name!r}").ravel() for blob in layer.blobs]
+        for layer in read_weights(model.weights).layer
+    }
     written = to_onnx(deploy, blobs, model.transform)
     (folder / ONNX).write_bytes(written.SerializeToString(deterministic=True))
 

@@ -12,7 +12,6 @@ runs/<net>-<solver>[-k]/
   report/
 """
 
-import fcntl
 import json
 import os
 import time
@@ -25,6 +24,7 @@ from typing import Any
 from fer.errors import FerError
 from fer.runs.record import HashedFile, RunRecord
 from fer.system.files import sha256, write_bytes
+from fer.system.locks import lock
 from fer.system.records import as_json, read_record, write_record
 from fer.system.shell import command
 
@@ -185,7 +185,7 @@ class Run:
         descriptor = os.open(self.dir, os.O_RDONLY)
         give_up = time.monotonic() + patience
         try:
-            while not _lock(descriptor):
+            while not lock(descriptor):
                 if time.monotonic() >= give_up:
                     raise FerError(
                         f"{self.dir} is being trained by another process; wait for it, or stop it with Ctrl-C there"
@@ -199,14 +199,6 @@ class Run:
 
 def average_name(averaged: Sequence[int]) -> str:
     return f"average_{averaged[0]}-{averaged[-1]}"
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def create_run(parent: Path, base_name: str, record: RunRecord, *, exact: bool = False) -> Run:

@@ -5,7 +5,6 @@ run = resume(Path("runs/lenet-s2"), max_iter=20_000)
 """
 
 import contextlib
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -18,7 +17,7 @@ from fer.evaluation.score import score_end
 from fer.formats.database import Database
 from fer.formats.log import parse_log
 from fer.formats.prototxt import read_net, read_solver, write_text
-from fer.nets.zoo import find_net, find_solver
+from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
 from fer.runs.record import EngineChange, EngineSettings, StartWeights
 from fer.runs.run import Run, Snapshot, create_run
 from fer.runs.snapshots import Shapes, SnapshotKeeper, check_start_weights
@@ -74,8 +73,8 @@ def train(
     tell = progress or _silent
     train_val = find_net(net)
     solver_path = find_solver(net, solver)
-    base_name = _check_name(name, runs_dir) if name else _run_name(train_val, solver_path)
-    net_name = _file_name(_net_name(train_val))
+    base_name = _check_name(name, runs_dir) if name else run_label(train_val, solver_path)
+    net_name = net_label(train_val)
     choice = EngineChoice(engine, solver_path, train_val, gpu=gpu, precision=precision, shuffle=shuffle, tell=tell)
     chosen = choice.engine
     gpus = chosen.check_gpus(gpu) if gpu is not None else ()
@@ -213,21 +212,8 @@ def _measure_end(run: Run, solver: caffe_pb2.SolverParameter, tell: events.Progr
 # ---- a new run
 
 
-def _net_name(train_val: Path) -> str:
-    return train_val.absolute().parent.name if train_val.stem == "train_val" else train_val.stem
-
-
-def _run_name(train_val: Path, solver: Path) -> str:
-    """`lenet-s2` for prototxt/lenet/train_val.prototxt and solver_s2.prototxt."""
-    return f"{_file_name(_net_name(train_val))}-{_file_name(solver.stem.removeprefix('solver_'))}"
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip(".") or "net"
-
-
 def _check_name(name: str, runs_dir: Path) -> str:
-    if name != _file_name(name):
+    if name != file_name(name):
         raise UsageError(f"--name {name!r} is no plain name: take letters, digits and . _ + -")
     if (runs_dir / name).exists():
         there = runs_dir / name

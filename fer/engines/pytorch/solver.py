@@ -351,7 +351,7 @@ class Solver:
         self.log(Resuming(str(path)))
         state = read_state(path)
         copy_weights(self.net, self._learned_net(state, Path(path)), complete=True)
-        self.updater.load_history(state.history)
+        self.updater.load_history(state.history, legacy=state.legacy)
         self.iteration = self._start = state.iteration
         saved = checkpoint.read_sidecar(checkpoint.sidecar(path), self.iteration, self.net)
         if saved is None:

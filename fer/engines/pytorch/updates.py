@@ -10,11 +10,10 @@ from torch import Tensor
 
 from fer.engines.pytorch.net import LearnedParam
 from fer.errors import FerError
+from fer.formats.blobs import same_shape
+from fer.formats.prototxt import SOLVER_TYPES, TWO_HISTORIES
 from fer.nets.policies import learning_rate
 from fer.schema import caffe_pb2
-
-RULES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
-TWO_HISTORIES = ("AdaDelta", "Adam")
 
 
 def rate_at(solver: caffe_pb2.SolverParameter, iteration: int) -> float:
@@ -54,8 +53,8 @@ class Updater:
     """
 
     def __init__(self, learnable: Sequence[LearnedParam], solver: caffe_pb2.SolverParameter):
-        if solver.type not in RULES:
-            raise FerError(f"Unknown solver type: {solver.type} (known types: {', '.join(RULES)})")
+        if solver.type not in SOLVER_TYPES:
+            raise FerError(f"Unknown solver type: {solver.type} (known types: {', '.join(SOLVER_TYPES)})")
         if solver.regularization_type not in ("L1", "L2"):
             raise FerError(f"Unknown regularization type: {solver.regularization_type} (known: L1, L2)")
         _check_ranges(solver)
@@ -99,7 +98,7 @@ class Updater:
                     rows.append(np.zeros(tuple(learned.parameter.shape), np.float32))
         return rows
 
-    def load_history(self, rows: Sequence[np.ndarray]) -> None:
+    def load_history(self, rows: Sequence[np.ndarray], *, legacy: bool = False) -> None:
         """Take over a solver state's history; FerError where it is of another net or rule."""
         count = len(self.learnable)
         if len(rows) != count * (1 + self._two):
@@ -112,7 +111,7 @@ class Updater:
             kind, position = divmod(number, count)
             learned = self.learnable[position]
             shape = tuple(learned.parameter.shape)
-            if row.size != learned.parameter.numel() or _bare(row.shape) != _bare(shape):
+            if not same_shape(row.shape, shape, legacy=legacy):
                 raise FerError(
                     f"history {number} of the state has shape {row.shape}, where parameter {learned.index} of layer "
                     f"'{learned.owner}' has {shape}"
@@ -248,11 +247,3 @@ def _check_ranges(solver: caffe_pb2.SolverParameter) -> None:
             raise FerError("Momentum cannot be used with RMSProp.")
         if not 0 <= solver.rms_decay < 1:
             raise FerError("RMSProp's rms_decay must lie in [0, 1)")
-
-
-def _bare(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape without its leading ones, as legacy files pad it."""
-    rest = tuple(shape)
-    while rest[:1] == (1,):
-        rest = rest[1:]
-    return rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +15,7 @@ from fer.engines.pytorch.hdf5 import open_hdf5
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.node import Node
 from fer.errors import FerError
-from fer.formats.blobs import from_blob, to_blob
+from fer.formats.blobs import from_blob, is_legacy, same_shape, shape_text, to_blob
 from fer.formats.prototxt import read_weights
 from fer.schema import caffe_pb2
 from fer.system.files import write_bytes, write_whole
@@ -36,19 +36,34 @@ class SolverState:
     learned_net: str
     current_step: int = 0
     history: list[np.ndarray] = field(default_factory=list)
+    legacy: bool = False  # whether the history's shapes are those of Caffe before 2015
 
 
 # ---- reading
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A float32 blob of a file; `legacy`: its shape is that of Caffe before 2015."""
+
+    array: np.ndarray
+    legacy: bool = False
+
+
 def read_model(path: str | Path) -> Weights:
-    """The blobs of a .caffemodel or .caffemodel.h5; FerError where it is damaged or has none."""
+    """The blobs of a .caffemodel or .caffemodel.h5. Raises FerError where it is damaged or has none."""
+    return {name: {i: blob.array for i, blob in blobs.items()} for name, blobs in _read_stored(path).items()}
+
+
+def _read_stored(path: str | Path) -> dict[str, dict[int, _Stored]]:
     if str(path).endswith(".h5"):
-        weights = _read_hdf5(path, _model_from_hdf5)
+        model = _read_hdf5(path, _model_from_hdf5)
+        weights = {name: {i: _Stored(array) for i, array in blobs.items()} for name, blobs in model.items()}
     else:
         weights = {
             layer.name: {
-                i: from_blob(blob, f"{path}: layer '{layer.name}', blob {i}") for i, blob in enumerate(layer.blobs)
+                i: _Stored(from_blob(blob, f"{path}: layer '{layer.name}', blob {i}"), is_legacy(blob))
+                for i, blob in enumerate(layer.blobs)
             }
             for layer in read_weights(path).layer
             if layer.blobs
@@ -64,7 +79,7 @@ def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[
     Raises FerError for a wrong shape or number of blobs, values that are not finite, and where no name matches; where
     the weights are to be `complete`, also for a layer that they lack (a file cut between two layers parses).
     """
-    weights = read_model(path)
+    weights = _read_stored(path)
     targets = {node.name: node for node in net.nodes if node.layer.blobs}
     matching = [name for name in weights if name in targets]
     if not matching and targets:
@@ -80,37 +95,30 @@ def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[
         _check_fit(path, net, targets[name], weights[name])
     with torch.no_grad():
         for name in matching:
-            for index, array in weights[name].items():
+            for index, stored in weights[name].items():
                 blob = targets[name].layer.blobs[index]
-                blob.copy_(torch.from_numpy(array.reshape(tuple(blob.shape))))
+                blob.copy_(torch.from_numpy(stored.array.reshape(tuple(blob.shape))))
     return matching
 
 
-def _check_fit(path: str | Path, net: Net, node: Node, arrays: dict[int, np.ndarray]) -> None:
+def _check_fit(path: str | Path, net: Net, node: Node, found: dict[int, _Stored]) -> None:
     blobs = node.layer.blobs
     needed = {learned.index for learned in net.learnable if learned.owner == node.name}
     if not str(path).endswith(".h5"):
         needed = set(range(len(blobs)))
-    if not needed <= set(arrays) <= set(range(len(blobs))):
-        raise FerError(f"{path}: Incompatible number of blobs for layer '{node.name}': {len(arrays)} for {len(blobs)}")
-    for index, array in arrays.items():
+    if not needed <= set(found) <= set(range(len(blobs))):
+        raise FerError(f"{path}: Incompatible number of blobs for layer '{node.name}': {len(found)} for {len(blobs)}")
+    for index, stored in found.items():
         blob = blobs[index]
-        if not _same_shape(array.shape, tuple(blob.shape)):
+        if not same_shape(stored.array.shape, blob.shape, legacy=stored.legacy):
             raise FerError(
                 f"{path}: Cannot copy param {index} weights from layer '{node.name}'; shape mismatch: "
-                f"source param shape is {_x(array.shape)}; target param shape is {_x(blob.shape)}; "
+                f"source param shape is {shape_text(stored.array.shape)}; "
+                f"target param shape is {shape_text(blob.shape)}; "
                 f"to learn it from scratch rename the layer"
             )
-        if not np.isfinite(array).all():
+        if not np.isfinite(stored.array).all():
             raise FerError(f"{path}: param {index} of layer '{node.name}' holds nan or inf")
-
-
-def _same_shape(source: Sequence[int], target: Sequence[int]) -> bool:
-    """Equal, or equal but for the leading ones of a legacy 4-D shape."""
-    if tuple(source) == tuple(target):
-        return True
-    padded = (1,) * (4 - len(target)) + tuple(target)
-    return len(source) == 4 and tuple(source) == padded
 
 
 def read_state(path: str | Path) -> SolverState:
@@ -134,7 +142,8 @@ def read_state(path: str | Path) -> SolverState:
     if proto.iter < 0:
         raise FerError(f"{path} is damaged: its iteration is {proto.iter}")
     history = [from_blob(blob, f"{path}: history {i}") for i, blob in enumerate(proto.history)]
-    return SolverState(proto.iter, proto.learned_net, proto.current_step, history)
+    legacy = any(map(is_legacy, proto.history))
+    return SolverState(proto.iter, proto.learned_net, proto.current_step, history, legacy)
 
 
 def _read_hdf5(path: str | Path, read: Callable[[h5py.File], T]) -> T:
@@ -232,7 +241,3 @@ def _state_to_hdf5(path: Path, state: SolverState) -> None:
 def array_of(blob: torch.Tensor) -> np.ndarray:
     """float32 array, C-contiguous in the blob's shape."""
     return np.ascontiguousarray(blob.detach().float().cpu().numpy())
-
-
-def _x(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "()"
