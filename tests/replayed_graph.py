@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fer.engines.core.solver import Solver
 from fer.engines.pytorch import step
 from fer.engines.pytorch.device import computing
-from fer.engines.pytorch.solver import Solver
 from fer.engines.pytorch.step import Step
 
 
@@ -143,9 +143,9 @@ class MarkedGenerator(SimpleNamespace):
 
 def use_graphs(solver: Solver, monkeypatch: pytest.MonkeyPatch, kind: type[Cuda] = Cuda) -> Cuda:
     """Let the solver's passes be replayed from a graph of the `kind`."""
-    cuda = kind(solver._pass)
-    solver._pass._may_capture = not any(node.bottoms for node in solver._pass._host)
-    solver._pass._side = Stream()  # type: ignore[assignment]
+    cuda = kind(solver.training.step)
+    solver.training.step._may_capture = not any(node.bottoms for node in solver.training.step._host)
+    solver.training.step._side = Stream()  # type: ignore[assignment]
 
     class Torch:
         def __getattr__(self, name: str) -> Any:
