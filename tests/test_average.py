@@ -17,6 +17,7 @@ from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
 from fer.report.build import build_report
 from fer.report.text import summary_text
+from fer.runs.record import Average, HashedFile
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotFault
 from fer.system.files import sha256
@@ -62,8 +63,8 @@ def test_the_last_snapshots_or_those_from_an_iteration_on(
     files = [f"snapshots/net_iter_{iteration}.caffemodel" for iteration in averaged]
     assert argv[argv.index("--weights") + 1].split(",") == files
     run = Run(run.dir)
-    entry = {"file": str(made.weights.relative_to(run.dir)), "sha256": sha256(made.weights)}
-    assert run.info["averages"] == {name: {"averaged": averaged, "weights": entry, "batches": 3}}
+    entry = HashedFile(sha256(made.weights), str(made.weights.relative_to(run.dir)))
+    assert run.record.averages == {name: Average(tuple(averaged), entry, 3)}
     assert run.averages() == [made] and [s.iteration for s in run.snapshots()] == [10, 20, 30, 40, 50, 60]
     training.assert_intact(run)
 
@@ -141,7 +142,7 @@ def test_a_net_with_batch_norm(tmp_path: Path, data: Path) -> None:
     net, solver = training.write_net(tmp_path, net=NORMALISED, base_lr=0.02)
     run = train(net, solver, data, engine="pytorch", seed=1, runs_dir=tmp_path / "runs")
     made = average_run(run, last=2)
-    assert Run(run.dir).info["averages"][made.name]["batches"] == 5  # 70 images in batches of 16
+    assert Run(run.dir).record.averages[made.name].batches == 5  # 70 images in batches of 16
     files = [run.weights_file(40), run.weights_file(60), made.weights]
     losses = [caffe_test.test(Backend(), run.net, str(file), 5, log=Log(silent=True))["loss"] for file in files]
     assert losses[2] < min(losses[:2])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fer.errors import FerError
 from fer.formats import log_lines
-from fer.formats.log import LogParser, parse_log
+from fer.formats.log import LogAssembler, LogRecord, parse_log
 from fer.formats.log_lines import LINES, format_line, read_line
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -87,7 +87,7 @@ def test_a_multiline_message_stays_on_one_line():
 @given(st.text())
 def test_no_text_breaks_the_reader(text):
     read_line(text)
-    LogParser().feed(text)
+    LogAssembler().feed(text)
     read_line("I1124 05:29:09.769240  4309 solver.cpp:239] " + text)
 
 
@@ -218,11 +218,30 @@ def test_days_that_do_not_exist_are_no_log_lines():
     assert [r.iteration for r in parse_log([short("1301", 0), short("1231", 1), short("0000", 2)]).records] == [1]
 
 
-def test_the_parser_can_follow_a_run():
-    parser = LogParser()
-    assert parser.feed("Using 1 GPU") == []
-    assert parser.feed(short("1124", 20)) == [log_lines.Iteration(20, 1.0)]
-    assert parser.log().records[-1].iteration == 20
+def test_a_run_can_be_followed():
+    def said(*events: log_lines.Event) -> list[object]:
+        return [item for event in events for item in assembler.feed(format_line(event, WHEN))]
+
+    assembler = LogAssembler()
+    assert assembler.feed("Using 1 GPU") == []
+    assert said(log_lines.Testing(20), log_lines.TestOutput(0, "accuracy", 0.5), log_lines.TestLoss(2.0)) == []
+    test = LogRecord(20, "test", 0.0, loss=2.0, outputs={"accuracy": 0.5})
+    assert said(log_lines.Iteration(20, 1.0), log_lines.TrainOutput(0, "loss", 3.0)) == [test]
+    step = log_lines.Step(20, 1)
+    train = LogRecord(20, "train", 0.0, lr=0.1, loss=1.0, outputs={"loss": 3.0})
+    assert said(step, log_lines.Lr(20, 0.1)) == [step, train]
+    saving = log_lines.SnapshottingState("net_iter_30.solverstate")
+    last = LogRecord(30, "train", 0.0, loss=0.5)
+    assert said(log_lines.Iteration(30, 0.5), saving, log_lines.Testing(30)) == [last, saving]
+    assert assembler.finish() == [LogRecord(30, "test", 0.0)] and assembler.finish() == []
+    assert [record.iteration for record in assembler.log().records] == [20, 20, 30, 30]
+
+
+def test_a_rate_said_by_each_gpu_counts_once_and_outputs_behind_it_count():
+    events = (log_lines.Iteration(5, 2.0), *[log_lines.Lr(5, 0.1)] * 2, log_lines.TrainOutput(0, "loss", 3.0))
+    lines = [format_line(event, WHEN) for event in (*events, log_lines.Iteration(6, 1.0))]
+    assert parse_log(lines).curve("train")[0] == LogRecord(5, "train", 0.0, lr=0.1, loss=2.0, outputs={"loss": 3.0})
+    assert len(parse_log(lines).records) == 2
 
 
 def test_outputs_without_their_iteration_are_left_out():

@@ -23,6 +23,7 @@ from fer.engines.registry import ENGINES, find_engine, users_own_caffe
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_solver
 from fer.nets.lint import KNOWN_LAYERS
+from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotFault, verify_extra
 from fer.system.hardware import physical_cores
@@ -86,16 +87,16 @@ def test_auto_asks_caffe_whether_its_batch_norm_trains(
 ) -> None:
     monkeypatch.setitem(ENGINES, "caffe", lambda: training.fake_pycaffe(own=own))
     told: list[object] = []
-    assert train_net(tmp_path, data, engine="auto").info["engine"] == "caffe"
+    assert train_net(tmp_path, data, engine="auto").record.engine == "caffe"
     monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
     run = train_net(tmp_path, data, engine="auto", progress=told.append)
-    assert run.info["engine"] == "pytorch"
+    assert run.record.engine == "pytorch"
     assert told[0] == events.Setup("engine: PyTorch, as the Caffe found does not train BatchNorm (layer 'bn')")
-    assert train_net(tmp_path, data, training.NET, engine="auto").info["engine"] == "caffe"
+    assert train_net(tmp_path, data, training.NET, engine="auto").record.engine == "caffe"
     fixed = WITH_NORM.replace(
         'top: "conv" }\nlayer', 'top: "conv" batch_norm_param { use_global_stats: true } }\nlayer'
     )
-    assert train_net(tmp_path, data, fixed, engine="auto").info["engine"] == "caffe"
+    assert train_net(tmp_path, data, fixed, engine="auto").record.engine == "caffe"
     with pytest.raises(FerError, match=rf"net\.prototxt: Caffe {NOT_TRAINED}\ntake --engine pytorch, or name another"):
         train_net(tmp_path, data, engine="caffe", name="refused")
     assert not (tmp_path / "runs" / "refused").exists()
@@ -125,11 +126,11 @@ def test_a_caffe_of_the_users_is_asked_for_its_types(
 ) -> None:
     monkeypatch.setenv("FER_CAFFE", str(training.fake_executable(tmp_path)))
     monkeypatch.setitem(ENGINES, "caffe", training.fake_with_tool if tool else lambda: training.fake_pycaffe(own=True))
-    assert train_net(tmp_path, data, training.NET, engine="auto", **change).info["engine"] == "caffe"
+    assert train_net(tmp_path, data, training.NET, engine="auto", **change).record.engine == "caffe"
     monkeypatch.setenv("FAKE_FAULT", fault)
     told: list[events.Setup] = []
     run = train_net(tmp_path, data, training.NET, engine="auto", progress=told.append, **change)  # type: ignore[arg-type]
-    assert run.info["engine"] == "pytorch" and re.match(f"engine: PyTorch, as the Caffe found {why}", told[0].message)
+    assert run.record.engine == "pytorch" and re.match(f"engine: PyTorch, as the Caffe found {why}", told[0].message)
 
 
 def test_where_no_caffe_can_be_had_auto_takes_pytorch_but_not_for_a_wrong_name(
@@ -141,7 +142,7 @@ def test_where_no_caffe_can_be_had_auto_takes_pytorch_but_not_for_a_wrong_name(
 
     monkeypatch.setitem(ENGINES, "caffe", lambda: NoCaffe(own=users_own_caffe()))
     told: list[object] = []
-    assert train_net(tmp_path, data, training.NET, progress=told.append).info["engine"] == "pytorch"
+    assert train_net(tmp_path, data, training.NET, progress=told.append).record.engine == "pytorch"
     assert told[0] == events.Setup("engine: PyTorch, as real Caffe could not be set up: no network")
     monkeypatch.setenv("FER_CAFFE_PYTHON", "/no/python")
     with pytest.raises(FerError, match="could not be set up"):
@@ -156,9 +157,9 @@ def test_a_run_of_caffe_goes_on_where_it_can(tmp_path: Path, data: Path, monkeyp
         resume(run.dir, max_iter=40, engine="caffe")
     told: list[object] = []
     run = resume(run.dir, max_iter=40, progress=told.append)
-    assert (run.info["engine"], run.info["changes"][0]["before"]["engine"]) == ("pytorch", "caffe")
+    assert (run.record.engine, run.record.changes[0].before.engine) == ("pytorch", "caffe")
     assert told[0] == events.Setup("engine: PyTorch, as the Caffe found does not train BatchNorm (layer 'bn')")
-    assert resume(run.dir, max_iter=60).info["engine"] == "pytorch"
+    assert resume(run.dir, max_iter=60).record.engine == "pytorch"
 
 
 # ---- precision
@@ -190,7 +191,7 @@ def test_bf16_on_a_processor_that_only_emulates_it_is_warned_of(
     monkeypatch.setattr(train_engine, "native_bf16", lambda: native)
     told: list[object] = []
     run = start(tmp_path, data, engine=engine, precision=asked, gpu=gpu, max_iter=20, progress=told.append)
-    assert (run.info["engine"], run.info["precision"]) == made
+    assert (run.record.engine, run.record.precision) == made
     warned = [event.text for event in told if isinstance(event, events.Warning) and "only emulates bf16" in event.text]
     assert bool(warned) == (asked == "bf16" and not native and gpu is None)
 
@@ -199,7 +200,7 @@ def test_auto_tells_before_the_training(tmp_path: Path, data: Path) -> None:
     told: list[object] = []
     run = start(tmp_path, data, engine="auto", max_iter=5, progress=told.append)
     assert told[0] == events.Setup("engine: Caffe, on the CPU")
-    assert (run.info["engine"], run.info["precision"], run.info["gpu"]) == ("caffe", "fp32", None)
+    assert (run.record.engine, run.record.precision, run.record.gpu) == ("caffe", "fp32", None)
 
 
 # ---- the PyTorch engine
@@ -258,7 +259,7 @@ def test_precision_is_pytorch_s_alone(tmp_path: Path, data: Path, monkeypatch: p
         start(tmp_path, data, engine="caffe", precision="bf16")
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     run = start(tmp_path, data, engine="pytorch", precision="bf16", max_iter=5)
-    assert run.info["precision"] == "bf16" and arguments(tmp_path, "train")[0][-2:] == ["--precision", "bf16"]
+    assert run.record.precision == "bf16" and arguments(tmp_path, "train")[0][-2:] == ["--precision", "bf16"]
 
 
 # ---- GPUs
@@ -273,12 +274,12 @@ def test_several_gpus_each_take_the_net_s_batch(tmp_path: Path, data: Path, monk
     run = start(tmp_path, data, engine="pytorch", gpu="0,1", max_iter=5)
     assert arguments(tmp_path, "gpu")[0] == ["gpu", "--gpu", "0,1"]
     assert arguments(tmp_path, "train")[0][-2:] == ["--gpu", "0,1"]
-    assert (run.info["gpu"], run.info["batch_size"]) == ("0,1", 32)
+    assert (run.record.gpu, run.record.batch_size) == ("0,1", 32)
     solver = read_solver(run.solver)
     assert (solver.solver_mode, solver.device_id) == (solver.GPU, 0)
     with pytest.raises(FerError, match="2 times its net's batch_size an iteration; with --gpu 1 it would be 1 times"):
         resume(run.dir, max_iter=10, gpu=1)
-    assert resume(run.dir, max_iter=10).info["gpu"] == "0,1"
+    assert resume(run.dir, max_iter=10).record.gpu == "0,1"
 
 
 def test_all_gpus_are_asked_for_by_number(tmp_path: Path) -> None:
@@ -322,21 +323,16 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, data: Path, monkeypatch: pytest
 def test_a_run_goes_on_with_its_own_engine(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, engine="pytorch", precision="tf32", max_iter=20)
     run = resume(run.dir, max_iter=40)
-    assert (run.info["engine"], run.info["precision"]) == ("pytorch", "tf32") and "changes" not in run.info
+    assert (run.record.engine, run.record.precision) == ("pytorch", "tf32") and not run.record.changes
 
 
 def test_a_run_may_go_on_with_another_engine_and_says_so(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, engine="caffe", max_iter=20)
     run = resume(run.dir, max_iter=40, engine="pytorch", precision="bf16", gpu=1)
-    assert run.info["engine"] == "pytorch" and run.info["repeatable"].startswith("no: from iteration 20")
-    assert run.info["changes"] == [
-        {
-            "iteration": 20,
-            "before": {"engine": "caffe", "gpu": None, "precision": "fp32"},
-            "after": {"engine": "pytorch", "gpu": 1, "precision": "bf16"},
-        }
-    ]
-    assert set(run.info["versions"]) == {"fer", "caffe", "pytorch"}
+    assert run.record.engine == "pytorch" and run.record.repeatable.startswith("no: from iteration 20")
+    before, after = EngineSettings("caffe", None, "fp32"), EngineSettings("pytorch", 1, "bf16")
+    assert run.record.changes == (EngineChange(20, before, after),)
+    assert set(run.record.versions) == {"fer", "caffe", "pytorch"}
     solver = read_solver(run.solver)
     assert (solver.solver_mode, solver.device_id, solver.max_iter) == (solver.GPU, 1, 40)
     training.assert_intact(run)
@@ -357,15 +353,15 @@ def with_extra(run: Run, iteration: int, spoil: Callable[[bytes], bytes] = bytes
 
 def test_an_extra_is_taken_in_hashed_and_must_stay_as_it_was(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, engine="pytorch", max_iter=40)
-    files = run.info["snapshots"].pop("40")
-    run.update(state="training", iteration=20, snapshots=run.info["snapshots"])
-    for path in (*(run.dir / file["file"] for file in files.values()), with_extra(run, 40)):
+    files = run.snapshots()[-1].files
+    run.update(state="training", iteration=20, snapshots={20: run.record.snapshots[20]})
+    for path in (*files, with_extra(run, 40)):
         path.rename(run.unverified_dir / path.name)
     run = resume(run.dir, max_iter=60)
     snapshot = next(known for known in run.snapshots() if known.iteration == 40)
     assert snapshot.extra == run.extra_file(40) and snapshot.extra.is_file()
     training.assert_intact(run)
-    run.update(snapshots={"40": run.info["snapshots"]["40"]})
+    run.update(snapshots={40: run.record.snapshots[40]})
     snapshot.extra.unlink()
     told: list[object] = []
     with pytest.raises(FerError, match="no intact snapshot"):

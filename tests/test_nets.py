@@ -14,7 +14,7 @@ from fer.nets.policies import early_collapse, learning_rate
 from fer.nets.shapes import infer_shapes
 from fer.nets.solver_lint import lint_solver
 from fer.nets.states import State, data_layers, filter_net, train_state
-from fer.nets.zoo import NETS, find_deploy, find_net, find_solver, net_names, solver_names
+from fer.nets.zoo import NETS, find_net, find_solver, net_names, solver_names
 from fer.schema import caffe_pb2
 from fer.training.run_prototxts import net_for_run, solver_for_run
 
@@ -107,9 +107,9 @@ def test_only_the_lesson_collapses():
 
 @pytest.mark.parametrize("net_name", net_names())
 def test_deploy_matches(net_name):
-    net, deploy = read_net(find_net(net_name)), read_net(find_deploy(find_net(net_name)))
+    net, deploy = read_net(find_net(net_name)), read_net(find_net(net_name).with_name("deploy.prototxt"))
     assert derive_deploy(net, (1, side(net_name), side(net_name))) == deploy
-    assert lint_net(deploy, find_deploy(find_net(net_name))) == []
+    assert lint_net(deploy, find_net(net_name).with_name("deploy.prototxt")) == []
     tested = infer_shapes(filter_net(net, State("TEST")), (1, side(net_name), side(net_name)))
     shapes = infer_shapes(deploy)
     assert shapes.params == tested.params
@@ -123,7 +123,7 @@ def test_readme_tells_the_computed_sizes(net_name):
     Layers called a, a/b, a/c share a row: they are parts of one.
     """
     text = (NETS / net_name / "README.md").read_text(encoding="utf-8")
-    deploy = read_net(find_deploy(find_net(net_name)))
+    deploy = read_net(find_net(net_name).with_name("deploy.prototxt"))
     shapes = infer_shapes(deploy)
     for name, parts in groupby(deploy.layer, key=lambda layer: layer.name.partition("/")[0]):
         layers = list(parts)
@@ -157,7 +157,7 @@ def test_shapes_are_the_real_caffes(net_name, random_data):
     net = small_batches(net_for_run(read_net(find_net(net_name)), folder))
     write_text(folder / "net.prototxt", net)
     stages = train_state(read_solver(find_solver(net_name, "s1"))).stages
-    for phase, path in (("TRAIN", folder / "net.prototxt"), ("TEST", find_deploy(find_net(net_name)))):
+    for phase, path in (("TRAIN", folder / "net.prototxt"), ("TEST", find_net(net_name).with_name("deploy.prototxt"))):
         if phase == "TRAIN" and normalised(net_name):
             continue
         theirs = engine.describe(path, State(phase, stages))

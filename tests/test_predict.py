@@ -120,7 +120,7 @@ def test_a_cropped_face_gets_the_scores_own_probabilities(
 ) -> None:
     """The very images of val, as files: what scoring says of them, by the run and by its export."""
     scores = load_scores(run.scores("val"))
-    folder = Path(run.info["data"]["dir"]) / "val"
+    folder = Path(run.record.data.dir) / "val"
     for model in (run.dir, run.dir / "export"):
         images = predicted(capsys, "--no-detect", "--model", model, folder)["images"]
         assert [Path(image["path"]).name for image in images] == sorted(scores.files)

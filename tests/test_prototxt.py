@@ -460,7 +460,6 @@ def test_shipped_nets_are_found_by_name():
     assert zoo.find_net("lenet") == zoo.NETS / "lenet" / "train_val.prototxt"
     assert zoo.find_solver("lenet", "s2").name == "solver_s2.prototxt"
     assert zoo.net_label(zoo.find_net("alexnet")) == "alexnet"
-    assert zoo.find_deploy(zoo.find_net("lenet")).name == "deploy.prototxt"
 
 
 def test_a_users_own_files_are_found_by_path(write, tmp_path):
@@ -469,9 +468,10 @@ def test_a_users_own_files_are_found_by_path(write, tmp_path):
     assert zoo.find_solver(net, solver) == solver
     assert zoo.find_solver("lenet", str(solver)) == solver
     assert zoo.net_label(net) == "my_net"
-    assert zoo.find_deploy(net) is None
     train_val = write(SMALL, "train_val.prototxt")
     assert zoo.find_net(tmp_path) == train_val
+    assert zoo.net_label(tmp_path / "x" / ".." / "train_val.prototxt") == zoo.net_label(train_val) == tmp_path.name
+    assert zoo.run_label(zoo.find_net("lenet"), zoo.find_solver("lenet", "s2")) == "lenet-s2"
 
 
 def test_names_nobody_knows_list_the_valid_ones(write):

@@ -97,10 +97,10 @@ def test_a_faulty_training_is_told_in_its_own_words(tmp_path: Path, data: Path) 
 def test_either_engine_goes_on_with_the_other_s_run(tmp_path: Path, data: Path, whole: Run) -> None:
     run = start(tmp_path, data, "caffe", **{**LONG, "max_iter": 25})
     run = resume(run.dir, max_iter=50, engine="pytorch")
-    assert run.info["engine"] == "pytorch" and run.snapshots()[-1].extra
+    assert run.record.engine == "pytorch" and run.snapshots()[-1].extra
     run = resume(run.dir, max_iter=80, engine="caffe")
-    assert run.info["engine"] == "caffe" and not run.snapshots()[-1].extra
-    changes = [(c["iteration"], c["before"]["engine"], c["after"]["engine"]) for c in run.info["changes"]]
+    assert run.record.engine == "caffe" and not run.snapshots()[-1].extra
+    changes = [(c.iteration, c.before.engine, c.after.engine) for c in run.record.changes]
     assert changes == [(25, "caffe", "pytorch"), (50, "pytorch", "caffe")]
     losses = [loss for _, loss, _ in numbers(run, "train") if loss is not None]
     assert np.mean(losses[-20:]) < 0.95 * np.mean(losses[:10])  # it went on learning

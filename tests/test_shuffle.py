@@ -90,9 +90,9 @@ def stages(run: Run) -> list[str]:
 @pytest.mark.usefixtures("fakes")
 def test_the_run_s_solver_has_the_stage_and_a_resume_keeps_it(tmp_path: Path, data: Path) -> None:
     run = training.train_small(tmp_path, data, engine="auto", shuffle=True, max_iter=20)
-    assert run.info["engine"] == "pytorch" and stages(run) == [SHUFFLE]
+    assert run.record.engine == "pytorch" and stages(run) == [SHUFFLE]
     run = resume(run.dir, max_iter=40)
-    assert stages(run) == [SHUFFLE] and run.info["engine"] == "pytorch"
+    assert stages(run) == [SHUFFLE] and run.record.engine == "pytorch"
     told: list[object] = []
     resume(run.dir, max_iter=60, engine="caffe", progress=told.append)
     assert Warning("the solver's stage 'shuffle' is lost on Caffe, which reads a database in its own order") in told
@@ -102,7 +102,7 @@ def test_the_run_s_solver_has_the_stage_and_a_resume_keeps_it(tmp_path: Path, da
 def test_a_solver_may_ask_for_it_itself(tmp_path: Path, data: Path) -> None:
     net, solver = training.write_net(tmp_path, train_state='{ stage: "shuffle" }', max_iter=5)
     run = train(net, solver, data, runs_dir=tmp_path / "runs", shuffle=True)
-    assert run.info["engine"] == "pytorch" and stages(run) == [SHUFFLE]
+    assert run.record.engine == "pytorch" and stages(run) == [SHUFFLE]
     told: list[object] = []
     train(net, solver, data, engine="caffe", runs_dir=tmp_path / "runs", progress=told.append)
     assert any("'shuffle' is lost on Caffe" in str(event) for event in told)
@@ -129,4 +129,4 @@ def test_auto_says_why_it_takes_pytorch() -> None:
 def test_real_caffe_reads_a_solver_with_the_stage(tmp_path: Path, data: Path) -> None:
     files = training.write_net(tmp_path, train_state='{ stage: "shuffle" }', max_iter=2)
     run = train(*files, data, engine="caffe", runs_dir=tmp_path / "runs")
-    assert run.info["state"] == "finished" and stages(run) == [SHUFFLE]
+    assert run.record.state == "finished" and stages(run) == [SHUFFLE]

@@ -117,7 +117,7 @@ def test_a_long_test_pass_is_left_at_once(tmp_path: Path, data: Path) -> None:
 
 def test_made_longer_it_is_the_longer_training(tmp_path: Path, data: Path, whole: Run) -> None:
     run = start(tmp_path, data, **{**LONG, "max_iter": 130})
-    assert run.info["state"] == "finished"
+    assert run.record.state == "finished"
     assert_same_training(resume(run.dir, max_iter=400), whole)
 
 

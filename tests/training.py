@@ -167,9 +167,10 @@ def assert_intact(run: Run) -> None:
     """Every snapshot listed is whole, hashed, and its state names its weights; nothing unverified is left."""
     for snapshot in run.snapshots():
         assert snapshot.state is not None
-        files = run.info["snapshots"][str(snapshot.iteration)]
-        assert files["weights"]["sha256"] == sha256(snapshot.weights)
-        assert files["state"]["sha256"] == sha256(snapshot.state)
+        files = run.record.snapshots[snapshot.iteration]
+        assert files.state is not None
+        assert files.weights.sha256 == sha256(snapshot.weights)
+        assert files.state.sha256 == sha256(snapshot.state)
         weights = verify_weights(snapshot.weights, FAKE_SHAPES)
         state = verify_state(snapshot.state, snapshot.iteration, weights, "SGD")
         assert state.learned_net == f"snapshots/{snapshot.weights.name}"
@@ -185,7 +186,7 @@ def numbers(run: Run, phase: str) -> list[tuple[int, float | None, dict[str, flo
 
 def assert_same_training(run: Run, whole: Run) -> None:
     """The same losses to the last printed digit, and the same bytes in the end."""
-    assert run.info["state"] == "finished"
+    assert run.record.state == "finished"
     assert numbers(run, "train") == numbers(whole, "train")
     assert numbers(run, "test") == numbers(whole, "test")
     end = whole.snapshots()[-1].iteration

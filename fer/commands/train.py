@@ -60,6 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fer.commands.display import TrainingDisplay
+    from fer.system.records import as_json
     from fer.system.shell import command
     from fer.training.train import resume, train
 
@@ -99,10 +100,10 @@ def run(args: argparse.Namespace) -> int:
                 progress=display,
             )
     if args.json:
-        print(json.dumps(run.info, indent=2))
+        print(json.dumps(as_json(run.record), indent=2))
     else:
-        done, seconds = run.info["iteration"], run.info["seconds"]
-        early = f"; {run.info['ended']}" if done < run.info["max_iter"] else ""
+        done, seconds = run.record.iteration, run.record.seconds
+        early = f"; {run.record.ended}" if done < run.record.max_iter else ""
         accuracy = display.accuracy_at(done)
         report = command("fer", "report", run.dir)
         print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{accuracy}{early}. Next: {report}")

@@ -6,7 +6,7 @@
 
 import enum
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,16 +37,6 @@ SPLITS = tuple(Split)
 def held_out(val_only: bool = False) -> tuple[str, ...]:
     """The folders of the splits that nets are scored on: "val" and, unless it is left for later, "test"."""
     return ("val",) if val_only else ("val", "test")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One face: `index` counts the source's images from 0, `pixels` is uint8 [48, 48]."""
-
-    index: int
-    split: Split
-    label: int
-    pixels: np.ndarray
 
 
 def fingerprints(pixels: np.ndarray) -> np.ndarray:
@@ -82,12 +72,3 @@ class Batch:
 def make_batch(splits: np.ndarray, labels: np.ndarray, pixels: np.ndarray) -> Batch:
     """A batch with its digests and blanks worked out."""
     return Batch(splits, labels, pixels, fingerprints(pixels), blanks(pixels))
-
-
-def samples(batches: Iterable[Batch]) -> Iterator[Sample]:
-    """The faces of `batches` one by one."""
-    index = 0
-    for batch in batches:
-        for split, label, pixels in zip(batch.splits, batch.labels, batch.pixels, strict=True):
-            yield Sample(index, SPLITS[split], int(label), pixels)
-            index += 1

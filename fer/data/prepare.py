@@ -23,12 +23,12 @@ from fer import __version__
 from fer.data.affine import Affine
 from fer.data.audit import Catalog, audit, leaked
 from fer.data.dataset import CLASSES, SPLITS, Progress, Split
-from fer.data.directory import FORMAT, MANIFEST, check_replaceable, locked, read_manifest, verify_data
+from fer.data.directory import FORMAT, MANIFEST, check_replaceable, read_manifest, verify_data
 from fer.data.source import is_folder_source, read_source, source_sha256, source_state
 from fer.data.split_writer import Encoding, Images, write_split
 from fer.errors import FerError, UsageError
 from fer.formats.database import write_mean
-from fer.system.files import cannot_write, replacement, sha256, write_bytes
+from fer.system.files import beside, cannot_write, sha256, take_place, write_bytes
 from fer.system.workers import Workers
 
 __all__ = ["Outcome", "PrepareOptions", "prepare", "read_manifest", "verify_data"]
@@ -100,17 +100,18 @@ def prepare(
     before = source_state(source)
     if source.resolve().is_relative_to(out):
         raise FerError(f"{out}: holds the source {source}. Choose another --out")
-    with locked(out):
+    busy = f"{out}: another `fer prepare` is writing it. Wait for it, or choose another --out"
+    with beside(out, busy) as fresh:
         check_replaceable(out)
         if not force:
             manifest = _up_to_date(source, out, options)
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
-        with replacement(out) as partial:
-            manifest = _build(source, partial, out, options, progress)
-            if source_state(source) != before:
-                raise FerError(f"{source}: changed while it was read. Run again")
-            write_bytes(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        manifest = _build(source, fresh, out, options, progress)
+        if source_state(source) != before:
+            raise FerError(f"{source}: changed while it was read. Run again")
+        write_bytes(fresh / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        take_place(fresh, out)
     return Outcome(manifest, False, time.monotonic() - started)
 
 

@@ -78,11 +78,14 @@ class RealCaffe(ProcessEngine):
 
     def _learns(self, demand: Demand) -> bool:
         """Whether one iteration brings a BatchNorm's statistics along, where there is one. Raises EngineFailed."""
+        from fer.formats.blobs import from_blob  # here, as the command line goes without it
+
         norm = _NORM if demand.statistics else ""
         weights = self.probe(PROBE_SOLVER.format(type=demand.solver_type) + _NET % norm)
         # The third blob counts the batches that the mean and the variance are of.
-        counts = [blob.data for layer in weights.layer if layer.name == "norm" for blob in layer.blobs[2:3]]
-        return not demand.statistics or any(map(any, counts))
+        norms = [layer for layer in weights.layer if layer.name == "norm"]
+        counts = [from_blob(blob, layer.name) for layer in norms for blob in layer.blobs[2:3]]
+        return not demand.statistics or any(count.any() for count in counts)
 
     def probe(self, solver: str) -> "caffe_pb2.NetParameter":
         """The weights that a training of one iteration leaves. Raises EngineFailed."""

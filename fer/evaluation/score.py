@@ -97,7 +97,7 @@ class _Scorer:
         self.run = run
         self.scratch = scratch
         self.progress = progress
-        self.data_dir = Path(run.info["data"]["dir"])
+        self.data_dir = Path(run.record.data.dir)
         self.manifest = verify_data(self.data_dir)
         self._hashes: dict[str, str] = {}
         self._images: dict[str, Images] = {}
@@ -134,7 +134,7 @@ class _Scorer:
             "weights": str(snapshot.weights.relative_to(self.run.dir)),
             "weights_sha256": self.run.weights_hash(snapshot),
             "ten_crop": ten_crop,
-            "engine": self.run.info["engine"],
+            "engine": self.run.record.engine,
             "database_sha256": self._database_hash(split),
         }
         if snapshot.averaged:
@@ -175,7 +175,7 @@ class _Scorer:
         if split not in self._hashes:
             path = self.data_dir / f"{split}_lmdb" / "data.mdb"
             self._hashes[split] = sha256(path)
-            if self.run.info["data"]["files"].get(str(path), self._hashes[split]) != self._hashes[split]:
+            if self.run.record.data.files.get(str(path), self._hashes[split]) != self._hashes[split]:
                 raise FerError(
                     f"{path} has changed since {self.run.dir} was trained, so its scores would be of other data\n"
                     "prepare the same data again, or train anew"
@@ -228,8 +228,8 @@ class _Scorer:
 
     def _scoring_engine(self) -> Engine:
         if self._engine is None:
-            self._engine = find_engine(self.run.info["engine"], lambda message: self.progress(message, 0, 1))
-            self._gpu = self._engine.first_gpu(self.run.info["gpu"])
+            self._engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            self._gpu = self._engine.first_gpu(self.run.record.gpu)
         return self._engine
 
     def _net_shapes(self, engine: Engine) -> Shapes:

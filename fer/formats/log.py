@@ -23,6 +23,7 @@ from fer.formats.log_lines import (
     Resuming,
     Snapshotting,
     Solving,
+    Step,
     StoppedEarly,
     Testing,
     TestLoss,
@@ -85,18 +86,23 @@ class Log:
         return sorted({record.net for record in self.records if record.phase == "test"})
 
 
-class LogParser:
-    """Reads a log line by line, so that a run can be followed while it goes on."""
+class LogAssembler:
+    """Makes records of a log's lines, of a file's and of a run's that still goes on alike.
+
+    A train record is the displayed loss and the rate of one iteration, in either order, with the outputs between or
+    behind them; a test record a test net's outputs. Either is finished by the first line that is no part of it; a
+    train record already by the rate behind its loss, so that it need not wait for the next line.
+    """
 
     def __init__(self) -> None:
         self._clock = _Clock()
-        self._records: list[LogRecord] = []
-        self._open: dict[str, int] = {}  # phase -> index of the record that outputs still go to
+        self._records: list[LogRecord] = []  # finished
+        self._newest: LogRecord | None = None  # what the next line may be a part of, finished or not
         self._log = Log()
         self.lines = self.events = 0
 
-    def feed(self, line: str) -> list[Event]:
-        """The events of one whole line (none or one)."""
+    def feed(self, line: str) -> list[LogRecord | Event]:
+        """What one whole line finishes: records, then the line's own event, where that is no part of a record."""
         self.lines += 1
         header = HEADER.search(line)
         if header is None:
@@ -107,72 +113,97 @@ class LogParser:
             return []
         self.events += 1
         self._log = replace(self._log, seconds=seconds)
-        self._take(event, seconds)
-        return [event]
+        return self._take(event, seconds)
+
+    def finish(self) -> list[LogRecord]:
+        """The record that no more lines will come for, if there is one."""
+        if self._newest is None or self._is_finished():
+            return []
+        self._records.append(self._newest)
+        return [self._newest]
+
+    def _is_finished(self) -> bool:
+        return bool(self._records) and self._records[-1] is self._newest
 
     def log(self, *, truncated: bool = False) -> Log:
+        """All that is finished."""
         return replace(self._log, records=tuple(self._records), truncated=truncated)
 
-    def _take(self, event: Event, seconds: float) -> None:
+    def _take(self, event: Event, seconds: float) -> list[LogRecord | Event]:
         match event:
-            case Testing(iteration, net):
-                self._start(LogRecord(iteration, "test", seconds, net=net))
             case Iteration(iteration, loss):
-                self._train(iteration, seconds, loss=loss)
+                return [*self._train(iteration, seconds, loss=loss)]
             case Lr(iteration, lr):
-                self._train(iteration, seconds, lr=lr)
-            case TestLoss(loss) if "test" in self._open:
-                self._amend("test", loss=loss)
+                return [*self._train(iteration, seconds, lr=lr)]
+            case Testing(iteration, net):
+                return [*self._start(LogRecord(iteration, "test", seconds, net=net))]
+            case TestLoss(loss):
+                if self._newest and self._newest.phase == "test":
+                    self._newest = replace(self._newest, loss=loss)
+                return []
             case TestOutput(_, name, value):
-                self._output("test", name, value)
+                return self._output("test", name, value)
             case TrainOutput(_, name, value):
-                self._output("train", name, value)
-            case Snapshotting(path):
-                self._note(snapshots=(*self._log.snapshots, path))
-            case Resuming(path):
-                self._note(resumed=(*self._log.resumed, path), optimization_done=False, stopped_early=False)
-            case Solving(name):
-                self._note(net_name=name, optimization_done=False, stopped_early=False, fatal=None)
-            case Policy(policy):
-                self._note(policy=policy)
-            case StoppedEarly():
-                self._note(stopped_early=True)
-            case Done():
-                self._note(optimization_done=True)
-            case Fatal(message):
-                self._note(fatal=message)
+                return self._output("train", name, value)
+            case Step():  # said between the loss and its rate
+                return [event]
+        self._note(event)
+        finished = self.finish()
+        self._newest = None
+        return [*finished, event]
 
-    def _note(self, **facts: Any) -> None:
+    def _note(self, event: Event) -> None:
+        facts: dict[str, Any] = {}
+        match event:
+            case Snapshotting(path):
+                facts = {"snapshots": (*self._log.snapshots, path)}
+            case Resuming(path):
+                facts = {"resumed": (*self._log.resumed, path), "optimization_done": False, "stopped_early": False}
+            case Solving(name):
+                facts = {"net_name": name, "optimization_done": False, "stopped_early": False, "fatal": None}
+            case Policy(policy):
+                facts = {"policy": policy}
+            case StoppedEarly():
+                facts = {"stopped_early": True}
+            case Done():
+                facts = {"optimization_done": True}
+            case Fatal(message):
+                facts = {"fatal": message}
         self._log = replace(self._log, **facts)
 
-    def _start(self, record: LogRecord) -> None:
-        self._open[record.phase] = len(self._records)
-        self._records.append(record)
+    def _start(self, record: LogRecord) -> list[LogRecord]:
+        finished = self.finish()
+        self._newest = record
+        return finished
 
-    def _amend(self, phase: str, **values: Any) -> None:
-        index = self._open[phase]
-        self._records[index] = replace(self._records[index], **values)
+    def _train(
+        self, iteration: int, seconds: float, *, loss: float | None = None, lr: float | None = None
+    ) -> list[LogRecord]:
+        """A loss or a rate, which is of the newest record where that is of this iteration and has none yet."""
+        record, finished = self._newest, []
+        if record is None or (record.phase, record.iteration) != ("train", iteration):
+            record = LogRecord(iteration, "train", seconds)
+        elif lr is not None and record.lr is not None:
+            return []  # each GPU of a multi-GPU training says it
+        if record.loss is not None and loss is not None:
+            record = LogRecord(iteration, "train", seconds)
+        if record is not self._newest:
+            finished = self._start(record)
+        self._newest = replace(record, lr=record.lr if lr is None else lr, loss=record.loss if loss is None else loss)
+        if record.loss is not None:
+            finished += self.finish()
+        return finished
 
-    def _train(self, iteration: int, seconds: float, **value: float) -> None:
-        """Loss and lr of one iteration come on two lines, in either order."""
-        index = self._open.get("train")
-        (name,) = value
-        same = index is not None and self._records[index].iteration == iteration
-        if index is not None and same and getattr(self._records[index], name) is None:
-            self._amend("train", **value)
-        else:
-            self._start(LogRecord(iteration, "train", seconds))
-            self._amend("train", **value)
-
-    def _output(self, phase: str, name: str, value: float) -> None:
-        if phase not in self._open:  # the log's beginning is missing: no iteration to give it to
-            return
-        outputs = self._records[self._open[phase]].outputs
-        unique, copy = name, 1
-        while unique in outputs:
-            copy += 1
-            unique = f"{name}#{copy}"
-        outputs[unique] = value
+    def _output(self, phase: str, name: str, value: float) -> list[LogRecord | Event]:
+        """An output of the newest record; one of no record (the log's beginning is missing) is left out."""
+        if self._newest and self._newest.phase == phase:
+            outputs = self._newest.outputs
+            unique, copy = name, 1
+            while unique in outputs:
+                copy += 1
+                unique = f"{name}#{copy}"
+            outputs[unique] = value
+        return []
 
 
 class _Clock:
@@ -223,20 +254,21 @@ def parse_log(source: str | os.PathLike[str] | Iterable[str]) -> Log:
         name, lines = str(source), _lines(Path(source))
     else:
         name, lines = "the log", iter(source)
-    parser, truncated = LogParser(), False
+    read, truncated = LogAssembler(), False
     for line in lines:
         truncated = is_file and not line.endswith("\n")
         if not truncated or isinstance(read_line(line), Done | StoppedEarly | Fatal):
-            parser.feed(line)
-    if parser.lines == 0 and not truncated:
+            read.feed(line)
+    if read.lines == 0 and not truncated:
         raise FerError(f"{name} is empty: Caffe writes its log to stderr, so use `caffe train ... 2> train.log`")
-    if parser.events == 0:
+    if read.events == 0:
         raise FerError(
             f"{name} is no Caffe training log: looked for lines like\n"
             "  I1124 12:00:00.000000  1 solver.cpp:239] Iteration 100 (8 iter/s, 12s/100 iters), loss = 1.5\n"
-            f"and found none in {parser.lines} lines. Caffe writes them to stderr (GLOG_logtostderr=1, minloglevel 0)"
+            f"and found none in {read.lines} lines. Caffe writes them to stderr (GLOG_logtostderr=1, minloglevel 0)"
         )
-    return parser.log(truncated=truncated)
+    read.finish()
+    return read.log(truncated=truncated)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -18,7 +18,8 @@ from fer.system.files import write_bytes
 
 MessageT = TypeVar("MessageT", bound=Message)
 
-_SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # by the old enum's number
+SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # by the old enum's number
+TWO_HISTORIES = frozenset({"AdaDelta", "Adam"})  # whose state keeps two numbers for each parameter, not one
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([\w.]+)"')
 _UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 # The parser's message repeats the place and quotes the line: `3:8 : ' type: 3': Expected ...`.
@@ -49,7 +50,7 @@ def read_solver(path: str | Path) -> caffe_pb2.SolverParameter:
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
             raise FerError(f"{path}:1: both solver_type and type are given; keep type and delete solver_type")
-        solver.type = _SOLVER_TYPES[solver.solver_type]
+        solver.type = SOLVER_TYPES[solver.solver_type]
         solver.ClearField("solver_type")
     return solver
 

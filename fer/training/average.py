@@ -32,7 +32,6 @@ def average_run(
     """
     tell = progress or (lambda stage, done, total: None)
     with run.locked():
-        run.info = Run(run.dir).info
         parts = _parts(run, last, first)
         for part in parts:
             run.weights_hash(part)
@@ -49,7 +48,7 @@ def average_run(
             (run.unverified_dir / run.average_file(averaged).name).relative_to(run.dir),
             batches=batches,
             state=state,
-            gpu=engine.first_gpu(run.info["gpu"]),
+            gpu=engine.first_gpu(run.record.gpu),
             folder=run.dir,
             progress=lambda done, total: tell("measuring statistics", done, total),
         )

@@ -119,7 +119,7 @@ def describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter, source
         ) from failure
     if not described["params"]:
         raise FerError(f"{run.net.name}: this net has no parameters, so there is nothing to train")
-    run.update(versions={**run.info["versions"], "fer": __version__, engine.name: described["versions"]})
+    run.update(versions={**run.record.versions, "fer": __version__, engine.name: described["versions"]})
     return described["params"]
 
 

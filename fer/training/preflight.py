@@ -13,7 +13,7 @@ from fer.data.directory import verify_data
 from fer.engines.caffe import augmentation
 from fer.errors import FerError, nearest
 from fer.formats.database import DatabaseInfo, check_database, read_mean
-from fer.formats.prototxt import read_net, read_solver, solver_net_path
+from fer.formats.prototxt import TWO_HISTORIES, read_net, read_solver, solver_net_path
 from fer.formats.tokens import field_line
 from fer.nets.deploy import derive_deploy
 from fer.nets.infogain import read_infogain
@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 AUGMENT = "augment"  # the module of the Python layer that both engines have
 _JUDGES = ("SoftmaxWithLoss", "Accuracy", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss")
-_TWO_HISTORIES = ("AdaDelta", "Adam")  # solvers whose state keeps two numbers a parameter
 _SPARE_BYTES = 64 << 20  # for log, scores and report
 
 
@@ -300,7 +299,7 @@ class _Check:
         """Bytes of all snapshots of the run, and that the disk has room for them."""
         if shapes is None:
             return 0
-        copies = 3 if self.solver.type in _TWO_HISTORIES else 2
+        copies = 3 if self.solver.type in TWO_HISTORIES else 2
         count = math.ceil(self.solver.max_iter / (self.solver.snapshot or self.solver.max_iter))
         one = 4 * shapes.param_count * copies
         folder = run_parent.absolute()

@@ -15,8 +15,8 @@ from fer.engines.caffe import ipc
 from fer.engines.engine import Engine
 from fer.engines.process import Child, EngineError, how_it_ended, last_words
 from fer.errors import FerError, Interrupted
-from fer.formats import log as caffe_log
-from fer.formats import log_lines
+from fer.formats.log import LogAssembler, LogRecord
+from fer.formats.log_lines import Event, SnapshottingState
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
 from fer.system.shell import command
@@ -108,22 +108,20 @@ class Supervisor:
         self.keeper = keeper
         self.job = job
         self._progress = progress
-        self.parser = caffe_log.LogParser()
+        self.assembler = LogAssembler()
         self.losses = LossWatch()
         self.tail: list[str] = []
         self.newest: Snapshot | None = None
         self.failure: str | None = None
         self.enough: int | None = None  # the iteration whose test was the last that patience waited for
-        self._shown: log_lines.Iteration | None = None
         self._lr = math.nan
-        self._tested: tuple[int, dict[str, float]] | None = None
         self._state_due: int | None = None
         self._started = self._clock = time.monotonic()
         self._last_iteration = job.start
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
-        before = float(self.run.info.get("seconds", 0))
+        before = self.run.record.seconds
         with SignalRelay(self.engine) as relay:
             child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
             try:
@@ -164,39 +162,32 @@ class Supervisor:
             self.tell(events.Setup(f"{ipc.text_of(message)}, to go on exactly where the run was ..."))
         # The state file is whole once Caffe has gone on to say something else.
         self._settle_snapshot()
-        for event in self.parser.feed(line):
-            if not isinstance(event, log_lines.Lr | log_lines.TrainOutput):
-                self._flush_iteration()
-            if not isinstance(event, log_lines.TestOutput | log_lines.TestLoss):
-                self._flush_test()
-            self._take(event)
+        for finished in self.assembler.feed(line):
+            self._take(finished)
 
-    def _take(self, event: log_lines.Event) -> None:
-        match event:
-            case log_lines.Iteration():
-                self._shown = event
-            case log_lines.Lr(_, lr):
-                self._lr = lr
-                self._flush_iteration()
-            case log_lines.Testing(iteration, 0):
-                self._tested = iteration, {}
-            case log_lines.TestOutput(_, name, value) if self._tested:
-                self._tested[1][name] = value
-            case log_lines.SnapshottingState(path):
+    def _take(self, finished: LogRecord | Event) -> None:
+        match finished:
+            case LogRecord(phase="train"):
+                self._show(finished)
+            case LogRecord(phase="test", net=0) if finished.outputs:
+                self.tell(events.Validation(finished.iteration, finished.outputs))
+                if self.job.patience:
+                    self._wait_on(self.job.patience, finished.iteration, finished.outputs)
+            case SnapshottingState(path):
                 self._state_due = _iteration_of(path)
 
     def _settle(self, code: int) -> None:
         """Nothing more will come. Of an engine that died while it wrote a snapshot, its death is what matters."""
-        self._flush_iteration()
-        self._flush_test()
+        for record in self.assembler.finish():
+            self._take(record)
         self._settle_snapshot()
         if code != 0 and code - 128 not in STOP_SIGNALS:
             self.failure = None
 
-    def _flush_iteration(self) -> None:
-        if self._shown is None:
+    def _show(self, shown: LogRecord) -> None:
+        self._lr = self._lr if shown.lr is None else shown.lr
+        if shown.loss is None:
             return
-        shown, self._shown = self._shown, None
         now = time.monotonic()
         rate = (shown.iteration - self._last_iteration) / max(now - self._clock, 1e-9)
         # The first display also timed the setting up.
@@ -214,13 +205,6 @@ class Supervisor:
         )
         if verdict := self.losses.verdict(shown.loss):
             self.failure = f"{verdict} at iteration {shown.iteration:,}: the training was stopped; lower base_lr"
-
-    def _flush_test(self) -> None:
-        if self._tested and self._tested[1]:
-            self.tell(events.Validation(*self._tested))
-            if self.job.patience:
-                self._wait_on(self.job.patience, *self._tested)
-        self._tested = None
 
     def _wait_on(self, patience: Patience, iteration: int, outputs: dict[str, float]) -> None:
         patience.take(iteration, outputs)
@@ -246,7 +230,7 @@ class Supervisor:
     # ---- the end
 
     def _conclude(self, code: int, relay: SignalRelay) -> None:
-        log = self.parser.log()
+        log = self.assembler.log()
         if self.failure:
             raise FerError(f"{self.failure}\n{self._what_is_left()}; log: {self.run.log}")
         if self.enough is not None:

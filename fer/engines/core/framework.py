@@ -206,8 +206,8 @@ class Training(Protocol):
         """Caffe's history blobs, float32: one per learnable parameter, or all first and then all second."""
         ...
 
-    def load_history(self, rows: Sequence[np.ndarray]) -> None:
-        """Take over a solver state's history; FerError where it is of another net or rule."""
+    def load_history(self, rows: Sequence[np.ndarray], *, legacy: bool = False) -> None:
+        """Take over a solver state's history (`legacy`: with four axes each); FerError where it is of another net."""
         ...
 
 

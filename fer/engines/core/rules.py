@@ -6,10 +6,9 @@ import numpy as np
 
 from fer.engines.core.framework import Learned
 from fer.errors import FerError
-from fer.nets.solver_lint import SOLVER_TYPES
+from fer.formats.blobs import same_shape
+from fer.formats.prototxt import SOLVER_TYPES, TWO_HISTORIES
 from fer.schema import caffe_pb2
-
-TWO_HISTORIES = ("AdaDelta", "Adam")
 
 
 def check_rule(solver: caffe_pb2.SolverParameter) -> None:
@@ -38,9 +37,9 @@ def keeps_history(solver: caffe_pb2.SolverParameter, learned: Learned, trained: 
 
 
 def fit_history(
-    rows: Sequence[np.ndarray], learnable: Sequence[Learned], solver: caffe_pb2.SolverParameter
+    rows: Sequence[np.ndarray], learnable: Sequence[Learned], solver: caffe_pb2.SolverParameter, legacy: bool
 ) -> list[list[np.ndarray]]:
-    """A solver state's history blobs [kind][parameter] in the parameters' shapes.
+    """A solver state's history blobs [kind][parameter] in the parameters' shapes; `legacy` ones have four axes.
 
     Raises FerError where they are of another net or rule.
     """
@@ -53,18 +52,10 @@ def fit_history(
     fitted: list[np.ndarray] = []
     for number, row in enumerate(rows):
         learned = learnable[number % count]
-        if _bare(row.shape) != _bare(learned.shape):
+        if not same_shape(row.shape, learned.shape, legacy=legacy):
             raise FerError(
                 f"history {number} of the state has shape {row.shape}, where parameter {learned.index} of layer "
                 f"'{learned.owner}' has {learned.shape}"
             )
         fitted.append(row.reshape(learned.shape))
     return [fitted[kind * count : (kind + 1) * count] for kind in range(kinds)]
-
-
-def _bare(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape without its leading ones, as legacy files pad it."""
-    rest = tuple(shape)
-    while rest[:1] == (1,):
-        rest = rest[1:]
-    return rest

@@ -71,7 +71,7 @@ class Snapshots:
         self._log(Resuming(str(path)))
         state = read_state(path)
         copy_weights(self._of.net, _learned_net(state, Path(path)), complete=True)
-        self._of.training.load_history(state.history)
+        self._of.training.load_history(state.history, legacy=state.legacy)
         saved = read_sidecar(sidecar(path), state.iteration, self._of.net)
         if saved is None:
             self._seek(state.iteration)

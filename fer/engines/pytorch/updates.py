@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer.engines.core.rules import TWO_HISTORIES, check_rule, fit_history, keeps_history
+from fer.formats.prototxt import TWO_HISTORIES
+from fer.engines.core.rules import check_rule, fit_history, keeps_history
 from fer.engines.pytorch.parameters import LearnedParam
 from fer.schema import caffe_pb2
 
@@ -67,10 +68,10 @@ class Updater:
                     rows.append(np.zeros(tuple(learned.parameter.shape), np.float32))
         return rows
 
-    def load_history(self, rows: Sequence[np.ndarray]) -> None:
+    def load_history(self, rows: Sequence[np.ndarray], *, legacy: bool = False) -> None:
         """Take over a solver state's history; FerError where it is of another net or rule."""
         self._frozen.clear()
-        for kind, arrays in enumerate(fit_history(rows, self.learnable, self.solver)):
+        for kind, arrays in enumerate(fit_history(rows, self.learnable, self.solver, legacy)):
             for position, array in enumerate(arrays):
                 if position in self._history:
                     with torch.no_grad():
