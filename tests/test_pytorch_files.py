@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solver_cases import quiet_solver, write_solver
 
-from fer.engines.interpreter import find_caffe
 from fer.engines.core.weights import (
     SolverState,
     copy_weights,
@@ -24,6 +23,7 @@ from fer.engines.core.weights import (
     write_model,
     write_state,
 )
+from fer.engines.interpreter import find_caffe
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError

@@ -232,5 +232,3 @@ def _state_to_hdf5(path: Path, state: SolverState) -> None:
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=array)
-
-
