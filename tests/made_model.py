@@ -12,11 +12,13 @@ import numpy as np
 import training
 from made_run import make_record
 
+from fer.engines.core.verbs.predict import predict
+from fer.engines.core.weights import write_model
 from fer.engines.engine import Engine
-from fer.engines.pytorch import predict
+from fer.engines.pytorch.backend import Backend
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
-from fer.engines.pytorch.weights import write_model
+from fer.engines.pytorch_engine import PyTorch
 from fer.evaluation.score import score_run
 from fer.formats.prototxt import read_net, read_weights, write_text
 from fer.nets.deploy import derive_deploy
@@ -27,7 +29,7 @@ from fer.system.files import sha256
 
 
 @dataclasses.dataclass(frozen=True)
-class Here(Engine):
+class Here(PyTorch):
     """An engine without a process; `off` is added to every answer."""
 
     off: float = 0.0
@@ -35,16 +37,16 @@ class Here(Engine):
     def describe(self, model: Path, *_: Any, **__: Any) -> dict[str, Any]:
         return {"params": infer_shapes(read_net(model)).params}
 
-    def predict(self, deploy: Path, weights: Path, images: Path, train_val: Path, out: Path, **options: Any) -> None:
-        predict.predict(deploy, weights, images, train_val, out, ten_crop=options.get("ten_crop", False))
+    def predict(self, deploy: Path, weights: Path, images: Path, transform: Any, out: Path, **options: Any) -> None:
+        predict(Backend(), deploy, weights, images, transform, out, ten_crop=options.get("ten_crop", False))
         if self.off:
             with np.load(out) as answer:
                 probs = answer["probs"] + np.float32(self.off)
             np.savez(out, probs=probs)
 
 
-def here(_say: Any = None, off: float = 0.0) -> Engine:
-    return Here("pytorch", ("none",), {}, off=off)
+def here(off: float = 0.0) -> Engine:
+    return Here(command=("none",), off=off)
 
 
 def make_run(folder: Path) -> Run:

@@ -3,16 +3,16 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import training
 
-from fer.engines.engine import ENGINES
-from fer.engines.pytorch import score
-from fer.engines.pytorch.log import Log
+from fer.engines.core.log import Log
+from fer.engines.core.verbs import caffe_test
+from fer.engines.pytorch.backend import Backend
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
 @pytest.fixture
 def run(tmp_path: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
-    monkeypatch.setitem(ENGINES, "pytorch", lambda say: replace(training.fake_engine(), name="pytorch"))
+    monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     monkeypatch.delenv("FAKE_FAULT", raising=False)
     monkeypatch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
@@ -145,5 +145,5 @@ def test_a_net_with_batch_norm(tmp_path: Path, data: Path) -> None:
     made = average_run(run, last=2)
     assert Run(run.dir).record.averages[made.name].batches == 5  # 70 images in batches of 16
     files = [run.weights_file(40), run.weights_file(60), made.weights]
-    losses = [score.test(run.net, str(file), 5, log=Log(silent=True))["loss"] for file in files]
+    losses = [caffe_test.test(Backend(), run.net, str(file), 5, log=Log(silent=True))["loss"] for file in files]
     assert losses[2] < min(losses[:2])

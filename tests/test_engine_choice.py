@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,12 @@ import pytest
 import training
 from training import train_small as start
 
-from fer.engines import engine as engines
-from fer.engines.choice import choose_engine
-from fer.engines.engine import ENGINES, Engine, find_engine
+from fer.engines.caffe_executable import CaffeExecutable
+from fer.engines.choice import Wish, choose_engine
+from fer.engines.engine import Engine
+from fer.engines.pycaffe import PyCaffe
+from fer.engines.pytorch_engine import PyTorch
+from fer.engines.registry import ENGINES, find_engine, users_own_caffe
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_solver
 from fer.nets.lint import KNOWN_LAYERS
@@ -32,16 +34,11 @@ from fer.training import events
 from fer.training.train import resume, train
 
 
-def fake_torch(_say: object = None) -> Engine:
-    command = (sys.executable, str(training.FAKE))
-    return Engine("pytorch", command, training.fake_environment(), precisions=("fp32", "tf32", "bf16"))
-
-
 @pytest.fixture(autouse=True)
 def fakes(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both engines are the fake one."""
-    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe"))
-    monkeypatch.setitem(ENGINES, "pytorch", fake_torch)
+    monkeypatch.setitem(ENGINES, "caffe", lambda: training.fake_pycaffe(own=users_own_caffe()))
+    monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
 
 
 # ---- auto
@@ -71,7 +68,7 @@ def test_auto_is_caffe_but_for_what_it_cannot_do(
         monkeypatch.setenv("FER_CAFFE_PYTHON", sys.executable)
     monkeypatch.setenv("FAKE_FAULT", fault)
     said: list[str] = []
-    assert choose_engine(gpu, precision, said.append).name == name
+    assert choose_engine(Wish(gpu, precision), said.append).name == name
     assert len(said) == 1 and said[0].startswith(f"engine: {why}")
 
 
@@ -89,7 +86,7 @@ def train_net(folder: Path, data: Path, net: str = WITH_NORM, **options: Any) ->
 def test_auto_asks_caffe_whether_its_batch_norm_trains(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, own: bool
 ) -> None:
-    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe", own=own))
+    monkeypatch.setitem(ENGINES, "caffe", lambda: training.fake_pycaffe(own=own))
     told: list[object] = []
     assert train_net(tmp_path, data, engine="auto").record.engine == "caffe"
     monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
@@ -110,7 +107,7 @@ def test_auto_without_pytorch_says_what_caffe_lacks_and_both_cures(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
-    monkeypatch.setitem(ENGINES, "pytorch", engines._pytorch)
+    monkeypatch.setitem(ENGINES, "pytorch", PyTorch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FerError, match=rf"{NOT_TRAINED}; the PyTorch engine needs torch.*\n.*torch h5py\n.*FER_CAFFE"):
         train_net(tmp_path, data, engine="auto")
@@ -134,8 +131,8 @@ def test_a_caffe_of_the_users_is_asked_for_its_types(
     change: dict[str, Any],
     why: str,
 ) -> None:
-    own = training.fake_executable(tmp_path) if tool else None
-    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe", own=True, tool=own))
+    monkeypatch.setenv("FER_CAFFE", str(training.fake_executable(tmp_path)))
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_with_tool if tool else lambda: training.fake_pycaffe(own=True))
     assert train_net(tmp_path, data, training.NET, engine="auto", **change).record.engine == "caffe"
     monkeypatch.setenv("FAKE_FAULT", fault)
     told: list[events.Setup] = []
@@ -146,10 +143,11 @@ def test_a_caffe_of_the_users_is_asked_for_its_types(
 def test_where_no_caffe_can_be_had_auto_takes_pytorch_but_not_for_a_wrong_name(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(say: object = None) -> Engine:
-        raise FerError("real Caffe could not be set up: no network\nthe cure")
+    class NoCaffe(PyCaffe):
+        def set_up(self, say: object = None) -> Engine:
+            raise FerError("real Caffe could not be set up: no network\nthe cure")
 
-    monkeypatch.setitem(ENGINES, "caffe", none)
+    monkeypatch.setitem(ENGINES, "caffe", lambda: NoCaffe(own=users_own_caffe()))
     told: list[object] = []
     assert train_net(tmp_path, data, training.NET, progress=told.append).record.engine == "pytorch"
     assert told[0] == events.Setup("engine: PyTorch, as real Caffe could not be set up: no network")
@@ -216,12 +214,12 @@ def test_auto_tells_before_the_training(tmp_path: Path, data: Path) -> None:
 
 
 def real_pytorch() -> Engine:
-    return engines._pytorch(None)
+    return PyTorch().set_up()
 
 
 def test_pytorch_is_a_process_of_this_python_with_every_physical_core(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = real_pytorch()
-    assert engine.command == (sys.executable, "-m", "fer.engines.pytorch") and engine.precise
+    assert engine.command == (sys.executable, "-m", "fer.engines.pytorch") and engine.resumes_exactly
     assert engine.threads == str(physical_cores()) and 1 <= physical_cores() <= (os.cpu_count() or 1)
     monkeypatch.setenv("FER_TORCH_THREADS", "3")
     assert real_pytorch().threads == "3"
@@ -242,8 +240,8 @@ def test_without_torch_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_starting_it_imports_no_torch() -> None:
     code = (
-        "import sys, fer.cli, fer.training.train, fer.commands.findings, fer.engines.engine as e; "
-        "e._pytorch(None); print('torch' in sys.modules)"
+        "import sys, fer.cli, fer.training.train, fer.commands.findings, fer.engines.registry as r; "
+        "r.find_engine('pytorch'); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
@@ -251,11 +249,11 @@ def test_starting_it_imports_no_torch() -> None:
 @pytest.mark.full
 def test_it_lacks_the_types_it_says_and_no_others() -> None:
     pytest.importorskip("torch")
-    assert KNOWN_LAYERS - real_pytorch().layer_types() - {"Python"} == real_pytorch().lacks
+    assert KNOWN_LAYERS - real_pytorch().layer_types() - {"Python"} == PyTorch().lacks
 
 
 def test_a_layer_it_lacks_is_named_with_its_line(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENGINES, "pytorch", lambda _say: replace(fake_torch(), lacks=frozenset({"LSTM"})))
+    monkeypatch.setitem(ENGINES, "pytorch", lambda: training.fake_pytorch(lacks=frozenset({"LSTM"})))
     net = training.NET.replace('"hidden" type: "InnerProduct"', '"hidden" type: "LSTM"')
     net_path, solver = training.write_net(tmp_path, net=net)
     with pytest.raises(FerError, match=r"net\.prototxt:12: .*'LSTM'"):
@@ -291,12 +289,18 @@ def test_several_gpus_each_take_the_net_s_batch(tmp_path: Path, data: Path, monk
     assert resume(run.dir, max_iter=10).record.gpu == "0,1"
 
 
-def test_all_gpus_are_asked_for_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_gpus_are_asked_for_by_number(tmp_path: Path) -> None:
     def answer(text: str) -> Engine:
-        return Engine("pytorch", (sys.executable, "-c", f"import sys; print({text!r}, file=sys.stderr)"), os.environ)
+        return PyTorch(
+            command=(sys.executable, "-c", f"import sys; print({text!r}, file=sys.stderr)"), environment=os.environ
+        )
 
     assert answer("GPU 0: An A\nGPU 1: A B").check_gpus("all") == (0, 1)
-    assert answer("I0101 caffe.cpp:1] Querying GPUs all\nI] Device id:                     3").check_gpus("all") == (3,)
+    queried = "I0101 caffe.cpp:1] Querying GPUs all\nI] Device id:                     3"
+    executable = tmp_path / "caffe"
+    executable.write_text(f"#!/bin/sh\necho '{queried}' >&2\n")
+    executable.chmod(0o755)
+    assert CaffeExecutable(environment=os.environ, executable=executable).check_gpus("all") == (3,)
     with pytest.raises(FerError, match="name them, as --gpu 0,1"):
         answer("").check_gpus("all")
 
@@ -310,7 +314,7 @@ def test_pycaffe_takes_one_gpu(gpu: str) -> None:
 @pytest.mark.parametrize("gpu", ["", "x", "0,0", "-1", "0,"])
 def test_gpus_that_are_no_numbers(gpu: str) -> None:
     with pytest.raises(UsageError, match="give numbers"):
-        fake_torch().check_gpus(gpu)
+        training.fake_pytorch().check_gpus(gpu)
 
 
 def test_a_gpu_that_is_not_there(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

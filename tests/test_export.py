@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from fer import cli
-from fer.engines.engine import ENGINES
 from fer.engines.interpreter import find_caffe
+from fer.engines.pytorch_engine import PyTorch
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
@@ -139,10 +140,11 @@ def test_other_probabilities_are_refused_and_an_earlier_export_stays(
 
 
 def test_an_engine_that_is_not_there_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(_say: Any) -> Any:
-        raise FerError("needs torch\npip install")
+    class Absent(PyTorch):
+        def set_up(self, say: Any = None) -> Any:
+            raise FerError("needs torch\npip install")
 
-    monkeypatch.setitem(ENGINES, "pytorch", absent)
+    monkeypatch.setitem(ENGINES, "pytorch", Absent)
     facts = export_run(run, tmp_path / "out", onnx=False)
     assert facts["not_checked"] == {"pytorch": "needs torch"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"model.onnx"}

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from fer import cli
 from fer.data.directory import read_manifest
 from fer.data.prepare import PrepareOptions, prepare
-from fer.engines.engine import ENGINES
 from fer.engines.interpreter import find_caffe
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.nets.infogain import infogain_matrix, read_infogain, write_infogain
 from fer.system.files import sha256

@@ -12,7 +12,7 @@ from training import assert_intact, assert_nothing_left
 from training import train_small as start
 
 from fer.cli import main
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.formats.log import parse_log
@@ -65,7 +65,7 @@ def test_the_command_ends_well_and_says_why(
     monkeypatch.chdir(tmp_path)
     net, solver = training.write_net(tmp_path, max_iter=200)
     words = ["train", "--net", str(net), "--solver", str(solver), "--data", str(data), "--name", "run"]
-    monkeypatch.setitem(ENGINES, "caffe", training.fake_engine)
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_pycaffe)
     assert main([*words, "--engine", "caffe", "--patience", "3"]) == 0
     said = capsys.readouterr().out
     assert "100 iterations in" in said and "val accuracy has not risen for 3 tests, since iteration 40" in said

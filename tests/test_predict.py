@@ -17,7 +17,7 @@ import pytest
 from fer import cli
 from fer.data.dataset import CLASSES
 from fer.data.image_file import face_of
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.export.exported import export_run

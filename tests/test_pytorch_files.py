@@ -14,10 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solver_cases import quiet_solver, write_solver
 
-from fer.engines.interpreter import find_caffe
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.registry import Context, Seeds
-from fer.engines.pytorch.weights import (
+from fer.engines.core.weights import (
     SolverState,
     copy_weights,
     model_proto,
@@ -26,6 +23,9 @@ from fer.engines.pytorch.weights import (
     write_model,
     write_state,
 )
+from fer.engines.interpreter import find_caffe
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError
 from fer.formats.blobs import blob_shape, from_blob, is_legacy, same_shape, to_blob
 from fer.schema import caffe_pb2

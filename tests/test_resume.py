@@ -14,7 +14,7 @@ import training
 from training import assert_intact, assert_nothing_left, wait_for_log
 from training import train_small as start
 
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.errors import FerError, Interrupted
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotKeeper

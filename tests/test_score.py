@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import training
 
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run

@@ -8,13 +8,13 @@ import training
 from data_layers import COUNT, batches, data_text, make_layer, make_sources
 from google.protobuf import text_format
 
-from fer.engines.choice import choose_engine
-from fer.engines.engine import ENGINES
+from fer.engines.choice import Wish, choose_engine
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
+from fer.engines.registry import ENGINES
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_solver
-from fer.nets.states import SHUFFLE
+from fer.nets.states import SHUFFLE, State
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
 from fer.training.events import Warning
@@ -66,7 +66,7 @@ def test_images_that_test_come_in_the_databases_order(folder: Path) -> None:
 @pytest.mark.parametrize("stages", [(SHUFFLE,), ("other", SHUFFLE), ("other",)])
 def test_a_net_tells_its_data_layer(folder: Path, stages: tuple[str, ...]) -> None:
     proto = text_format.Parse(f"layer {{ {data_text(folder, batch=COUNT)} }}", caffe_pb2.NetParameter())
-    net = Net(proto, Context("TRAIN", seeds=Seeds(1)), stages=stages)
+    net = Net(proto, Context("TRAIN", seeds=Seeds(1)), state=State("TRAIN", stages))
     net.forward()
     in_order = batches(make_layer(data_text(folder, batch=COUNT), "TRAIN"), 1)[1]
     assert (net.blobs["label"].tolist() == in_order.tolist()) == (SHUFFLE not in stages)
@@ -79,8 +79,8 @@ def test_a_net_tells_its_data_layer(folder: Path, stages: tuple[str, ...]) -> No
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FER_CAFFE", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("caffe", "pytorch"):
-        monkeypatch.setitem(ENGINES, name, training.fake_with(name=name, shuffles=name == "pytorch"))
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_pycaffe)
+    monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
 
 
 def stages(run: Run) -> list[str]:
@@ -121,7 +121,7 @@ def test_caffe_is_not_asked_to_shuffle(tmp_path: Path, data: Path) -> None:
 @pytest.mark.usefixtures("fakes")
 def test_auto_says_why_it_takes_pytorch() -> None:
     said: list[str] = []
-    assert choose_engine(None, "fp32", said.append, shuffle=True).name == "pytorch"
+    assert choose_engine(Wish(shuffle=True), said.append).name == "pytorch"
     assert said == ["engine: PyTorch, which shuffles the database"]
 
 

@@ -17,9 +17,12 @@ import numpy as np
 from fer.data.dataset import Split, held_out
 from fer.data.directory import verify_data
 from fer.data.leaks import in_training
-from fer.engines.engine import Engine, find_engine
+from fer.engines.engine import Engine
+from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.formats.database import Database
+from fer.formats.prototxt import read_net
+from fer.nets.states import State, test_transform
 from fer.runs.run import Run, Snapshot, write_json
 from fer.runs.scores import read_meta
 from fer.runs.snapshots import Shapes, verify_weights
@@ -202,7 +205,7 @@ class _Scorer:
             self.run.deploy.absolute(),
             snapshot.weights.absolute(),
             images.npy,
-            self.run.net.absolute(),
+            test_transform(read_net(self.run.net)),
             out,
             ten_crop=ten_crop,
             gpu=self._gpu,
@@ -231,7 +234,7 @@ class _Scorer:
 
     def _net_shapes(self, engine: Engine) -> Shapes:
         if self._shapes is None:
-            described = engine.describe(self.run.deploy.absolute(), "TEST", folder=self.run.dir)
+            described = engine.describe(self.run.deploy.absolute(), State("TEST"), folder=self.run.dir)
             self._shapes = described["params"]
         return self._shapes
 

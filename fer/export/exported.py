@@ -21,7 +21,8 @@ import numpy as np
 
 from fer import __version__
 from fer.data.dataset import held_out
-from fer.engines.engine import ENGINES, TITLES, Engine, find_engine
+from fer.engines.engine import Engine
+from fer.engines.registry import ENGINES, find_engine
 from fer.errors import FerError
 from fer.evaluation.metrics import Scores, load_scores
 from fer.evaluation.score import score_run
@@ -29,7 +30,7 @@ from fer.export.onnx_model import INPUT, to_onnx
 from fer.export.readme import readme
 from fer.formats.blobs import from_blob
 from fer.formats.database import Database, write_mean
-from fer.formats.prototxt import read_net, read_weights, write_text
+from fer.formats.prototxt import read_net, read_weights
 from fer.inference.classifier import (
     BATCH,
     DEPLOY,
@@ -205,7 +206,7 @@ def _readers(model: Model, progress: Progress) -> tuple[dict[str, Reader], dict[
         except FerError as error:
             missing[name] = str(error).splitlines()[0]
         else:
-            readers[TITLES.get(name, name)] = partial(_engine, engine, model)
+            readers[engine.title] = partial(_engine, engine, model)
     return readers, missing
 
 
@@ -228,17 +229,15 @@ def _onnxruntime(model: Model, images: np.ndarray) -> np.ndarray:
 
 
 def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
-    """By an engine's `predict`, which reads the transform from a net with a data layer."""
+    """By an engine's `predict`."""
     transform = model.transform
     with tempfile.TemporaryDirectory(prefix="fer-export-") as folder:
-        source, net, out = (Path(folder, name) for name in ("images.npy", "transform.prototxt", "scores.npz"))
+        source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
         np.save(source, images)
         param = caffe_pb2.TransformationParameter(
             crop_size=transform.crop, scale=transform.scale, mean_file=str((model.directory / MEAN).absolute())
         )
-        layer = caffe_pb2.LayerParameter(name="data", type="Data", top=["data", "label"], transform_param=param)
-        write_text(net, caffe_pb2.NetParameter(layer=[layer]))
-        engine.predict(model.deploy.absolute(), model.weights.absolute(), source, net, out)
+        engine.predict(model.deploy.absolute(), model.weights.absolute(), source, param, out)
         with np.load(out, allow_pickle=False) as answer:
             probs: np.ndarray = answer["probs"]
             return probs

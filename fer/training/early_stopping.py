@@ -75,8 +75,7 @@ def find_patience(
     states = test_states(solver)
     if not states or not solver.test_interval:
         raise FerError("--patience needs tests on val: test_iter and test_interval in the solver")
-    stages, level = states[0]
-    layers = filter_net(net, "TEST", stages=stages, level=level).layer
+    layers = filter_net(net, states[0]).layer
     tops = [layer.top[0] for layer in layers if layer.type == "Accuracy"]
     if not tops:
         raise FerError("--patience needs an Accuracy layer in the net's TEST phase")

@@ -17,10 +17,10 @@ from fer.formats.prototxt import TWO_HISTORIES, read_net, read_solver, solver_ne
 from fer.formats.tokens import field_line
 from fer.nets.deploy import derive_deploy
 from fer.nets.infogain import read_infogain
-from fer.nets.lint import KNOWN_LAYERS, State, lint_net, net_lines
+from fer.nets.lint import KNOWN_LAYERS, lint_net, net_lines
 from fer.nets.shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
 from fer.nets.solver_lint import lint_solver
-from fer.nets.states import SHUFFLE, filter_net, taking_part, test_states, train_state
+from fer.nets.states import SHUFFLE, State, filter_net, taking_part, test_states, train_state
 from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
 from fer.training.run_prototxts import layer_phases, net_for_run, solver_for_run
@@ -143,8 +143,8 @@ class _Check:
         self.net, self.net_path = net, net_path
         self.faults = faults
         self.lines = net_lines(net, net_path)
-        self.train = State("TRAIN", *train_state(solver))
-        self.tests = [State("TEST", *state) for state in test_states(solver)]
+        self.train = train_state(solver)
+        self.tests = test_states(solver)
         self.databases: dict[str, DatabaseInfo] = {}
         self.image_lists: dict[str, int] = {}
 
@@ -152,7 +152,7 @@ class _Check:
         self.faults.append(f"{self.net_path}:{self.lines[position]}: {sentence}")
 
     def _positions(self, state: State) -> list[int]:
-        return taking_part(self.net, state.phase, stages=state.stages, level=state.level)
+        return taking_part(self.net, state)
 
     def wiring(self, known_types: Collection[str]) -> None:
         """Stages known to the net; then the net's own faults, in the states that the solver puts it in."""
@@ -266,7 +266,7 @@ class _Check:
         """Shapes of the training net; that all layers fit in every state and that the net scores every class."""
         trained = None
         for state in (self.train, *self.tests):
-            net = filter_net(self.net, state.phase, stages=state.stages, level=state.level)
+            net = filter_net(self.net, state)
             positions = self._positions(state)
             try:
                 shapes = infer_shapes(net, self.image_shape(state.phase))

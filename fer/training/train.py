@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.engines.engine import Engine
+from fer.engines.registry import AUTO, CHOSEN
 from fer.errors import FerError, Interrupted, UsageError
 from fer.evaluation.score import score_end
 from fer.formats.database import Database
@@ -27,7 +28,7 @@ from fer.system.hardware import hardware
 from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import Patience, find_patience
-from fer.training.engine import AUTO, EngineChoice, describe, warn_of_order
+from fer.training.engine import EngineChoice, describe, warn_of_order
 from fer.training.events import Iteration, Setup, SnapshotSaved, Validation, Warning
 from fer.training.first_record import first_record, gpu_field
 from fer.training.preflight import Plan, preflight
@@ -284,10 +285,10 @@ def _engine_to_go_on(
 ) -> tuple[Engine, tuple[int, ...]]:
     """The run's own engine on its own GPUs, or those asked for instead, of which there must be as many.
 
-    For a run of Caffe's "auto" is the same as at its start, as the Caffe found may be another now.
+    For a run of the first engine that "auto" tries it is the same as at its start, as what is found may be another now.
     """
     gpu = run.record.gpu if gpu is None else gpu
-    if name == AUTO and run.record.engine != "caffe":
+    if name == AUTO and run.record.engine != CHOSEN[0]:
         name = run.record.engine
     precision = precision or run.record.precision
     choice = EngineChoice(name, run.solver, run.net, gpu=gpu, precision=precision, shuffle=None, tell=tell)
@@ -380,7 +381,7 @@ def _check_epoch_boundary(
     run: Run, engine: Engine, snapshot: Snapshot, approximate: bool, tell: events.Progress
 ) -> None:
     """A caffe executable begins at the data's start again, which is right only where an epoch ends."""
-    if engine.precise:
+    if engine.resumes_exactly:
         return
     seen = snapshot.iteration * run.record.batch_size
     count = run.record.data.train_count
@@ -389,7 +390,7 @@ def _check_epoch_boundary(
     where = f"iteration {snapshot.iteration:,} lies {seen % count:,} images into an epoch of {count:,}"
     if not approximate:
         raise FerError(
-            f"{where}, and {engine.tool} cannot go on there: it begins at the data's start again\n"
+            f"{where}, and {engine.title} cannot go on there: it begins at the data's start again\n"
             "unset FER_CAFFE to go on exactly, or accept the difference with --approximate-resume"
         )
     note = f"resumed at iteration {snapshot.iteration:,} with the data from its start ({where})"

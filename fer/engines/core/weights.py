@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from google.protobuf.message import DecodeError
 
-from fer.engines.pytorch.hdf5 import open_hdf5
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.node import Node
+from fer.engines.core.framework import Net, Shape
+from fer.engines.core.hdf5 import open_hdf5
 from fer.errors import FerError
 from fer.formats.blobs import from_blob, is_legacy, same_shape, shape_text, to_blob
 from fer.formats.prototxt import read_weights
@@ -80,7 +79,7 @@ def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[
     the weights are to be `complete`, also for a layer that they lack (a file cut between two layers parses).
     """
     weights = _read_stored(path)
-    targets = {node.name: node for node in net.nodes if node.layer.blobs}
+    targets = net.blob_shapes
     matching = [name for name in weights if name in targets]
     if not matching and targets:
         raise FerError(
@@ -92,33 +91,30 @@ def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[
     if complete and missing:
         raise FerError(f"{path} has no layer '{missing[0]}', which the net has: it is cut short, or of another net")
     for name in matching:
-        _check_fit(path, net, targets[name], weights[name])
-    with torch.no_grad():
-        for name in matching:
-            for index, stored in weights[name].items():
-                blob = targets[name].layer.blobs[index]
-                blob.copy_(torch.from_numpy(stored.array.reshape(tuple(blob.shape))))
+        _check_fit(path, net, name, targets[name], weights[name])
+    for name in matching:
+        for index, stored in weights[name].items():
+            net.set_blob(name, index, stored.array.reshape(targets[name][index]))
     return matching
 
 
-def _check_fit(path: str | Path, net: Net, node: Node, found: dict[int, _Stored]) -> None:
-    blobs = node.layer.blobs
-    needed = {learned.index for learned in net.learnable if learned.owner == node.name}
+def _check_fit(path: str | Path, net: Net, layer: str, shapes: list[Shape], found: dict[int, _Stored]) -> None:
+    needed = {learned.index for learned in net.learnable if learned.owner == layer}
     if not str(path).endswith(".h5"):
-        needed = set(range(len(blobs)))
-    if not needed <= set(found) <= set(range(len(blobs))):
-        raise FerError(f"{path}: Incompatible number of blobs for layer '{node.name}': {len(found)} for {len(blobs)}")
+        needed = set(range(len(shapes)))
+    if not needed <= set(found) <= set(range(len(shapes))):
+        raise FerError(f"{path}: Incompatible number of blobs for layer '{layer}': {len(found)} for {len(shapes)}")
     for index, stored in found.items():
-        blob = blobs[index]
-        if not same_shape(stored.array.shape, blob.shape, legacy=stored.legacy):
+        shape = shapes[index]
+        if not same_shape(stored.array.shape, shape, legacy=stored.legacy):
             raise FerError(
-                f"{path}: Cannot copy param {index} weights from layer '{node.name}'; shape mismatch: "
+                f"{path}: Cannot copy param {index} weights from layer '{layer}'; shape mismatch: "
                 f"source param shape is {shape_text(stored.array.shape)}; "
-                f"target param shape is {shape_text(blob.shape)}; "
+                f"target param shape is {shape_text(shape)}; "
                 f"to learn it from scratch rename the layer"
             )
         if not np.isfinite(stored.array).all():
-            raise FerError(f"{path}: param {index} of layer '{node.name}' holds nan or inf")
+            raise FerError(f"{path}: param {index} of layer '{layer}' holds nan or inf")
 
 
 def read_state(path: str | Path) -> SolverState:
@@ -184,15 +180,16 @@ def model_proto(net: Net) -> caffe_pb2.NetParameter:
     total = 0
     for node in net.nodes:
         layer = model.layer.add()
-        layer.CopyFrom(node.layer.param)
+        layer.CopyFrom(node.param)
         del layer.blobs[:]
+        shapes = net.blob_shapes.get(node.name, [])
         if node.type == "BatchNorm":
             # Caffe freezes the statistics in the layer's own copy of its parameters.
-            while len(layer.param) < len(node.layer.blobs):
+            while len(layer.param) < len(shapes):
                 layer.param.add(lr_mult=0)
-        for blob in node.layer.blobs:
-            layer.blobs.append(to_blob(array_of(blob)))
-            total += blob.numel() * 4
+        for index, shape in enumerate(shapes):
+            layer.blobs.append(to_blob(net.blob(node.name, index)))
+            total += math.prod(shape) * 4
     if total > 2**31 - 2**20:
         raise FerError(f"{total:,} bytes of weights do not fit a binary .caffemodel; use `snapshot_format: HDF5`")
     return model
@@ -217,15 +214,14 @@ def write_state(path: Path, state: SolverState) -> None:
 
 
 def _model_to_hdf5(path: Path, net: Net) -> None:
-    owned = {id(learned.parameter) for learned in net.learnable}
+    owned = {(learned.owner, learned.index) for learned in net.learnable}
     with open_hdf5(path, "w") as file:
         data = file.create_group("data")
         for node in net.nodes:
             group = data.create_group(node.name)
-            for index, blob in enumerate(node.layer.blobs):
-                if id(blob) in owned:
-                    owned.discard(id(blob))
-                    group.create_dataset(str(index), data=array_of(blob))
+            for index in range(len(net.blob_shapes.get(node.name, ()))):
+                if (node.name, index) in owned:
+                    group.create_dataset(str(index), data=net.blob(node.name, index))
 
 
 def _state_to_hdf5(path: Path, state: SolverState) -> None:
@@ -236,8 +232,3 @@ def _state_to_hdf5(path: Path, state: SolverState) -> None:
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=array)
-
-
-def array_of(blob: torch.Tensor) -> np.ndarray:
-    """float32 array, C-contiguous in the blob's shape."""
-    return np.ascontiguousarray(blob.detach().float().cpu().numpy())
