@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         signal.signal(signal.SIGTERM, _stop_cleanly)
         args = _parser().parse_args(arguments)
-        return args.run(args)
+        code: int = args.run(args)
+        return code
     except FerError as problem:
         _show(debug)
         terminal.error(str(problem))

@@ -53,12 +53,13 @@ solver = caffe.get_solver(solver_path)
 PYTORCH = """
 import json, sys, time
 from fer.engines.pytorch.cpu import set_up_cpu
-from fer.engines.pytorch.log import Log
-from fer.engines.pytorch.solver import Setting, Solver
+from fer.engines.core.log import Log
+from fer.engines.core.solver import Solver
+from fer.engines.pytorch.backend import Backend
 from fer.formats.prototxt import read_solver
 set_up_cpu()
 solver_path, precision, batch, warm_up, seconds = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
-solver = Solver(read_solver(solver_path), solver_path, Setting(precision=precision, log=Log(silent=True)))
+solver = Solver(read_solver(solver_path), solver_path, Backend(precision=precision), Log(silent=True))
 """
 LOOP = """
 solver.step(int(warm_up))
@@ -124,8 +125,7 @@ def make_case(text: str, data: Path, work: Path) -> Case:
     solver.net = str(folder / "train_val.prototxt")
     write_text(folder / "train_val.prototxt", net)
     write_text(folder / "solver.prototxt", solver)
-    stages, level = train_state(solver)
-    training = filter_net(net, "TRAIN", stages=stages, level=level)
+    training = filter_net(net, train_state(solver))
     batch = next(layer.data_param.batch_size for layer in training.layer if layer.type == "Data")
     image = read_manifest(data)["image"]
     shapes = infer_shapes(training, (image["channels"], image["height"], image["width"]))

@@ -42,9 +42,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from bench_plain import Training  # noqa: E402  # neither is installed in a bare checkout
 
+from fer.engines.core.log import Log  # noqa: E402
+from fer.engines.core.solver import Solver  # noqa: E402
+from fer.engines.pytorch.backend import Backend  # noqa: E402
 from fer.engines.pytorch.cpu import set_up_cpu  # noqa: E402
-from fer.engines.pytorch.log import Log  # noqa: E402
-from fer.engines.pytorch.solver import Setting, Solver  # noqa: E402
 from fer.errors import FerError  # noqa: E402
 from fer.formats.database import DatabaseWriter, encode_datum, write_mean  # noqa: E402
 from fer.formats.prototxt import read_net, read_solver, write_text  # noqa: E402
@@ -141,9 +142,8 @@ def make_case(text: str, data: Data, work: Path, small: bool) -> Case:
     name, _, solver_name = text.partition(":")
     source = ROOT / "prototxt" / name
     solver = read_solver(source / f"solver_{solver_name or 's1'}.prototxt")
-    stages, level = train_state(solver)
     net = upgrade_net(read_net(source / "train_val.prototxt"))
-    net = filter_net(net, "TRAIN", stages=stages, level=level)
+    net = filter_net(net, train_state(solver))
     layer = next(layer for layer in net.layer if layer.type == "Data")
     side = 256 if layer.transform_param.crop_size > SIDE else SIDE
     directory = data.directory(side)
@@ -178,8 +178,8 @@ def make_case(text: str, data: Data, work: Path, small: bool) -> Case:
 
 
 def make_solver(path: Path, device: torch.device, precision: str, layout: str = "channels_last") -> Solver:
-    setting = Setting(device, precision, log=Log(silent=True), memory_format=FORMATS[layout])
-    return Solver(read_solver(path), path, setting)
+    backend = Backend(device, precision, memory_format=FORMATS[layout])
+    return Solver(read_solver(path), path, backend, Log(silent=True))
 
 
 # ---- measuring
@@ -299,7 +299,7 @@ def _updates_and_losses(
     param = read_solver(path)
     if change:
         change(param)
-    solver = Solver(param, path, Setting(device=device, graphs=graphs, log=Log(silent=True)))
+    solver = Solver(param, path, Backend(device=device, graphs=graphs), Log(silent=True))
     learnable = [learned.parameter for learned in solver.net.learnable if learned.parameter.requires_grad]
     before = [parameter.detach().clone() for parameter in learnable]
     losses: list[torch.Tensor] = []
@@ -308,7 +308,7 @@ def _updates_and_losses(
         solver.step(1)
         losses.append(solver._losses[-1])
         updates = updates or [(p.detach() - old).cpu() for p, old in zip(learnable, before, strict=True)]
-    return updates, torch.stack(losses).double().cpu(), solver._pass.captured
+    return updates, torch.stack(losses).double().cpu(), solver.training.step.captured
 
 
 def disagreements(found: Agreement) -> list[str]:

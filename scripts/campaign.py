@@ -10,7 +10,6 @@ and stop. Begin it in a clone of one commit with an environment of its own, so t
 """
 
 import argparse
-import fcntl
 import os
 import signal
 import subprocess
@@ -18,11 +17,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from fer.formats.log import parse_log
 from fer.runs.run import RUN_JSON, Run
 from fer.system.hardware import native_bf16
+from fer.system.locks import lock
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def work(names: Sequence[str], options: argparse.Namespace) -> int:
     os.nice(19)
     options.runs.mkdir(parents=True, exist_ok=True)
     with (options.runs / PID).open("a+") as pid_file:
-        if not lock(pid_file):
+        if not lock(pid_file.fileno()):
             print(f"a campaign is at work in {options.runs} already", file=sys.stderr)
             return 1
         pid_file.truncate(0)
@@ -89,14 +88,6 @@ def work(names: Sequence[str], options: argparse.Namespace) -> int:
                 code = ended or code
             print(status(options.runs / name), flush=True)
     return code
-
-
-def lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def train(name: str, options: argparse.Namespace) -> int:
@@ -121,7 +112,7 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
 
 def state(run: Path) -> str | None:
     """finished, failed, interrupted or training (also where it was killed), of run.json; None where nothing is."""
-    return str(Run(run).info["state"]) if (run / RUN_JSON).is_file() else None
+    return Run(run).record.state if (run / RUN_JSON).is_file() else None
 
 
 def status(run: Path) -> str:
@@ -129,24 +120,24 @@ def status(run: Path) -> str:
     found = state(run)
     if found is None:
         return f"{run.name:14} waiting"
-    info, log = Run(run).info, parse_log(run / "train.log")
+    record, log = Run(run).record, parse_log(run / "train.log")
     shown, tests = log.curve("train"), log.curve("test")
-    reached = max(info["iteration"], shown[-1].iteration if shown else 0)
-    line = f"{run.name:14} {found:11} {reached:>7,} of {info['max_iter']:,}"
+    reached = max(record.iteration, shown[-1].iteration if shown else 0)
+    line = f"{run.name:14} {found:11} {reached:>7,} of {record.max_iter:,}"
     if tests and (accuracy := tests[-1].outputs.get("accuracy")) is not None:
         line += f", {accuracy:.2%} on val"
     if found == "training" and len(shown) > 1:
         first, last = shown[max(0, len(shown) - 20)], shown[-1]
         pace = (last.seconds - first.seconds) / (last.iteration - first.iteration)
-        return f"{line}, {pace * (info['max_iter'] - reached) / 3600:.1f} h left"
-    return f"{line}, {info['seconds'] / 3600:.1f} h"
+        return f"{line}, {pace * (record.max_iter - reached) / 3600:.1f} h left"
+    return f"{line}, {record.seconds / 3600:.1f} h"
 
 
 def send(path: Path, number: int) -> int:
     """Send the signal to the campaign and to all that it has started, engines in sessions of their own included."""
     try:
         with path.open() as pid_file:
-            at_work, text = not lock(pid_file), pid_file.read()
+            at_work, text = not lock(pid_file.fileno()), pid_file.read()
     except FileNotFoundError:
         at_work, text = False, ""
     if not at_work:

@@ -162,7 +162,7 @@ def nets(day: Day) -> None:
             try:
                 solver = bench_gpu.make_solver(case.path, bench_gpu.DEVICE, precision)
                 solver.step(2 if day.short else 10)
-                loss, captured = solver._losses[-1].item(), solver._pass.captured
+                loss, captured = solver._losses[-1].item(), solver.training.step.captured
             except Exception as error:
                 day.check(False, f"{name}: {_first_line(error)}")
                 traceback.print_exc()
@@ -241,8 +241,9 @@ def resume(day: Day) -> None:
     import torch
     from bench_gpu import DEVICE
 
-    from fer.engines.pytorch.log import Log
-    from fer.engines.pytorch.solver import Setting, Solver
+    from fer.engines.core.log import Log
+    from fer.engines.core.solver import Solver
+    from fer.engines.pytorch.backend import Backend
     from fer.formats.prototxt import read_solver, write_text
 
     half = 4
@@ -255,12 +256,12 @@ def resume(day: Day) -> None:
             param = read_solver(path)
             param.snapshot, param.snapshot_prefix = half, str(path.with_name(name))
             write_text(path, param)
-            solver = Solver(param, path, Setting(where, log=Log(silent=True)))
+            solver = Solver(param, path, Backend(where), Log(silent=True))
             losses[name] = [_one_loss(solver) for _ in range(2 * half)]
         for start, whole in losses.items():
             for end, where in devices.items():
                 state = path.with_name(f"{start}_iter_{half}.solverstate")
-                again = Solver(read_solver(path), path, Setting(where, log=Log()), snapshot=state)
+                again = Solver(read_solver(path), path, Backend(where), Log(), snapshot=state)
                 rest = [_one_loss(again) for _ in range(half)]
                 off = max(abs(a - b) / abs(b) for a, b in zip(rest, whole[half:], strict=True))
                 day.note(**{f"{kind}: {start} to {end}": {"whole": whole, "rest": rest, "off": off}})
@@ -354,9 +355,10 @@ def rank(day: Day) -> None:
     import bench_gpu
     import torch
 
+    from fer.engines.core.log import Log
+    from fer.engines.core.solver import Solver
+    from fer.engines.pytorch.backend import Backend
     from fer.engines.pytorch.distributed import Ranks
-    from fer.engines.pytorch.log import Log
-    from fer.engines.pytorch.solver import Setting, Solver
     from fer.formats.prototxt import read_solver
 
     class OneRank(Ranks):
@@ -365,7 +367,7 @@ def rank(day: Day) -> None:
     path = day.case("alexnet:s1").path
 
     def trained(ranks: Ranks) -> list[Any]:
-        solver = Solver(read_solver(path), path, Setting(bench_gpu.DEVICE, ranks=ranks, log=Log(silent=True)))
+        solver = Solver(read_solver(path), path, Backend(bench_gpu.DEVICE, ranks=ranks), Log(silent=True))
         solver.step(6)
         return [learned.parameter.detach().cpu() for learned in solver.net.learnable]
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from ties import ROUNDINGS, Tie, choose_as_caffe
 
+from fer.engines.core.log import Log
+from fer.engines.core.solver import Solver
 from fer.engines.interpreter import find_caffe
-from fer.engines.pytorch.log import Log
-from fer.engines.pytorch.solver import Setting, Solver
+from fer.engines.pytorch.backend import Backend
 from fer.formats.prototxt import read_net, read_solver, write_text
 from fer.nets.zoo import find_net, find_solver
 from fer.schema import caffe_pb2
@@ -66,7 +67,7 @@ def caffe_runs(folder: Path, cases: list[dict[str, object]], threads: int = 1) -
 
 def pytorch_solver(folder: Path, snapshot: Path | None) -> Solver:
     path = folder / "pytorch.prototxt"
-    return Solver(read_solver(path), path, Setting(log=Log(silent=True)), snapshot=snapshot)
+    return Solver(read_solver(path), path, Backend(), Log(silent=True), snapshot=snapshot)
 
 
 def pytorch_run(

@@ -1,7 +1,8 @@
 """Real Caffe as an oracle for single layers: `python caffe_oracle.py FOLDER`, by a Python that has Caffe.
 
 FOLDER/cases.json lists cases: {"model": a net's prototxt as text, "backward": whether to go back, "needs_gradient":
-names of blobs whose diffs are wanted, "tops": names of blobs wanted}. Beside it lies case_<i>.npz with arrays
+names of blobs whose diffs are wanted, "tops": names of blobs wanted,
+and maybe "weights": a .caffemodel}. Beside it lies case_<i>.npz with arrays
 `bottom/<blob>`, `blob/<layer>/<k>` (parameters) and `diff/<blob>` (gradients of tops). For every case this writes
 out_<i>.npz with `top/<blob>`, `diff/<blob>`, `param_diff/<layer>/<k>` and `param/<layer>/<k>`, the parameters as the
 forward pass leaves them. Caffe ends the process it dislikes a net in, so every case runs in a child of its own; a
@@ -27,6 +28,8 @@ def run_case(folder, number, case):
     model = folder / f"model_{number}.prototxt"
     model.write_text(case["model"])
     net = caffe.Net(str(model), caffe.TRAIN if case["phase"] == "TRAIN" else caffe.TEST)
+    if "weights" in case:
+        net.copy_from(str(folder / case["weights"]))
     given = np.load(str(folder / f"case_{number}.npz"), allow_pickle=False)
     for key in given.files:
         kind, name = key.split("/", 1)

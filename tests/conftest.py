@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import training
 
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.formats.database import encode_datum, write_mean
 
 ROOT = Path(__file__).resolve().parent.parent

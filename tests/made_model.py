@@ -10,22 +10,26 @@ from typing import Any
 
 import numpy as np
 import training
+from made_run import make_record
 
+from fer.engines.core.verbs.predict import predict
+from fer.engines.core.weights import write_model
 from fer.engines.engine import Engine
-from fer.engines.pytorch import predict
+from fer.engines.pytorch.backend import Backend
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
-from fer.engines.pytorch.weights import write_model
+from fer.engines.pytorch_engine import PyTorch
 from fer.evaluation.score import score_run
 from fer.formats.prototxt import read_net, read_weights, write_text
 from fer.nets.deploy import derive_deploy
 from fer.nets.shapes import infer_shapes
-from fer.runs.run import Run, write_json
+from fer.runs.record import SnapshotFiles, TrainedOn
+from fer.runs.run import Run, create_run
 from fer.system.files import sha256
 
 
 @dataclasses.dataclass(frozen=True)
-class Here(Engine):
+class Here(PyTorch):
     """An engine without a process; `off` is added to every answer."""
 
     off: float = 0.0
@@ -33,43 +37,42 @@ class Here(Engine):
     def describe(self, model: Path, *_: Any, **__: Any) -> dict[str, Any]:
         return {"params": infer_shapes(read_net(model)).params}
 
-    def predict(self, deploy: Path, weights: Path, images: Path, train_val: Path, out: Path, **options: Any) -> None:
-        predict.predict(deploy, weights, images, train_val, out, ten_crop=options.get("ten_crop", False))
+    def predict(self, deploy: Path, weights: Path, images: Path, transform: Any, out: Path, **options: Any) -> None:
+        predict(Backend(), deploy, weights, images, transform, out, ten_crop=options.get("ten_crop", False))
         if self.off:
             with np.load(out) as answer:
                 probs = answer["probs"] + np.float32(self.off)
             np.savez(out, probs=probs)
 
 
-def here(_say: Any = None, off: float = 0.0) -> Engine:
-    return Here("pytorch", ("none",), {}, off=off)
+def here(off: float = 0.0) -> Engine:
+    return Here(command=("none",), off=off)
 
 
 def make_run(folder: Path) -> Run:
     """A run of training.NET with snapshots 1 and 2, scored; `ENGINES["pytorch"]` must be `here`."""
     data = training.make_data(folder)
     net = read_net_of(folder, data)
-    directory = folder / "runs" / "small-s1"
-    (directory / "snapshots").mkdir(parents=True)
-    write_text(directory / "train_val.prototxt", net)
-    write_text(directory / "deploy.prototxt", derive_deploy(net, (1, 48, 48)))
+    record = make_record(
+        command=("fer", "train", "--net", str(folder / "train_val.prototxt")),
+        engine="pytorch",
+        net="small",
+        solver="s1",
+        data=TrainedOn(
+            str(data),
+            {str(data / name): sha256(data / name) for name in ("mean.binaryproto", "val_lmdb/data.mdb")},
+            "drawn sample",
+        ),
+    )
+    run = create_run(folder / "runs", "small-s1", record)
+    write_text(run.net, net)
+    write_text(run.deploy, derive_deploy(net, (1, 48, 48)))
     snapshots = {}
     for seed in (1, 2):
-        file = f"snapshots/small_iter_{seed}.caffemodel"
-        write_model(directory / file, Net(net, Context("TRAIN", seeds=Seeds(seed))))
-        snapshots[str(seed)] = {"weights": {"file": file, "sha256": sha256(directory / file)}}
-    files = {str(data / name): sha256(data / name) for name in ("mean.binaryproto", "val_lmdb/data.mdb")}
-    info = {
-        "name": "small-s1",
-        "command": ["fer", "train", "--net", str(directory / "train_val.prototxt")],
-        "engine": "pytorch",
-        "net": "small",
-        "gpu": None,
-        "data": {"dir": str(data), "title": "drawn sample", "files": files},
-        "snapshots": snapshots,
-    }
-    write_json(directory / "run.json", info)
-    run = Run(directory)
+        path = run.weights_file(seed)
+        write_model(path, Net(net, Context("TRAIN", seeds=Seeds(seed))))
+        snapshots[seed] = SnapshotFiles(run.hashed(path))
+    run.update(snapshots=snapshots)
     score_run(run)
     return run
 

@@ -24,7 +24,9 @@ from fer.formats.log_lines import (
     TrainOutput,
     format_line,
 )
+from fer.runs.record import HashedFile, RunRecord, SnapshotFiles, TrainedOn
 from fer.runs.run import Run
+from fer.system.records import write_record
 
 SHARES = (0.13, 0.02, 0.14, 0.25, 0.18, 0.11, 0.17)
 
@@ -101,6 +103,32 @@ def write_scores(path: Path, split: str, labels: np.ndarray, skill: float, **met
     np.savez(path, files=files, labels=labels, probs=probs.astype(np.float32), meta=json.dumps(facts))
 
 
+def make_record(**fields: Any) -> RunRecord:
+    """The record of a finished run on the CPU, with the fields given."""
+    made: dict[str, Any] = {
+        "state": "finished",
+        "command": ("fer", "train"),
+        "engine": "caffe",
+        "net": "lenet",
+        "solver": "s2",
+        "seed": 1,
+        "gpu": None,
+        "batch_size": 16,
+        "data": TrainedOn("data", {}),
+        "prototxt_sha256": {},
+        "versions": {"fer": "0.1.0", "caffe": "1.0.0"},
+        "hardware": {"cpu": "a CPU", "cores": 2, "memory_gib": 8, "gpu": None},
+        "started": "2026-11-24T23:59:00",
+        "seconds": 3725.0,
+        "max_iter": 0,
+        "iteration": 0,
+        "repeatable": "The same seed and one BLAS thread on the same CPU.",
+        "snapshots": {},
+        "warnings": (),
+    }
+    return RunRecord(**made | fields)
+
+
 def make_run(
     root: Path,
     name: str = "lenet-s2",
@@ -128,31 +156,17 @@ def make_run(
     )
     net, _, solver = name.partition("-")
     digest = hashlib.sha256((data / "manifest.json").read_bytes()).hexdigest()
-    info = {
-        "name": name,
-        "state": "finished",
-        "command": ["fer", "train", "--net", net, "--solver", solver, "--seed", "1"],
-        "engine": "caffe",
-        "net": net,
-        "solver": solver,
-        "seed": 1,
-        "data": {
-            "dir": str(data),
-            "title": "drawn sample, not FER2013",
-            "manifest_sha256": digest,
-            "files": {"mean.binaryproto": "cd" * 32},
-        },
-        "hardware": {"cpu": "a CPU", "cores": 2, "memory_gib": 8, "gpu": None},
-        "versions": {"fer": "0.1.0", "caffe": "1.0.0"},
-        "started": "2026-11-24T23:59:00",
-        "seconds": 3725.0,
-        "max_iter": iterations,
-        "iteration": iterations,
-        "repeatable": "The same seed and one BLAS thread on the same CPU.",
-        "snapshots": {"200": {"weights": {"file": "snapshots/lenet_iter_200.caffemodel", "sha256": "ab"}}},
-        "warnings": [],
-    }
-    (directory / "run.json").write_text(json.dumps(info))
+    record = make_record(
+        name=name,
+        command=("fer", "train", "--net", net, "--solver", solver, "--seed", "1"),
+        net=net,
+        solver=solver,
+        data=TrainedOn(str(data), {"mean.binaryproto": "cd" * 32}, "drawn sample, not FER2013", digest),
+        max_iter=iterations,
+        iteration=iterations,
+        snapshots={200: SnapshotFiles(HashedFile("ab", "snapshots/lenet_iter_200.caffemodel"))},
+    )
+    write_record(directory / "run.json", record)
     for split in ("val", "test"):
         write_scores(directory / "scores" / f"{split}.npz", split, labels[split], skill)
         if ten_crop:

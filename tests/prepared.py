@@ -25,4 +25,4 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 def left_overs(out: Path) -> list[str]:
-    return [path.name for path in out.parent.iterdir() if path not in (out, out.parent / f".{out.name}.lock")]
+    return [path.name for path in out.parent.iterdir() if path != out]

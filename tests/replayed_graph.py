@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fer.engines.core.solver import Solver
 from fer.engines.pytorch import step
 from fer.engines.pytorch.device import computing
-from fer.engines.pytorch.solver import Solver
 from fer.engines.pytorch.step import Step
 
 
@@ -144,9 +144,9 @@ class MarkedGenerator(SimpleNamespace):
 
 def use_graphs(solver: Solver, monkeypatch: pytest.MonkeyPatch, kind: type[Cuda] = Cuda) -> Cuda:
     """Let the solver's passes be replayed from a graph of the `kind`."""
-    cuda = kind(solver._pass)
-    solver._pass._may_capture = not any(node.bottoms for node in solver._pass._host)
-    monkeypatch.setattr(solver._pass, "_side", InOrder())
+    cuda = kind(solver.training.step)
+    solver.training.step._may_capture = not any(node.bottoms for node in solver.training.step._host)
+    monkeypatch.setattr(solver.training.step, "_side", InOrder())
 
     class Torch:
         def __getattr__(self, name: str) -> Any:

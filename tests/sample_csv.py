@@ -1,13 +1,36 @@
 """Small sources in FER2013's forms for the tests of the data room."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from fer.data.dataset import SPLITS, Split
+from fer.data.source import read_source
+from fer.system.workers import Workers
+
 CLASSES = 7
 USAGES = ("Training", "PublicTest", "PrivateTest")
 FOLDERS = ("angry", "Disgusted", "fearful", "HAPPY", "sadness", "surprise", "neutral")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One face of a source: `index` counts from 0, `pixels` is uint8 [48, 48]."""
+
+    index: int
+    split: Split
+    label: int
+    pixels: np.ndarray
+
+
+def read(path: Path, seed: int = 0) -> list[Sample]:
+    """The faces of a source one by one."""
+    with Workers(0) as workers:
+        batches = list(read_source(path, workers, seed=seed))
+    faces = [face for batch in batches for face in zip(batch.splits, batch.labels, batch.pixels, strict=True)]
+    return [Sample(index, SPLITS[split], int(label), pixels) for index, (split, label, pixels) in enumerate(faces)]
 
 
 def face(seed: int) -> np.ndarray:

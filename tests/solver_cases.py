@@ -7,8 +7,9 @@ import lmdb
 import numpy as np
 from google.protobuf import text_format
 
-from fer.engines.pytorch.log import Log
-from fer.engines.pytorch.solver import Setting, Solver
+from fer.engines.core.log import Log
+from fer.engines.core.solver import Solver
+from fer.engines.pytorch.backend import Backend
 from fer.formats.database import encode_datum
 from fer.formats.prototxt import read_solver
 from fer.schema import caffe_pb2
@@ -91,4 +92,4 @@ def write_solver(folder: Path, name: str, *, dropout: bool = False, **fields: An
 
 def quiet_solver(path: Path, **options: Any) -> Solver:
     """A Solver of this process that logs nothing."""
-    return Solver(read_solver(path), path, Setting(log=Log(silent=True)), **options)
+    return Solver(read_solver(path), path, Backend(), Log(silent=True), **options)

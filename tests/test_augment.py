@@ -12,8 +12,9 @@ import training
 from google.protobuf import text_format
 
 from fer.engines.caffe.augmentation import DRAWS, Ranges, apply, draw, parse
-from fer.engines.engine import Engine
+from fer.engines.caffe_executable import CaffeExecutable
 from fer.engines.interpreter import WORKER, find_caffe
+from fer.engines.pycaffe import PyCaffe
 from fer.engines.pytorch.layers.augment import Augment
 from fer.engines.pytorch.registry import Context, Seeds, create
 from fer.errors import FerError
@@ -186,9 +187,9 @@ def test_the_shapes_of_a_net_with_it_are_known() -> None:
 
 def test_a_users_own_caffe_finds_the_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "their/layers")
-    engine = Engine("caffe", ("python", str(WORKER)), {"A": "b"}, tool=tmp_path / "caffe")
+    engine = CaffeExecutable("caffe", ("python", str(WORKER)), {"A": "b"}, executable=tmp_path / "caffe")
     assert engine.train_environment == {"A": "b", "PYTHONPATH": f"{WORKER.parent}{os.pathsep}their/layers"}
-    assert Engine("caffe", (), {"A": "b"}).train_environment == {"A": "b"}
+    assert PyCaffe("caffe", (), {"A": "b"}).train_environment == {"A": "b"}
 
 
 # ---- real Caffe

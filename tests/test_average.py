@@ -3,21 +3,22 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import training
 
-from fer.engines.engine import ENGINES
-from fer.engines.pytorch import score
-from fer.engines.pytorch.log import Log
+from fer.engines.core.log import Log
+from fer.engines.core.verbs import caffe_test
+from fer.engines.pytorch.backend import Backend
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
 from fer.report.build import build_report
 from fer.report.text import summary_text
+from fer.runs.record import Average, HashedFile
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotFault
 from fer.system.files import sha256
@@ -37,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
 @pytest.fixture
 def run(tmp_path: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
-    monkeypatch.setitem(ENGINES, "pytorch", lambda say: replace(training.fake_engine(), name="pytorch"))
+    monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     monkeypatch.delenv("FAKE_FAULT", raising=False)
     monkeypatch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
@@ -63,8 +64,8 @@ def test_the_last_snapshots_or_those_from_an_iteration_on(
     files = [f"snapshots/net_iter_{iteration}.caffemodel" for iteration in averaged]
     assert argv[argv.index("--weights") + 1].split(",") == files
     run = Run(run.dir)
-    entry = {"file": str(made.weights.relative_to(run.dir)), "sha256": sha256(made.weights)}
-    assert run.info["averages"] == {name: {"averaged": averaged, "weights": entry, "batches": 3}}
+    entry = HashedFile(sha256(made.weights), str(made.weights.relative_to(run.dir)))
+    assert run.record.averages == {name: Average(tuple(averaged), entry, 3)}
     assert run.averages() == [made] and [s.iteration for s in run.snapshots()] == [10, 20, 30, 40, 50, 60]
     training.assert_intact(run)
 
@@ -142,7 +143,7 @@ def test_a_net_with_batch_norm(tmp_path: Path, data: Path) -> None:
     net, solver = training.write_net(tmp_path, net=NORMALISED, base_lr=0.02)
     run = train(net, solver, data, engine="pytorch", seed=1, runs_dir=tmp_path / "runs")
     made = average_run(run, last=2)
-    assert Run(run.dir).info["averages"][made.name]["batches"] == 5  # 70 images in batches of 16
+    assert Run(run.dir).record.averages[made.name].batches == 5  # 70 images in batches of 16
     files = [run.weights_file(40), run.weights_file(60), made.weights]
-    losses = [score.test(run.net, str(file), 5, log=Log(silent=True))["loss"] for file in files]
+    losses = [caffe_test.test(Backend(), run.net, str(file), 5, log=Log(silent=True))["loss"] for file in files]
     assert losses[2] < min(losses[:2])

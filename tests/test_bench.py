@@ -13,7 +13,7 @@ import training
 from fer.formats.prototxt import read_net
 from fer.formats.upgrade import upgrade_net
 from fer.nets.shapes import infer_shapes
-from fer.nets.states import filter_net
+from fer.nets.states import State, filter_net
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -39,7 +39,7 @@ def run(*command: object) -> str:
 def test_the_plain_net_is_that_of_the_prototxt(plain: ModuleType, name: str) -> None:
     net = upgrade_net(read_net(ROOT / "prototxt" / name / "train_val.prototxt"))
     crop = plain.CROPS[name]
-    shapes = infer_shapes(filter_net(net, "TRAIN", stages=["batch100"]), (1, 256, 256) if crop > 48 else (1, 48, 48))
+    shapes = infer_shapes(filter_net(net, State("TRAIN", ("batch100",))), (1, 256, 256) if crop > 48 else (1, 48, 48))
     ours = [shape for blobs in shapes.params.values() for shape in blobs]
     with torch.device("meta"):
         module = plain.make_net(name)

@@ -10,7 +10,7 @@ from fer import cli
 from fer.formats.prototxt import read_net, write_text
 from fer.nets.infogain import infogain_matrix, read_infogain
 from fer.nets.lint import lint_net
-from fer.nets.states import filter_net
+from fer.nets.states import State, filter_net
 from fer.nets.zoo import find_net, find_solver
 
 
@@ -20,12 +20,12 @@ def test_only_the_loss_of_training_differs(name: str, tmp_path: Path) -> None:
     made = net_with_loss(net, tmp_path / "h.binaryproto")
     write_text(tmp_path / "train_val.prototxt", made)
     assert lint_net(made, tmp_path / "train_val.prototxt") == []
-    *before, plain = filter_net(net, "TEST").layer
-    *after, tested = filter_net(made, "TEST").layer
+    *before, plain = filter_net(net, State("TEST")).layer
+    *after, tested = filter_net(made, State("TEST")).layer
     tested.ClearField("include")
     assert before == after and plain == tested
-    *before, plain = filter_net(net, "TRAIN").layer
-    *after, loss = filter_net(made, "TRAIN").layer
+    *before, plain = filter_net(net, State("TRAIN")).layer
+    *after, loss = filter_net(made, State("TRAIN")).layer
     assert before == after and (plain.type, loss.type) == ("SoftmaxWithLoss", "InfogainLoss")
     assert (loss.bottom, loss.top) == (plain.bottom, plain.top)
     assert loss.infogain_loss_param.source == str(tmp_path / "h.binaryproto")

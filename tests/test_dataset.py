@@ -7,26 +7,22 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_csv import FOLDERS, csv_text, face, rows, text, write_csv, write_folders
+from sample_csv import FOLDERS, Sample, csv_text, face, read, rows, text, write_csv, write_folders
 
 from fer.data.csv_source import parse_pixels, parse_pixels_fast
-from fer.data.dataset import Sample, Split, samples
+from fer.data.dataset import Split
 from fer.data.image_file import decode_image, face_of
 from fer.data.source import is_folder_source, read_source, source_sha256, source_state
 from fer.errors import FerError
 from fer.formats.image_header import image_size
 from fer.system.workers import Workers
-
-
-def read(path: Path, seed: int = 0) -> list[Sample]:
-    with Workers(0) as workers:
-        return list(samples(read_source(path, workers, seed=seed)))
 
 
 def fault(path: Path) -> str:
@@ -175,9 +171,9 @@ def test_counts_that_even_out_between_rows_are_refused() -> None:
 # ---- archives ----
 
 
-def tar_bytes(members: dict[str, bytes], mode: str = "w:gz") -> bytes:
+def tar_bytes(members: dict[str, bytes], mode: Literal["w:gz", "w"] = "w:gz") -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=out, mode=mode) as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)

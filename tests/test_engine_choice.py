@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,16 @@ import pytest
 import training
 from training import train_small as start
 
-from fer.engines import engine as engines
-from fer.engines.choice import choose_engine
-from fer.engines.engine import ENGINES, Engine, find_engine
+from fer.engines.caffe_executable import CaffeExecutable
+from fer.engines.choice import Wish, choose_engine
+from fer.engines.engine import Engine
+from fer.engines.pycaffe import PyCaffe
+from fer.engines.pytorch_engine import PyTorch
+from fer.engines.registry import ENGINES, find_engine, users_own_caffe
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_solver
 from fer.nets.lint import KNOWN_LAYERS
+from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotFault, verify_extra
 from fer.system.hardware import physical_cores
@@ -31,16 +34,11 @@ from fer.training import events
 from fer.training.train import resume, train
 
 
-def fake_torch(_say: object = None) -> Engine:
-    command = (sys.executable, str(training.FAKE))
-    return Engine("pytorch", command, training.fake_environment(), precisions=("fp32", "tf32", "bf16"))
-
-
 @pytest.fixture(autouse=True)
 def fakes(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both engines are the fake one."""
-    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe"))
-    monkeypatch.setitem(ENGINES, "pytorch", fake_torch)
+    monkeypatch.setitem(ENGINES, "caffe", lambda: training.fake_pycaffe(own=users_own_caffe()))
+    monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
 
 
 # ---- auto
@@ -70,7 +68,7 @@ def test_auto_is_caffe_but_for_what_it_cannot_do(
         monkeypatch.setenv("FER_CAFFE_PYTHON", sys.executable)
     monkeypatch.setenv("FAKE_FAULT", fault)
     said: list[str] = []
-    assert choose_engine(gpu, precision, said.append).name == name
+    assert choose_engine(Wish(gpu, precision), said.append).name == name
     assert len(said) == 1 and said[0].startswith(f"engine: {why}")
 
 
@@ -88,18 +86,18 @@ def train_net(folder: Path, data: Path, net: str = WITH_NORM, **options: Any) ->
 def test_auto_asks_caffe_whether_its_batch_norm_trains(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, own: bool
 ) -> None:
-    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe", own=own))
+    monkeypatch.setitem(ENGINES, "caffe", lambda: training.fake_pycaffe(own=own))
     told: list[object] = []
-    assert train_net(tmp_path, data, engine="auto").info["engine"] == "caffe"
+    assert train_net(tmp_path, data, engine="auto").record.engine == "caffe"
     monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
     run = train_net(tmp_path, data, engine="auto", progress=told.append)
-    assert run.info["engine"] == "pytorch"
+    assert run.record.engine == "pytorch"
     assert told[0] == events.Setup("engine: PyTorch, as the Caffe found does not train BatchNorm (layer 'bn')")
-    assert train_net(tmp_path, data, training.NET, engine="auto").info["engine"] == "caffe"
+    assert train_net(tmp_path, data, training.NET, engine="auto").record.engine == "caffe"
     fixed = WITH_NORM.replace(
         'top: "conv" }\nlayer', 'top: "conv" batch_norm_param { use_global_stats: true } }\nlayer'
     )
-    assert train_net(tmp_path, data, fixed, engine="auto").info["engine"] == "caffe"
+    assert train_net(tmp_path, data, fixed, engine="auto").record.engine == "caffe"
     with pytest.raises(FerError, match=rf"net\.prototxt: Caffe {NOT_TRAINED}\ntake --engine pytorch, or name another"):
         train_net(tmp_path, data, engine="caffe", name="refused")
     assert not (tmp_path / "runs" / "refused").exists()
@@ -109,7 +107,7 @@ def test_auto_without_pytorch_says_what_caffe_lacks_and_both_cures(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
-    monkeypatch.setitem(ENGINES, "pytorch", engines._pytorch)
+    monkeypatch.setitem(ENGINES, "pytorch", PyTorch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FerError, match=rf"{NOT_TRAINED}; the PyTorch engine needs torch.*\n.*torch h5py\n.*FER_CAFFE"):
         train_net(tmp_path, data, engine="auto")
@@ -133,24 +131,25 @@ def test_a_caffe_of_the_users_is_asked_for_its_types(
     change: dict[str, Any],
     why: str,
 ) -> None:
-    own = training.fake_executable(tmp_path) if tool else None
-    monkeypatch.setitem(ENGINES, "caffe", training.fake_with(name="caffe", own=True, tool=own))
-    assert train_net(tmp_path, data, training.NET, engine="auto", **change).info["engine"] == "caffe"
+    monkeypatch.setenv("FER_CAFFE", str(training.fake_executable(tmp_path)))
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_with_tool if tool else lambda: training.fake_pycaffe(own=True))
+    assert train_net(tmp_path, data, training.NET, engine="auto", **change).record.engine == "caffe"
     monkeypatch.setenv("FAKE_FAULT", fault)
     told: list[events.Setup] = []
     run = train_net(tmp_path, data, training.NET, engine="auto", progress=told.append, **change)
-    assert run.info["engine"] == "pytorch" and re.match(f"engine: PyTorch, as the Caffe found {why}", told[0].message)
+    assert run.record.engine == "pytorch" and re.match(f"engine: PyTorch, as the Caffe found {why}", told[0].message)
 
 
 def test_where_no_caffe_can_be_had_auto_takes_pytorch_but_not_for_a_wrong_name(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(say: object = None) -> Engine:
-        raise FerError("real Caffe could not be set up: no network\nthe cure")
+    class NoCaffe(PyCaffe):
+        def set_up(self, say: object = None) -> Engine:
+            raise FerError("real Caffe could not be set up: no network\nthe cure")
 
-    monkeypatch.setitem(ENGINES, "caffe", none)
+    monkeypatch.setitem(ENGINES, "caffe", lambda: NoCaffe(own=users_own_caffe()))
     told: list[object] = []
-    assert train_net(tmp_path, data, training.NET, progress=told.append).info["engine"] == "pytorch"
+    assert train_net(tmp_path, data, training.NET, progress=told.append).record.engine == "pytorch"
     assert told[0] == events.Setup("engine: PyTorch, as real Caffe could not be set up: no network")
     monkeypatch.setenv("FER_CAFFE_PYTHON", "/no/python")
     with pytest.raises(FerError, match="could not be set up"):
@@ -165,9 +164,9 @@ def test_a_run_of_caffe_goes_on_where_it_can(tmp_path: Path, data: Path, monkeyp
         resume(run.dir, max_iter=40, engine="caffe")
     told: list[object] = []
     run = resume(run.dir, max_iter=40, progress=told.append)
-    assert (run.info["engine"], run.info["changes"][0]["before"]["engine"]) == ("pytorch", "caffe")
+    assert (run.record.engine, run.record.changes[0].before.engine) == ("pytorch", "caffe")
     assert told[0] == events.Setup("engine: PyTorch, as the Caffe found does not train BatchNorm (layer 'bn')")
-    assert resume(run.dir, max_iter=60).info["engine"] == "pytorch"
+    assert resume(run.dir, max_iter=60).record.engine == "pytorch"
 
 
 # ---- precision
@@ -199,7 +198,7 @@ def test_bf16_on_a_processor_that_only_emulates_it_is_warned_of(
     monkeypatch.setattr(train_engine, "native_bf16", lambda: native)
     told: list[object] = []
     run = start(tmp_path, data, engine=engine, precision=asked, gpu=gpu, max_iter=20, progress=told.append)
-    assert (run.info["engine"], run.info["precision"]) == made
+    assert (run.record.engine, run.record.precision) == made
     warned = [event.text for event in told if isinstance(event, events.Warning) and "only emulates bf16" in event.text]
     assert bool(warned) == (asked == "bf16" and not native and gpu is None)
 
@@ -208,19 +207,19 @@ def test_auto_tells_before_the_training(tmp_path: Path, data: Path) -> None:
     told: list[object] = []
     run = start(tmp_path, data, engine="auto", max_iter=5, progress=told.append)
     assert told[0] == events.Setup("engine: Caffe, on the CPU")
-    assert (run.info["engine"], run.info["precision"], run.info["gpu"]) == ("caffe", "fp32", None)
+    assert (run.record.engine, run.record.precision, run.record.gpu) == ("caffe", "fp32", None)
 
 
 # ---- the PyTorch engine
 
 
 def real_pytorch() -> Engine:
-    return engines._pytorch(None)
+    return PyTorch().set_up()
 
 
 def test_pytorch_is_a_process_of_this_python_with_every_physical_core(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = real_pytorch()
-    assert engine.command == (sys.executable, "-m", "fer.engines.pytorch") and engine.precise
+    assert engine.command == (sys.executable, "-m", "fer.engines.pytorch") and engine.resumes_exactly
     assert engine.threads == str(physical_cores()) and 1 <= physical_cores() <= (os.cpu_count() or 1)
     monkeypatch.setenv("FER_TORCH_THREADS", "3")
     assert real_pytorch().threads == "3"
@@ -241,8 +240,8 @@ def test_without_torch_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_starting_it_imports_no_torch() -> None:
     code = (
-        "import sys, fer.cli, fer.training.train, fer.commands.findings, fer.engines.engine as e; "
-        "e._pytorch(None); print('torch' in sys.modules)"
+        "import sys, fer.cli, fer.training.train, fer.commands.findings, fer.engines.registry as r; "
+        "r.find_engine('pytorch'); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
@@ -250,11 +249,11 @@ def test_starting_it_imports_no_torch() -> None:
 @pytest.mark.full
 def test_it_lacks_the_types_it_says_and_no_others() -> None:
     pytest.importorskip("torch")
-    assert KNOWN_LAYERS - real_pytorch().layer_types() - {"Python"} == real_pytorch().lacks
+    assert KNOWN_LAYERS - real_pytorch().layer_types() - {"Python"} == PyTorch().lacks
 
 
 def test_a_layer_it_lacks_is_named_with_its_line(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENGINES, "pytorch", lambda _say: replace(fake_torch(), lacks=frozenset({"LSTM"})))
+    monkeypatch.setitem(ENGINES, "pytorch", lambda: training.fake_pytorch(lacks=frozenset({"LSTM"})))
     net = training.NET.replace('"hidden" type: "InnerProduct"', '"hidden" type: "LSTM"')
     net_path, solver = training.write_net(tmp_path, net=net)
     with pytest.raises(FerError, match=r"net\.prototxt:12: .*'LSTM'"):
@@ -267,7 +266,7 @@ def test_precision_is_pytorch_s_alone(tmp_path: Path, data: Path, monkeypatch: p
         start(tmp_path, data, engine="caffe", precision="bf16")
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     run = start(tmp_path, data, engine="pytorch", precision="bf16", max_iter=5)
-    assert run.info["precision"] == "bf16" and arguments(tmp_path, "train")[0][-2:] == ["--precision", "bf16"]
+    assert run.record.precision == "bf16" and arguments(tmp_path, "train")[0][-2:] == ["--precision", "bf16"]
 
 
 # ---- GPUs
@@ -282,20 +281,26 @@ def test_several_gpus_each_take_the_net_s_batch(tmp_path: Path, data: Path, monk
     run = start(tmp_path, data, engine="pytorch", gpu="0,1", max_iter=5)
     assert arguments(tmp_path, "gpu")[0] == ["gpu", "--gpu", "0,1"]
     assert arguments(tmp_path, "train")[0][-2:] == ["--gpu", "0,1"]
-    assert (run.info["gpu"], run.info["batch_size"]) == ("0,1", 32)
+    assert (run.record.gpu, run.record.batch_size) == ("0,1", 32)
     solver = read_solver(run.solver)
     assert (solver.solver_mode, solver.device_id) == (solver.GPU, 0)
     with pytest.raises(FerError, match="2 times its net's batch_size an iteration; with --gpu 1 it would be 1 times"):
         resume(run.dir, max_iter=10, gpu=1)
-    assert resume(run.dir, max_iter=10).info["gpu"] == "0,1"
+    assert resume(run.dir, max_iter=10).record.gpu == "0,1"
 
 
-def test_all_gpus_are_asked_for_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_gpus_are_asked_for_by_number(tmp_path: Path) -> None:
     def answer(text: str) -> Engine:
-        return Engine("pytorch", (sys.executable, "-c", f"import sys; print({text!r}, file=sys.stderr)"), os.environ)
+        return PyTorch(
+            command=(sys.executable, "-c", f"import sys; print({text!r}, file=sys.stderr)"), environment=os.environ
+        )
 
     assert answer("GPU 0: An A\nGPU 1: A B").check_gpus("all") == (0, 1)
-    assert answer("I0101 caffe.cpp:1] Querying GPUs all\nI] Device id:                     3").check_gpus("all") == (3,)
+    queried = "I0101 caffe.cpp:1] Querying GPUs all\nI] Device id:                     3"
+    executable = tmp_path / "caffe"
+    executable.write_text(f"#!/bin/sh\necho '{queried}' >&2\n")
+    executable.chmod(0o755)
+    assert CaffeExecutable(environment=os.environ, executable=executable).check_gpus("all") == (3,)
     with pytest.raises(FerError, match="name them, as --gpu 0,1"):
         answer("").check_gpus("all")
 
@@ -309,7 +314,7 @@ def test_pycaffe_takes_one_gpu(gpu: str) -> None:
 @pytest.mark.parametrize("gpu", ["", "x", "0,0", "-1", "0,"])
 def test_gpus_that_are_no_numbers(gpu: str) -> None:
     with pytest.raises(UsageError, match="give numbers"):
-        fake_torch().check_gpus(gpu)
+        training.fake_pytorch().check_gpus(gpu)
 
 
 def test_a_gpu_that_is_not_there(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,21 +330,16 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, data: Path, monkeypatch: pytest
 def test_a_run_goes_on_with_its_own_engine(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, engine="pytorch", precision="tf32", max_iter=20)
     run = resume(run.dir, max_iter=40)
-    assert (run.info["engine"], run.info["precision"]) == ("pytorch", "tf32") and "changes" not in run.info
+    assert (run.record.engine, run.record.precision) == ("pytorch", "tf32") and not run.record.changes
 
 
 def test_a_run_may_go_on_with_another_engine_and_says_so(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, engine="caffe", max_iter=20)
     run = resume(run.dir, max_iter=40, engine="pytorch", precision="bf16", gpu=1)
-    assert run.info["engine"] == "pytorch" and run.info["repeatable"].startswith("no: from iteration 20")
-    assert run.info["changes"] == [
-        {
-            "iteration": 20,
-            "before": {"engine": "caffe", "gpu": None, "precision": "fp32"},
-            "after": {"engine": "pytorch", "gpu": 1, "precision": "bf16"},
-        }
-    ]
-    assert set(run.info["versions"]) == {"fer", "caffe", "pytorch"}
+    assert run.record.engine == "pytorch" and run.record.repeatable.startswith("no: from iteration 20")
+    before, after = EngineSettings("caffe", None, "fp32"), EngineSettings("pytorch", 1, "bf16")
+    assert run.record.changes == (EngineChange(20, before, after),)
+    assert set(run.record.versions) == {"fer", "caffe", "pytorch"}
     solver = read_solver(run.solver)
     assert (solver.solver_mode, solver.device_id, solver.max_iter) == (solver.GPU, 1, 40)
     training.assert_intact(run)
@@ -360,15 +360,15 @@ def with_extra(run: Run, iteration: int, spoil: Callable[[bytes], bytes] = bytes
 
 def test_an_extra_is_taken_in_hashed_and_must_stay_as_it_was(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, engine="pytorch", max_iter=40)
-    files = run.info["snapshots"].pop("40")
-    run.update(state="training", iteration=20, snapshots=run.info["snapshots"])
-    for path in (*(run.dir / file["file"] for file in files.values()), with_extra(run, 40)):
+    files = run.snapshots()[-1].files
+    run.update(state="training", iteration=20, snapshots={20: run.record.snapshots[20]})
+    for path in (*files, with_extra(run, 40)):
         path.rename(run.unverified_dir / path.name)
     run = resume(run.dir, max_iter=60)
     snapshot = next(known for known in run.snapshots() if known.iteration == 40)
     assert snapshot.extra == run.extra_file(40) and snapshot.extra.is_file()
     training.assert_intact(run)
-    run.update(snapshots={"40": run.info["snapshots"]["40"]})
+    run.update(snapshots={40: run.record.snapshots[40]})
     snapshot.extra.unlink()
     told: list[object] = []
     with pytest.raises(FerError, match="no intact snapshot"):

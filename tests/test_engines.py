@@ -12,9 +12,11 @@ import pytest
 import training
 
 from fer.engines import interpreter
-from fer.engines.engine import Engine, caffe_doctor, find_engine
+from fer.engines.caffe_executable import CaffeExecutable
 from fer.engines.interpreter import WORKER, engine_environment, find_caffe
 from fer.engines.process import Child, call, how_it_ended, last_words
+from fer.engines.pycaffe import PyCaffe
+from fer.engines.registry import find_engine
 from fer.errors import FerError, UsageError
 
 
@@ -140,8 +142,8 @@ def test_an_unknown_engine_lists_the_known(monkeypatch: pytest.MonkeyPatch) -> N
 # ---- the user's own caffe executable
 
 
-def tool(path: Path) -> Engine:
-    return Engine("caffe", ("python", "worker.py"), {}, path)
+def tool(path: Path) -> CaffeExecutable:
+    return CaffeExecutable("caffe", ("python", "worker.py"), {}, executable=path)
 
 
 def test_the_tool_gets_caffe_s_own_flags() -> None:
@@ -155,7 +157,7 @@ def test_the_tool_gets_caffe_s_own_flags() -> None:
 
 
 def test_the_worker_gets_the_same_verb() -> None:
-    engine = Engine("caffe", ("python", "worker.py"), {})
+    engine = PyCaffe("caffe", ("python", "worker.py"), {})
     argv = engine.train_command(Path("s"), weights=Path("w.caffemodel"))
     assert argv == ["python", "worker.py", "train", "--solver", "s", "--weights", "w.caffemodel"]
     assert engine.stop_signal(signal.SIGTERM) == signal.SIGTERM
@@ -173,13 +175,12 @@ def test_a_cpu_only_caffe_says_so_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_tool: bool
 ) -> None:
     monkeypatch.setenv("FAKE_FAULT", "no-gpu")
-    command = (sys.executable, str(training.FAKE))
-    path = training.fake_executable(tmp_path) if with_tool else None
-    engine = Engine("caffe", command, training.fake_environment(), path)
+    monkeypatch.setenv("FER_CAFFE", str(training.fake_executable(tmp_path)))
+    engine = training.fake_with_tool() if with_tool else training.fake_pycaffe()
     with pytest.raises(FerError, match=r"(?s)CPU-only.*leave --gpu out.*FER_CAFFE"):
         engine.check_gpus(0)
     monkeypatch.setenv("FAKE_FAULT", "")
-    assert Engine("caffe", command, training.fake_environment(), path).check_gpus(0) == (0,)
+    assert engine.check_gpus(0) == (0,)
 
 
 # ---- processes
@@ -248,7 +249,7 @@ def test_a_killed_child_takes_its_own_children_along(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_real_caffe_is_found_and_works() -> None:
-    facts = caffe_doctor()
+    facts = find_engine("caffe").doctor()
     assert facts["one_step_ok"] and "SoftmaxWithLoss" in facts["layer_types"]
     assert facts["caffe"].startswith("1.0") and not facts["gpu"]
     assert not WORKER.with_name("worker.py.lock").exists()

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from fer import cli
-from fer.engines.engine import ENGINES
 from fer.engines.interpreter import find_caffe
+from fer.engines.pytorch_engine import PyTorch
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
@@ -24,6 +25,7 @@ from fer.export.exported import TOLERANCE, export_run, probe_images
 from fer.formats.database import Database
 from fer.inference import classifier
 from fer.inference.classifier import Classifier, find_model
+from fer.runs.record import Average
 from fer.runs.run import Run
 from fer.system.files import sha256
 
@@ -54,7 +56,7 @@ def run(made: Run, tmp_path: Path) -> Run:
 
 
 def images_of(run: Run, split: str = "val") -> np.ndarray:
-    with Database(Path(run.info["data"]["dir"]) / f"{split}_lmdb") as database:
+    with Database(Path(run.record.data.dir) / f"{split}_lmdb") as database:
         return database.read_all()[0]
 
 
@@ -78,7 +80,7 @@ def test_what_is_given_on_says_nothing_of_the_machine(run: Run, tmp_path: Path) 
     """The repository ships such a directory."""
     export_run(run, tmp_path / "out")
     for path in (tmp_path / "out").iterdir():
-        assert str(Path(run.info["data"]["dir"]).parent).encode() not in path.read_bytes(), path
+        assert str(Path(run.record.data.dir).parent).encode() not in path.read_bytes(), path
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert list(record["snapshots"]) == [str(load_scores(run.scores("val")).meta["iteration"])]
     assert record["command"][-1] == "train_val.prototxt"
@@ -138,10 +140,11 @@ def test_other_probabilities_are_refused_and_an_earlier_export_stays(
 
 
 def test_an_engine_that_is_not_there_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(_say: Any) -> Any:
-        raise FerError("needs torch\npip install")
+    class Absent(PyTorch):
+        def set_up(self, say: Any = None) -> Any:
+            raise FerError("needs torch\npip install")
 
-    monkeypatch.setitem(ENGINES, "pytorch", absent)
+    monkeypatch.setitem(ENGINES, "pytorch", Absent)
     facts = export_run(run, tmp_path / "out", onnx=False)
     assert facts["not_checked"] == {"pytorch": "needs torch"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"model.onnx"}
@@ -181,7 +184,7 @@ def test_a_run_that_is_not_scored_has_no_chosen_snapshot(run: Run) -> None:
 def test_a_mean_of_snapshots_may_be_the_chosen_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = "snapshots/small_average_1-2.caffemodel"
     made_model.mean_of_two(run, file)
-    entry = {"averaged": [1, 2], "weights": {"file": file, "sha256": sha256(run.dir / file)}}
+    entry = Average((1, 2), run.hashed(run.dir / file))
     run.update(averages={"average_1-2": entry})
     monkeypatch.setattr(export, "score_run", lambda run, **options: score_run(run, snapshot="average_1-2", **options))
     facts = export_run(run, tmp_path / "out")

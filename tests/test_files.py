@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer.errors import FerError
-from fer.system.files import remove_partial, replacement, sha256, write_bytes, write_whole
+from fer.system.files import replacement, sha256, write_bytes, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -63,17 +63,34 @@ def test_a_directory_that_cannot_be_made_or_replaced_is_named(tmp_path: Path) ->
         partial.rmdir()
 
 
-def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
-    """That of a process of the same number always, all of it where it is asked for."""
-    mine, other = (tmp_path / f".a.partial-{pid}" for pid in (os.getpid(), 1))
-    for left in (mine, other):
-        left.mkdir()
-        (left / "half").touch()
-    with replacement(tmp_path / "a") as partial:
-        assert partial == mine and not names(partial)
-    assert names(tmp_path) == [other.name, "a"]
-    remove_partial(tmp_path / "a")
-    assert names(tmp_path) == ["a"]
+def test_what_a_killed_process_left_goes_and_no_two_write_at_once(tmp_path: Path) -> None:
+    left = tmp_path / ".a.partial"
+    (left / "folder").mkdir(parents=True)
+    (left / "half").touch()
+    for _ in range(2):
+        with replacement(tmp_path / "a") as partial:
+            assert partial == left and not names(partial)
+            with pytest.raises(FerError, match="another process is writing it"), replacement(tmp_path / "a"):
+                pass
+        assert names(tmp_path) == ["a"]
+
+
+def test_one_who_comes_while_the_old_is_removed_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the exchange the old directory has the fresh one's name: nobody may take it for that."""
+    (tmp_path / "a").mkdir()
+    told = []
+
+    def rmtree(path: Path, **options: bool) -> None:
+        if path.name == ".a.partial" and path.is_dir():
+            with pytest.raises(FerError, match="another process") as error, replacement(tmp_path / "a"):
+                pass
+            told.append(error)
+            path.rmdir()
+
+    monkeypatch.setattr("fer.system.files.shutil.rmtree", rmtree)
+    with replacement(tmp_path / "a"):
+        pass
+    assert told and names(tmp_path) == ["a"]
 
 
 def test_the_hash_of_a_file(tmp_path: Path) -> None:

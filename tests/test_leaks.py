@@ -43,7 +43,7 @@ def test_scoring_writes_them_once(tmp_path: Path, data: Path, fake: None, monkey
     run = training.train_small(tmp_path, copy, max_iter=20)
     score_run(run)
     found = json.loads(run.in_training.read_text())
-    hashes = {split: run.info["data"]["files"][str(copy / f"{split}_lmdb" / "data.mdb")] for split in ("val", "test")}
+    hashes = {split: run.record.data.files[str(copy / f"{split}_lmdb" / "data.mdb")] for split in ("val", "test")}
     assert (found["val"], found["test"]) == ([], []) and hashes.items() <= found["database_sha256"].items()
     monkeypatch.setattr("fer.evaluation.score.in_training", lambda data_dir: pytest.fail("compared again"))
     score_run(run)

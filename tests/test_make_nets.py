@@ -8,7 +8,7 @@ import pytest
 
 from fer.formats.prototxt import read_net
 from fer.nets.lint import lint_net
-from fer.nets.states import filter_net
+from fer.nets.states import State, filter_net
 from fer.nets.zoo import NETS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,9 +46,9 @@ def test_augment_stands_behind_the_training_data_alone(tmp_path: Path) -> None:
     assert lint_net(net, path) == []
     (layer,) = [layer for layer in net.layer if layer.type == "Python"]
     assert (list(layer.bottom), list(layer.top), layer.python_param.param_str) == (["data"], ["data"], settings)
-    trained = [layer.type for layer in filter_net(net, "TRAIN").layer]
+    trained = [layer.type for layer in filter_net(net, State("TRAIN")).layer]
     assert trained[:3] == ["Data", "Python", "Convolution"]
-    assert filter_net(net, "TEST") == filter_net(committed, "TEST")
+    assert filter_net(net, State("TEST")) == filter_net(committed, State("TEST"))
     assert (tmp_path / "vgg8" / "deploy.prototxt").read_bytes() == (NETS / "vgg8" / "deploy.prototxt").read_bytes()
 
 

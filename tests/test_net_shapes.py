@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fer.formats.prototxt import write_text
 from fer.nets.shapes import ShapeError, UnknownShapeError, infer_shapes
+from fer.nets.states import State
 from fer.schema import caffe_pb2
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 6 dim: 17 dim: 14 } } }\n'
@@ -51,7 +52,7 @@ def net_of(layer: str) -> caffe_pb2.NetParameter:
 @pytest.mark.full
 def test_shapes_are_the_real_caffes(tmp_path: Path) -> None:
     """All kinds in one net, each on its own input, so that Caffe is started once."""
-    from fer.engines.engine import find_engine
+    from fer.engines.registry import find_engine
 
     both = caffe_pb2.NetParameter()
     for name, text in LAYERS.items():
@@ -61,7 +62,7 @@ def test_shapes_are_the_real_caffes(tmp_path: Path) -> None:
             layer.name = f"{name}/{layer.name}"
             both.layer.append(layer)
     write_text(tmp_path / "net.prototxt", both)
-    theirs = find_engine("caffe").describe(tmp_path / "net.prototxt", "TEST")
+    theirs = find_engine("caffe").describe(tmp_path / "net.prototxt", State("TEST"))
     ours = infer_shapes(both)
     assert {name: [tuple(shape) for shape in shapes] for name, shapes in theirs["params"].items()} == ours.params
     blobs = {name: tuple(shape) for name, shape in theirs["blobs"].items() if "_split_" not in name}

@@ -11,12 +11,12 @@ import pytest
 
 from fer.formats.prototxt import read_net, read_solver, solver_net_path, write_text
 from fer.nets.deploy import derive_deploy
-from fer.nets.lint import State, lint_net
+from fer.nets.lint import lint_net
 from fer.nets.policies import early_collapse, learning_rate
 from fer.nets.shapes import infer_shapes
 from fer.nets.solver_lint import lint_solver
-from fer.nets.states import data_layers, filter_net, train_state
-from fer.nets.zoo import NETS, find_deploy, find_net, find_solver, net_names, solver_names
+from fer.nets.states import State, data_layers, filter_net, train_state
+from fer.nets.zoo import NETS, find_net, find_solver, net_names, solver_names
 from fer.schema import caffe_pb2
 from fer.training.run_prototxts import net_for_run, solver_for_run
 
@@ -30,9 +30,7 @@ def side(net: str) -> int:
 
 
 def deploy_of(net_name: str) -> Path:
-    path = find_deploy(find_net(net_name))
-    assert path is not None
-    return path
+    return find_net(net_name).with_name("deploy.prototxt")
 
 
 def normalised(net_name: str) -> bool:
@@ -58,10 +56,9 @@ def test_net_and_solver(net_name: str, solver_name: str) -> None:
     path = find_net(net_name)
     solver_path = find_solver(net_name, solver_name)
     net, solver = read_net(path), read_solver(solver_path)
-    stages, level = train_state(solver)
-    assert lint_net(net, path, states=[State("TRAIN", stages, level), State("TEST")]) == []
+    assert lint_net(net, path, states=[train_state(solver), State("TEST")]) == []
     assert lint_solver(solver, solver_path) == []
-    assert len(data_layers(net, "TRAIN", stages=stages, level=level)) == 1
+    assert len(data_layers(net, train_state(solver))) == 1
     # The files run as they are from the repository root.
     assert NETS.parent / solver.net == path
     assert solver_net_path(solver, NETS.parent / "solver.prototxt").resolve() == path
@@ -103,7 +100,7 @@ def test_solvers_are_those_of_the_project(
     net_name: str, solver_name: str, batch: int, gamma: float, max_iter: int
 ) -> None:
     solver = read_solver(find_solver(net_name, solver_name))
-    (layer,) = data_layers(read_net(find_net(net_name)), "TRAIN", stages=train_state(solver)[0])
+    (layer,) = data_layers(read_net(find_net(net_name)), train_state(solver))
     assert layer.data_param.batch_size == batch
     assert (solver.lr_policy, solver.max_iter) == ("step", max_iter)
     assert solver.gamma == pytest.approx(gamma)
@@ -121,7 +118,7 @@ def test_deploy_matches(net_name: str) -> None:
     net, deploy = read_net(find_net(net_name)), read_net(deploy_of(net_name))
     assert derive_deploy(net, (1, side(net_name), side(net_name))) == deploy
     assert lint_net(deploy, deploy_of(net_name)) == []
-    tested = infer_shapes(filter_net(net, "TEST"), (1, side(net_name), side(net_name)))
+    tested = infer_shapes(filter_net(net, State("TEST")), (1, side(net_name), side(net_name)))
     shapes = infer_shapes(deploy)
     assert shapes.params == tested.params
     assert shapes.blobs["prob"] == (1, 7)
@@ -161,18 +158,18 @@ def small_batches(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 @pytest.mark.full
 @pytest.mark.parametrize("net_name", net_names())
 def test_shapes_are_the_real_caffes(net_name: str, random_data: Callable[[int], Path]) -> None:
-    from fer.engines.engine import find_engine
+    from fer.engines.registry import find_engine
 
     engine = find_engine("caffe")
     folder = random_data(side(net_name))
     net = small_batches(net_for_run(read_net(find_net(net_name)), folder))
     write_text(folder / "net.prototxt", net)
-    stages = train_state(read_solver(find_solver(net_name, "s1")))[0]
+    stages = train_state(read_solver(find_solver(net_name, "s1"))).stages
     for phase, path in (("TRAIN", folder / "net.prototxt"), ("TEST", deploy_of(net_name))):
         if phase == "TRAIN" and normalised(net_name):
             continue
-        theirs = engine.describe(path, phase, stages=stages)
-        ours = infer_shapes(filter_net(read_net(path), phase, stages=stages), (1, side(net_name), side(net_name)))
+        theirs = engine.describe(path, State(phase, stages))
+        ours = infer_shapes(filter_net(read_net(path), State(phase, stages)), (1, side(net_name), side(net_name)))
         assert {name: [tuple(shape) for shape in shapes] for name, shapes in theirs["params"].items()} == ours.params
         for name, shape in theirs["blobs"].items():
             if "_split_" not in name:
@@ -182,7 +179,7 @@ def test_shapes_are_the_real_caffes(net_name: str, random_data: Callable[[int], 
 @pytest.mark.full
 @pytest.mark.parametrize(("net_name", "solver_name"), [pair for pair in PAIRS if not normalised(pair[0])])
 def test_real_caffe_trains_one_step(net_name: str, solver_name: str, random_data: Callable[[int], Path]) -> None:
-    from fer.engines.engine import find_engine
+    from fer.engines.registry import find_engine
 
     engine = find_engine("caffe")
     folder = random_data(side(net_name))

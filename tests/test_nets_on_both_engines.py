@@ -14,9 +14,12 @@ import pytest
 import torch
 from agreement import Continued, relative
 
-from fer.engines.engine import find_engine
-from fer.engines.pytorch.predict import predict
-from fer.nets.zoo import find_deploy, find_net
+from fer.engines.core.verbs.predict import predict
+from fer.engines.pytorch.backend import Backend
+from fer.engines.registry import find_engine
+from fer.formats.prototxt import read_net
+from fer.nets.states import test_transform
+from fer.nets.zoo import find_net
 
 pytestmark = pytest.mark.full
 
@@ -68,10 +71,11 @@ def test_what_pytorch_trains_caffe_scores_alike(
     assert all(np.abs(blob - before[key]).max() > 0 for key, blob in agreement.parameters(solver).items())
     images = np.random.default_rng(7).integers(0, 256, (7, 1, SIDE, SIDE), np.uint8)
     np.save(tmp_path / "images.npy", images)
-    weights, rest = folder / "pytorch_iter_2.caffemodel", (tmp_path / "images.npy", folder / "net.prototxt")
-    deploy = find_deploy(find_net(name))
+    transform = test_transform(read_net(folder / "net.prototxt"))
+    weights, rest = folder / "pytorch_iter_2.caffemodel", (tmp_path / "images.npy", transform)
+    deploy = find_net(name).with_name("deploy.prototxt")
     assert deploy is not None
-    predict(deploy, weights, *rest, tmp_path / "ours.npz")
+    predict(Backend(), deploy, weights, *rest, tmp_path / "ours.npz")
     find_engine("caffe").predict(deploy, weights, *rest, tmp_path / "theirs.npz")
     ours, theirs = (np.load(tmp_path / f"{who}.npz", allow_pickle=False)["probs"] for who in ("ours", "theirs"))
     assert ours.shape == (7, 7) and np.ptp(ours, axis=0).max() > 1e-3  # the images do not all look the same to it

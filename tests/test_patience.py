@@ -12,7 +12,7 @@ from training import assert_intact, assert_nothing_left
 from training import train_small as start
 
 from fer.cli import main
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.formats.log import parse_log
@@ -51,12 +51,12 @@ def test_it_ends_and_keeps_the_best_test_s_snapshot(
 
 def test_without_patience_it_trains_on(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, max_iter=200, snapshot=100)
-    assert (run.info["ended"], run.info["iteration"], iterations(run)) == ("max_iter was reached", 200, [100, 200])
+    assert (run.record.ended, run.record.iteration, iterations(run)) == ("max_iter was reached", 200, [100, 200])
 
 
 def test_a_test_that_is_better_than_all_before_is_waited_for(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, patience=4, max_iter=160, snapshot=0)
-    assert run.info["ended"] == "max_iter was reached" and iterations(run) == [120, 140, 160]
+    assert run.record.ended == "max_iter was reached" and iterations(run) == [120, 140, 160]
 
 
 def test_the_command_ends_well_and_says_why(
@@ -65,7 +65,7 @@ def test_the_command_ends_well_and_says_why(
     monkeypatch.chdir(tmp_path)
     net, solver = training.write_net(tmp_path, max_iter=200)
     words = ["train", "--net", str(net), "--solver", str(solver), "--data", str(data), "--name", "run"]
-    monkeypatch.setitem(ENGINES, "caffe", training.fake_engine)
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_pycaffe)
     assert main([*words, "--engine", "caffe", "--patience", "3"]) == 0
     said = capsys.readouterr().out
     assert "100 iterations in" in said and "val accuracy has not risen for 3 tests, since iteration 40" in said
@@ -79,11 +79,11 @@ def test_it_goes_on_where_it_waits_longer_and_remembers(tmp_path: Path, data: Pa
         with pytest.raises(FerError, match=r"(?s)not risen for 3 tests, since iteration 40.*--patience N, N larger"):
             resume(run.dir, **options)
     run = resume(run.dir, patience=5)  # the test at 100 is made again, and counts once; 120 is the best
-    assert run.info["ended"] == "val accuracy has not risen for 5 tests, since iteration 120"
-    assert run.info["iteration"] == 220 and iterations(run) == [120, 220] and run.info["patience"] == 5
+    assert run.record.ended == "val accuracy has not risen for 5 tests, since iteration 120"
+    assert run.record.iteration == 220 and iterations(run) == [120, 220] and run.record.patience == 5
     assert_intact(run)
     run = resume(run.dir, patience=0)
-    assert run.info["ended"] == "max_iter was reached" and run.info["patience"] is None
+    assert run.record.ended == "max_iter was reached" and run.record.patience is None
     assert iterations(run) == [120, 220, 400]
 
 
@@ -97,12 +97,12 @@ def test_stopped_by_a_signal_and_resumed_it_still_counts(
     process.send_signal(signal.SIGINT)
     process.communicate()
     run = Run(tmp_path / "runs" / "run")
-    assert (run.info["state"], run.info["ended"]) == ("interrupted", "stopped by SIGINT")
+    assert (run.record.state, run.record.ended) == ("interrupted", "stopped by SIGINT")
     (saved,) = iterations(run)
     assert 65 <= saved < 100
     run = resume(run.dir, patience=3)
-    assert run.info["ended"] == "val accuracy has not risen for 3 tests, since iteration 40"
-    assert run.info["iteration"] == 100 and iterations(run) == [saved, 100]  # 40 had no snapshot then
+    assert run.record.ended == "val accuracy has not risen for 3 tests, since iteration 40"
+    assert run.record.iteration == 100 and iterations(run) == [saved, 100]  # 40 had no snapshot then
 
 
 def test_a_fault_is_told_in_run_json(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,8 @@ def test_a_fault_is_told_in_run_json(tmp_path: Path, data: Path, monkeypatch: py
         monkeypatch.setenv("FAKE_FAULT", fault)
         with pytest.raises(FerError):
             start(tmp_path, data, name=fault, patience=3)
-        assert Run(tmp_path / "runs" / fault).info["ended"].startswith(ended)
+        told = Run(tmp_path / "runs" / fault).record.ended
+        assert told is not None and told.startswith(ended)
 
 
 def test_the_report_chooses_on_val_and_says_why_it_ended(
@@ -121,7 +122,7 @@ def test_the_report_chooses_on_val_and_says_why_it_ended(
     score_run(run)
     result = build_report([run])
     assert result["snapshot"]["iteration"] == 40
-    assert f"The run ended early: {run.info['ended']}." in result["notes"] and result["run"]["patience"] == 3
+    assert f"The run ended early: {run.record.ended}." in result["notes"] and result["run"]["patience"] == 3
 
 
 PRIVATE = {

@@ -17,7 +17,7 @@ import pytest
 from fer import cli
 from fer.data.dataset import CLASSES
 from fer.data.image_file import face_of
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.export.exported import export_run
@@ -121,7 +121,7 @@ def test_a_cropped_face_gets_the_scores_own_probabilities(
 ) -> None:
     """The very images of val, as files: what scoring says of them, by the run and by its export."""
     scores = load_scores(run.scores("val"))
-    folder = Path(run.info["data"]["dir"]) / "val"
+    folder = Path(run.record.data.dir) / "val"
     for model in (run.dir, run.dir / "export"):
         images = predicted(capsys, "--no-detect", "--model", model, folder)["images"]
         assert [Path(image["path"]).name for image in images] == sorted(scores.files)

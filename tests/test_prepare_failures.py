@@ -1,6 +1,5 @@
 """`prepare` when something goes wrong: nothing half-made is left, and the old data directory stays."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from sample_csv import rows, write_csv
 import fer.data.prepare
 from fer.data.directory import verify_data
 from fer.errors import FerError, UsageError
+from fer.system.files import beside
 
 
 @pytest.fixture
@@ -119,10 +119,8 @@ def test_without_atomic_exchange_too(source: Path, out: Path, monkeypatch: pytes
 
 def test_second_process_is_told(source: Path, out: Path) -> None:
     run(source, out)
-    with (out.parent / f".{out.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(FerError, match="another `fer prepare` is writing it"):
-            run(source, out)
+    with beside(out, "busy"), pytest.raises(FerError, match="another `fer prepare` is writing it"):
+        run(source, out)
     assert run(source, out).up_to_date
 
 
@@ -196,7 +194,7 @@ def test_full_disk_is_an_error_message(tmp_path: Path, monkeypatch: pytest.Monke
         try:
             with pytest.raises(FerError, match="the disk is full"):
                 run(source, disk / "data")
-            assert [path.name for path in disk.iterdir()] == [".data.lock"]
+            assert [*disk.iterdir()] == []
         finally:
             subprocess.run(["umount", disk], check=True)
 

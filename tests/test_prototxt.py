@@ -14,8 +14,8 @@ from fer.formats.prototxt import read_net, read_solver, read_weights
 from fer.formats.tokens import blank_field, layer_lines
 from fer.nets import lint, states, zoo
 from fer.nets.deploy import derive_deploy
-from fer.nets.lint import State, lint_net
-from fer.nets.states import filter_net
+from fer.nets.lint import lint_net
+from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
 
 SMALL = """\
@@ -221,14 +221,14 @@ def test_weights_that_are_missing(tmp_path: Path) -> None:
 
 def test_phases_stages_and_data_layers() -> None:
     net = parse(SMALL)
-    assert [layer.data_param.batch_size for layer in states.data_layers(net, "TRAIN", stages=["big"])] == [8]
-    assert [layer.data_param.batch_size for layer in states.data_layers(net, "TRAIN")] == [2]
-    assert [layer.data_param.batch_size for layer in states.data_layers(net, "TEST", stages=["big"])] == [3]
-    assert "accuracy" not in [layer.name for layer in filter_net(net, "TRAIN").layer]
+    assert [layer.data_param.batch_size for layer in states.data_layers(net, State("TRAIN", ("big",)))] == [8]
+    assert [layer.data_param.batch_size for layer in states.data_layers(net, State("TRAIN"))] == [2]
+    assert [layer.data_param.batch_size for layer in states.data_layers(net, State("TEST", ("big",)))] == [3]
+    assert "accuracy" not in [layer.name for layer in filter_net(net, State("TRAIN")).layer]
     assert states.test_transform(net).crop_size == 4
     assert states.test_transform(derive_deploy(net, (1, 4, 4))) == caffe_pb2.TransformationParameter()
     with pytest.raises(FerError, match="TRAIN and TEST"):
-        filter_net(net, "train")
+        filter_net(net, State("train"))
 
 
 @pytest.mark.parametrize(
@@ -251,12 +251,12 @@ def test_phases_stages_and_data_layers() -> None:
 )
 def test_rules(rules: str, state: dict[str, Any], kept: bool) -> None:
     net = parse(f'layer {{ name: "a" {rules} }}')
-    assert bool(filter_net(net, "TRAIN", **state).layer) is kept
+    assert bool(filter_net(net, State("TRAIN", **state)).layer) is kept
 
 
 def test_include_beside_exclude_is_refused() -> None:
     with pytest.raises(FerError, match="'a' has include and exclude"):
-        filter_net(parse('layer { name: "a" include { phase: TEST } exclude { phase: TEST } }'), "TEST")
+        filter_net(parse('layer { name: "a" include { phase: TEST } exclude { phase: TEST } }'), State("TEST"))
 
 
 stage_lists = st.lists(st.sampled_from("abc"), max_size=3)
@@ -281,8 +281,9 @@ def test_filtering_by_its_definition(
     for i, layer in enumerate(net_layers):
         layer.name = str(i)
     net = caffe_pb2.NetParameter(layer=net_layers)
-    once = filter_net(net, phase, stages=stages, level=level)
-    assert filter_net(once, phase, stages=stages, level=level) == once
+    state = State(phase, tuple(stages), level)
+    once = filter_net(net, state)
+    assert filter_net(once, state) == once
     kept = {layer.name for layer in once.layer}
     turned = caffe_pb2.NetParameter()
     turned.CopyFrom(net)
@@ -292,7 +293,7 @@ def test_filtering_by_its_definition(
         layer.ClearField("include")
         layer.ClearField("exclude")
         (layer.exclude if was_include else layer.include).extend(rules)
-    turned_kept = {layer.name for layer in filter_net(turned, phase, stages=stages, level=level).layer}
+    turned_kept = {layer.name for layer in filter_net(turned, state).layer}
     with_rules = {layer.name for layer in net.layer if layer.include or layer.exclude}
     assert kept & turned_kept == {layer.name for layer in net.layer} - with_rules
     assert kept | turned_kept == {layer.name for layer in net.layer}
@@ -466,7 +467,6 @@ def test_shipped_nets_are_found_by_name() -> None:
     assert zoo.find_net("lenet") == zoo.NETS / "lenet" / "train_val.prototxt"
     assert zoo.find_solver("lenet", "s2").name == "solver_s2.prototxt"
     assert zoo.net_label(zoo.find_net("alexnet")) == "alexnet"
-    assert zoo.find_deploy(zoo.find_net("lenet")) == zoo.NETS / "lenet" / "deploy.prototxt"
 
 
 def test_a_users_own_files_are_found_by_path(write: Write, tmp_path: Path) -> None:
@@ -475,9 +475,10 @@ def test_a_users_own_files_are_found_by_path(write: Write, tmp_path: Path) -> No
     assert zoo.find_solver(net, solver) == solver
     assert zoo.find_solver("lenet", str(solver)) == solver
     assert zoo.net_label(net) == "my_net"
-    assert zoo.find_deploy(net) is None
     train_val = write(SMALL, "train_val.prototxt")
     assert zoo.find_net(tmp_path) == train_val
+    assert zoo.net_label(tmp_path / "x" / ".." / "train_val.prototxt") == zoo.net_label(train_val) == tmp_path.name
+    assert zoo.run_label(zoo.find_net("lenet"), zoo.find_solver("lenet", "s2")) == "lenet-s2"
 
 
 def test_names_nobody_knows_list_the_valid_ones(write: Write) -> None:

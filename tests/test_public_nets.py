@@ -8,9 +8,10 @@ import pytest
 from google.protobuf import text_format
 from public_nets import NETS
 
-from fer.engines.engine import find_engine
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context
+from fer.engines.registry import find_engine
+from fer.nets.states import State
 from fer.schema import caffe_pb2
 
 
@@ -45,7 +46,7 @@ def test_shapes_are_real_caffe_s(tmp_path: Path, name: str) -> None:
     """Of every blob, Caffe's own splits among them, and of every parameter."""
     path = tmp_path / f"{name}.prototxt"
     path.write_text(NETS[name].write())
-    caffes = find_engine("caffe").describe(path, "TEST")
+    caffes = find_engine("caffe").describe(path, State("TEST"))
     params, blobs, types = built(name)
     assert params == caffes["params"]
     assert blobs == caffes["blobs"]

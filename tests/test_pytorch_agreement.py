@@ -24,11 +24,12 @@ from conftest import FER2013_CSV_WRITER, ROOT, write_fer2013
 from ties import ROUNDINGS, choose_as_caffe
 
 from fer.data.prepare import PrepareOptions, prepare
-from fer.engines.engine import find_engine
-from fer.engines.pytorch.weights import write_model
+from fer.engines.core.weights import write_model
+from fer.engines.registry import find_engine
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net, write_text
 from fer.nets.deploy import derive_deploy
+from fer.schema import caffe_pb2
 
 pytestmark = pytest.mark.full
 
@@ -200,8 +201,7 @@ def test_opencv_reads_our_files(trained: Trained, data: Path) -> None:
     with Database(data / "val_lmdb") as database:
         images = database.read_all()[0][:50]
     np.save(trained.folder / "images.npy", images)
-    plain = trained.folder / "plain.prototxt"
-    plain.write_text('layer { name: "data" type: "Data" top: "data" transform_param { scale: 0.01 mean_value: 128 } }')
+    plain = caffe_pb2.TransformationParameter(scale=0.01, mean_value=[128])
     drawn = drawn_weights(trained.folder)
     for weights in (trained.folder / "pytorch_iter_1000.caffemodel", drawn):
         out = trained.folder / "scores.npz"

@@ -9,8 +9,9 @@ import torch
 from solver_cases import quiet_solver, write_solver
 from torch.nn import functional as F
 
-from fer.engines.pytorch import tool
-from fer.engines.pytorch.weights import read_model
+from fer.engines.core import tool
+from fer.engines.core.weights import read_model
+from fer.engines.pytorch.backend import PyTorch
 from fer.formats.database import Database
 from fer.formats.log import parse_log
 
@@ -46,7 +47,7 @@ def trained(tmp_path: Path) -> tuple[Path, list[Path]]:
 
 def average(model: Path, files: list[Path], *words: str) -> int:
     out = ["--out", str(model.with_name("mean.caffemodel")), *words]
-    return tool.main(["average", "--model", str(model), "--weights", ",".join(map(str, files)), *out])
+    return tool.main(PyTorch(), ["average", "--model", str(model), "--weights", ",".join(map(str, files)), *out])
 
 
 def test_the_mean_and_its_own_statistics(

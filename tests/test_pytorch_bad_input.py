@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solver_cases import quiet_solver, write_solver
 
-from fer.engines.pytorch import tool
-from fer.engines.pytorch.solver import Solver
+from fer.engines.core import tool
+from fer.engines.core.solver import Solver
+from fer.engines.pytorch.backend import PyTorch
 from fer.errors import FerError
 from fer.formats.log import parse_log
 from fer.schema import caffe_pb2
@@ -168,7 +169,7 @@ RESUME = ["train", "--solver", "run.prototxt", "--snapshot", "run_iter_10.solver
 FINETUNE = ["train", "--solver", "run.prototxt", "--weights", "run_iter_10.caffemodel"]
 START = ["train", "--solver", "run.prototxt"]
 PREDICT = ["predict", "--model", "deploy.prototxt", "--weights", "run_iter_10.caffemodel", "--source", "images.npy",
-           "--transform", "run_net.prototxt", "--out", "scores.npz"]  # fmt: skip
+           "--transform", "scale: 0.0078125 mean_value: 128", "--out", "scores.npz"]  # fmt: skip
 
 # What is spoilt, the command, and the words of the error.
 BAD: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
@@ -241,12 +242,12 @@ def test_bad_input_is_one_fatal_line_and_nothing_is_written(
     spoil, command, message = BAD[name]
     write_deploy(folder)
     monkeypatch.chdir(folder)
-    assert tool.main([*command]) == 0 if command is PREDICT else True
+    assert tool.main(PyTorch(), [*command]) == 0 if command is PREDICT else True
     (folder / "scores.npz").unlink(missing_ok=True)
     capfd.readouterr()
     spoil(folder)
     before = files(folder)
-    assert tool.main([*command]) == 1
+    assert tool.main(PyTorch(), [*command]) == 1
     said = capfd.readouterr().err.splitlines()
     fatal = [line for line in said if re.match(r"F\d{8} ", line)]
     assert len(fatal) == 1 and re.search(message, fatal[0]), fatal
@@ -258,7 +259,7 @@ def test_the_files_that_are_spoilt_above_are_well_before(folder: Path, monkeypat
     write_deploy(folder)
     monkeypatch.chdir(folder)
     for command in (START, RESUME, FINETUNE, PREDICT):
-        assert tool.main([*command]) == 0, command
+        assert tool.main(PyTorch(), [*command]) == 0, command
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -266,7 +267,7 @@ def test_a_folder_without_permission_is_told_before_the_training(folder: Path, m
     monkeypatch.chdir(folder)
     folder.chmod(0o500)
     try:
-        assert tool.main([*START]) == 1
+        assert tool.main(PyTorch(), [*START]) == 1
     finally:
         folder.chmod(0o700)
 

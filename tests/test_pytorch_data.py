@@ -23,8 +23,9 @@ from data_layers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer.engines.core.order import Order
 from fer.engines.interpreter import find_caffe
-from fer.engines.pytorch.data.order import Order
+from fer.engines.pytorch.data.rows import make_order
 from fer.engines.pytorch.data.source import Images
 from fer.engines.pytorch.layers.data import ImageBatches
 from fer.engines.pytorch.layers.feed import MemoryData
@@ -270,7 +271,7 @@ def test_ranks_together_take_what_one_process_takes(
     def rows(rank: int, of: int, passes: int) -> list[list[int]]:
         seeds = Seeds(3, scope=f"rank {rank}")
         context = Context(phase="TRAIN" if training else "TEST", seeds=seeds, rank=rank, world=of)
-        order = Order("data", [count], batch, context, shuffle=shuffle)
+        order = make_order("data", [count], batch, context, shuffle=shuffle)
         whole = torch.arange(count)
         return [torch.cat([whole[piece] for piece in order.next()]).tolist() for _ in range(passes)]
 
@@ -279,6 +280,18 @@ def test_ranks_together_take_what_one_process_takes(
         assert alone == np.resize(np.arange(count), (steps * world, batch)).tolist()
     for rank in range(world):
         assert rows(rank, world, steps) == (alone[rank::world] if training else alone[:steps])
+
+
+@pytest.mark.parametrize("counts", [[1], [2], [33], [5, 1, 8]])
+def test_a_new_order_is_drawn_as_pytorch_draws_it(counts: list[int]) -> None:
+    """So that the runs that began when it did the drawing go on."""
+    order = Order("data", counts, sum(counts), 3, np.asarray, shuffle=True)
+    starts = np.cumsum([0, *counts])
+    for epoch in range(3):
+        generator = torch.Generator().manual_seed(Seeds(3).derive(f"data/order/{epoch}"))
+        files = torch.randperm(len(counts), generator=generator).tolist()
+        expected = [starts[k] + torch.randperm(counts[k], generator=generator).numpy() for k in files]
+        assert np.concatenate(order.next()).tolist() == np.concatenate(expected).tolist()
 
 
 # ---- the other sources

@@ -13,13 +13,15 @@ import torch
 import torch.distributed as dist
 from solver_cases import quiet_solver, write_solver
 
+from fer.engines.core import signals as signals_module
+from fer.engines.core.log import Log
+from fer.engines.core.sidecar import generators_of
+from fer.engines.core.signals import Requests, Signals
+from fer.engines.core.solver import Solver
 from fer.engines.pytorch import distributed
-from fer.engines.pytorch.checkpoint import generators_of
-from fer.engines.pytorch.distributed import Ranks, Requests
-from fer.engines.pytorch.log import Log
+from fer.engines.pytorch.backend import Backend
+from fer.engines.pytorch.distributed import Ranks
 from fer.engines.pytorch.registry import Seeds
-from fer.engines.pytorch.signals import Signals
-from fer.engines.pytorch.solver import Setting, Solver
 from fer.errors import FerError
 from fer.formats.prototxt import read_solver
 
@@ -42,8 +44,8 @@ def change_generators(sidecar: Path, change: Callable[[np.ndarray], np.ndarray |
 
 def resumed(solver: Path, state: Path, ranks: Ranks | None = None) -> tuple[Solver, str]:
     text = io.StringIO()
-    setting = Setting(log=Log(text), ranks=ranks or Ranks())
-    return Solver(read_solver(solver), solver, setting, snapshot=state), text.getvalue()
+    backend = Backend(ranks=ranks or Ranks())
+    return Solver(read_solver(solver), solver, backend, Log(text), snapshot=state), text.getvalue()
 
 
 def draws(solver: Solver) -> torch.Tensor:
@@ -116,8 +118,7 @@ class OneOfTwo(Ranks):
 
 def test_the_generators_of_other_ranks_go_on(tmp_path: Path) -> None:
     path = write_solver(tmp_path, "run", dropout=True, snapshot=5)
-    setting = Setting(log=Log(silent=True), ranks=OneOfTwo(0))
-    first = Solver(read_solver(path), path, setting)
+    first = Solver(read_solver(path), path, Backend(ranks=OneOfTwo(0)), Log(silent=True))
     first.step(5)
     state = tmp_path / "run_iter_5.solverstate"
     second, said = resumed(path, state, OneOfTwo(1))
@@ -150,7 +151,7 @@ def test_ranks_look_for_signals_twice_a_second(
     each: float, fewest: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(distributed, "time", clock)
+    monkeypatch.setattr(signals_module, "time", clock)
     signals, ranks = Signals(), OneOfTwo(0)
     requests = Requests(signals, ranks)
     looked = []

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from solver_cases import quiet_solver, write_solver
 
+from fer.engines.core.weights import read_model, write_model
 from fer.engines.pytorch import distributed
-from fer.engines.pytorch.weights import read_model, write_model
 from fer.formats.log import parse_log
 
 pytestmark = pytest.mark.full

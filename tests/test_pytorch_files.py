@@ -1,5 +1,7 @@
 """The PyTorch engine's files: weights and states whole or not at all, read back the same, damage noticed."""
 
+import json
+import subprocess
 from pathlib import Path
 
 import h5py
@@ -12,9 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solver_cases import quiet_solver, write_solver
 
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.registry import Context, Seeds
-from fer.engines.pytorch.weights import (
+from fer.engines.core.weights import (
     SolverState,
     copy_weights,
     model_proto,
@@ -23,8 +23,11 @@ from fer.engines.pytorch.weights import (
     write_model,
     write_state,
 )
+from fer.engines.interpreter import find_caffe
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError
-from fer.formats.blobs import from_blob, to_blob
+from fer.formats.blobs import blob_shape, from_blob, is_legacy, same_shape, to_blob
 from fer.schema import caffe_pb2
 
 NET = """
@@ -72,9 +75,63 @@ def test_legacy_shapes_doubles_and_unpacked_numbers_are_read() -> None:
     assert from_blob(legacy, "here").shape == (1, 1, 2, 3)
     double = caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[2]), double_data=[0.5, 0.25])
     assert from_blob(double, "here").tolist() == [0.5, 0.25]
+    huge = caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[1]), double_data=[1e300])
+    assert from_blob(huge, "here").tolist() == [np.inf]
     unpacked = caffe_pb2.BlobProto()
     unpacked.ParseFromString(b"".join(b"\x2d" + np.float32(v).tobytes() for v in (1, 2)) + b"\x3a\x02\x08\x02")
     assert from_blob(unpacked, "here").tolist() == [1, 2]
+
+
+def proto(legacy: bool, dims: list[int]) -> caffe_pb2.BlobProto:
+    data = np.arange(np.prod(dims))
+    if legacy:
+        return caffe_pb2.BlobProto(num=dims[0], channels=dims[1], height=dims[2], width=dims[3], data=data)
+    return caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=dims), data=data)
+
+
+# A blob in a file, a parameter's shape, and whether the one is taken for the other.
+SHAPES = {
+    "equal": (False, [10], [10], True),
+    "a one more": (False, [1, 10], [10], False),
+    "four numbers that are no legacy": (False, [1, 1, 1, 10], [10], False),
+    "legacy vector": (True, [1, 1, 1, 10], [10], True),
+    "legacy vector, the wrong way": (True, [10, 1, 1, 1], [10], False),
+    "legacy matrix": (True, [1, 1, 2, 5], [2, 5], True),
+    "legacy matrix, turned": (True, [1, 1, 5, 2], [2, 5], False),
+    "legacy of four": (True, [2, 1, 5, 3], [2, 1, 5, 3], True),
+    "legacy for five": (True, [2, 1, 5, 3], [1, 2, 1, 5, 3], False),
+    "legacy scalar": (True, [1, 1, 1, 1], [], True),
+}
+
+
+@pytest.mark.parametrize("case", SHAPES.values(), ids=SHAPES)
+def test_shapes_are_compared_by_caffe_s_rule(case: tuple[bool, list[int], list[int], bool]) -> None:
+    legacy, stored, shape, taken = case
+    blob = proto(legacy, stored)
+    assert is_legacy(blob) is legacy and same_shape(blob_shape(blob), shape, legacy=legacy) is taken
+
+
+@pytest.mark.full
+def test_real_caffe_takes_the_same_shapes(tmp_path: Path) -> None:
+    cases = []
+    for number, (legacy, stored, shape, _) in enumerate(SHAPES.values()):
+        dims = " ".join(f"dim: {size}" for size in shape)
+        model = f'layer {{ name: "p" type: "Parameter" top: "p" parameter_param {{ shape {{ {dims} }} }} }}'
+        weights = caffe_pb2.NetParameter(layer=[caffe_pb2.LayerParameter(name="p", type="Parameter")])
+        blob = proto(legacy, stored)
+        if legacy:  # the four numbers count more
+            blob.shape.dim.append(7)
+        weights.layer[0].blobs.append(blob)
+        (tmp_path / f"{number}.caffemodel").write_bytes(weights.SerializeToString())
+        case = {"model": model, "weights": f"{number}.caffemodel", "phase": "TEST", "backward": False, "tops": ["p"]}
+        cases.append(case)
+        np.savez(tmp_path / f"case_{number}.npz")
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    caffe = find_caffe()
+    oracle = Path(__file__).with_name("caffe_oracle.py")
+    subprocess.run([caffe.python, oracle, tmp_path], check=True, env=caffe.environment)
+    taken = {name: (tmp_path / f"out_{number}.npz").exists() for number, name in enumerate(SHAPES)}
+    assert taken == {name: case[3] for name, case in SHAPES.items()}
 
 
 @pytest.mark.parametrize("dims", [[3], [2, 2], [-1, -2], [2**40, 2**40], []])

@@ -11,8 +11,10 @@ import torch
 from google.protobuf import text_format
 from solver_cases import write_database, write_solver
 
+from fer.engines.core import tool
 from fer.engines.process import last_words
-from fer.engines.pytorch import device, tool
+from fer.engines.pytorch import device
+from fer.engines.pytorch.backend import PyTorch
 from fer.engines.pytorch.data import room
 from fer.engines.pytorch.gpu_faults import gpu_fault
 from fer.engines.pytorch.layers import labels
@@ -53,11 +55,11 @@ FAULTS = [
 def test_a_cuda_error_is_told_with_what_helps(
     first: str, cure: str, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def raises(_arguments: object) -> int:
+    def raises(*_: object) -> int:
         raise RuntimeError(first + TAIL)
 
     monkeypatch.setitem(tool.VERBS, "gpu", raises)
-    assert tool.main(["gpu"]) == code
+    assert tool.main(PyTorch(), ["gpu"]) == code
     said = capfd.readouterr().err
     words = last_words(said.splitlines(), "PyTorch")
     assert words.startswith(f"PyTorch says: {first}; ") and cure in words and "TORCH_USE_CUDA_DSA" not in words
@@ -68,12 +70,12 @@ def test_other_errors_are_not_taken_for_a_gpu_s(monkeypatch: pytest.MonkeyPatch)
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)")
     assert gpu_fault(error) is None
 
-    def raises(_arguments: object) -> int:
+    def raises(*_: object) -> int:
         raise error
 
     monkeypatch.setitem(tool.VERBS, "gpu", raises)
     with pytest.raises(RuntimeError, match="mat1"):
-        tool.main(["gpu"])
+        tool.main(PyTorch(), ["gpu"])
 
 
 def test_want_of_memory_on_any_device_is_the_user_s_to_mend() -> None:

@@ -10,9 +10,10 @@ from bench_gpu import Data, make_case
 from replayed_graph import FailedCuda, MarkedGenerator, use_graphs
 from torch import Tensor
 
+from fer.engines.core.log import Log
+from fer.engines.core.solver import Solver
 from fer.engines.pytorch import step
-from fer.engines.pytorch.log import Log
-from fer.engines.pytorch.solver import Setting, Solver
+from fer.engines.pytorch.backend import Backend
 from fer.formats.prototxt import read_net, read_solver, write_text
 from fer.nets.zoo import net_names
 
@@ -54,7 +55,7 @@ def train(solver: Solver, iterations: int) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def quiet(path: Path, log: Log | None = None) -> Solver:
-    return Solver(read_solver(path), path, Setting(log=log or Log(silent=True)))
+    return Solver(read_solver(path), path, Backend(), log or Log(silent=True))
 
 
 @pytest.mark.parametrize("iter_size", [1, 2])
@@ -69,7 +70,7 @@ def test_a_replay_is_a_pass(
     solver = quiet(path)
     cuda = use_graphs(solver, monkeypatch)
     other_losses, other_parameters = train(solver, iterations)
-    assert solver._pass.captured and cuda.captures == 1
+    assert solver.training.step.captured and cuda.captures == 1
     for ours, theirs in zip([*losses, *parameters], [*other_losses, *other_parameters], strict=True):
         assert torch.equal(ours, theirs)
 
@@ -83,7 +84,7 @@ def test_the_graph_s_first_pass_of_an_iteration_is_added_to_those_before(
     solver = quiet(path)
     use_graphs(solver, monkeypatch)
     other_losses, other_parameters = train(solver, 3)
-    assert solver._pass.captured
+    assert solver.training.step.captured
     assert all(map(torch.equal, [*losses, *parameters], [*other_losses, *other_parameters]))
 
 
@@ -97,11 +98,11 @@ def test_a_failed_capture_leaves_no_trace(
     solver = quiet(path, Log(text))
     cuda = use_graphs(solver, monkeypatch, FailedCuda)
     marked = MarkedGenerator(value=torch.tensor([7], dtype=torch.uint8))
-    solver.net.context.seeds._generators["marked"] = marked  # type: ignore[assignment]
-    monkeypatch.setattr(solver._pass, "_record", _fails_in_a_layer(solver))
+    monkeypatch.setitem(solver.net.context.seeds._generators, "marked", marked)
+    monkeypatch.setattr(solver.training.step, "_record", _fails_in_a_layer(solver))
     stream = cuda.now
     other_losses, other_parameters = train(solver, 4)
-    assert not solver._pass.captured and cuda.now is stream
+    assert not solver.training.step.captured and cuda.now is stream
     assert marked.registered and not marked.capturing and int(marked.value) == 7
     (line,) = [line for line in text.getvalue().splitlines() if line.startswith("W")]
     assert line.endswith("No CUDA graph of this net, which runs without one, slower: the first reason")
@@ -112,8 +113,8 @@ def _fails_in_a_layer(solver: Solver) -> Callable[[], None]:
     """A pass that is recorded, so that nothing of it happens but for new gradients, and then fails."""
 
     def fails() -> None:
-        solver._pass.net.context.seeds.generator("made while capturing")
-        for parameter in solver._pass.trained:
+        solver.training.step.net.context.seeds.generator("made while capturing")
+        for parameter in solver.training.step.trained:
             if parameter.grad is None:
                 parameter.grad = torch.full_like(parameter, torch.nan)
         raise RuntimeError("the first reason\nand more")
@@ -122,6 +123,6 @@ def _fails_in_a_layer(solver: Solver) -> Callable[[], None]:
 
 
 def test_no_graph_is_captured_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Setting().graphs
+    assert Backend().graphs
     monkeypatch.setenv("FER_TORCH_GRAPH", "0")
-    assert not Setting().graphs
+    assert not Backend().graphs

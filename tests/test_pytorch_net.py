@@ -4,25 +4,27 @@ import json
 import math
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
 
-from fer.engines.engine import find_engine
 from fer.engines.pytorch.fillers import fill
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds, create, known_types
+from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.formats.prototxt import read_net
+from fer.nets.states import State
 from fer.nets.zoo import NETS
 from fer.schema import caffe_pb2
 
 
-def build(text: str, phase: str = "TRAIN", **options: object) -> Net:
+def build(text: str, phase: str = "TRAIN", **options: Any) -> Net:
     net = text_format.Parse(text, caffe_pb2.NetParameter())
-    return Net(net, Context(phase, seeds=Seeds(1)), **options)  # type: ignore[arg-type]  # stages, level, path
+    return Net(net, Context(phase, seeds=Seeds(1)), **options)  # stages, level, path
 
 
 DATA = """
@@ -217,7 +219,7 @@ def test_a_test_net_uses_the_train_net_s_parameters() -> None:
 def test_stages_and_levels_choose_layers() -> None:
     text = DATA + ip("a", "data") + ip("extra", "data", 'include { stage: "more" }') + LOSS
     assert "extra" not in build(text).params
-    assert "extra" in build(text, stages=("more",)).params
+    assert "extra" in build(text, state=State("TRAIN", ("more",))).params
 
 
 def test_old_nets_are_upgraded() -> None:

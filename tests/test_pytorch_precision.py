@@ -7,9 +7,10 @@ import torch
 from solver_cases import write_solver
 from torch import Tensor
 
-from fer.engines.pytorch.log import Log
+from fer.engines.core.log import Log
+from fer.engines.core.solver import Solver
+from fer.engines.pytorch.backend import Backend
 from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.solver import Setting, Solver
 from fer.formats.prototxt import read_solver
 
 # Layers that autocast rounds, layers that it leaves, and those that run as one.
@@ -37,7 +38,7 @@ def train(folder: Path, precision: str) -> tuple[np.ndarray, Net]:
     """The losses of 60 iterations, and the net then."""
     path = write_solver(folder, precision, base_lr=0.02, snapshot=0)
     (folder / f"{precision}_net.prototxt").write_text(NET.replace("SOURCE", str(folder / "lmdb")))
-    solver = Solver(read_solver(path), path, Setting(precision=precision, log=Log(silent=True)))
+    solver = Solver(read_solver(path), path, Backend(precision=precision), Log(silent=True))
     losses = []
     for _ in range(20 * EPOCH):
         solver.step(1)

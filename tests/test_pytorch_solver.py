@@ -12,11 +12,12 @@ import pytest
 import torch
 from solver_cases import quiet_solver, write_solver
 
+from fer.engines.core.log import Log
+from fer.engines.core.rates import step_at
+from fer.engines.core.solver import Solver, Stop
+from fer.engines.core.weights import SolverState, Weights, read_model, read_state, write_model
 from fer.engines.interpreter import find_caffe
-from fer.engines.pytorch.log import Log
-from fer.engines.pytorch.solver import Setting, Solver, Stop
-from fer.engines.pytorch.updates import step_at
-from fer.engines.pytorch.weights import SolverState, Weights, read_model, read_state, write_model
+from fer.engines.pytorch.backend import Backend
 from fer.errors import FerError
 from fer.formats.log import parse_log
 from fer.formats.prototxt import read_solver
@@ -167,15 +168,15 @@ def test_resumed_it_is_the_same_training_to_the_last_bit(tmp_path: Path, stop: i
     """With dropout, in mid-epoch, and with a test net whose data is in mid-epoch too."""
     path = write_solver(tmp_path, "run", dropout=True, random_seed=seed, snapshot=stop, **TESTED)
     log = io.StringIO()
-    whole = Solver(read_solver(path), path, Setting(log=Log(log)))
+    whole = Solver(read_solver(path), path, Backend(), Log(log))
     whole.solve()
     again_log = io.StringIO()
     state = tmp_path / f"run_iter_{stop}.solverstate"
-    again = Solver(read_solver(path), path, Setting(log=Log(again_log)), snapshot=state)
+    again = Solver(read_solver(path), path, Backend(), Log(again_log), snapshot=state)
     again.solve()
     for mine, first in zip(again.net.learnable, whole.net.learnable, strict=True):
         assert torch.equal(mine.parameter, first.parameter)
-    for later_history, history in zip(again.updater.history(), whole.updater.history(), strict=True):
+    for later_history, history in zip(again.training.updater.history(), whole.training.updater.history(), strict=True):
         assert np.array_equal(later_history, history)
     for phase in ("train", "test"):
         rows = [(r.iteration, r.loss, r.outputs) for r in parse_log(log.getvalue().splitlines()).curve(phase)]
@@ -231,7 +232,7 @@ def test_the_log_has_caffe_s_lines_in_caffe_s_order(tmp_path: Path) -> None:
         test_iter=[2], test_interval=3, test_compute_loss=True, average_loss=3,
     )  # fmt: skip
     log = io.StringIO()
-    Solver(read_solver(path), path, Setting(log=Log(log))).solve()
+    Solver(read_solver(path), path, Backend(), Log(log)).solve()
     lines = log.getvalue().splitlines()
     start = next(i for i, line in enumerate(lines) if "Solving Small" in line)
     words = [" ".join(line.split("] ", 1)[1].split()[:3]) for line in lines[start:]]
@@ -257,7 +258,7 @@ def test_the_displayed_loss_is_the_mean_of_the_last_ones(tmp_path: Path) -> None
     def losses(average: int) -> list[float]:
         path = write_solver(tmp_path, f"run{average}", display=1, max_iter=8, average_loss=average)
         log = io.StringIO()
-        Solver(read_solver(path), path, Setting(log=Log(log))).solve()
+        Solver(read_solver(path), path, Backend(), Log(log)).solve()
         return [row.loss for row in parse_log(log.getvalue().splitlines()).curve("train") if row.loss is not None]
 
     each, smooth = losses(1), losses(3)
@@ -312,4 +313,4 @@ def test_hdf5_snapshots_without_h5py_are_refused_before_the_training(
     path = write_solver(tmp_path, "h5", snapshot_format="HDF5")
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(FerError, match=r"snapshot_format: HDF5 needs h5py: .* install .*h5py"):
-        Solver(read_solver(path), path, Setting(log=Log(silent=True)))
+        Solver(read_solver(path), path, Backend(), Log(silent=True))

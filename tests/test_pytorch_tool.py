@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from solver_cases import quiet_solver, write_solver
 
-from fer.engines.pytorch import tool
-from fer.engines.pytorch.weights import write_model
+from fer.engines.core import tool
+from fer.engines.core.weights import write_model
+from fer.engines.pytorch.backend import PyTorch
 from fer.formats.log import parse_log
 
 DEPLOY = """
@@ -24,12 +25,7 @@ layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
   inner_product_param { num_output: 7 weight_filler { type: "gaussian" std: 0.1 } } }
 layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
 """
-TRANSFORM = """
-layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
-  transform_param { crop_size: 6 } data_param { source: "x" backend: LMDB batch_size: 1 } }
-layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
-  transform_param { crop_size: 6 scale: 0.01 mean_value: 100 } data_param { source: "x" backend: LMDB batch_size: 1 } }
-"""
+TRANSFORM = "crop_size: 6 scale: 0.01 mean_value: 100"
 
 
 def run(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -44,7 +40,7 @@ def run(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("spelling", [["--solver", "{}"], ["-solver", "{}"], ["-solver={}"], ["--solver={}"]])
 def test_options_are_spelled_as_caffe_s(tmp_path: Path, spelling: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     solver = write_solver(tmp_path, "run", max_iter=2, display=1)
-    assert tool.main(["train", *(word.format(solver) for word in spelling)]) == 0
+    assert tool.main(PyTorch(), ["train", *(word.format(solver) for word in spelling)]) == 0
     log = parse_log(capfd.readouterr().err.splitlines())
     assert log.optimization_done and [row.iteration for row in log.curve("train")] == [0, 1, 2]
     assert (tmp_path / "run_iter_2.solverstate").exists()
@@ -68,7 +64,7 @@ def test_a_fault_is_one_fatal_line(
 ) -> None:
     solver = write_solver(tmp_path, "run", max_iter=2)
     names = {"run": solver, "net": tmp_path / "run_net.prototxt"}
-    assert tool.main([word.format(**names) for word in words]) == 1
+    assert tool.main(PyTorch(), [word.format(**names) for word in words]) == 1
     fatal = [line for line in capfd.readouterr().err.splitlines() if line.startswith("F")]
     assert len(fatal) == 1 and message in fatal[0]
     assert parse_log(fatal).fatal
@@ -77,7 +73,7 @@ def test_a_fault_is_one_fatal_line(
 def test_both_a_snapshot_and_weights_are_a_wrong_command_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert tool.main(["train", "--solver", "s", "--snapshot", "x", "--weights", "y"]) == 2
+    assert tool.main(PyTorch(), ["train", "--solver", "s", "--snapshot", "x", "--weights", "y"]) == 2
     assert "but not both" in capfd.readouterr().err
 
 
@@ -140,7 +136,7 @@ def test_scoring_logs_each_batch_and_the_means(tmp_path: Path, capfd: pytest.Cap
     weights = tmp_path / "w.caffemodel"
     write_model(weights, quiet_solver(solver).net)
     model = str(tmp_path / "run_net.prototxt")
-    assert tool.main(["test", "-model", model, "-weights", str(weights), "-iterations", "4"]) == 0
+    assert tool.main(PyTorch(), ["test", "-model", model, "-weights", str(weights), "-iterations", "4"]) == 0
     lines = [line.split("] ", 1)[1] for line in capfd.readouterr().err.splitlines()]
     assert lines[0] == "Running for 4 iterations."
     losses = [float(line.split("= ")[1]) for line in lines if re.match(r"Batch \d, loss = ", line)]
@@ -152,7 +148,7 @@ def test_scoring_logs_each_batch_and_the_means(tmp_path: Path, capfd: pytest.Cap
 
 def test_timing_names_every_layer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_solver(tmp_path, "run")
-    assert tool.main(["time", "--model", str(tmp_path / "run_net.prototxt"), "--iterations", "2"]) == 0
+    assert tool.main(PyTorch(), ["time", "--model", str(tmp_path / "run_net.prototxt"), "--iterations", "2"]) == 0
     text = capfd.readouterr().err
     for name in ("data", "conv", "tanh", "one", "two", "three", "frozen", "loss"):
         for way in ("forward", "backward"):
@@ -163,7 +159,7 @@ def test_timing_names_every_layer(tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 def test_a_net_is_described_as_the_worker_does(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_solver(tmp_path, "run")
-    assert tool.main(["describe", "--model", str(tmp_path / "run_net.prototxt"), "--phase", "TEST"]) == 0
+    assert tool.main(PyTorch(), ["describe", "--model", str(tmp_path / "run_net.prototxt"), "--phase", "TEST"]) == 0
     answer = json.loads(capfd.readouterr().out)
     assert answer["params"]["conv"] == [[6, 1, 3, 3], [6]]
     assert answer["blobs"]["label_data_1_split_0"] == [7] and answer["types"]["label_data_1_split"] == "Split"
@@ -173,7 +169,6 @@ def test_a_net_is_described_as_the_worker_does(tmp_path: Path, capfd: pytest.Cap
 @pytest.mark.parametrize("ten_crop", [False, True])
 def test_prediction_is_the_mean_over_the_views(tmp_path: Path, ten_crop: bool) -> None:
     (tmp_path / "deploy.prototxt").write_text(DEPLOY)
-    (tmp_path / "train_val.prototxt").write_text(TRANSFORM)
     from fer.engines.pytorch.net import Net
     from fer.engines.pytorch.registry import Context, Seeds
     from fer.formats.prototxt import read_net
@@ -183,9 +178,9 @@ def test_prediction_is_the_mean_over_the_views(tmp_path: Path, ten_crop: bool) -
     images = np.random.default_rng(1).integers(0, 256, (70, 1, 8, 9), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     names = {"model": "deploy.prototxt", "weights": "w.caffemodel", "source": "images.npy",
-             "transform": "train_val.prototxt", "out": "scores.npz"}  # fmt: skip
+             "out": "scores.npz"}  # fmt: skip
     words = [word for key, name in names.items() for word in (f"--{key}", str(tmp_path / name))]
-    assert tool.main(["predict", *words, *["--ten-crop"] * ten_crop]) == 0
+    assert tool.main(PyTorch(), ["predict", "--transform", TRANSFORM, *words, *["--ten-crop"] * ten_crop]) == 0
     weight, bias = (blob.detach().numpy().astype(np.float64) for blob in net.params["ip"])
     corners = [(1, 1), (0, 0), (0, 3), (2, 0), (2, 3)] if ten_crop else [(1, 1)]
     expected = np.zeros((70, 7))
@@ -203,16 +198,15 @@ def test_prediction_is_the_mean_over_the_views(tmp_path: Path, ten_crop: bool) -
 
 def test_bad_images_are_one_error_and_leave_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "deploy.prototxt").write_text(DEPLOY)
-    (tmp_path / "train_val.prototxt").write_text(TRANSFORM)
     out = tmp_path / "scores.npz"
-    model, transform = str(tmp_path / "deploy.prototxt"), str(tmp_path / "train_val.prototxt")
+    model = str(tmp_path / "deploy.prototxt")
     words = ["predict", "--model", model, "--weights", "w", "--source", str(tmp_path / "images.npy")]
-    words += ["--transform", transform, "--out", str(out)]
+    words += ["--transform", TRANSFORM, "--out", str(out)]
     for spoilt in (np.zeros((2, 8, 8), np.uint8), np.zeros((2, 1, 8, 8), np.float32), np.zeros((0, 1, 8, 8), np.uint8)):
         np.save(tmp_path / "images.npy", spoilt)
-        assert tool.main(words) == 1
+        assert tool.main(PyTorch(), words) == 1
     (tmp_path / "images.npy").write_bytes(b"\x93NUMPY")
-    assert tool.main(words) == 1
+    assert tool.main(PyTorch(), words) == 1
     assert "cannot read images" in capfd.readouterr().err and not out.exists()
 
 

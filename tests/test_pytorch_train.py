@@ -14,11 +14,13 @@ import pytest
 import training
 from training import assert_same_training, numbers, wait_for_log
 
-from fer.engines.engine import find_engine
+from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
 from fer.formats.log import parse_log
+from fer.formats.prototxt import read_net
+from fer.nets.states import State, test_transform
 from fer.report.build import build_report
 from fer.runs.run import Run
 from fer.training.train import resume, train
@@ -88,7 +90,7 @@ def test_a_faulty_training_is_told_in_its_own_words(tmp_path: Path, data: Path) 
         start(tmp_path, data, base_lr=1e4, max_iter=2000, snapshot=0, display=1)
     net, _ = training.write_net(tmp_path, net='layer { name: "x" type: "Convolutoin" top: "x" }')
     with pytest.raises(FerError, match=r"PyTorch says: .*net\.prototxt:1: .*'Convolutoin'.*Convolution"):
-        find_engine("pytorch").describe(net, "TRAIN", folder=tmp_path)
+        find_engine("pytorch").describe(net, State("TRAIN"), folder=tmp_path)
 
 
 # ---- with real Caffe
@@ -97,10 +99,10 @@ def test_a_faulty_training_is_told_in_its_own_words(tmp_path: Path, data: Path) 
 def test_either_engine_goes_on_with_the_other_s_run(tmp_path: Path, data: Path, whole: Run) -> None:
     run = start(tmp_path, data, "caffe", **{**LONG, "max_iter": 25})
     run = resume(run.dir, max_iter=50, engine="pytorch")
-    assert run.info["engine"] == "pytorch" and run.snapshots()[-1].extra
+    assert run.record.engine == "pytorch" and run.snapshots()[-1].extra
     run = resume(run.dir, max_iter=80, engine="caffe")
-    assert run.info["engine"] == "caffe" and not run.snapshots()[-1].extra
-    changes = [(c["iteration"], c["before"]["engine"], c["after"]["engine"]) for c in run.info["changes"]]
+    assert run.record.engine == "caffe" and not run.snapshots()[-1].extra
+    changes = [(c.iteration, c.before.engine, c.after.engine) for c in run.record.changes]
     assert changes == [(25, "caffe", "pytorch"), (50, "pytorch", "caffe")]
     losses = [loss for _, loss, _ in numbers(run, "train") if loss is not None]
     assert np.mean(losses[-20:]) < 0.95 * np.mean(losses[:10])  # it went on learning
@@ -165,12 +167,13 @@ def test_from_start_to_report(tmp_path: Path, data: Path, whole: Run) -> None:
 def test_both_engines_score_the_same_weights_alike(tmp_path: Path, data: Path, whole: Run) -> None:
     images = tmp_path / "images.npy"
     np.save(images, np.random.default_rng(1).integers(0, 256, (50, 1, 48, 48), np.uint8))
+    transform = test_transform(read_net(whole.net))
     for ten_crop in (False, True):
         answers = []
         for engine in ("pytorch", "caffe"):
             out = tmp_path / f"{engine}.npz"
             find_engine(engine).predict(
-                whole.deploy, whole.weights_file(300), images, whole.net, out, ten_crop=ten_crop, folder=whole.dir
+                whole.deploy, whole.weights_file(300), images, transform, out, ten_crop=ten_crop, folder=whole.dir
             )
             with np.load(out, allow_pickle=False) as answer:
                 answers.append(answer["probs"])

@@ -17,6 +17,7 @@ from fer.errors import FerError
 from fer.formats import log_lines
 from fer.report.build import build_ensemble, build_report, report_log
 from fer.report.text import summary_text
+from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -136,7 +137,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(made: Made) -> None:
 
 
 def test_what_a_user_writes_is_escaped(run: Run) -> None:
-    edit_info(run, warnings=["<script>alert(1)</script>"], engine="<b>")
+    edit_info(run, warnings=("<script>alert(1)</script>",), engine="<b>")
     build_report([Run(run.dir)])
     page = (run.report_dir / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page and "<b>" not in page.split("The run")[1]
@@ -288,7 +289,7 @@ def test_scores_that_do_not_belong_together_are_refused(run: Run, meta: dict[str
 
 
 def test_scores_of_other_weights_are_refused(run: Run) -> None:
-    stale = edit_info(run, snapshots={"200": {"weights": {"file": "x", "sha256": "other"}}})
+    stale = edit_info(run, snapshots={200: SnapshotFiles(HashedFile("other", "x"))})
     with pytest.raises(FerError, match="of other weights than snapshot 200's"):
         build_report([stale])
 
@@ -462,7 +463,7 @@ def test_each_note_is_said_once(tmp_path: Path, quick: None) -> None:
     (run.dir / "train.log").write_text(run.log.read_text() + log_text([log_lines.StoppedEarly()]))
     early, uneven = "lr falls below 1% of base_lr after 60 of 400 iterations", "test_iter 1 x batch_size 7 = ..."
     resumed = "resumed at iteration 72 with the data from its start"
-    run = edit_info(run, warnings=[early, uneven], notes=[resumed, resumed], iteration=300, ended="it has not risen")
+    run = edit_info(run, warnings=(early, uneven), notes=(resumed, resumed), iteration=300, ended="it has not risen")
     notes = build_report([run])["notes"]
     assert sum("1% of" in note for note in notes) == 1 and early not in notes
     assert notes[-3:] == ["The run ended early: it has not risen.", uneven, resumed] and len(notes) == 4

@@ -14,7 +14,7 @@ import training
 from training import assert_intact, assert_nothing_left, wait_for_log
 from training import train_small as start
 
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.errors import FerError, Interrupted
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotKeeper
@@ -41,10 +41,10 @@ def test_stopped_by_a_signal_it_saves_and_goes_on_later(
     run = Run(tmp_path / "runs" / "run")
     (saved,) = run.snapshots()
     assert f"stopped at iteration {saved.iteration}, saved {saved.weights}; continue with: fer train --resume" in said
-    assert run.info["state"] == "interrupted" and run.info["iteration"] == saved.iteration >= 10
+    assert run.record.state == "interrupted" and run.record.iteration == saved.iteration >= 10
     assert_intact(run)
     run = resume(run.dir)
-    assert run.info["state"] == "finished" and [s.iteration for s in run.snapshots()] == [saved.iteration, 60]
+    assert run.record.state == "finished" and [s.iteration for s in run.snapshots()] == [saved.iteration, 60]
     assert run.log.read_text().count("Resuming from") == 1
     assert_intact(run)
 
@@ -104,7 +104,7 @@ def test_killed_at_any_time_it_goes_on_from_a_whole_snapshot(tmp_path: Path, dat
     except FerError as error:
         assert moment < 20 and "no intact snapshot" in str(error)
     else:
-        assert moment > 18 and run.info["state"] == "finished" and run.snapshots()[-1].iteration == 60
+        assert moment > 18 and run.record.state == "finished" and run.snapshots()[-1].iteration == 60
         assert_intact(run)
 
 
@@ -118,10 +118,11 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path, data: Path
 
 def test_a_snapshot_the_killed_parent_did_not_take_in_is_taken_in(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data)
-    files = run.info["snapshots"].pop("60")
-    run.update(state="training", iteration=40, snapshots=run.info["snapshots"])
-    for kind in ("weights", "state"):
-        path = run.dir / files[kind]["file"]
+    *older, last = run.snapshots()
+    run.update(
+        state="training", iteration=40, snapshots={s.iteration: run.record.snapshots[s.iteration] for s in older}
+    )
+    for path in last.files:
         path.rename(run.unverified_dir / path.name)
     (run.unverified_dir / "net_iter_50.solverstate").write_bytes(b"\x08\x32")
     (run.unverified_dir / "net_iter_50.caffemodel").write_bytes(b"cut")
@@ -141,7 +142,7 @@ def unfinished(folder: Path, data: Path) -> Run:
     run = start(folder, data)
     text = run.solver.read_text().replace("max_iter: 60", "max_iter: 100")
     run.solver.write_text(text)
-    hashes = {**run.info["prototxt_sha256"], "solver.prototxt": sha256(run.solver)}
+    hashes = {**run.record.prototxt_sha256, "solver.prototxt": sha256(run.solver)}
     run.update(state="interrupted", max_iter=100, prototxt_sha256=hashes)
     return run
 
@@ -194,7 +195,7 @@ def test_a_finished_run_is_said_to_be_finished_unless_it_is_made_longer(tmp_path
         resume(run.dir, max_iter=50)
     run = resume(run.dir, max_iter=80)
     assert [s.iteration for s in run.snapshots()] == [20, 40, 60, 80]
-    assert run.info["max_iter"] == 80 and "max_iter: 80" in run.solver.read_text()
+    assert run.record.max_iter == 80 and "max_iter: 80" in run.solver.read_text()
     assert_intact(run)
 
 
@@ -202,10 +203,9 @@ def test_killed_while_it_takes_a_snapshot_in_nothing_is_lost(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = unfinished(tmp_path, data)
-    files = run.info["snapshots"].pop("60")
-    run.update(snapshots=run.info["snapshots"], iteration=40)
-    for kind in ("weights", "state"):
-        path = run.dir / files[kind]["file"]
+    *older, last = run.snapshots()
+    run.update(iteration=40, snapshots={s.iteration: run.record.snapshots[s.iteration] for s in older})
+    for path in last.files:
         path.rename(run.unverified_dir / path.name)
     keeper = SnapshotKeeper(run, training.FAKE_SHAPES, "SGD")
     steps = 0
@@ -264,7 +264,7 @@ def trainings(record: Path) -> list[list[str]]:
 
 def test_the_user_s_own_caffe_trains_with_caffe_s_own_flags(tmp_path: Path, data: Path, own_caffe: Path) -> None:
     run = start(tmp_path, data, engine="caffe", gpu=0)
-    assert run.info["state"] == "finished"
+    assert run.record.state == "finished"
     assert trainings(own_caffe) == [
         ["train", "--solver", "snapshots/.unverified/solver.prototxt", "--gpu", "0",
          "--sigint_effect", "stop", "--sighup_effect", "snapshot"]
@@ -278,13 +278,13 @@ def test_the_user_s_own_caffe_goes_on_in_mid_epoch_only_when_told(tmp_path: Path
         resume(run.dir, max_iter=80)
     told: list[object] = []
     run = resume(run.dir, max_iter=80, approximate=True, progress=told.append)
-    assert run.info["repeatable"].startswith("no:") and any(isinstance(event, events.Warning) for event in told)
+    assert run.record.repeatable.startswith("no:") and any(isinstance(event, events.Warning) for event in told)
     assert trainings(own_caffe)[-1][3:5] == ["--snapshot", "snapshots/net_iter_60.solverstate"]
 
 
 def test_at_an_epoch_s_end_it_goes_on_without_a_word(tmp_path: Path, data: Path, own_caffe: Path) -> None:
     run = start(tmp_path, data, engine="caffe", max_iter=70)  # 70 x 16 images are 16 epochs of 70
-    assert "to the last" in resume(run.dir, max_iter=80).info["repeatable"]
+    assert "to the last" in resume(run.dir, max_iter=80).record.repeatable
 
 
 def test_signals_reach_the_user_s_own_caffe_as_the_one_it_saves_on(tmp_path: Path, data: Path) -> None:
@@ -296,7 +296,7 @@ def test_signals_reach_the_user_s_own_caffe_as_the_one_it_saves_on(tmp_path: Pat
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 143 and "stopped at iteration" in said
-    assert Run(tmp_path / "runs" / "run").info["state"] == "interrupted"
+    assert Run(tmp_path / "runs" / "run").record.state == "interrupted"
 
 
 def test_interrupted_carries_the_exit_code() -> None:

@@ -7,57 +7,58 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_run import make_record
 
 from fer.errors import FerError
+from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run, create_run, newest_run
 
 
-def info(**fields: object) -> dict[str, object]:
-    return {"state": "training", "net": "lenet", "iteration": 0, "snapshots": {}, **fields}
-
-
 def test_a_taken_name_gets_the_next_free_number(tmp_path: Path) -> None:
-    names = [create_run(tmp_path, "lenet-s2", info()).dir.name for _ in range(3)]
+    names = [create_run(tmp_path, "lenet-s2", make_record()).dir.name for _ in range(3)]
     assert names == ["lenet-s2", "lenet-s2-2", "lenet-s2-3"]
 
 
 def test_a_name_asked_for_is_taken_or_refused(tmp_path: Path) -> None:
-    assert create_run(tmp_path, "mine", info(), exact=True).name == "mine"
+    assert create_run(tmp_path, "mine", make_record(), exact=True).name == "mine"
     with pytest.raises(FerError, match="exists already"):
-        create_run(tmp_path, "mine", info(), exact=True)
+        create_run(tmp_path, "mine", make_record(), exact=True)
 
 
 def test_two_at_once_get_two_directories(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from fer.runs.run import create_run; "
-        "print(create_run(pathlib.Path(sys.argv[1]), 'a', {'net': 'n'}).dir)"
+        "import sys, pathlib; from made_run import make_record; from fer.runs.run import create_run; "
+        "print(create_run(pathlib.Path(sys.argv[1]), 'a', make_record()).dir)"
     )
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) for _ in range(4)
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+        )
+        for _ in range(4)
     ]
     answers = {process.communicate()[0] for process in processes}
     assert len(answers) == 4
 
 
 def test_update_is_read_back_by_another(tmp_path: Path) -> None:
-    run = create_run(tmp_path, "a", info())
+    run = create_run(tmp_path, "a", make_record())
     run.update(state="finished", seconds=1.5)
     again = Run(run.dir)
-    assert (again.info["state"], again.info["seconds"], again.info["net"]) == ("finished", 1.5, "lenet")
+    assert (again.record.state, again.record.seconds, again.record.net) == ("finished", 1.5, "lenet")
     assert not list(run.dir.glob(".run.json*"))
 
 
 def test_snapshots_are_those_listed_and_there_oldest_first(tmp_path: Path) -> None:
-    run = create_run(tmp_path, "a", info())
+    run = create_run(tmp_path, "a", make_record())
     for iteration in (1000, 200):
         run.weights_file(iteration).write_bytes(b"w")
     run.state_file(1000).write_bytes(b"s")
     run.weights_file(7).write_bytes(b"nobody verified this")
     files = {
-        str(n): {
-            "weights": {"file": f"snapshots/lenet_iter_{n}.caffemodel"},
-            "state": {"file": f"snapshots/lenet_iter_{n}.solverstate"},
-        }
+        n: SnapshotFiles(
+            HashedFile("", f"snapshots/lenet_iter_{n}.caffemodel"),
+            HashedFile("", f"snapshots/lenet_iter_{n}.solverstate"),
+        )
         for n in (1000, 200, 3000)
     }
     run.update(snapshots=files)
@@ -65,7 +66,7 @@ def test_snapshots_are_those_listed_and_there_oldest_first(tmp_path: Path) -> No
 
 
 def test_scores_names(tmp_path: Path) -> None:
-    run = create_run(tmp_path, "a", info())
+    run = create_run(tmp_path, "a", make_record())
     assert run.scores("val").name == "val.npz"
     assert run.scores("test", ten_crop=True).relative_to(run.dir) == Path("scores/test_tencrop.npz")
 
@@ -85,13 +86,13 @@ def test_a_damaged_run_json_is_said(tmp_path: Path, text: str) -> None:
 
 
 def test_newest_run(tmp_path: Path) -> None:
-    first, second = create_run(tmp_path, "b", info()), create_run(tmp_path, "a", info())
+    first, second = create_run(tmp_path, "b", make_record()), create_run(tmp_path, "a", make_record())
     os.utime(first.dir / "run.json", (2_000_000_000, 2_000_000_000))
     assert newest_run(tmp_path).dir == first.dir != second.dir
 
 
 def test_the_lock_is_held_once_and_freed(tmp_path: Path) -> None:
-    run = create_run(tmp_path, "a", info())
+    run = create_run(tmp_path, "a", make_record())
     with run.locked(), pytest.raises(FerError, match="being trained"), Run(run.dir).locked():
         pass
     with run.locked():
@@ -99,7 +100,7 @@ def test_the_lock_is_held_once_and_freed(tmp_path: Path) -> None:
 
 
 def test_the_lock_lives_on_in_a_child_that_inherited_it(tmp_path: Path) -> None:
-    run = create_run(tmp_path, "a", info())
+    run = create_run(tmp_path, "a", make_record())
     with run.locked() as lock:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
     with pytest.raises(FerError, match="being trained"), run.locked():
@@ -110,5 +111,5 @@ def test_the_lock_lives_on_in_a_child_that_inherited_it(tmp_path: Path) -> None:
 
 
 def test_run_json_is_json(tmp_path: Path) -> None:
-    run = create_run(tmp_path, "a", info())
+    run = create_run(tmp_path, "a", make_record())
     assert json.loads((run.dir / "run.json").read_text())["name"] == "a"

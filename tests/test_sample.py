@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sample_csv import read
 
-from fer.data.dataset import samples
 from fer.data.source import read_source
 from fer.system.workers import Workers
 
@@ -21,8 +21,7 @@ def make(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_sample_is_a_source(tmp_path: Path) -> None:
     done = make(tmp_path / "sample.csv", "--train", "4", "--test", "2")
     assert done.returncode == 0 and "56 drawn faces" in done.stdout
-    with Workers(0) as workers:
-        found = list(samples(read_source(tmp_path / "sample.csv", workers)))
+    found = read(tmp_path / "sample.csv")
     counts = {usage: [0] * 7 for usage in ("Training", "PublicTest", "PrivateTest")}
     for sample in found:
         counts[sample.split.value][sample.label] += 1

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer import cli
-from fer.engines.engine import find_engine
+from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.formats.prototxt import read_net, read_solver, write_text
 from fer.nets.policies import early_collapse, learning_rate, policy_faults

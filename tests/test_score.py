@@ -3,18 +3,18 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import training
 
-from fer.engines.engine import ENGINES
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
 from fer.runs.run import Run
-from fer.system.files import sha256
 from fer.training.train import train
 
 
@@ -53,7 +53,7 @@ def test_each_image_once_with_what_it_is_made_of(tmp_path: Path, run: Run, data:
         assert scores.labels.tolist() == [int(label) for _, label in listed]
         assert scores.probs.shape == (len(listed), 7) and scores.probs.dtype == np.float32
         assert scores.meta["split"] == split and scores.meta["weights"] == "snapshots/net_iter_20.caffemodel"
-        assert scores.meta["weights_sha256"] == run.info["snapshots"]["20"]["weights"]["sha256"]
+        assert scores.meta["weights_sha256"] == run.record.snapshots[20].weights.sha256
 
 
 def test_of_equals_the_earliest_is_chosen_and_test_is_scored_with_it_alone(tmp_path: Path, run: Run) -> None:
@@ -132,15 +132,16 @@ def test_nan_weights_are_refused_even_when_listed(run: Run) -> None:
     path = run.weights_file(20)
     content = path.read_bytes().replace(np.float32(0.5).tobytes(), np.float32("nan").tobytes())
     path.write_bytes(content)
-    run.info["snapshots"]["20"]["weights"]["sha256"] = sha256(path)
+    files = run.record.snapshots[20]
+    run.update(snapshots={**run.record.snapshots, 20: replace(files, weights=run.hashed(path))})
     with pytest.raises(FerError, match="nan or inf"):
         score_run(run)
 
 
 def test_data_that_changed_is_refused(tmp_path: Path, run: Run, data: Path) -> None:
     copy = shutil.copytree(data, tmp_path / "copy")
-    files = {name.replace(str(data), str(copy)): known for name, known in run.info["data"]["files"].items()}
-    run.update(data={**run.info["data"], "dir": str(copy), "files": files})
+    files = {name.replace(str(data), str(copy)): known for name, known in run.record.data.files.items()}
+    run.update(data=replace(run.record.data, dir=str(copy), files=files))
     path = copy / "test_lmdb" / "data.mdb"
     content = bytearray(path.read_bytes())
     content[20_000] ^= 1

@@ -8,13 +8,13 @@ import training
 from data_layers import COUNT, batches, data_text, make_layer, make_sources
 from google.protobuf import text_format
 
-from fer.engines.choice import choose_engine
-from fer.engines.engine import ENGINES
+from fer.engines.choice import Wish, choose_engine
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
+from fer.engines.registry import ENGINES
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_solver
-from fer.nets.states import SHUFFLE
+from fer.nets.states import SHUFFLE, State
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
 from fer.training.events import Warning
@@ -66,7 +66,7 @@ def test_images_that_test_come_in_the_databases_order(folder: Path) -> None:
 @pytest.mark.parametrize("stages", [(SHUFFLE,), ("other", SHUFFLE), ("other",)])
 def test_a_net_tells_its_data_layer(folder: Path, stages: tuple[str, ...]) -> None:
     proto = text_format.Parse(f"layer {{ {data_text(folder, batch=COUNT)} }}", caffe_pb2.NetParameter())
-    net = Net(proto, Context("TRAIN", seeds=Seeds(1)), stages=stages)
+    net = Net(proto, Context("TRAIN", seeds=Seeds(1)), state=State("TRAIN", stages))
     net.forward()
     in_order = batches(make_layer(data_text(folder, batch=COUNT), "TRAIN"), 1)[1]
     assert (net.blobs["label"].tolist() == in_order.tolist()) == (SHUFFLE not in stages)
@@ -79,8 +79,8 @@ def test_a_net_tells_its_data_layer(folder: Path, stages: tuple[str, ...]) -> No
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FER_CAFFE", "FAKE_FAULT", "FAKE_SECONDS", "FAKE_ARGV"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("caffe", "pytorch"):
-        monkeypatch.setitem(ENGINES, name, training.fake_with(name=name, shuffles=name == "pytorch"))
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_pycaffe)
+    monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
 
 
 def stages(run: Run) -> list[str]:
@@ -90,9 +90,9 @@ def stages(run: Run) -> list[str]:
 @pytest.mark.usefixtures("fakes")
 def test_the_run_s_solver_has_the_stage_and_a_resume_keeps_it(tmp_path: Path, data: Path) -> None:
     run = training.train_small(tmp_path, data, engine="auto", shuffle=True, max_iter=20)
-    assert run.info["engine"] == "pytorch" and stages(run) == [SHUFFLE]
+    assert run.record.engine == "pytorch" and stages(run) == [SHUFFLE]
     run = resume(run.dir, max_iter=40)
-    assert stages(run) == [SHUFFLE] and run.info["engine"] == "pytorch"
+    assert stages(run) == [SHUFFLE] and run.record.engine == "pytorch"
     told: list[object] = []
     resume(run.dir, max_iter=60, engine="caffe", progress=told.append)
     assert Warning("the solver's stage 'shuffle' is lost on Caffe, which reads a database in its own order") in told
@@ -102,7 +102,7 @@ def test_the_run_s_solver_has_the_stage_and_a_resume_keeps_it(tmp_path: Path, da
 def test_a_solver_may_ask_for_it_itself(tmp_path: Path, data: Path) -> None:
     net, solver = training.write_net(tmp_path, train_state='{ stage: "shuffle" }', max_iter=5)
     run = train(net, solver, data, runs_dir=tmp_path / "runs", shuffle=True)
-    assert run.info["engine"] == "pytorch" and stages(run) == [SHUFFLE]
+    assert run.record.engine == "pytorch" and stages(run) == [SHUFFLE]
     told: list[object] = []
     train(net, solver, data, engine="caffe", runs_dir=tmp_path / "runs", progress=told.append)
     assert any("'shuffle' is lost on Caffe" in str(event) for event in told)
@@ -121,7 +121,7 @@ def test_caffe_is_not_asked_to_shuffle(tmp_path: Path, data: Path) -> None:
 @pytest.mark.usefixtures("fakes")
 def test_auto_says_why_it_takes_pytorch() -> None:
     said: list[str] = []
-    assert choose_engine(None, "fp32", said.append, shuffle=True).name == "pytorch"
+    assert choose_engine(Wish(shuffle=True), said.append).name == "pytorch"
     assert said == ["engine: PyTorch, which shuffles the database"]
 
 
@@ -129,4 +129,4 @@ def test_auto_says_why_it_takes_pytorch() -> None:
 def test_real_caffe_reads_a_solver_with_the_stage(tmp_path: Path, data: Path) -> None:
     files = training.write_net(tmp_path, train_state='{ stage: "shuffle" }', max_iter=2)
     run = train(*files, data, engine="caffe", runs_dir=tmp_path / "runs")
-    assert run.info["state"] == "finished" and stages(run) == [SHUFFLE]
+    assert run.record.state == "finished" and stages(run) == [SHUFFLE]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer.errors import FerError
-from fer.runs.snapshots import SnapshotFault, check_start_weights, same_shape, verify_state, verify_weights
+from fer.runs.snapshots import SnapshotFault, check_start_weights, verify_state, verify_weights
 from fer.schema import caffe_pb2
 
 SHAPES = {"conv": [[2, 1, 2, 2], [2]], "ip": [[3, 4]]}
@@ -65,7 +65,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -
 def test_a_blob_short_of_its_own_shape_is_refused(tmp_path: Path) -> None:
     broken = net()
     del broken.layer[1].blobs[0].data[-1]
-    with pytest.raises(SnapshotFault, match="holds 11 numbers, where its shape takes 12"):
+    with pytest.raises(SnapshotFault, match="blob 0: its shape 3 x 4 does not fit the 11 numbers it holds"):
         verify_weights(written(tmp_path / "w", broken), SHAPES)
 
 
@@ -85,9 +85,14 @@ def test_parameters_shared_by_name_have_one_history(tmp_path: Path) -> None:
     assert verify_state(path, 5, shared, "SGD")
 
 
-def test_legacy_shapes_are_compared_without_leading_ones() -> None:
-    assert same_shape((1, 1, 3, 4), (3, 4)) and same_shape((1, 1, 1, 7), (7,))
-    assert not same_shape((4, 3), (3, 4))
+def test_a_legacy_shape_has_ones_in_front_and_any_other_is_the_parameter_s_own(tmp_path: Path) -> None:
+    weights = net()
+    biases = weights.layer[0].blobs[1]
+    biases.shape.dim[:] = [1, 2]
+    with pytest.raises(SnapshotFault, match=r"blob 1 has shape 1 x 2, where the net has 2"):
+        verify_weights(written(tmp_path / "w", weights), SHAPES)
+    biases.num, biases.channels, biases.height, biases.width = 1, 1, 1, 2
+    assert verify_weights(written(tmp_path / "w", weights), SHAPES)
 
 
 def test_start_weights(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from training import train_small as start
 
 from fer.errors import FerError, UsageError
 from fer.formats.database import encode_datum
+from fer.runs.record import StartWeights
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
@@ -55,7 +56,7 @@ def test_a_display_that_is_gone_stops_no_training(tmp_path: Path, data: Path) ->
         if isinstance(event, events.Iteration):
             raise BrokenPipeError
 
-    assert start(tmp_path, data, progress=broken).info["state"] == "finished"
+    assert start(tmp_path, data, progress=broken).record.state == "finished"
 
 
 def test_the_next_run_gets_the_next_name_and_a_name_is_kept(tmp_path: Path, data: Path) -> None:
@@ -176,7 +177,7 @@ def test_weights_are_handed_to_the_engine(tmp_path: Path, data: Path, monkeypatc
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     path = weights(tmp_path / "w.caffemodel")
     run = start(tmp_path, data, weights=path, max_iter=5)
-    assert run.info["weights"] == {"file": str(path), "sha256": sha256(path)}
+    assert run.record.weights == StartWeights(str(path), sha256(path))
     asked = [json.loads(line) for line in (tmp_path / "argv").read_text().splitlines()]
     assert [argv[-2:] for argv in asked if argv[0] == "train"] == [["--weights", str(path)]]
 
@@ -210,7 +211,7 @@ def test_faults_become_sentences(
     run = Run(tmp_path / "runs" / "net-solver")
     assert raised.value.exit_code == (70 if fault == "ours" else 1)
     assert str(run.log) in text and len(text.splitlines()) <= 3
-    assert run.info["state"] == "failed"
+    assert run.record.state == "failed"
     assert [s.iteration for s in run.snapshots()] == left
     assert_intact(run)
 
@@ -255,7 +256,7 @@ def test_a_net_that_cannot_be_scored_at_its_end_is_trained_all_the_same(
     monkeypatch.setenv("FAKE_FAULT", "nan-probs")
     told: list[object] = []
     run = start(tmp_path, data, max_iter=5, progress=told.append)
-    assert run.info["state"] == "finished" and isinstance(told[-1], events.Warning)
+    assert run.record.state == "finished" and isinstance(told[-1], events.Warning)
     assert re.search(r"at the end could not be measured: .* gives nan", told[-1].text)
 
 
@@ -263,9 +264,9 @@ def test_warnings_are_those_of_the_training_as_it_goes_on(tmp_path: Path, data: 
     net, solver = training.write_net(tmp_path, max_iter=100, lr_policy='"step"', gamma=0.1, stepsize=10)
     told: list[object] = []
     run = train(net, solver, data, engine="fake", max_iter=30, runs_dir=tmp_path / "runs", progress=told.append)
-    assert run.info["warnings"] == []
+    assert run.record.warnings == ()
     told.clear()
     run = resume(run.dir, max_iter=100, progress=told.append)
-    assert run.info["warnings"] == ["lr falls below 1% of base_lr after 30 of 100 iterations"]
-    assert told[0] == events.Warning(run.info["warnings"][0])
-    assert resume(run.dir, max_iter=120).info["warnings"] == ["lr falls below 1% of base_lr after 30 of 120 iterations"]
+    assert run.record.warnings == ("lr falls below 1% of base_lr after 30 of 100 iterations",)
+    assert told[0] == events.Warning(run.record.warnings[0])
+    assert resume(run.dir, max_iter=120).record.warnings == ("lr falls below 1% of base_lr after 30 of 120 iterations",)

@@ -13,14 +13,17 @@ import pytest
 import training
 from training import assert_same_training, numbers, wait_for_log
 
-from fer.engines.choice import Demand, shortfall
-from fer.engines.engine import find_engine
+from fer.engines.engine import Demand
 from fer.engines.interpreter import find_caffe
+from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
 from fer.formats.database import Database, read_mean
+from fer.formats.prototxt import read_net
+from fer.nets.states import State, test_transform
 from fer.runs.run import Run
+from fer.schema import caffe_pb2
 from fer.training.events import Setup
 from fer.training.train import resume, train
 
@@ -115,7 +118,7 @@ def test_a_long_test_pass_is_left_at_once(tmp_path: Path, data: Path) -> None:
 
 def test_made_longer_it_is_the_longer_training(tmp_path: Path, data: Path, whole: Run) -> None:
     run = start(tmp_path, data, **{**LONG, "max_iter": 130})
-    assert run.info["state"] == "finished"
+    assert run.record.state == "finished"
     assert_same_training(resume(run.dir, max_iter=400), whole)
 
 
@@ -146,7 +149,7 @@ def test_a_learning_rate_far_too_high_stops_the_run(tmp_path: Path, data: Path) 
 def test_caffe_s_own_reason_is_shown(tmp_path: Path) -> None:
     net, _ = training.write_net(tmp_path, net='layer { name: "x" type: "Convolutoin" top: "x" }')
     with pytest.raises(FerError, match=r"(?s)gave up \(SIGABRT\).*Caffe says: .*Unknown layer type: Convolutoin"):
-        find_engine("caffe").describe(net, "TRAIN", folder=tmp_path)
+        find_engine("caffe").describe(net, State("TRAIN"), folder=tmp_path)
 
 
 def test_start_weights_are_taken(tmp_path: Path, data: Path, whole: Run) -> None:
@@ -177,23 +180,23 @@ def test_ten_crops_are_the_corners_and_the_centre_each_mirrored(tmp_path: Path, 
     mean = read_mean(data / "mean.binaryproto")
     engine = find_engine("caffe")
 
-    def predict(crops: np.ndarray, train_val: Path, ten_crop: bool = False) -> np.ndarray:
+    def predict(crops: np.ndarray, transform: caffe_pb2.TransformationParameter, ten_crop: bool = False) -> np.ndarray:
         np.save(tmp_path / "images.npy", crops)
-        files = whole.deploy, whole.weights_file(400), tmp_path / "images.npy", train_val, tmp_path / "out"
+        files = whole.deploy, whole.weights_file(400), tmp_path / "images.npy", transform, tmp_path / "out"
         engine.predict(*files, ten_crop=ten_crop)
         probs: np.ndarray = np.load(tmp_path / "out")["probs"]
         return probs
 
-    plain = tmp_path / "plain.prototxt"  # no transform at all: the crops come prepared
-    plain.write_text('layer { name: "data" type: "Data" top: "data" }')
+    plain = caffe_pb2.TransformationParameter()  # the crops come prepared
+    transform = test_transform(read_net(whole.net))
     crops = []
     for y, x in [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]:
         window = np.s_[..., y : y + 44, x : x + 44]
         crops.append((images[window].astype(np.float32) - mean[window]) * np.float32(0.00390625))
     views = predict(np.concatenate([*crops, *(crop[..., ::-1] for crop in crops)]), plain)
     views = views.reshape(10, len(images), -1)
-    np.testing.assert_allclose(predict(images, whole.net, ten_crop=True), views.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(predict(images, whole.net), views[4], atol=1e-6)
+    np.testing.assert_allclose(predict(images, transform, ten_crop=True), views.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(predict(images, transform), views[4], atol=1e-6)
 
 
 DEMAND = Demand(frozenset({"Data", "BatchNorm", "SoftmaxWithLoss"}), "norm", "SGD")
@@ -202,11 +205,11 @@ DEMAND = Demand(frozenset({"Data", "BatchNorm", "SoftmaxWithLoss"}), "norm", "SG
 def test_what_the_wheel_does_not_train_is_known_from_a_trial() -> None:
     """It answers rc 0, numbers 300 times too large, and leaves the statistics as they were."""
     caffe = find_engine("caffe")
-    assert shortfall(caffe, DEMAND) == "does not train BatchNorm (layer 'norm')"
+    assert caffe.shortfall(DEMAND) == "does not train BatchNorm (layer 'norm')"
     for kind in ("SGD", "Adam"):
-        assert shortfall(replace(caffe, own=True), replace(DEMAND, statistics=None, solver_type=kind)) is None
+        assert replace(caffe, own=True).shortfall(replace(DEMAND, statistics=None, solver_type=kind)) is None
     assert "Unknown solver type: Adamant" in str(
-        shortfall(replace(caffe, own=True), replace(DEMAND, solver_type="Adamant"))
+        replace(caffe, own=True).shortfall(replace(DEMAND, solver_type="Adamant"))
     )
 
 
@@ -217,8 +220,8 @@ def test_a_caffe_executable_is_tried_too(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_text(f'#!/bin/sh\nPYTHONPATH={training.ROOT} exec {sys.executable} -m fer.engines.pytorch "$@"\n')
     path.chmod(0o755)
     monkeypatch.setenv("FER_CAFFE", str(path))
-    assert shortfall(find_engine("caffe"), replace(DEMAND, layer_types=DEMAND.layer_types | {"Python"})) is None
-    assert shortfall(find_engine("caffe"), replace(DEMAND, layer_types=frozenset({"LSTM"}))) == "has no layer type LSTM"
+    assert find_engine("caffe").shortfall(replace(DEMAND, layer_types=DEMAND.layer_types | {"Python"})) is None
+    assert find_engine("caffe").shortfall(replace(DEMAND, layer_types=frozenset({"LSTM"}))) == "has no layer type LSTM"
 
 
 def test_a_fault_in_a_users_python_layer_has_its_file_and_line(

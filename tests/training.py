@@ -6,14 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fer.data.prepare import PrepareOptions, prepare
-from fer.engines.engine import ENGINES, Engine
+from fer.engines.caffe_executable import CaffeExecutable
+from fer.engines.engine import Engine
+from fer.engines.process_engine import ProcessEngine
+from fer.engines.pycaffe import PyCaffe
+from fer.engines.pytorch_engine import PyTorch
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.formats.log import parse_log
+from fer.nets.lint import KNOWN_LAYERS
 from fer.runs.run import Run
 from fer.runs.snapshots import verify_state, verify_weights
 from fer.system.files import sha256
@@ -21,6 +26,7 @@ from fer.training.train import resume, train
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE = Path(__file__).parent / "fake_caffe.py"
+FAKE_COMMAND = (sys.executable, str(FAKE))
 TRAIN_COUNT, VAL_COUNT = 70, 35
 FAKE_SHAPES = {"ip": [[7, 4], [7]]}  # the parameters of the one layer that the fake engine knows
 
@@ -75,13 +81,30 @@ def write_net(folder: Path, *, net: str = NET, **solver: object) -> tuple[Path, 
     return folder / "net.prototxt", folder / "solver.prototxt"
 
 
-def fake_engine(_say: Callable[[str], None] | None = None) -> Engine:
-    return Engine("fake", (sys.executable, str(FAKE)), fake_environment())
+class FakeEngine(ProcessEngine):
+    """The stand-in, which has every layer type."""
+
+    def known_types(self, wanted: frozenset[str]) -> frozenset[str]:
+        return KNOWN_LAYERS
 
 
-def fake_with_tool(_say: Callable[[str], None] | None = None) -> Engine:
+def fake_engine() -> Engine:
+    return FakeEngine("fake", FAKE_COMMAND, fake_environment())
+
+
+def fake_pycaffe(own: bool = False) -> Engine:
+    """As pycaffe; `own`: one of the user's, of which nothing is known."""
+    return PyCaffe(command=FAKE_COMMAND, environment=fake_environment(), own=own)
+
+
+def fake_with_tool() -> Engine:
     """As FER_CAFFE makes it: a user's own executable trains, the worker does the rest."""
-    return replace(fake_engine(), name="caffe", tool=Path(os.environ["FER_CAFFE"]))
+    executable = Path(os.environ["FER_CAFFE"])
+    return CaffeExecutable(command=FAKE_COMMAND, environment=fake_environment(), executable=executable)
+
+
+def fake_pytorch(**facts: Any) -> Engine:
+    return PyTorch(command=FAKE_COMMAND, environment=fake_environment(), **facts)
 
 
 def fake_with(**facts: Any) -> Callable[[Callable[[str], None] | None], Engine]:
@@ -149,9 +172,10 @@ def assert_intact(run: Run) -> None:
     """Every snapshot listed is whole, hashed, and its state names its weights; nothing unverified is left."""
     for snapshot in run.snapshots():
         assert snapshot.state is not None
-        files = run.info["snapshots"][str(snapshot.iteration)]
-        assert files["weights"]["sha256"] == sha256(snapshot.weights)
-        assert files["state"]["sha256"] == sha256(snapshot.state)
+        files = run.record.snapshots[snapshot.iteration]
+        assert files.state is not None
+        assert files.weights.sha256 == sha256(snapshot.weights)
+        assert files.state.sha256 == sha256(snapshot.state)
         weights = verify_weights(snapshot.weights, FAKE_SHAPES)
         state = verify_state(snapshot.state, snapshot.iteration, weights, "SGD")
         assert state.learned_net == f"snapshots/{snapshot.weights.name}"
@@ -167,7 +191,7 @@ def numbers(run: Run, phase: str) -> list[tuple[int, float | None, dict[str, flo
 
 def assert_same_training(run: Run, whole: Run) -> None:
     """The same losses to the last printed digit, and the same bytes in the end."""
-    assert run.info["state"] == "finished"
+    assert run.record.state == "finished"
     assert numbers(run, "train") == numbers(whole, "train")
     assert numbers(run, "test") == numbers(whole, "test")
     end = whole.snapshots()[-1].iteration

@@ -33,17 +33,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
     from fer.runs.run import Run
+    from fer.system.records import as_json
     from fer.system.shell import command
     from fer.training.average import average_run
 
     run = Run(args.run_dir)
     with StageBars("batches") as progress:
         made = average_run(run, last=args.last, first=args.first, batches=args.batches, progress=progress)
-    entry = run.info["averages"][made.name]
+    entry = run.record.averages[made.name]
     if args.json:
-        print(json.dumps(entry, indent=2))
+        print(json.dumps(as_json(entry), indent=2))
     else:
         of = ", ".join(f"{iteration:,}" for iteration in made.averaged)
-        statistics = f", BatchNorm's statistics of {entry['batches']:,} batches" if entry["batches"] else ""
+        statistics = f", BatchNorm's statistics of {entry.batches:,} batches" if entry.batches else ""
         print(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: {command('fer', 'report', run.dir)}")
     return 0

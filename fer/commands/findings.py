@@ -99,15 +99,15 @@ def _processor() -> Iterator[Finding]:
 
 
 def _caffe() -> Iterator[Finding]:
-    from fer.engines.engine import caffe_doctor, users_own_caffe
     from fer.engines.interpreter import find_caffe, offline_cure
+    from fer.engines.registry import find_engine, users_own_caffe
 
     try:
         found = find_caffe()
         yield Finding("caffe", True, str(found))
         for place in found.skipped:
             yield Finding("caffe, passed over", False, place, needed=False)
-        facts = caffe_doctor()
+        facts = find_engine("caffe").doctor()
     except FerError as problem:
         yield Finding("caffe", False, "real Caffe cannot be started", str(problem))
         if not users_own_caffe():
@@ -148,7 +148,7 @@ print(json.dumps(facts))
 
 
 def _pytorch() -> Iterator[Finding]:
-    from fer.engines.engine import PYTORCH_PACKAGES
+    from fer.engines.pytorch_engine import PACKAGES as PYTORCH_PACKAGES
 
     try:
         version = metadata.version("torch")

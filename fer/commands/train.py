@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 from fer.commands.numbers import between, positive
+from fer.engines.engine import PRECISIONS
+from fer.engines.registry import AUTO, ENGINES
 from fer.errors import UsageError
 
 SUMMARY = "train a net in a run directory"
@@ -39,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
     add(
         "--precision",
-        choices=["auto", "fp32", "tf32", "bf16"],
+        choices=["auto", *PRECISIONS],
         help="arithmetic of the PyTorch engine; auto: bf16 where the hardware calculates in it (default: fp32)",
     )
     add("--shuffle", action="store_true", help="a new order of the images each epoch (the PyTorch engine)")
@@ -48,8 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")
     add(
         "--engine",
-        choices=["auto", "caffe", "pytorch"],
-        default="auto",
+        choices=[AUTO, *ENGINES],
+        default=AUTO,
         help="what trains; auto: Caffe, but PyTorch for what the Caffe found cannot do (default: %(default)s)",
     )
     add("--json", action="store_true", help="print run.json at the end")
@@ -58,6 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fer.commands.display import TrainingDisplay
+    from fer.system.records import as_json
     from fer.system.shell import command
     from fer.training.train import resume, train
 
@@ -97,10 +100,10 @@ def run(args: argparse.Namespace) -> int:
                 progress=display,
             )
     if args.json:
-        print(json.dumps(run.info, indent=2))
+        print(json.dumps(as_json(run.record), indent=2))
     else:
-        done, seconds = run.info["iteration"], run.info["seconds"]
-        early = f"; {run.info['ended']}" if done < run.info["max_iter"] else ""
+        done, seconds = run.record.iteration, run.record.seconds
+        early = f"; {run.record.ended}" if done < run.record.max_iter else ""
         accuracy = display.accuracy_at(done)
         report = command("fer", "report", run.dir)
         print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{accuracy}{early}. Next: {report}")

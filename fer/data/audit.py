@@ -1,6 +1,7 @@
 """What is wrong with a set of faces, counted: duplicates within and across splits, contradictions, blank images."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,9 @@ class Catalog:
 
     def class_counts(self, split: Split) -> list[int]:
         """Images of each class in `split`."""
-        return np.bincount(self.labels[self.splits == SPLITS.index(split)], minlength=len(CLASSES)).tolist()
+        rows = self.splits == SPLITS.index(split)
+        counts: list[int] = np.bincount(self.labels[rows], minlength=len(CLASSES)).tolist()
+        return counts
 
 
 def _groups(catalog: Catalog) -> tuple[np.ndarray, int]:
@@ -44,10 +47,11 @@ def leaked(catalog: Catalog) -> np.ndarray:
     """Which Training images also lie, pixel for pixel, in PublicTest or PrivateTest: bool [N]."""
     groups, count = _groups(catalog)
     held_out = _present(catalog, groups, count, _VAL) | _present(catalog, groups, count, _TEST)
-    return (catalog.splits == _TRAIN) & held_out[groups]
+    found: np.ndarray = (catalog.splits == _TRAIN) & held_out[groups]
+    return found
 
 
-def audit(catalog: Catalog) -> dict:
+def audit(catalog: Catalog) -> dict[str, Any]:
     """The counts, ready for JSON.
 
     `duplicate_groups` are groups of two or more equal images, `conflicting_groups` those whose labels differ;
@@ -79,7 +83,7 @@ def audit(catalog: Catalog) -> dict:
     }
 
 
-def audit_text(result: dict) -> str:
+def audit_text(result: dict[str, Any]) -> str:
     """What `audit` returned, as lines for the terminal."""
     blank = result["blank"]
     lines = [f"{'':12}" + "".join(f"{name:>10}" for name in (*CLASSES, "all"))]

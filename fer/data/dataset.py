@@ -6,7 +6,7 @@
 
 import enum
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,16 +39,6 @@ def held_out(val_only: bool = False) -> tuple[str, ...]:
     return ("val",) if val_only else ("val", "test")
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One face: `index` counts the source's images from 0, `pixels` is uint8 [48, 48]."""
-
-    index: int
-    split: Split
-    label: int
-    pixels: np.ndarray
-
-
 def fingerprints(pixels: np.ndarray) -> np.ndarray:
     """Half the SHA-256 of each image: uint64 [n, 2] for uint8 [n, H, W]. Equal digests mean equal pixels."""
     digests = b"".join(hashlib.sha256(image).digest()[:16] for image in np.ascontiguousarray(pixels))
@@ -58,7 +48,8 @@ def fingerprints(pixels: np.ndarray) -> np.ndarray:
 def blanks(pixels: np.ndarray) -> np.ndarray:
     """Which images are of one single value: bool [n] for uint8 [n, H, W]."""
     flat = pixels.reshape(len(pixels), -1)
-    return flat.max(axis=1) == flat.min(axis=1)
+    same: np.ndarray = flat.max(axis=1) == flat.min(axis=1)
+    return same
 
 
 @dataclass(frozen=True)
@@ -82,12 +73,3 @@ class Batch:
 def make_batch(splits: np.ndarray, labels: np.ndarray, pixels: np.ndarray) -> Batch:
     """A batch with its digests and blanks worked out."""
     return Batch(splits, labels, pixels, fingerprints(pixels), blanks(pixels))
-
-
-def samples(batches: Iterable[Batch]) -> Iterator[Sample]:
-    """The faces of `batches` one by one."""
-    index = 0
-    for batch in batches:
-        for split, label, pixels in zip(batch.splits, batch.labels, batch.pixels, strict=True):
-            yield Sample(index, SPLITS[split], int(label), pixels)
-            index += 1

@@ -1,22 +1,20 @@
-"""The data directory on disk: its manifest, its lock, and whether a new one may take its place."""
+"""The data directory on disk: its manifest, and whether a new one may take its place."""
 
-import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fer.data.dataset import SPLITS
 from fer.errors import FerError
-from fer.system.files import cannot_write, remove_partial, sha256
+from fer.system.files import sha256
 from fer.system.shell import command
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 
 
-def read_manifest(data_dir: Path) -> dict:
+def read_manifest(data_dir: Path) -> dict[str, Any]:
     """`manifest.json` of a data directory. Raises FerError when there is none of `fer prepare`'s, or it is damaged."""
     data_dir = Path(data_dir)
     path = data_dir / MANIFEST
@@ -45,7 +43,7 @@ def read_manifest(data_dir: Path) -> dict:
     return manifest
 
 
-def verify_data(data_dir: Path, *, full: bool = False) -> dict:
+def verify_data(data_dir: Path, *, full: bool = False) -> dict[str, Any]:
     """Check that a data directory is as it was written, and return its manifest.
 
     Compares the size of every database, index and mean, and the number and total size of the images; with `full`
@@ -82,31 +80,6 @@ def _folder_size(folder: Path) -> tuple[int, int]:
                 count += 1
                 size += entry.stat().st_size
     return count, size
-
-
-@contextlib.contextmanager
-def locked(data_dir: Path) -> Iterator[None]:
-    """Hold `.<name>.lock` beside the data directory, free of what killed processes left beside it.
-
-    Raises FerError when another process holds it.
-    """
-    path = data_dir.parent / f".{data_dir.name}.lock"
-    try:
-        data_dir.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FerError(
-                f"{data_dir}: another `fer prepare` is writing it. Wait for it, or choose another --out"
-            ) from None
-        remove_partial(data_dir)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def check_replaceable(data_dir: Path) -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import lmdb
@@ -23,12 +24,12 @@ from fer import __version__
 from fer.data.affine import Affine
 from fer.data.audit import Catalog, audit, leaked
 from fer.data.dataset import CLASSES, SPLITS, Progress, Split
-from fer.data.directory import FORMAT, MANIFEST, check_replaceable, locked, read_manifest, verify_data
+from fer.data.directory import FORMAT, MANIFEST, check_replaceable, read_manifest, verify_data
 from fer.data.source import is_folder_source, read_source, source_sha256, source_state
 from fer.data.split_writer import Encoding, Images, write_split
 from fer.errors import FerError, UsageError
 from fer.formats.database import write_mean
-from fer.system.files import cannot_write, replacement, sha256, write_bytes
+from fer.system.files import beside, cannot_write, sha256, take_place, write_bytes
 from fer.system.workers import Workers
 
 __all__ = ["Outcome", "PrepareOptions", "prepare", "read_manifest", "verify_data"]
@@ -80,7 +81,7 @@ class PrepareOptions:
 class Outcome:
     """What `prepare` did: the manifest, whether nothing was to be done, and the seconds it took."""
 
-    manifest: dict
+    manifest: dict[str, Any]
     up_to_date: bool
     seconds: float
 
@@ -100,21 +101,22 @@ def prepare(
     before = source_state(source)
     if source.resolve().is_relative_to(out):
         raise FerError(f"{out}: holds the source {source}. Choose another --out")
-    with locked(out):
+    busy = f"{out}: another `fer prepare` is writing it. Wait for it, or choose another --out"
+    with beside(out, busy) as fresh:
         check_replaceable(out)
         if not force:
             manifest = _up_to_date(source, out, options)
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
-        with replacement(out) as partial:
-            manifest = _build(source, partial, out, options, progress)
-            if source_state(source) != before:
-                raise FerError(f"{source}: changed while it was read. Run again")
-            write_bytes(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        manifest = _build(source, fresh, out, options, progress)
+        if source_state(source) != before:
+            raise FerError(f"{source}: changed while it was read. Run again")
+        write_bytes(fresh / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        take_place(fresh, out)
     return Outcome(manifest, False, time.monotonic() - started)
 
 
-def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None:
+def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict[str, Any] | None:
     """The manifest of `out` if it is whole and made from this very source with these options."""
     if not (out / MANIFEST).exists():
         return None
@@ -134,7 +136,9 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None
     return manifest
 
 
-def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> dict:
+def _build(
+    source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None
+) -> dict[str, Any]:
     """Write everything but the manifest into `partial`, and return the manifest."""
     scratch = partial / _SCRATCH
     state = source_state(source)
@@ -194,7 +198,8 @@ def _lay_aside(source: Path, scratch: Path, workers: Workers, seed: int, progres
 
 def _class_counts(catalog: Catalog, keep: np.ndarray, split: Split) -> list[int]:
     rows = (catalog.splits == SPLITS.index(split)) & keep
-    return np.bincount(catalog.labels[rows], minlength=len(CLASSES)).tolist()
+    counts: list[int] = np.bincount(catalog.labels[rows], minlength=len(CLASSES)).tolist()
+    return counts
 
 
 def _check_splits(source: Path, catalog: Catalog, keep: np.ndarray) -> None:
@@ -223,8 +228,8 @@ def _check_disk(out: Path, count: int, encoding: Encoding) -> None:
 class _Written:
     """`images` describes each split's JPG files; `files` has the size and SHA-256 of every other file, as they come."""
 
-    images: dict[Split, dict]
-    files: dict[str, Future[dict]]
+    images: dict[Split, dict[str, Any]]
+    files: dict[str, Future[dict[str, Any]]]
 
 
 def _images(catalog: Catalog, keep: np.ndarray, split: Split, shuffled: bool, options: PrepareOptions) -> Images:
@@ -273,7 +278,7 @@ def _write_splits(
     return written
 
 
-def _describe(path: Path) -> dict:
+def _describe(path: Path) -> dict[str, Any]:
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -93,7 +94,7 @@ class SplitResult:
     `pixel_sum`, int64 [1, H, W], is the sum of the database's images.
     """
 
-    images: dict
+    images: dict[str, Any]
     pixel_sum: np.ndarray
 
 

@@ -43,11 +43,13 @@ class Scores:
     @property
     def predictions(self) -> NDArray[np.int64]:
         """int64 [N]; of equal probabilities the first class."""
-        return self.probs.argmax(axis=1).astype(np.int64)
+        answers: NDArray[np.int64] = self.probs.argmax(axis=1).astype(np.int64)
+        return answers
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        return self.predictions == self.labels
+        right: NDArray[np.bool_] = self.predictions == self.labels
+        return right
 
 
 @dataclass(frozen=True)

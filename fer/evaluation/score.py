@@ -17,9 +17,12 @@ import numpy as np
 from fer.data.dataset import Split, held_out
 from fer.data.directory import verify_data
 from fer.data.leaks import in_training
-from fer.engines.engine import Engine, find_engine
+from fer.engines.engine import Engine
+from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.formats.database import Database
+from fer.formats.prototxt import read_net
+from fer.nets.states import State, test_transform
 from fer.runs.run import Run, Snapshot, write_json
 from fer.runs.scores import read_meta
 from fer.runs.snapshots import Shapes, verify_weights
@@ -94,7 +97,7 @@ class _Scorer:
         self.run = run
         self.scratch = scratch
         self.progress = progress
-        self.data_dir = Path(run.info["data"]["dir"])
+        self.data_dir = Path(run.record.data.dir)
         self.manifest = verify_data(self.data_dir)
         self._hashes: dict[str, str] = {}
         self._images: dict[str, Images] = {}
@@ -131,7 +134,7 @@ class _Scorer:
             "weights": str(snapshot.weights.relative_to(self.run.dir)),
             "weights_sha256": self.run.weights_hash(snapshot),
             "ten_crop": ten_crop,
-            "engine": self.run.info["engine"],
+            "engine": self.run.record.engine,
             "database_sha256": self._database_hash(split),
         }
         if snapshot.averaged:
@@ -172,7 +175,7 @@ class _Scorer:
         if split not in self._hashes:
             path = self.data_dir / f"{split}_lmdb" / "data.mdb"
             self._hashes[split] = sha256(path)
-            if self.run.info["data"]["files"].get(str(path), self._hashes[split]) != self._hashes[split]:
+            if self.run.record.data.files.get(str(path), self._hashes[split]) != self._hashes[split]:
                 raise FerError(
                     f"{path} has changed since {self.run.dir} was trained, so its scores would be of other data\n"
                     "prepare the same data again, or train anew"
@@ -202,7 +205,7 @@ class _Scorer:
             self.run.deploy.absolute(),
             snapshot.weights.absolute(),
             images.npy,
-            self.run.net.absolute(),
+            test_transform(read_net(self.run.net)),
             out,
             ten_crop=ten_crop,
             gpu=self._gpu,
@@ -210,7 +213,7 @@ class _Scorer:
             progress=progress,
         )
         with np.load(out, allow_pickle=False) as answer:
-            probs = answer["probs"]
+            probs: np.ndarray = answer["probs"]
         classes = len(self.manifest["classes"])
         if probs.shape != (len(images.labels), classes) or probs.dtype != np.float32:
             raise FerError(
@@ -225,13 +228,13 @@ class _Scorer:
 
     def _scoring_engine(self) -> Engine:
         if self._engine is None:
-            self._engine = find_engine(self.run.info["engine"], lambda message: self.progress(message, 0, 1))
-            self._gpu = self._engine.first_gpu(self.run.info["gpu"])
+            self._engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            self._gpu = self._engine.first_gpu(self.run.record.gpu)
         return self._engine
 
     def _net_shapes(self, engine: Engine) -> Shapes:
         if self._shapes is None:
-            described = engine.describe(self.run.deploy.absolute(), "TEST", folder=self.run.dir)
+            described = engine.describe(self.run.deploy.absolute(), State("TEST"), folder=self.run.dir)
             self._shapes = described["params"]
         return self._shapes
 

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,16 @@ import numpy as np
 
 from fer import __version__
 from fer.data.dataset import held_out
-from fer.engines.engine import ENGINES, TITLES, Engine, find_engine
+from fer.engines.engine import Engine
+from fer.engines.registry import ENGINES, find_engine
 from fer.errors import FerError
 from fer.evaluation.metrics import Scores, load_scores
 from fer.evaluation.score import score_run
 from fer.export.onnx_model import INPUT, to_onnx
 from fer.export.readme import readme
+from fer.formats.blobs import from_blob
 from fer.formats.database import Database, write_mean
-from fer.formats.prototxt import read_net, read_weights, write_text
+from fer.formats.prototxt import read_net, read_weights
 from fer.inference.classifier import (
     BATCH,
     DEPLOY,
@@ -42,11 +45,12 @@ from fer.inference.classifier import (
     find_model,
 )
 from fer.nets.transform import Transform
+from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot, write_json
 from fer.runs.scores import chosen_snapshot
-from fer.runs.snapshots import blob_values
 from fer.schema import caffe_pb2
 from fer.system.files import replacement, sha256, write_bytes
+from fer.system.records import write_record
 
 Progress = Callable[[str, int, int], None]
 Reader = Callable[[np.ndarray], np.ndarray]  # uint8 [N, C, H, W] -> float32 [N, K]
@@ -91,13 +95,13 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: Progress | N
             "input": deploy.layer[0].top[0],
             "output": deploy.layer[-1].top[0],
             "onnx": onnx,
-            "data": run.info["data"]["title"],
+            "data": run.record.data.title,
             "accuracy": {split: _accuracy(each) for split, each in scores.items()},
             "largest_difference_on_val": checks,
             "not_checked": unchecked,
             "probe": Classifier(model)(probe_images(model.transform.shape)).astype(float).round(6).tolist(),
         }
-        write_json(folder / RUN_JSON, _record(run, snapshot))
+        write_record(folder / RUN_JSON, _record(run, snapshot))
         write_bytes(folder / "README.md", readme(facts).encode())
         facts["files"] = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         write_json(folder / MODEL_JSON, facts)
@@ -136,26 +140,27 @@ def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParame
 
 
 def _write_onnx(folder: Path, model: Model, deploy: caffe_pb2.NetParameter) -> None:
-    blobs = {layer.name: [blob_values(blob) for blob in layer.blobs] for layer in read_weights(model.weights).layer}
+    blobs = {
+        layer.name: [from_blob(blob, f"{model.weights}: layer {layer.name!r}").ravel() for blob in layer.blobs]
+        for layer in read_weights(model.weights).layer
+    }
     written = to_onnx(deploy, blobs, model.transform)
     (folder / ONNX).write_bytes(written.SerializeToString(deterministic=True))
 
 
-def _record(run: Run, snapshot: Snapshot) -> dict[str, Any]:
+def _record(run: Run, snapshot: Snapshot) -> RunRecord:
     """run.json without the other snapshots, and without the folders of the machine that it was trained on."""
-    data = run.info["data"]
-    folder = Path(data["dir"])
-    files = {os.path.relpath(path, folder): digest for path, digest in data["files"].items()}
-    kind = "averages" if snapshot.averaged else "snapshots"
-    entry = {**run.info[kind][snapshot.name], "weights": {"sha256": run.weights_hash(snapshot)}}
-    lists: dict[str, Any] = {name: {} for name in ("snapshots", "averages") if name in run.info}
-    lists[kind] = {snapshot.name: {key: entry[key] for key in entry if key not in ("state", "extra")}}
-    return {
-        **run.info,
-        "command": [Path(word).name if word.startswith("/") else word for word in run.info["command"]],
-        "data": {**data, "dir": folder.name, "files": files},
-        **lists,
-    }
+    record, weights = run.record, HashedFile(run.weights_hash(snapshot))
+    folder = Path(record.data.dir)
+    files = {os.path.relpath(path, folder): digest for path, digest in record.data.files.items()}
+    name, averaged = snapshot.name, bool(snapshot.averaged)
+    return replace(
+        record,
+        command=tuple(Path(word).name if word.startswith("/") else word for word in record.command),
+        data=replace(record.data, dir=folder.name, files=files),
+        snapshots={} if averaged else {snapshot.iteration: SnapshotFiles(weights)},
+        averages={name: replace(record.averages[name], weights=weights)} if averaged else {},
+    )
 
 
 def _accuracy(scores: Scores) -> dict[str, Any]:
@@ -168,7 +173,7 @@ def _accuracy(scores: Scores) -> dict[str, Any]:
 
 def _check(model: Model, run: Run, val: Scores, progress: Progress) -> tuple[dict[str, float], dict[str, str]]:
     """(largest difference from the run's own probabilities by reader, why others were not asked)."""
-    with Database(Path(run.info["data"]["dir"]) / "val_lmdb") as database:
+    with Database(Path(run.record.data.dir) / "val_lmdb") as database:
         images = database.read_all()[0]
     readers, unchecked = _readers(model, progress)
     differences = {}
@@ -201,7 +206,7 @@ def _readers(model: Model, progress: Progress) -> tuple[dict[str, Reader], dict[
         except FerError as error:
             missing[name] = str(error).splitlines()[0]
         else:
-            readers[TITLES.get(name, name)] = partial(_engine, engine, model)
+            readers[engine.title] = partial(_engine, engine, model)
     return readers, missing
 
 
@@ -224,16 +229,15 @@ def _onnxruntime(model: Model, images: np.ndarray) -> np.ndarray:
 
 
 def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
-    """By an engine's `predict`, which reads the transform from a net with a data layer."""
+    """By an engine's `predict`."""
     transform = model.transform
     with tempfile.TemporaryDirectory(prefix="fer-export-") as folder:
-        source, net, out = (Path(folder, name) for name in ("images.npy", "transform.prototxt", "scores.npz"))
+        source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
         np.save(source, images)
         param = caffe_pb2.TransformationParameter(
             crop_size=transform.crop, scale=transform.scale, mean_file=str((model.directory / MEAN).absolute())
         )
-        layer = caffe_pb2.LayerParameter(name="data", type="Data", top=["data", "label"], transform_param=param)
-        write_text(net, caffe_pb2.NetParameter(layer=[layer]))
-        engine.predict(model.deploy.absolute(), model.weights.absolute(), source, net, out)
+        engine.predict(model.deploy.absolute(), model.weights.absolute(), source, param, out)
         with np.load(out, allow_pickle=False) as answer:
-            return answer["probs"]
+            probs: np.ndarray = answer["probs"]
+            return probs

@@ -11,23 +11,14 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from fer.errors import FerError
+from fer.formats.blobs import read_blob, shape_text, varint, write_blob
 from fer.schema import caffe_pb2
-from fer.system.files import cannot_write, write_bytes
+from fer.system.files import cannot_write
 
 # Where an LMDB meta page (pages 0 and 1) keeps what the size check needs; see MDB_meta in LMDB's mdb.c (64-bit layout).
 _META_BYTES = 16 + 136
 _META_MAGIC = 0xBEEFC0DE
 _MAX_PAGE = 1 << 16
-
-
-def _varint(value: int) -> bytes:
-    """Protocol buffers' variable-length integer, for values from 0."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _check_label(label: int) -> None:
@@ -45,20 +36,20 @@ def encode_datum(image: np.ndarray, label: int) -> bytes:
     _check_label(label)
     channels, height, width = image.shape
     data = image.tobytes()
-    head = b"\x08" + _varint(channels) + b"\x10" + _varint(height) + b"\x18" + _varint(width)
-    return head + b"\x22" + _varint(len(data)) + data + b"\x28" + _varint(label) + b"\x38\x00"
+    head = b"\x08" + varint(channels) + b"\x10" + varint(height) + b"\x18" + varint(width)
+    return head + b"\x22" + varint(len(data)) + data + b"\x28" + varint(label) + b"\x38\x00"
 
 
 def encode_file_datum(file: bytes, label: int) -> bytes:
     """The Datum of `convert_imageset --encoded`: the image file's own bytes, the label, `encoded: true`, no shape."""
     _check_label(label)
-    return b"\x22" + _varint(len(file)) + file + b"\x28" + _varint(label) + b"\x38\x01"
+    return b"\x22" + varint(len(file)) + file + b"\x28" + varint(label) + b"\x38\x01"
 
 
 def encode_sized_file_datum(file: bytes, shape: tuple[int, int, int], label: int) -> bytes:
     """The Datum of `convert_imageset --encoded --resize_*`: as `encode_file_datum`, after the shape (C, H, W)."""
     channels, height, width = shape
-    head = b"\x08" + _varint(channels) + b"\x10" + _varint(height) + b"\x18" + _varint(width)
+    head = b"\x08" + varint(channels) + b"\x10" + varint(height) + b"\x18" + varint(width)
     return head + encode_file_datum(file, label)
 
 
@@ -91,29 +82,17 @@ def _decode_image(file: bytes) -> np.ndarray:
 
 
 def write_mean(path: Path, mean: np.ndarray) -> None:
-    """Write `mean`, a number array [C, H, W], as `compute_image_mean` does: the legacy 4-D BlobProto of floats."""
-    channels, height, width = mean.shape
-    blob = caffe_pb2.BlobProto(num=1, channels=channels, height=height, width=width)
-    blob.data.extend(mean.astype(np.float32).ravel().tolist())
-    write_bytes(path, blob.SerializeToString())
+    """Write `mean`, a number array [C, H, W], as `compute_image_mean` does. Raises FerError where it cannot."""
+    write_blob(path, mean[np.newaxis])
 
 
-def read_mean(path: Path) -> np.ndarray:
+def read_mean(path: str | Path) -> np.ndarray:
     """The mean image, float32 [C, H, W]. Raises FerError when the file is missing, cut off or not finite."""
-    try:
-        blob = caffe_pb2.BlobProto.FromString(Path(path).read_bytes())
-    except OSError as error:
-        raise FerError(f"{path}: cannot read the mean image: {error.strerror}") from None
-    except DecodeError:
-        raise FerError(f"{path}: not a mean image (BlobProto): cut off or of another kind") from None
-    dims = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
-    shape = dims[1:] if len(dims) == 4 and dims[0] == 1 else dims
-    values = np.array(blob.data, np.float32)
-    if len(shape) != 3 or min(shape) < 1 or values.size != np.prod(shape):
-        raise FerError(f"{path}: not a mean image: shape {list(dims)} with {values.size:,} numbers")
-    if not np.isfinite(values).all():
-        raise FerError(f"{path}: the mean image holds numbers that are not finite")
-    return values.reshape(shape)
+    mean = read_blob(Path(path), "mean image")
+    shape = mean.shape[1:] if mean.ndim == 4 and len(mean) == 1 else mean.shape
+    if len(shape) != 3 or not mean.size:
+        raise FerError(f"{path}: not a mean image: its shape is {shape_text(mean.shape)}")
+    return mean.reshape(shape)
 
 
 def _check_file(path: Path) -> None:

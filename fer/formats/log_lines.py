@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, ClassVar, TextIO, get_type_hints
 
 
+@dataclass(frozen=True)
 class Event:
     """One line of the log that says something about training. Subclasses are frozen dataclasses."""
 
@@ -155,7 +156,7 @@ class Line:
             re.escape(part) if index % 2 == 0 else _group(part, types.get(part, float))
             for index, part in enumerate(parts)
         )
-        names = {f.name for f in fields(self.event)}  # type: ignore[arg-type]  # every event is a dataclass
+        names = {f.name for f in fields(self.event)}
         casts = {name: _CASTS[types[name]] for name in parts[1::2] if name in names}
         object.__setattr__(self, "pattern", re.compile(rf"(?:^|[\s\])>]){regex}\s*$", re.IGNORECASE))
         object.__setattr__(self, "casts", casts)
@@ -175,7 +176,8 @@ class Line:
 
 def _plain(hint: Any) -> type:
     """The type of an annotation without its `| None`."""
-    return next((t for t in getattr(hint, "__args__", ()) if t is not type(None)), hint)
+    plain: type = next((t for t in getattr(hint, "__args__", ()) if t is not type(None)), hint)
+    return plain
 
 
 def _group(name: str, type_: type) -> str:

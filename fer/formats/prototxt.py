@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from google.protobuf import text_format
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from fer.errors import FerError, nearest
@@ -18,7 +17,8 @@ from fer.system.files import write_bytes
 
 MessageT = TypeVar("MessageT", bound=Message)
 
-_SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # by the old enum's number
+SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # by the old enum's number
+TWO_HISTORIES = frozenset({"AdaDelta", "Adam"})  # whose state keeps two numbers for each parameter, not one
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([\w.]+)"')
 _UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 # The parser's message repeats the place and quotes the line: `3:8 : ' type: 3': Expected ...`.
@@ -49,7 +49,7 @@ def read_solver(path: str | Path) -> caffe_pb2.SolverParameter:
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
             raise FerError(f"{path}:1: both solver_type and type are given; keep type and delete solver_type")
-        solver.type = _SOLVER_TYPES[solver.solver_type]
+        solver.type = SOLVER_TYPES[solver.solver_type]
         solver.ClearField("solver_type")
     return solver
 
@@ -123,7 +123,7 @@ def _read_text(path: str | Path, message: MessageT) -> MessageT:
             text_format.Parse(text, message)
             break
         except text_format.ParseError as error:
-            faults.append(f"{path}:{error.GetLine() or 1}: {_explain(error, message.DESCRIPTOR)}")
+            faults.append(f"{path}:{error.GetLine() or 1}: {_explain(error)}")
             mended = _without_unknown_field(text, error)
             if mended is None:
                 break
@@ -135,30 +135,31 @@ def _read_text(path: str | Path, message: MessageT) -> MessageT:
 
 def _without_unknown_field(text: str, error: text_format.ParseError) -> str | None:
     """The text with the unknown field that `error` is about blanked; None for any other fault."""
-    if not _UNKNOWN_FIELD.search(str(error)):
+    line, column = error.GetLine(), error.GetColumn()
+    if line is None or column is None or not _UNKNOWN_FIELD.search(str(error)):
         return None
-    lines = text.splitlines(keepends=True)
-    start = sum(map(len, lines[: error.GetLine() - 1])) + error.GetColumn() - 1
+    start = sum(map(len, text.splitlines(keepends=True)[: line - 1])) + column - 1
     return blank_field(text, start)
 
 
-def _explain(error: text_format.ParseError, root: Descriptor) -> str:
+def _explain(error: text_format.ParseError) -> str:
     """The parser's message in our words, with the nearest known name where a name is wrong."""
     message = _PREFIX.sub("", str(error))
     if match := _UNKNOWN_FIELD.search(message):
         kind, name = match.groups()
-        owner = root.file.message_types_by_name.get(kind.removeprefix("caffe."))
+        owner = caffe_pb2.DESCRIPTOR.message_types_by_name.get(kind.removeprefix("caffe."))
         fields = [field.name for field in owner.fields] if owner else []
         return f"{kind.removeprefix('caffe.')} has no field {name!r}{nearest(name, fields)}"
     if match := _UNKNOWN_VALUE.search(message):
         kind, name = match.groups()
-        values = _enum_values(root, kind.removeprefix("caffe."))
+        values = _enum_values(kind.removeprefix("caffe."))
         return f"{kind.removeprefix('caffe.')} has no value {name}{nearest(name, values)}; it has {', '.join(values)}"
     return message
 
 
-def _enum_values(root: Descriptor, name: str) -> list[str]:
+def _enum_values(name: str) -> list[str]:
     """Values of an enum of the schema, by its name without the package (`Phase`, `PoolingParameter.PoolMethod`)."""
     owner, _, inner = name.rpartition(".")
-    enums = root.file.message_types_by_name[owner].enum_types_by_name if owner else root.file.enum_types_by_name
+    schema = caffe_pb2.DESCRIPTOR
+    enums = schema.message_types_by_name[owner].enum_types_by_name if owner else schema.enum_types_by_name
     return [value.name for value in enums[inner].values]

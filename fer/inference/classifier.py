@@ -93,7 +93,7 @@ def _trained(run: Run) -> Model:
     from fer.runs.scores import chosen_snapshot
 
     snapshot = chosen_snapshot(run)
-    manifest = read_manifest(Path(run.info["data"]["dir"]))
+    manifest = read_manifest(Path(run.record.data.dir))
     shape = tuple(manifest["image"][side] for side in ("channels", "height", "width"))
     transform = Transform(test_transform(read_net(run.net)), shape)
     return Model(run.dir, run.deploy, snapshot.weights, tuple(manifest["classes"]), transform)

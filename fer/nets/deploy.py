@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fer.errors import FerError
-from fer.nets.states import filter_net
+from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
 
 _FOR_TRAINING = ("include", "exclude", "phase", "param", "loss_weight", "propagate_down", "blobs", "loss_param")
@@ -17,7 +17,7 @@ def derive_deploy(net: caffe_pb2.NetParameter, shape: tuple[int, int, int]) -> c
     lead to it (Accuracy, other losses, auxiliary heads) and all that only training needs (fillers, rates) are left
     out. Raises FerError where the net has no data layer or no loss.
     """
-    tested = filter_net(net, "TEST")
+    tested = filter_net(net, State("TEST"))
     score = _scored_blob(tested)
     kept: list[caffe_pb2.LayerParameter] = []
     needed = {score}

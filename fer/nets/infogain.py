@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from fer.errors import FerError
-from fer.formats.database import write_mean
-from fer.schema import caffe_pb2
+from fer.formats.blobs import read_blob, write_blob
 
 
 def infogain_matrix(
@@ -33,24 +31,13 @@ def infogain_matrix(
 
 
 def write_infogain(path: Path, matrix: np.ndarray) -> None:
-    """Write H as Caffe reads it: a BlobProto of 1 x 1 x K x K, whole or not at all. Raises FerError."""
-    try:
-        write_mean(path, matrix[np.newaxis])
-    except OSError as error:
-        raise FerError(f"{path}: cannot be written: {error.strerror}") from None
+    """Write H as Caffe reads it: a BlobProto of 1 x 1 x K x K, atomically. Raises FerError where it cannot."""
+    write_blob(path, matrix[np.newaxis, np.newaxis])
 
 
 def read_infogain(path: Path, classes: int) -> np.ndarray:
     """H, float32 [classes, classes]. Raises FerError when it is missing, cut off, of another size or not finite."""
-    try:
-        blob = caffe_pb2.BlobProto.FromString(path.read_bytes())
-    except OSError as error:
-        raise FerError(f"cannot read the infogain matrix {path}: {error.strerror}") from None
-    except DecodeError:
-        raise FerError(f"{path} is no infogain matrix (BlobProto): cut off or of another kind") from None
-    values = np.array(blob.data, np.float32)
-    if values.size != classes**2:
-        raise FerError(f"the infogain matrix {path} holds {values.size:,} numbers, not {classes}x{classes}")
-    if not np.isfinite(values).all():
-        raise FerError(f"the infogain matrix {path} holds numbers that are not finite")
-    return values.reshape(classes, classes)
+    matrix = read_blob(path, "infogain matrix")
+    if matrix.size != classes**2:
+        raise FerError(f"the infogain matrix {path} holds {matrix.size:,} numbers, not {classes}x{classes}")
+    return matrix.reshape(classes, classes)

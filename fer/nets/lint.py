@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from fer.errors import nearest
 from fer.formats.tokens import layer_lines
-from fer.nets.states import taking_part
+from fer.nets.states import State, taking_part
 from fer.schema import caffe_pb2
 
 Layer: TypeAlias = caffe_pb2.LayerParameter
@@ -53,15 +52,6 @@ _ENDS: dict[str, tuple[int, int | None, int, int | None]] = {
 }
 
 
-@dataclass(frozen=True)
-class State:
-    """A state to look at a net in: as the solver trains it, or as it tests it."""
-
-    phase: str
-    stages: tuple[str, ...] = ()
-    level: int = 0
-
-
 def lint_net(
     net: caffe_pb2.NetParameter,
     path: str | Path,
@@ -78,7 +68,7 @@ def lint_net(
     found = {(lines[i], fault) for i, layer in enumerate(net.layer) for fault in _layer_faults(layer, known_types)}
     if not any(layer.include and layer.exclude for layer in net.layer):
         for state in states or states_named(net):
-            positions = taking_part(net, state.phase, stages=state.stages, level=state.level)
+            positions = taking_part(net, state)
             found |= {(lines[i], fault) for i, fault in _wiring_faults(net, positions, lines)}
     return [f"{path}:{line}: {fault}" for line, fault in sorted(found)]
 

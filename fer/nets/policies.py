@@ -20,7 +20,8 @@ def _step(solver: Solver, iteration: int) -> float:
 
 
 def _inv(solver: Solver, iteration: int) -> float:
-    return (1 + solver.gamma * iteration) ** -solver.power
+    rate: float = (1 + solver.gamma * iteration) ** -solver.power
+    return rate
 
 
 def _multistep(solver: Solver, iteration: int) -> float:
@@ -34,7 +35,8 @@ def _multistep(solver: Solver, iteration: int) -> float:
 
 def _poly(solver: Solver, iteration: int) -> float:
     left = 1 - iteration / solver.max_iter
-    return max(left, 0.0) ** solver.power
+    rate: float = max(left, 0.0) ** solver.power
+    return rate
 
 
 def _sigmoid(solver: Solver, iteration: int) -> float:

@@ -199,7 +199,8 @@ def _scale(layer: Layer, bottoms: list[Shape]) -> Result:
     param = layer.scale_param if layer.type == "Scale" else layer.bias_param
     axis = _axis(param.axis, bottoms[0])
     shape = bottoms[0][axis:] if param.num_axes == -1 else bottoms[0][axis : axis + param.num_axes]
-    return [bottoms[0]], [shape, shape] if layer.type == "Scale" and param.bias_term else [shape], 0
+    both = layer.type == "Scale" and layer.scale_param.bias_term
+    return [bottoms[0]], [shape, shape] if both else [shape], 0
 
 
 def _prelu(layer: Layer, bottoms: list[Shape]) -> Result:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from fer.errors import nearest
+from fer.formats.prototxt import SOLVER_TYPES
 from fer.formats.tokens import field_line
 from fer.nets.policies import policy_faults
 from fer.schema import caffe_pb2
 
-SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 _OTHER_NETS = ("net_param", "train_net_param", "test_net_param", "test_net")
 
 

@@ -2,78 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fer.errors import FerError
 from fer.schema import caffe_pb2
 
-Stages = tuple[str, ...]
 SHUFFLE = "shuffle"
 """The stage in a solver's train_state that asks for a new order of each LMDB in each epoch of training. The PyTorch
 engine does it; for Caffe it is a stage like any other, and the images come in the database's order."""
 
 
-def filter_net(
-    net: caffe_pb2.NetParameter, phase: str, *, stages: Sequence[str] = (), level: int = 0
-) -> caffe_pb2.NetParameter:
-    """The net with only the layers that take part in `phase` ("TRAIN" or "TEST") with these stages and this level.
+@dataclass(frozen=True)
+class State:
+    """A state to look at a net in, as a solver trains it or tests it; `phase` is "TRAIN" or "TEST"."""
+
+    phase: str
+    stages: tuple[str, ...] = ()
+    level: int = 0
+
+
+def filter_net(net: caffe_pb2.NetParameter, state: State) -> caffe_pb2.NetParameter:
+    """The net with only the layers that take part in `state`.
 
     As Caffe: a layer with include rules takes part if any of them is met, one with exclude rules unless any of them
     is met; both kinds in one layer is an error. The net's own `state` gives further stages, and its level if none
     is asked for. The answer's `state` is the state it was filtered for.
     """
-    state = _state(net, phase, stages, level)
-    kept = [layer for layer in net.layer if _takes_part(layer, state)]
+    whole = _whole(net, state)
+    kept = [layer for layer in net.layer if _takes_part(layer, whole)]
     filtered = caffe_pb2.NetParameter()
     filtered.CopyFrom(net)
     del filtered.layer[:]
     filtered.layer.extend(kept)
-    filtered.state.CopyFrom(state)
+    filtered.state.CopyFrom(whole)
     return filtered
 
 
-def taking_part(net: caffe_pb2.NetParameter, phase: str, *, stages: Sequence[str] = (), level: int = 0) -> list[int]:
+def taking_part(net: caffe_pb2.NetParameter, state: State) -> list[int]:
     """Positions in `net.layer` of the layers that filter_net keeps, in order."""
-    state = _state(net, phase, stages, level)
-    return [position for position, layer in enumerate(net.layer) if _takes_part(layer, state)]
+    whole = _whole(net, state)
+    return [position for position, layer in enumerate(net.layer) if _takes_part(layer, whole)]
 
 
-def train_state(solver: caffe_pb2.SolverParameter) -> tuple[Stages, int]:
-    """Stages and level of the net that a solver trains."""
-    return tuple(solver.train_state.stage), solver.train_state.level
+def train_state(solver: caffe_pb2.SolverParameter) -> State:
+    """The state of the net that a solver trains."""
+    return State("TRAIN", tuple(solver.train_state.stage), solver.train_state.level)
 
 
-def test_states(solver: caffe_pb2.SolverParameter) -> list[tuple[Stages, int]]:
-    """Stages and level of each net that a solver tests, in order: one for each test_iter."""
+def test_states(solver: caffe_pb2.SolverParameter) -> list[State]:
+    """The state of each net that a solver tests, in order: one for each test_iter."""
     if solver.test_state:
-        return [(tuple(state.stage), state.level) for state in solver.test_state]
-    return [((), 0) for _ in solver.test_iter]
+        return [State("TEST", tuple(state.stage), state.level) for state in solver.test_state]
+    return [State("TEST") for _ in solver.test_iter]
 
 
-def data_layers(
-    net: caffe_pb2.NetParameter, phase: str, *, stages: Sequence[str] = (), level: int = 0
-) -> list[caffe_pb2.LayerParameter]:
-    """The Data (LMDB) layers that take part in a phase, in order."""
-    return [layer for layer in filter_net(net, phase, stages=stages, level=level).layer if layer.type == "Data"]
+def data_layers(net: caffe_pb2.NetParameter, state: State) -> list[caffe_pb2.LayerParameter]:
+    """The Data (LMDB) layers that take part in a state, in order."""
+    return [layer for layer in filter_net(net, state).layer if layer.type == "Data"]
 
 
-def test_transform(net: caffe_pb2.NetParameter, *, stages: Sequence[str] = ()) -> caffe_pb2.TransformationParameter:
+def test_transform(net: caffe_pb2.NetParameter) -> caffe_pb2.TransformationParameter:
     """How the TEST phase transforms an image: that of its first layer with a Data or ImageData type.
 
     A net without one (a deploy net) transforms nothing: an empty message.
     """
-    for layer in filter_net(net, "TEST", stages=stages).layer:
+    for layer in filter_net(net, State("TEST")).layer:
         if layer.type in ("Data", "ImageData"):
             return layer.transform_param
     return caffe_pb2.TransformationParameter()
 
 
-def _state(net: caffe_pb2.NetParameter, phase: str, stages: Sequence[str], level: int) -> caffe_pb2.NetState:
-    if phase not in ("TRAIN", "TEST"):
-        raise FerError(f"no phase called {phase!r}; there are TRAIN and TEST")
-    state = caffe_pb2.NetState(phase=caffe_pb2.Phase.Value(phase), level=level or net.state.level)
-    state.stage.extend(dict.fromkeys([*net.state.stage, *stages]))
-    return state
+def _whole(net: caffe_pb2.NetParameter, state: State) -> caffe_pb2.NetState:
+    """The state, with what the net's own adds to it."""
+    if state.phase not in ("TRAIN", "TEST"):
+        raise FerError(f"no phase called {state.phase!r}; there are TRAIN and TEST")
+    whole = caffe_pb2.NetState(phase=state.phase, level=state.level or net.state.level)
+    whole.stage.extend(dict.fromkeys([*net.state.stage, *state.stages]))
+    return whole
 
 
 def _takes_part(layer: caffe_pb2.LayerParameter, state: caffe_pb2.NetState) -> bool:

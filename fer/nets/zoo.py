@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from fer.errors import FerError, nearest
 
 TRAIN_VAL = "train_val.prototxt"
-DEPLOY = "deploy.prototxt"
 
 
 def _shipped_folder() -> Path:
@@ -66,13 +66,16 @@ def find_solver(net: str | Path, name_or_path: str | Path) -> Path:
 
 
 def net_label(train_val: str | Path) -> str:
-    """What a run of this net is called: its folder's name for a train_val.prototxt, else the file's own."""
-    path = Path(train_val)
-    label = path.resolve().parent.name if path.name == TRAIN_VAL else path.stem
-    return re.sub(r"[^\w.-]+", "_", label) or "net"
+    """What a run of this net and its snapshots are called: its folder's name for a train_val.prototxt, else its own."""
+    path = Path(os.path.abspath(train_val))  # noqa: PTH100 -- resolve() would take the name behind a symlink
+    return file_name(path.parent.name if path.name == TRAIN_VAL else path.stem)
 
 
-def find_deploy(train_val: str | Path) -> Path | None:
-    """The deploy.prototxt beside a train_val.prototxt, or None."""
-    path = Path(train_val).parent / DEPLOY
-    return path if path.is_file() else None
+def run_label(train_val: str | Path, solver: str | Path) -> str:
+    """`lenet-s2` for prototxt/lenet/train_val.prototxt and solver_s2.prototxt."""
+    return f"{net_label(train_val)}-{file_name(Path(solver).stem.removeprefix('solver_'))}"
+
+
+def file_name(text: str) -> str:
+    """`text` as a file may be called."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip(".") or "net"

@@ -26,8 +26,9 @@ from fer.report.evidence import (
 )
 from fer.report.files import MARK, curve_csv, publish, scores_csv
 from fer.report.html import page
-from fer.report.plots.look import Figure
+from fer.report.plots import Figure
 from fer.runs.run import Run
+from fer.system.records import as_json
 
 CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
 Progress = Callable[[str, int, int], None] | None
@@ -128,7 +129,7 @@ def _write(
 
 
 def _run_result(evidence: Evidence) -> dict[str, Any]:
-    info, meta = evidence.run.info, evidence.scores["val"].meta
+    info, meta = as_json(evidence.run.record), evidence.scores["val"].meta
     facts = ["engine", "net", "solver", "seed", "gpu", "precision", "state", "command", "started", "seconds"]
     facts += [
         "max_iter",
@@ -145,12 +146,12 @@ def _run_result(evidence: Evidence) -> dict[str, Any]:
         "kind": "run",
         "name": evidence.name,
         "run": {"dir": str(evidence.run.dir), **{key: info[key] for key in facts if info.get(key) is not None}},
-        "data": {"title": evidence.data, **{k: v for k, v in info.get("data", {}).items() if k != "title"}},
+        "data": {"title": evidence.data, **{k: v for k, v in info["data"].items() if k != "title"}},
         "snapshot": {key: meta.get(key) for key in ("iteration", "averaged", "weights", "weights_sha256")}
         | {"chosen_on": "val" if evidence.best_on_val else None},
         "splits": _splits(evidence),
         "commonest_class_accuracy": evidence.metrics["val"].commonest_class,
-        "training": _training(evidence.log, evidence.curves, info.get("iteration")),
+        "training": _training(evidence.log, evidence.curves, info["iteration"]),
         "notes": list(evidence.notes),
     }
 

@@ -96,12 +96,12 @@ def read_evidence(run: Run, *, val_only: bool = False) -> Evidence:
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
     crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
     ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
-    curves = make_curves(log, _schedule(run), end=int(run.info.get("iteration", 0)))
+    curves = make_curves(log, _schedule(run), end=run.record.iteration)
     metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
     return Evidence(
         run=run,
         name=run_name(run),
-        data=str((manifest or {}).get("title") or _info(run, "data").get("title") or "unnamed data"),
+        data=str((manifest or {}).get("title") or run.record.data.title or "unnamed data"),
         data_dir=_data_dir(run),
         classes=classes,
         log=log,
@@ -123,9 +123,8 @@ def read_evidence(run: Run, *, val_only: bool = False) -> Evidence:
 
 def run_name(run: Run) -> str:
     """ "AlexNet s3"; the directory's own name where it says more (alexnet-s3-2, --name)."""
-    net, solver = (Path(str(run.info.get(key, ""))).stem for key in ("net", "solver"))
-    solver = solver.removeprefix("solver_")
-    if not net or run.name != f"{net}-{solver}":
+    net, solver = run.record.net, run.record.solver
+    if run.name != f"{net}-{solver}":
         return run.name
     return f"{NET_NAMES.get(net, net)} {solver}"
 
@@ -163,27 +162,20 @@ def _read_image(folder: Path, file: str) -> Any:
     return None
 
 
-def _info(run: Run, key: str) -> dict[str, Any]:
-    value = run.info.get(key)
-    return value if isinstance(value, dict) else {}
-
-
 def _data_dir(run: Run) -> Path:
-    return Path(str(_info(run, "data").get("dir", "")))
+    return Path(run.record.data.dir)
 
 
 def _same_files(run: Run, manifest: dict[str, Any]) -> bool:
     """Whether the data, prepared again, came out the same to the last byte of what the run was trained on."""
-    trained_on = _info(run, "data").get("files") or {}
+    trained_on = run.record.data.files
     made = {str(_data_dir(run) / name): entry["sha256"] for name, entry in manifest["files"].items()}
     return bool(trained_on) and all(made.get(path) == known for path, known in trained_on.items())
 
 
 def _read_manifest(run: Run) -> tuple[dict[str, Any] | None, str]:
     """The manifest of the data that was trained on, or None and the reason."""
-    if not _info(run, "data").get("dir"):
-        return None, "The run does not say where its data is: class counts and mistakes are not shown."
-    folder, known = _data_dir(run), _info(run, "data").get("manifest_sha256")
+    folder, known = _data_dir(run), run.record.data.manifest_sha256
     try:
         manifest = read_manifest(folder)
         changed = known is not None and sha256(folder / "manifest.json") != known and not _same_files(run, manifest)
@@ -217,9 +209,9 @@ def _check_scores(run: Run, scores: dict[str, Scores]) -> None:
         raise FerError(f"{run.dir}: val and test were scored with different snapshots: {cure}")
     digest = used["val"][1]
     name = _snapshot_name(scores["val"].meta)
-    known = {**_info(run, "snapshots"), **_info(run, "averages")}
-    verified = known.get(name, {}).get("weights", {}).get("sha256")
-    if verified and digest and verified != digest:
+    known = {str(iteration): files.weights for iteration, files in run.record.snapshots.items()}
+    known |= {name: average.weights for name, average in run.record.averages.items()}
+    if name in known and digest and known[name].sha256 != digest:
         raise FerError(f"{run.dir}: the scores are of other weights than snapshot {name}'s: {cure}")
     for split, each in scores.items():
         if each.split != split:
@@ -254,7 +246,7 @@ def _snapshot_name(meta: dict[str, Any]) -> str:
 def _exact(run: Run, meta: dict[str, Any], val: Metrics, ten_crop: Scores | None) -> Exact:
     """The accuracies of val_by_snapshot.json, which scoring keeps; `meta` is of the chosen one's scores."""
     path = run.scores_by_snapshot
-    averages = {name: entry["averaged"][-1] for name, entry in _info(run, "averages").items()}
+    averages = {name: entry.averaged[-1] for name, entry in run.record.averages.items()}
     try:
         entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         known = {name: float(each["accuracy"]) for name, each in entries.items()}
@@ -280,16 +272,17 @@ def _notes(
 ) -> list[str]:
     notes = [sentence] if (sentence := collapse_sentence(curves)) else []
     notes += log_notes(replace(log, stopped_early=False), curves)  # the record says it, and why
-    if (state := run.info.get("state")) not in (None, "finished"):
-        done = int(run.info.get("iteration", curves.last))
-        notes.append(f"The run is {state}: {done:,} of {run.info.get('max_iter', done):,} iterations.")
-    elif run.info.get("ended") and run.info["iteration"] < run.info["max_iter"]:
-        notes.append(f"The run ended early: {run.info['ended']}.")
+    record = run.record
+    if record.state != "finished":
+        notes.append(f"The run is {record.state}: {record.iteration:,} of {record.max_iter:,} iterations.")
+    elif record.ended and record.iteration < record.max_iter:
+        notes.append(f"The run ended early: {record.ended}.")
     for split, each in metrics.items():
         empty = [c.name for c in each.classes if c.support == 0]
         if empty:
             notes.append(f"{SPLIT_NAMES[split]} has no image of {', '.join(empty)}: no recall and no ROC curve.")
-    notes += [str(note) for key in ("warnings", "notes") for note in run.info.get(key, ()) if note != _early(run)]
+    early = _early(run)
+    notes += [note for note in (*record.warnings, *record.notes) if note != early]
     return list(dict.fromkeys(notes))
 
 

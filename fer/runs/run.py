@@ -12,18 +12,20 @@ runs/<net>-<solver>[-k]/
   report/
 """
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError
+from fer.runs.record import HashedFile, RunRecord
 from fer.system.files import sha256, write_bytes
+from fer.system.locks import lock
+from fer.system.records import as_json, read_record, write_record
 from fer.system.shell import command
 
 RUN_JSON = "run.json"
@@ -56,35 +58,29 @@ class Snapshot:
 
 
 class Run:
-    """A run directory. Raises FerError where `directory` is none."""
+    """A run directory; `record` is its run.json. Raises FerError if `directory` is not one, or run.json is damaged."""
 
     def __init__(self, directory: str | Path):
         self.dir = Path(directory)
-        self.info: dict[str, Any] = self._read_info()
+        self.record = self._read()
 
-    def _read_info(self) -> dict[str, Any]:
+    def _read(self) -> RunRecord:
         path = self.dir / RUN_JSON
-        try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not path.is_file():
             raise FerError(
                 f"{self.dir} is no run directory: it has no {RUN_JSON}\n"
                 "fer train makes run directories, as runs/lenet-s2"
-            ) from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise FerError(f"cannot read {path}: {error}") from error
-        if not isinstance(info, dict):
-            raise FerError(f"{path} is damaged: it should hold one JSON object")
-        return info
+            )
+        return read_record(path, RunRecord)
 
     @property
     def name(self) -> str:
-        return str(self.info.get("name", self.dir.name))
+        return self.record.name or self.dir.name
 
     @property
     def net_name(self) -> str:
         """The stem of its snapshots: <net>_iter_N."""
-        return str(self.info["net"])
+        return self.record.net
 
     @property
     def solver(self) -> Path:
@@ -143,51 +139,59 @@ class Run:
     def snapshots(self) -> list[Snapshot]:
         """The verified snapshots whose files are there, oldest first."""
         found = []
-        for iteration, files in sorted(self.info.get("snapshots", {}).items(), key=lambda item: int(item[0])):
-            weights, state, extra = (
-                self.dir / files[kind]["file"] if files.get(kind) else None for kind in ("weights", "state", "extra")
-            )
+        for iteration, files in sorted(self.record.snapshots.items()):
+            weights, state, extra = map(self._path, (files.weights, files.state, files.extra))
             if weights and weights.is_file():
                 state = state if state and state.is_file() else None
-                found.append(Snapshot(int(iteration), weights, state, extra))
+                found.append(Snapshot(iteration, weights, state, extra))
         return found
 
     def averages(self) -> list[Snapshot]:
         """The verified means of snapshots whose files are there, oldest first."""
         found = []
-        for entry in self.info.get("averages", {}).values():
-            weights, averaged = self.dir / entry["weights"]["file"], tuple(entry["averaged"])
-            if weights.is_file():
-                found.append(Snapshot(averaged[-1], weights, None, averaged=averaged))
+        for entry in self.record.averages.values():
+            weights = self._path(entry.weights)
+            if weights and weights.is_file():
+                found.append(Snapshot(entry.averaged[-1], weights, None, averaged=entry.averaged))
         return sorted(found, key=lambda average: average.averaged)
+
+    def _path(self, file: HashedFile | None) -> Path | None:
+        return self.dir / file.file if file and file.file else None
+
+    def hashed(self, path: Path) -> HashedFile:
+        """The entry of run.json for a file of the run."""
+        return HashedFile(sha256(path), str(path.relative_to(self.dir)))
 
     def weights_hash(self, snapshot: Snapshot) -> str:
         """The hash of its weights that run.json has, once the file has it too. Raises FerError where it has not."""
-        entry = self.info["averages" if snapshot.averaged else "snapshots"][snapshot.name]
-        if sha256(snapshot.weights) != entry["weights"]["sha256"]:
+        record = self.record
+        entry = record.averages[snapshot.name] if snapshot.averaged else record.snapshots[snapshot.iteration]
+        if sha256(snapshot.weights) != entry.weights.sha256:
             raise FerError(f"{snapshot.weights} changed since it was verified; score another with --snapshot N")
-        return str(entry["weights"]["sha256"])
+        return entry.weights.sha256
 
     def update(self, **fields: Any) -> None:
-        """Set fields of run.json, atomically."""
-        self.info.update(fields)
-        write_json(self.dir / RUN_JSON, self.info)
+        """Set fields of run.json, atomically. What others have put into the file stays in it."""
+        self.record = replace(self.record, **fields)
+        path = self.dir / RUN_JSON
+        write_json(path, json.loads(path.read_bytes()) | as_json(self.record))
 
     @contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[int]:
-        """Hold the run for one training; gives a descriptor that a child may inherit to hold it too.
+        """Hold the run for one training, its record read again; yields a descriptor that lets a child hold it too.
 
         Raises FerError when another training still holds it after `patience` seconds.
         """
         descriptor = os.open(self.dir, os.O_RDONLY)
         give_up = time.monotonic() + patience
         try:
-            while not _lock(descriptor):
+            while not lock(descriptor):
                 if time.monotonic() >= give_up:
                     raise FerError(
                         f"{self.dir} is being trained by another process; wait for it, or stop it with Ctrl-C there"
                     )
                 time.sleep(0.05)
+            self.record = self._read()  # who held the lock until now may have written it
             yield descriptor
         finally:
             os.close(descriptor)
@@ -197,15 +201,7 @@ def average_name(averaged: Sequence[int]) -> str:
     return f"average_{averaged[0]}-{averaged[-1]}"
 
 
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def create_run(parent: Path, base_name: str, info: dict[str, Any], *, exact: bool = False) -> Run:
+def create_run(parent: Path, base_name: str, record: RunRecord, *, exact: bool = False) -> Run:
     """Make a new run directory called `base_name`, or with the next free -k; `exact`: that name or FerError."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1
@@ -221,7 +217,7 @@ def create_run(parent: Path, base_name: str, info: dict[str, Any], *, exact: boo
                 ) from None
             number += 1
     directory = parent / name
-    write_json(directory / RUN_JSON, {"name": name, **info})
+    write_record(directory / RUN_JSON, replace(record, name=name))
     run = Run(directory)
     run.unverified_dir.mkdir(parents=True)
     return run
@@ -236,5 +232,5 @@ def newest_run(parent: Path) -> Run:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON atomically."""
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())

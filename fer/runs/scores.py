@@ -32,6 +32,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     try:
         # Opened here: numpy leaves a damaged archive that it opened itself open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as scores:
-            return json.loads(str(scores["meta"]))
+            meta: dict[str, Any] = json.loads(str(scores["meta"]))
+            return meta
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}

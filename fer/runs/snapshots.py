@@ -7,14 +7,15 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import prod
 from pathlib import Path
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from fer.errors import FerError
-from fer.formats.prototxt import read_weights
+from fer.formats.blobs import blob_shape, from_blob, is_legacy, same_shape, shape_text
+from fer.formats.prototxt import TWO_HISTORIES, read_weights
+from fer.runs.record import Average, SnapshotFiles
 from fer.runs.run import Run, Snapshot
 from fer.schema import caffe_pb2
 from fer.system.files import sha256, sync, write_bytes
@@ -22,36 +23,9 @@ from fer.system.files import sha256, sync, write_bytes
 # Parameter shapes by layer, as the engine describes a net.
 Shapes = Mapping[str, Sequence[Sequence[int]]]
 
-# Solvers that keep two numbers for each parameter; the others keep one.
-TWO_HISTORIES = ("AdaDelta", "Adam")
-
 
 class SnapshotFault(FerError):
     """A snapshot that must not be used, and why."""
-
-
-def blob_shape(blob: caffe_pb2.BlobProto) -> tuple[int, ...]:
-    """The shape, also of the legacy four numbers (whose leading ones say nothing)."""
-    if blob.HasField("shape"):
-        return tuple(blob.shape.dim)
-    return (blob.num, blob.channels, blob.height, blob.width)
-
-
-def blob_values(blob: caffe_pb2.BlobProto) -> np.ndarray:
-    """The numbers of a blob, flat."""
-    return np.array(blob.double_data if blob.double_data else blob.data, np.float32)
-
-
-def same_shape(first: Sequence[int], second: Sequence[int]) -> bool:
-    """Equal but for leading ones, as Caffe compares legacy shapes."""
-    return _without_leading_ones(first) == _without_leading_ones(second)
-
-
-def _without_leading_ones(shape: Sequence[int]) -> tuple[int, ...]:
-    rest = tuple(shape)
-    while rest[:1] == (1,):
-        rest = rest[1:]
-    return rest
 
 
 def verify_weights(path: Path, shapes: Shapes) -> caffe_pb2.NetParameter:
@@ -67,23 +41,24 @@ def verify_weights(path: Path, shapes: Shapes) -> caffe_pb2.NetParameter:
             raise SnapshotFault(
                 f"{path}: layer {name!r} has {len(blobs)} parameter blobs, where the net has {len(expected)}"
             )
-        for blob, shape in zip(blobs, expected, strict=True):
-            _check_blob(path, f"layer {name!r}", blob, shape)
+        for number, (blob, shape) in enumerate(zip(blobs, expected, strict=True)):
+            _check_blob(f"{path}: layer {name!r}, blob {number}", blob, shape)
     return weights
 
 
-def _check_blob(path: Path, where: str, blob: caffe_pb2.BlobProto, shape: Sequence[int]) -> None:
-    if not same_shape(blob_shape(blob), shape):
-        raise SnapshotFault(f"{path}: {where} has shape {_x(blob_shape(blob))}, where the net has {_x(shape)}")
-    values = blob_values(blob)
-    if values.size != prod(shape):
-        raise SnapshotFault(f"{path}: {where} holds {values.size:,} numbers, where its shape takes {prod(shape):,}")
+def _check_blob(where: str, blob: caffe_pb2.BlobProto, shape: Sequence[int]) -> None:
+    try:
+        values = from_blob(blob, where)
+    except FerError as error:
+        raise SnapshotFault(str(error)) from error
+    if not _fits(blob, shape):
+        raise SnapshotFault(f"{where} has shape {shape_text(values.shape)}, where the net has {shape_text(shape)}")
     if not np.isfinite(values).all():
-        raise SnapshotFault(f"{path}: {where} holds nan or inf")
+        raise SnapshotFault(f"{where} holds nan or inf")
 
 
-def _x(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "()"
+def _fits(blob: caffe_pb2.BlobProto, shape: Sequence[int]) -> bool:
+    return same_shape(blob_shape(blob), shape, legacy=is_legacy(blob))
 
 
 def verify_state(
@@ -106,7 +81,7 @@ def verify_state(
     if len(state.history) != len(expected):
         raise SnapshotFault(f"{path} keeps {len(state.history)} histories, where {len(expected)} parameters need them")
     for number, (blob, shape) in enumerate(zip(state.history, expected, strict=True)):
-        _check_blob(path, f"history {number}", blob, shape)
+        _check_blob(f"{path}: history {number}", blob, shape)
     return state
 
 
@@ -150,13 +125,13 @@ def check_start_weights(path: Path, shapes: Shapes) -> list[str]:
     for name in matching:
         blobs, expected = layers[name].blobs, shapes[name]
         found = [blob_shape(blob) for blob in blobs]
-        if len(found) != len(expected) or not all(map(same_shape, found, expected)):
+        if len(found) != len(expected) or not all(map(_fits, blobs, expected)):
             raise FerError(
-                f"{path}: layer {name!r}: shape mismatch: {', '.join(map(_x, found))} in the file, "
-                f"{', '.join(map(_x, expected))} in the net; to learn it from scratch rename the layer"
+                f"{path}: layer {name!r}: shape mismatch: {', '.join(map(shape_text, found))} in the file, "
+                f"{', '.join(map(shape_text, expected))} in the net; to learn it from scratch rename the layer"
             )
-        for blob, shape in zip(blobs, expected, strict=True):
-            _check_blob(path, f"layer {name!r}", blob, shape)
+        for number, (blob, shape) in enumerate(zip(blobs, expected, strict=True)):
+            _check_blob(f"{path}: layer {name!r}, blob {number}", blob, shape)
     return [name for name in shapes if name not in layers]
 
 
@@ -177,7 +152,7 @@ class SnapshotKeeper:
         state = self.run.unverified_dir / self.run.state_file(iteration).name
         extra = self.run.unverified_dir / self.run.extra_file(iteration).name
         try:
-            if str(iteration) in self.run.info["snapshots"]:
+            if iteration in self.run.record.snapshots:
                 return None
             net = verify_weights(weights, self.shapes)
             solver_state = verify_state(state, iteration, net, self.solver_type)
@@ -204,22 +179,20 @@ class SnapshotKeeper:
             named["extra"] = self.run.extra_file(iteration)
             _give_name(extra, named["extra"])
         sync(final_weights.parent)
-        files = {
-            kind: {"file": str(path.relative_to(self.run.dir)), "sha256": sha256(path)} for kind, path in named.items()
-        }
-        known = {**self.run.info["snapshots"], str(iteration): files}
-        self.run.update(snapshots=known, iteration=max(iteration, self.run.info["iteration"]))
+        files = SnapshotFiles(**{kind: self.run.hashed(path) for kind, path in named.items()})
+        known = {**self.run.record.snapshots, iteration: files}
+        self.run.update(snapshots=known, iteration=max(iteration, self.run.record.iteration))
         return Snapshot(iteration, final_weights, final_state, named.get("extra"))
 
     def drop(self, iteration: int) -> None:
         """Remove a snapshot that nobody needs: from run.json first."""
         snapshot = next(known for known in self.run.snapshots() if known.iteration == iteration)
-        self.run.update(snapshots={n: each for n, each in self.run.info["snapshots"].items() if int(n) != iteration})
+        self._unlist(iteration)
         for path in snapshot.files:
             path.unlink(missing_ok=True)
 
-    def adopt_average(self, averaged: Sequence[int], **facts: object) -> Snapshot:
-        """Verify the mean of these iterations' snapshots, give it its name, and list it in run.json with its facts.
+    def adopt_average(self, averaged: Sequence[int], batches: int) -> Snapshot:
+        """Verify the mean of these iterations' snapshots, give it its name, and list it in run.json.
 
         Raises SnapshotFault, the faulty file removed.
         """
@@ -231,9 +204,8 @@ class SnapshotKeeper:
         finally:
             weights.unlink(missing_ok=True)
         snapshot = Snapshot(averaged[-1], final, None, averaged=tuple(averaged))
-        file = {"file": str(final.relative_to(self.run.dir)), "sha256": sha256(final)}
-        entry = {"averaged": list(averaged), "weights": file, **facts}
-        self.run.update(averages={**self.run.info.get("averages", {}), snapshot.name: entry})
+        entry = Average(tuple(averaged), self.run.hashed(final), batches)
+        self.run.update(averages={**self.run.record.averages, snapshot.name: entry})
         return snapshot
 
     def adopt_leftovers(self, warn: Callable[[str], None]) -> None:
@@ -264,19 +236,20 @@ class SnapshotKeeper:
             if fault is None:
                 return snapshot
             warn(f"snapshot of iteration {snapshot.iteration} left out: {fault}")
-            self.run.update(
-                snapshots={n: files for n, files in self.run.info["snapshots"].items() if int(n) != snapshot.iteration}
-            )
+            self._unlist(snapshot.iteration)
         raise FerError(f"{self.run.dir} has no intact snapshot to go on from; start anew with fer train --net ...")
+
+    def _unlist(self, iteration: int) -> None:
+        self.run.update(snapshots={n: files for n, files in self.run.record.snapshots.items() if n != iteration})
 
     def _fault(self, snapshot: Snapshot) -> str | None:
         if snapshot.state is None:
             return "its .solverstate is missing"
-        files = self.run.info["snapshots"][str(snapshot.iteration)]
-        for kind, path in zip(("weights", "state", "extra"), snapshot.files, strict=False):
+        files = self.run.record.snapshots[snapshot.iteration]
+        for known, path in zip((files.weights, files.state, files.extra), snapshot.files, strict=False):
             if not path.is_file():
                 return f"{path} is missing"
-            if sha256(path) != files[kind]["sha256"]:
+            if known and sha256(path) != known.sha256:
                 return f"{path} changed since it was verified"
         return None
 

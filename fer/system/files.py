@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.system.locks import lock
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -45,64 +46,115 @@ def write_whole(path: Path, write: Callable[[Path], object], *, parents: bool = 
 
     Raises FerError where it cannot; an older file then stays as it was.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        sync(beside)
-        beside.replace(path)
+        write(unfinished)
+        sync(unfinished)
+        unfinished.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # the one that matters is on its way already
-            beside.unlink()
+            unfinished.unlink()
 
 
 def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     """Write a file as `write_whole` does."""
-    write_whole(path, lambda beside: beside.write_bytes(data), parents=parents)
+    write_whole(path, lambda unfinished: unfinished.write_bytes(data), parents=parents)
 
 
 @contextlib.contextmanager
 def replacement(directory: Path) -> Iterator[Path]:
     """A fresh directory beside `directory` that takes its place when the block ends well, and vanishes when not.
 
-    Raises FerError where it cannot be made, or cannot take the place.
+    Raises FerError where it cannot be made or take the place, or where another process is making one.
     """
-    partial = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
+    with beside(directory, f"{directory}: another process is writing it. Wait for it") as fresh:
+        yield fresh
+        take_place(fresh, directory)
+
+
+@contextlib.contextmanager
+def beside(directory: Path, busy: str) -> Iterator[Path]:
+    """A fresh directory beside `directory`, locked, and removed at the end unless it took the place.
+
+    Raises FerError where it cannot be made, and one that says `busy` where another process has it. What a killed
+    process left of it goes.
+    """
+    path = directory.with_name(f".{directory.name}.partial")
     try:
-        partial.mkdir(parents=True)
+        descriptor = _opened(path, busy)
     except OSError as error:
-        raise cannot_write(partial, error) from None
+        raise cannot_write(path, error) from None
     try:
-        yield partial
-        try:
-            sync(partial)
-            _take_place(partial, directory)
-        except OSError as error:
-            raise cannot_write(directory, error) from None
+        _empty(path)
+        yield path
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if _is_open(path, descriptor):
+            shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
 
 
-def remove_partial(directory: Path) -> None:
-    """Remove what killed processes left of replacements of `directory`; for one who knows that no other writes it."""
-    for left in directory.parent.glob(f".{directory.name}.partial-*"):
-        shutil.rmtree(left, ignore_errors=True)
+def _opened(path: Path, busy: str) -> int:
+    """A descriptor of a folder, made where there is none, with its lock."""
+    while True:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # its holder has just ended
+            continue
+        held = lock(descriptor)
+        if held and _is_open(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+        if not held:
+            raise FerError(busy)
 
 
-def _take_place(new: Path, old: Path) -> None:
-    """Make `new` be `old`; what was there, if anything, is `new` afterwards."""
-    if not old.exists():
-        new.replace(old)
-    elif not _exchange(new, old):
-        aside = new.with_name(new.name + "-old")
-        old.replace(aside)
-        new.replace(old)
-        aside.replace(new)
-    sync(old.parent)
+def _is_open(path: Path, descriptor: int) -> bool:
+    """Whether a descriptor is of what is at the path now."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def take_place(new: Path, old: Path) -> None:
+    """Make `new`, synced, be `old`, and remove what was there. Raises FerError where it cannot."""
+    try:
+        sync(new)
+        if not old.exists():
+            new.replace(old)
+        else:
+            _swap(new, old)
+        sync(old.parent)
+    except OSError as error:
+        raise cannot_write(old, error) from None
+
+
+def _swap(new: Path, old: Path) -> None:
+    # Once it has the name of a fresh one, nobody may take the old one for that.
+    descriptor = os.open(old, os.O_RDONLY)
+    try:
+        lock(descriptor)
+        aside = new
+        if not _exchange(new, old):
+            aside = new.with_name(f"{new.name}-old")
+            old.replace(aside)
+            new.replace(old)
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        os.close(descriptor)
 
 
 def _exchange(first: Path, second: Path) -> bool:

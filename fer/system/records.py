@@ -54,19 +54,19 @@ def decode_record(data: bytes | str, kind: type[R], where: str, cure: str = "") 
     if type(found) is int and found > newest:
         raise FerError(f"{where}: format {found}, which a newer fer wrote; this one reads up to {newest}{ending}")
     try:
-        return msgspec.convert(fields, kind)
+        return msgspec.convert(fields, kind, str_keys=True)
     except msgspec.ValidationError as error:
         raise FerError(f"{where}: damaged: {_fault(str(error))}{ending}") from None
 
 
 def encode_record(record: Record) -> bytes:
     """A record as JSON text."""
-    return (json.dumps(as_json(record), indent=2) + "\n").encode()
+    return (json.dumps(msgspec.to_builtins(record), indent=2) + "\n").encode()
 
 
 def as_json(record: object) -> Any:
     """A record, or a part of one, as what JSON has: objects, lists, numbers, strings."""
-    return msgspec.to_builtins(record)
+    return json.loads(json.dumps(msgspec.to_builtins(record)))
 
 
 def _fault(message: str) -> str:

@@ -108,11 +108,12 @@ class Workers:
             stdin = cast(IO[bytes], process.stdin)
             pickle.dump((function, item), stdin, protocol=pickle.HIGHEST_PROTOCOL)
             stdin.flush()
-            result, error = pickle.load(cast(IO[bytes], process.stdout))
+            answer: tuple[Result, BaseException | None] = pickle.load(cast(IO[bytes], process.stdout))
         except (BrokenPipeError, EOFError, pickle.UnpicklingError):
             raise FerError("a helper process of fer ended early: it was killed, or memory ran out. Run again") from None
         finally:
             self._idle.put(process)
+        result, error = answer
         if error is not None:
             raise error
         return result

@@ -5,7 +5,7 @@ average_run(Run("runs/vgg8-s1"), last=5)     # writes runs/vgg8-s1/snapshots/vgg
 
 from collections.abc import Callable, Sequence
 
-from fer.engines.engine import find_engine
+from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.formats.prototxt import read_solver
 from fer.nets.states import train_state
@@ -32,15 +32,14 @@ def average_run(
     """
     tell = progress or (lambda stage, done, total: None)
     with run.locked():
-        run.info = Run(run.dir).info
         parts = _parts(run, last, first)
         for part in parts:
             run.weights_hash(part)
         engine = find_engine("pytorch")
         solver = read_solver(run.solver)
-        stages, level = train_state(solver)
+        state = train_state(solver)
         net = run.net.relative_to(run.dir)
-        shapes = engine.describe(net, "TRAIN", stages=stages, level=level, folder=run.dir)["params"]
+        shapes = engine.describe(net, state, folder=run.dir)["params"]
         averaged = [part.iteration for part in parts]
         run.unverified_dir.mkdir(parents=True, exist_ok=True)
         made = engine.average(
@@ -48,9 +47,8 @@ def average_run(
             [part.weights.relative_to(run.dir) for part in parts],
             (run.unverified_dir / run.average_file(averaged).name).relative_to(run.dir),
             batches=batches,
-            stages=stages,
-            level=level,
-            gpu=engine.first_gpu(run.info["gpu"]),
+            state=state,
+            gpu=engine.first_gpu(run.record.gpu),
             folder=run.dir,
             progress=lambda done, total: tell("measuring statistics", done, total),
         )

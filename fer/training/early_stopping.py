@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fer.errors import FerError
 from fer.formats.log import LogRecord, find_output
 from fer.nets.states import filter_net, test_states
+from fer.runs.record import TrainedOn
 from fer.schema import caffe_pb2
 
 
@@ -64,7 +64,7 @@ def find_patience(
     limit: int,
     solver: caffe_pb2.SolverParameter,
     net: caffe_pb2.NetParameter,
-    data: Mapping[str, Any],
+    data: TrainedOn,
     records: Iterable[LogRecord] = (),
 ) -> Patience:
     """Patience with the first test net of a run; `data` is its entry in run.json, `records` the tests already made.
@@ -75,8 +75,7 @@ def find_patience(
     states = test_states(solver)
     if not states or not solver.test_interval:
         raise FerError("--patience needs tests on val: test_iter and test_interval in the solver")
-    stages, level = states[0]
-    layers = filter_net(net, "TEST", stages=stages, level=level).layer
+    layers = filter_net(net, states[0]).layer
     tops = [layer.top[0] for layer in layers if layer.type == "Accuracy"]
     if not tops:
         raise FerError("--patience needs an Accuracy layer in the net's TEST phase")
@@ -94,9 +93,9 @@ def find_patience(
     return patience
 
 
-def _is_test(source: Path, data: Mapping[str, Any]) -> bool:
+def _is_test(source: Path, data: TrainedOn) -> bool:
     """Whether a source is the data directory's test split, or a database of the same bytes."""
-    folder, hashes = Path(data["dir"]), data["files"]
+    folder, hashes = Path(data.dir), data.files
     database = hashes.get(str(folder / "test_lmdb" / "data.mdb"))
     same = database is not None and hashes.get(str(source / "data.mdb")) == database
     return same or source.resolve() in {(folder / name).resolve() for name in ("test_lmdb", "test.txt")}

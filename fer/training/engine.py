@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from fer import __version__
-from fer.engines.choice import OTHER_CAFFE, Demand, choose_engine, demand_of, known_types, shortfall
-from fer.engines.engine import Engine, find_engine
+from fer.engines.choice import Wish, choose_engine, demand_of, in_precision
+from fer.engines.engine import Demand, Engine
 from fer.engines.process import EngineFailed
+from fer.engines.registry import AUTO, engine_called, engines_that
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.lint import net_lines
@@ -16,8 +17,6 @@ from fer.schema import caffe_pb2
 from fer.system.hardware import native_bf16
 from fer.training import events
 from fer.training.events import Setup, Warning
-
-AUTO = "auto"
 
 
 class EngineChoice:
@@ -47,15 +46,16 @@ class EngineChoice:
             tell(Setup(message))
 
         if name == AUTO:
-            found = choose_engine(gpu, precision, say, shuffle=wanted, demand=self.demand)
+            found = choose_engine(Wish(gpu, precision, wanted, self.demand), say)
         else:
-            found = find_engine(name, say)
-        self.engine = found.at(precision)
+            found = engine_called(name).set_up(say)
+        self.engine = in_precision(found, precision)
         self._settled = name == AUTO
         if shuffle and not found.shuffles:
             raise UsageError(
                 f"--shuffle: {found.title} reads a database in its own order\n"
-                "take --engine pytorch, or an ImageData layer with shuffle: true"
+                f"take --engine {' or '.join(engines_that(lambda engine: engine.shuffles))}, "
+                "or an ImageData layer with shuffle: true"
             )
         if self.engine.precision == "bf16" and gpu is None and not native_bf16():
             tell(
@@ -67,13 +67,12 @@ class EngineChoice:
 
     def known_types(self) -> frozenset[str]:
         """The layer types that the engine has."""
-        return known_types(self.engine, frozenset(layer.type for layer in read_net(self.net_path).layer))
+        return self.engine.known_types(frozenset(layer.type for layer in read_net(self.net_path).layer))
 
     def check(self) -> None:
         """Raise FerError where the engine, asked for by name, cannot train the net."""
-        if not self._settled and self.demand and (reason := shortfall(self.engine, self.demand)):
-            cure = f"take --engine pytorch, or {OTHER_CAFFE}" if self.engine.name == "caffe" else "take --engine caffe"
-            raise FerError(f"{self.net_path}: {self.engine.title} {reason}\n{cure}")
+        if not self._settled and self.demand and (reason := self.engine.shortfall(self.demand)):
+            raise FerError(f"{self.net_path}: {self.engine.title} {reason}\n{self.engine.instead}")
 
 
 def _read(solver_path: Path, net_path: Path) -> tuple[Demand | None, list[str]]:
@@ -91,7 +90,8 @@ def _precision(engine: str, asked: str, gpu: int | str | None) -> str:
     """The one that "auto" is: bf16 on a GPU and on a processor that calculates in it, else fp32."""
     if asked != AUTO:
         return asked
-    return "bf16" if engine != "caffe" and (gpu is not None or native_bf16()) else "fp32"
+    has_bf16 = engine == AUTO or "bf16" in engine_called(engine).precisions
+    return "bf16" if has_bf16 and (gpu is not None or native_bf16()) else "fp32"
 
 
 def warn_of_order(engine: Engine, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
@@ -109,9 +109,8 @@ def describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter, source
 
     `source` is the user's file of the net. Raises FerError with the line of the layer that the engine refuses.
     """
-    stages, level = train_state(solver)
     try:
-        described = engine.describe(run.net.relative_to(run.dir), "TRAIN", stages=stages, level=level, folder=run.dir)
+        described = engine.describe(run.net.relative_to(run.dir), train_state(solver), folder=run.dir)
     except EngineFailed as failure:
         if failure.layer is None:
             raise
@@ -120,8 +119,9 @@ def describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter, source
         ) from failure
     if not described["params"]:
         raise FerError(f"{run.net.name}: this net has no parameters, so there is nothing to train")
-    run.update(versions={**run.info["versions"], "fer": __version__, engine.name: described["versions"]})
-    return described["params"]
+    run.update(versions={**run.record.versions, "fer": __version__, engine.name: described["versions"]})
+    params: Shapes = described["params"]
+    return params
 
 
 def _line(path: Path, name: str) -> int:

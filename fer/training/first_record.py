@@ -4,54 +4,54 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from fer.data.dataset import held_out
 from fer.engines.engine import Engine
+from fer.runs.record import Gpu, RunRecord, TrainedOn
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
 from fer.system.hardware import git_commit, hardware
 from fer.training.preflight import Plan
 
 
-def first_info(
+def first_record(
     plan: Plan, net_name: str, solver_path: Path, data_dir: Path, engine: Engine, gpus: tuple[int, ...]
-) -> dict[str, Any]:
+) -> RunRecord:
     """run.json as it is before the first iteration."""
-    return {
-        "state": "training",
-        "command": ["fer", *sys.argv[1:]],
-        "engine": engine.name,
-        "net": net_name,
-        "solver": solver_path.stem.removeprefix("solver_"),
-        "seed": plan.solver.random_seed,
-        "gpu": gpu_field(gpus),
-        "precision": engine.precision,
-        "batch_size": plan.batch_size * max(len(gpus), 1),  # images an iteration, iter_size and all GPUs included
-        "data": {
-            "dir": str(Path(data_dir).resolve()),
-            "title": plan.manifest.get("title"),
-            "manifest_sha256": sha256(Path(data_dir) / "manifest.json"),
-            "train_count": plan.train_count,
-            "files": _data_hashes(plan.net, data_dir),
-        },
-        "prototxt_sha256": {},
-        "versions": {},
-        "hardware": hardware(gpus),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": 0.0,
-        "max_iter": plan.solver.max_iter,
-        "iteration": 0,
-        "patience": None,
-        "ended": None,
-        "repeatable": _repeatable(plan.solver, engine, gpus),
-        "snapshots": {},
-        "warnings": list(plan.warnings),
-        "git_commit": git_commit(),
-    }
+    return RunRecord(
+        state="training",
+        command=("fer", *sys.argv[1:]),
+        engine=engine.name,
+        net=net_name,
+        solver=solver_path.stem.removeprefix("solver_"),
+        seed=plan.solver.random_seed,
+        gpu=gpu_field(gpus),
+        precision=engine.precision,
+        batch_size=plan.batch_size * max(len(gpus), 1),  # images an iteration, iter_size and all GPUs included
+        data=TrainedOn(
+            dir=str(Path(data_dir).resolve()),
+            title=plan.manifest.get("title"),
+            manifest_sha256=sha256(Path(data_dir) / "manifest.json"),
+            train_count=plan.train_count,
+            files=_data_hashes(plan.net, data_dir),
+        ),
+        prototxt_sha256={},
+        versions={},
+        hardware=hardware(gpus),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        max_iter=plan.solver.max_iter,
+        iteration=0,
+        patience=None,
+        ended=None,
+        repeatable=_repeatable(plan.solver, engine, gpus),
+        snapshots={},
+        warnings=plan.warnings,
+        git_commit=git_commit(),
+    )
 
 
-def gpu_field(gpus: tuple[int, ...]) -> int | str | None:
+def gpu_field(gpus: tuple[int, ...]) -> Gpu:
     """As run.json has them: null, 0 or "0,1"."""
     return ",".join(map(str, gpus)) if len(gpus) > 1 else gpus[0] if gpus else None
 

@@ -7,20 +7,20 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fer.data.directory import verify_data
 from fer.engines.caffe import augmentation
 from fer.errors import FerError, nearest
 from fer.formats.database import DatabaseInfo, check_database, read_mean
-from fer.formats.prototxt import read_net, read_solver, solver_net_path
+from fer.formats.prototxt import TWO_HISTORIES, read_net, read_solver, solver_net_path
 from fer.formats.tokens import field_line
 from fer.nets.deploy import derive_deploy
 from fer.nets.infogain import read_infogain
-from fer.nets.lint import KNOWN_LAYERS, State, lint_net, net_lines
+from fer.nets.lint import KNOWN_LAYERS, lint_net, net_lines
 from fer.nets.shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
 from fer.nets.solver_lint import lint_solver
-from fer.nets.states import SHUFFLE, filter_net, taking_part, test_states, train_state
+from fer.nets.states import SHUFFLE, State, filter_net, taking_part, test_states, train_state
 from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
 from fer.training.run_prototxts import layer_phases, net_for_run, solver_for_run
@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 AUGMENT = "augment"  # the module of the Python layer that both engines have
 _JUDGES = ("SoftmaxWithLoss", "Accuracy", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss")
-_TWO_HISTORIES = ("AdaDelta", "Adam")  # solvers whose state keeps two numbers a parameter
 _SPARE_BYTES = 64 << 20  # for log, scores and report
 
 
@@ -47,7 +46,7 @@ class Plan:
     solver: caffe_pb2.SolverParameter
     net: caffe_pb2.NetParameter
     deploy: caffe_pb2.NetParameter
-    manifest: dict
+    manifest: dict[str, Any]
     warnings: tuple[str, ...]
     snapshot_bytes: int
     batch_size: int
@@ -144,8 +143,8 @@ class _Check:
         self.net, self.net_path = net, net_path
         self.faults = faults
         self.lines = net_lines(net, net_path)
-        self.train = State("TRAIN", *train_state(solver))
-        self.tests = [State("TEST", *state) for state in test_states(solver)]
+        self.train = train_state(solver)
+        self.tests = test_states(solver)
         self.databases: dict[str, DatabaseInfo] = {}
         self.image_lists: dict[str, int] = {}
 
@@ -153,7 +152,7 @@ class _Check:
         self.faults.append(f"{self.net_path}:{self.lines[position]}: {sentence}")
 
     def _positions(self, state: State) -> list[int]:
-        return taking_part(self.net, state.phase, stages=state.stages, level=state.level)
+        return taking_part(self.net, state)
 
     def wiring(self, known_types: Collection[str]) -> None:
         """Stages known to the net; then the net's own faults, in the states that the solver puts it in."""
@@ -181,7 +180,7 @@ class _Check:
     def _is_loss(layer: caffe_pb2.LayerParameter) -> bool:
         return layer.type.endswith("Loss") or any(layer.loss_weight)
 
-    def data(self, net: caffe_pb2.NetParameter, manifest: dict) -> None:
+    def data(self, net: caffe_pb2.NetParameter, manifest: dict[str, Any]) -> None:
         """Every Datum of the databases used, and that crop and mean fit them. `net`: the run directory's copy."""
         self.net = net
         if any(layer.include and layer.exclude for layer in net.layer):
@@ -267,7 +266,7 @@ class _Check:
         """Shapes of the training net; that all layers fit in every state and that the net scores every class."""
         trained = None
         for state in (self.train, *self.tests):
-            net = filter_net(self.net, state.phase, stages=state.stages, level=state.level)
+            net = filter_net(self.net, state)
             positions = self._positions(state)
             try:
                 shapes = infer_shapes(net, self.image_shape(state.phase))
@@ -300,7 +299,7 @@ class _Check:
         """Bytes of all snapshots of the run, and that the disk has room for them."""
         if shapes is None:
             return 0
-        copies = 3 if self.solver.type in _TWO_HISTORIES else 2
+        copies = 3 if self.solver.type in TWO_HISTORIES else 2
         count = math.ceil(self.solver.max_iter / (self.solver.snapshot or self.solver.max_iter))
         one = 4 * shapes.param_count * copies
         folder = run_parent.absolute()

@@ -71,7 +71,7 @@ def layer_phases(net: caffe_pb2.NetParameter) -> dict[int, set[str]]:
     """The phases in which each layer (by position) takes part, over all stages that the net's rules name."""
     phases: dict[int, set[str]] = {}
     for state in states_named(net):
-        for position in taking_part(net, state.phase, stages=state.stages, level=state.level):
+        for position in taking_part(net, state):
             phases.setdefault(position, set()).add(state.phase)
     return phases
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from fer.engines.caffe import ipc
 from fer.engines.engine import Engine
 from fer.engines.process import Child, EngineError, how_it_ended, last_words
 from fer.errors import FerError, Interrupted
@@ -28,7 +29,6 @@ EXPLODED = 50.0
 EXPLODED_FACTOR = 20.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FULL_DISK_BYTES = 2**20
-REPLAYING = "] Replaying the data of "  # the worker's own line; it may take a minute after many iterations
 
 
 class LossWatch:
@@ -121,7 +121,7 @@ class Supervisor:
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
-        before = float(self.run.info.get("seconds", 0))
+        before = self.run.record.seconds
         with SignalRelay(self.engine) as relay:
             child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
             try:
@@ -158,8 +158,8 @@ class Supervisor:
 
     def _read(self, line: str) -> None:
         self.tail = [*self.tail[-TAIL_LINES:], line]
-        if REPLAYING in line:
-            self.tell(events.Setup(line.partition("] ")[2] + ", to go on exactly where the run was ..."))
+        if isinstance(message := ipc.parse(line), ipc.Replaying):
+            self.tell(events.Setup(f"{ipc.text_of(message)}, to go on exactly where the run was ..."))
         # The state file is whole once Caffe has gone on to say something else.
         self._settle_snapshot()
         for finished in self.assembler.feed(line):

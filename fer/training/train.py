@@ -5,19 +5,21 @@ run = resume(Path("runs/lenet-s2"), max_iter=20_000)
 """
 
 import contextlib
-import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from fer.engines.engine import Engine
+from fer.engines.registry import AUTO, CHOSEN
 from fer.errors import FerError, Interrupted, UsageError
 from fer.evaluation.score import score_end
 from fer.formats.database import Database
 from fer.formats.log import parse_log
 from fer.formats.prototxt import read_net, read_solver, write_text
-from fer.nets.zoo import find_net, find_solver
+from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
+from fer.runs.record import EngineChange, EngineSettings, StartWeights
 from fer.runs.run import Run, Snapshot, create_run
 from fer.runs.snapshots import Shapes, SnapshotKeeper, check_start_weights
 from fer.schema import caffe_pb2
@@ -26,9 +28,9 @@ from fer.system.hardware import hardware
 from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import Patience, find_patience
-from fer.training.engine import AUTO, EngineChoice, describe, warn_of_order
+from fer.training.engine import EngineChoice, describe, warn_of_order
 from fer.training.events import Iteration, Setup, SnapshotSaved, Validation, Warning
-from fer.training.first_record import first_info, gpu_field
+from fer.training.first_record import first_record, gpu_field
 from fer.training.preflight import Plan, preflight
 from fer.training.supervise import Job, Supervisor
 from fer.training.warnings import training_warnings
@@ -72,8 +74,8 @@ def train(
     tell = progress or _silent
     train_val = find_net(net)
     solver_path = find_solver(net, solver)
-    base_name = _check_name(name, runs_dir) if name else _run_name(train_val, solver_path)
-    net_name = _file_name(_net_name(train_val))
+    base_name = _check_name(name, runs_dir) if name else run_label(train_val, solver_path)
+    net_name = net_label(train_val)
     choice = EngineChoice(engine, solver_path, train_val, gpu=gpu, precision=precision, shuffle=shuffle, tell=tell)
     chosen = choice.engine
     gpus = chosen.check_gpus(gpu) if gpu is not None else ()
@@ -95,10 +97,10 @@ def train(
     for warning in plan.warnings:
         tell(Warning(warning))
     warn_of_order(chosen, plan.solver, tell)
-    info = first_info(plan, net_name, solver_path, data_dir, chosen, gpus)
-    waits = find_patience(patience, plan.solver, plan.net, info["data"]) if patience else None
-    info["patience"] = patience or None
-    run = create_run(runs_dir, base_name, info, exact=bool(name))
+    record = first_record(plan, net_name, solver_path, data_dir, chosen, gpus)
+    waits = find_patience(patience, plan.solver, plan.net, record.data) if patience else None
+    record = replace(record, patience=patience or None)
+    run = create_run(runs_dir, base_name, record, exact=bool(name))
     with run.locked() as lock:
         with _removed_on_failure(run):
             _write_prototxts(run, plan, waits)
@@ -112,7 +114,7 @@ def train(
             _supervise(run, chosen, plan.solver, shapes, argv, tell, lock, waits)
         finally:
             # Stopped before anything worth keeping was there: as if it had never begun.
-            if not run.snapshots() and run.info["state"] == "interrupted":
+            if not run.snapshots() and run.record.state == "interrupted":
                 shutil.rmtree(run.dir)
         _measure_end(run, plan.solver, tell)
     return run
@@ -141,7 +143,6 @@ def resume(
     tell = progress or _silent
     run = Run(run_dir)
     with run.locked(LETS_GO_SECONDS) as lock:
-        run.info = Run(run_dir).info  # read again: who held the lock until now may have written it
         _check_unchanged(run)
         solver = read_solver(run.solver)
         chosen, gpus = _engine_to_go_on(run, engine, gpu, precision, tell)
@@ -150,7 +151,7 @@ def resume(
         keeper.adopt_leftovers(lambda text: tell(Warning(text)))
         snapshot = keeper.newest_intact(lambda text: tell(Warning(text)))
         _check_end(run, snapshot, max_iter)
-        waits = _patience(run, solver, run.info.get("patience") if patience is None else patience, snapshot.iteration)
+        waits = _patience(run, solver, run.record.patience if patience is None else patience, snapshot.iteration)
         _check_epoch_boundary(run, chosen, snapshot, approximate, tell)
         warn_of_order(chosen, solver, tell)
         _note_changes(run, chosen, gpus, snapshot.iteration, solver)
@@ -191,14 +192,14 @@ def _supervise(
     start: int = 0,
 ) -> None:
     keeper = SnapshotKeeper(run, shapes, solver.type)
-    job = Job(argv, solver.max_iter, run.info["batch_size"], start, waits)
+    job = Job(argv, solver.max_iter, run.record.batch_size, start, waits)
     Supervisor(run, engine, keeper, job, tell).supervise(lock)
 
 
 def _measure_end(run: Run, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
     """Score the last snapshot on val where no test falls on the end: an engine tests there only if test_interval
     divides it. A net that cannot be scored is trained all the same."""
-    end = run.info["iteration"]
+    end = run.record.iteration
     if not solver.test_iter or end % solver.test_interval == 0:
         return
     try:
@@ -212,21 +213,8 @@ def _measure_end(run: Run, solver: caffe_pb2.SolverParameter, tell: events.Progr
 # ---- a new run
 
 
-def _net_name(train_val: Path) -> str:
-    return train_val.absolute().parent.name if train_val.stem == "train_val" else train_val.stem
-
-
-def _run_name(train_val: Path, solver: Path) -> str:
-    """`lenet-s2` for prototxt/lenet/train_val.prototxt and solver_s2.prototxt."""
-    return f"{_file_name(_net_name(train_val))}-{_file_name(solver.stem.removeprefix('solver_'))}"
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip(".") or "net"
-
-
 def _check_name(name: str, runs_dir: Path) -> str:
-    if name != _file_name(name):
+    if name != file_name(name):
         raise UsageError(f"--name {name!r} is no plain name: take letters, digits and . _ + -")
     if (runs_dir / name).exists():
         there = runs_dir / name
@@ -270,7 +258,7 @@ def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: even
     fresh = check_start_weights(weights, shapes)
     if fresh:
         tell(Warning(f"{weights} has no layer {', '.join(fresh)}: learnt from scratch"))
-    run.update(weights={"file": str(weights.absolute()), "sha256": sha256(weights)})
+    run.update(weights=StartWeights(str(weights.absolute()), sha256(weights)))
 
 
 # ---- an old run
@@ -278,13 +266,13 @@ def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: even
 
 def _check_unchanged(run: Run) -> None:
     """Refuse prototxts and data that are not those the run began with."""
-    for name, known in run.info["prototxt_sha256"].items():
+    for name, known in run.record.prototxt_sha256.items():
         if sha256(run.dir / name) != known:
             raise FerError(
                 f"{run.dir / name} has changed since the run began, so going on would mix two trainings\n"
                 "put it back, or start a new run with fer train --net ... --weights (a snapshot of this one)"
             )
-    for name, known in run.info["data"]["files"].items():
+    for name, known in run.record.data.files.items():
         if sha256(Path(name)) != known:
             raise FerError(
                 f"{name} has changed since the run began, so going on would mix two trainings\n"
@@ -297,17 +285,17 @@ def _engine_to_go_on(
 ) -> tuple[Engine, tuple[int, ...]]:
     """The run's own engine on its own GPUs, or those asked for instead, of which there must be as many.
 
-    For a run of Caffe's "auto" is the same as at its start, as the Caffe found may be another now.
+    For a run of the first engine that "auto" tries it is the same as at its start, as what is found may be another now.
     """
-    gpu = run.info["gpu"] if gpu is None else gpu
-    if name == AUTO and run.info["engine"] != "caffe":
-        name = run.info["engine"]
-    precision = precision or run.info["precision"]
+    gpu = run.record.gpu if gpu is None else gpu
+    if name == AUTO and run.record.engine != CHOSEN[0]:
+        name = run.record.engine
+    precision = precision or run.record.precision
     choice = EngineChoice(name, run.solver, run.net, gpu=gpu, precision=precision, shuffle=None, tell=tell)
     choice.check()
     engine = choice.engine
     gpus = engine.check_gpus(gpu) if gpu is not None else ()
-    before = str(run.info["gpu"]).count(",") + 1
+    before = str(run.record.gpu).count(",") + 1
     if max(len(gpus), 1) != before:
         raise FerError(
             f"{run.dir} was trained with {before} times its net's batch_size an iteration; "
@@ -320,8 +308,8 @@ def _note_changes(
     run: Run, engine: Engine, gpus: tuple[int, ...], iteration: int, solver: caffe_pb2.SolverParameter
 ) -> None:
     """Write into run.json that another engine, GPU or precision goes on; the run's solver gets the mode that is."""
-    new = {"engine": engine.name, "gpu": gpu_field(gpus), "precision": engine.precision}
-    old = {name: run.info[name] for name in new}
+    new = EngineSettings(engine.name, gpu_field(gpus), engine.precision)
+    old = run.record.settings
     if new == old:
         return
     mode = caffe_pb2.SolverParameter.GPU if gpus else caffe_pb2.SolverParameter.CPU
@@ -331,12 +319,12 @@ def _note_changes(
         solver.device_id = gpus[0]
     write_text(run.solver, solver)
     run.update(
-        **new,
-        changes=[*run.info.get("changes", []), {"iteration": iteration, "before": old, "after": new}],
+        **asdict(new),
+        changes=(*run.record.changes, EngineChange(iteration, old, new)),
         hardware=hardware(gpus),
         repeatable=f"no: from iteration {iteration:,} on it was trained with another engine, GPU or precision; "
         "another engine rounds otherwise and draws other random numbers",
-        prototxt_sha256={**run.info["prototxt_sha256"], run.solver.name: sha256(run.solver)},
+        prototxt_sha256={**run.record.prototxt_sha256, run.solver.name: sha256(run.solver)},
     )
 
 
@@ -345,7 +333,7 @@ def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:
     reached = snapshot.iteration
     if max_iter is not None and max_iter <= reached:
         raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
-    if max_iter is None and run.info["state"] == "finished" and reached >= run.info["max_iter"]:
+    if max_iter is None and run.record.state == "finished" and reached >= run.record.max_iter:
         report = command("fer", "report", run.dir)
         raise FerError(
             f"{run.dir} is finished ({reached:,} iterations)\n"
@@ -358,7 +346,7 @@ def _patience(run: Run, solver: caffe_pb2.SolverParameter, limit: int | None, re
     if not limit:
         return None
     tests = [record for record in parse_log(run.log).curve("test") if record.iteration <= reached]
-    waits = find_patience(limit, solver, read_net(run.net), run.info["data"], tests)
+    waits = find_patience(limit, solver, read_net(run.net), run.record.data, tests)
     if waits.over:
         raise FerError(
             f"{run.dir}: {waits}\ngo on with --patience N, N larger than {waits.since}, or without it with --patience 0"
@@ -372,7 +360,7 @@ def _extend(run: Run, solver: caffe_pb2.SolverParameter, max_iter: int, tell: ev
         tell(Warning("lr_policy 'poly' depends on max_iter: the learning rate jumps where the run goes on"))
     solver.max_iter = max_iter
     write_text(run.solver, solver)
-    run.update(prototxt_sha256={**run.info["prototxt_sha256"], run.solver.name: sha256(run.solver)})
+    run.update(prototxt_sha256={**run.record.prototxt_sha256, run.solver.name: sha256(run.solver)})
 
 
 def _warn_anew(run: Run, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
@@ -384,30 +372,30 @@ def _warn_anew(run: Run, solver: caffe_pb2.SolverParameter, tell: events.Progres
 
     found = training_warnings(solver, read_net(run.net), count)
     for warning in found:
-        if warning not in run.info["warnings"]:
+        if warning not in run.record.warnings:
             tell(Warning(warning))
-    run.update(warnings=found)
+    run.update(warnings=tuple(found))
 
 
 def _check_epoch_boundary(
     run: Run, engine: Engine, snapshot: Snapshot, approximate: bool, tell: events.Progress
 ) -> None:
     """A caffe executable begins at the data's start again, which is right only where an epoch ends."""
-    if engine.precise:
+    if engine.resumes_exactly:
         return
-    seen = snapshot.iteration * run.info["batch_size"]
-    count = run.info["data"]["train_count"]
+    seen = snapshot.iteration * run.record.batch_size
+    count = run.record.data.train_count
     if seen % count == 0:
         return
     where = f"iteration {snapshot.iteration:,} lies {seen % count:,} images into an epoch of {count:,}"
     if not approximate:
         raise FerError(
-            f"{where}, and {engine.tool} cannot go on there: it begins at the data's start again\n"
+            f"{where}, and {engine.title} cannot go on there: it begins at the data's start again\n"
             "unset FER_CAFFE to go on exactly, or accept the difference with --approximate-resume"
         )
     note = f"resumed at iteration {snapshot.iteration:,} with the data from its start ({where})"
     tell(Warning(note))
     run.update(
-        notes=[*run.info.get("notes", []), note],
+        notes=(*run.record.notes, note),
         repeatable=f"no: {note}; an uninterrupted run would give other numbers",
     )

@@ -26,8 +26,8 @@ def _warnings(
         yield "no test_iter: accuracy on val is not measured while training"
     if not solver.display:
         yield "display is 0: the log will hold no training loss and no learning rate"
-    for (stages, level), iterations in zip(tests, solver.test_iter, strict=True):
-        for layer in data_layers(net, "TEST", stages=stages, level=level):
+    for state, iterations in zip(tests, solver.test_iter, strict=True):
+        for layer in data_layers(net, state):
             if uneven := _coverage(iterations, layer.data_param.batch_size, count(layer.data_param.source)):
                 yield uneven
 

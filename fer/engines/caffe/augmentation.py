@@ -127,4 +127,5 @@ def _rectangles(shape: Tuple[int, ...], ranges: Ranges, uniform: np.ndarray) -> 
     for side, length, place in ((height, tall, uniform[:, 10]), (width, wide, uniform[:, 9])):
         first = np.floor(place * (side - length + 1))[:, None]
         inside.append((np.arange(side) >= first) & (np.arange(side) < first + length[:, None]))
-    return inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    erased: np.ndarray = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return erased

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
+from fer.engines.engine import PRECISIONS
 from fer.errors import FerError
-
-PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 def gpus_of(text: str | None) -> list[int]:

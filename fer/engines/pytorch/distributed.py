@@ -19,15 +19,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fer.engines.caffe import ipc
+from fer.engines.core.signals import pass_on
 from fer.engines.pytorch.device import device_of
 from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.signals import Signals, pass_on
 from fer.errors import FerError
 
+PROGRAM = "fer.engines.pytorch"
 # For ranks that have not all started yet.
 _JOIN = timedelta(minutes=5)
-# Seconds within which a signal to one rank is heard by all.
-_PROMPT = 0.5
 # A test pass of rank 0 may keep the others waiting.
 _PATIENCE = timedelta(days=2)
 # Seconds that the ranks have to end by themselves once one has failed.
@@ -143,7 +143,7 @@ class Ranks:
         dist.all_reduce(all_numbers, op=dist.ReduceOp.MAX, group=self._control)
         return all_numbers.tolist()
 
-    def gather(self, states: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    def gather(self, states: Any) -> list[Any]:
         """What each rank gave, by rank, on the first; nothing on the others."""
         if self.alone:
             return [states]
@@ -157,35 +157,6 @@ class Ranks:
             dist.barrier(group=self._control)
 
 
-class Requests:
-    """What signals ask of all ranks, who look at the same iterations: so often that half a second passes between."""
-
-    def __init__(self, signals: Signals, ranks: Ranks):
-        self._signals, self._ranks = signals, ranks
-        self._asked: tuple[int, float] | None = None
-        self._next = 0
-
-    def at(self, iteration: int) -> int:
-        """The same on every rank: twice the number of a signal to stop, plus 1 where a snapshot is asked for."""
-        own = self._signals.stop << 1 | self._signals.snapshot
-        if self._ranks.alone:
-            return own
-        if iteration < self._next:
-            return 0
-        request, skipped = self._ranks.agree(own, -self._fitting(iteration))
-        self._next = iteration - skipped  # what fits for the slowest
-        return request
-
-    def _fitting(self, iteration: int) -> int:
-        """How many iterations fit into the time between two looks, by those since the last; 1 to 100."""
-        now = time.monotonic()
-        before, self._asked = self._asked, (iteration, now)
-        if before is None or iteration == before[0]:
-            return 1
-        each = (now - before[1]) / (iteration - before[0])
-        return max(1, min(100, int(_PROMPT / max(each, 1e-6))))
-
-
 def start_ranks(count: int, arguments: Sequence[str]) -> int:
     """Run this tool with the same arguments `count` times on this machine; the exit code of the first to fail.
 
@@ -195,9 +166,9 @@ def start_ranks(count: int, arguments: Sequence[str]) -> int:
     # Held here, not by rank 0: who finds no store yet tries again ever more seldom (rank 0 45 s late: 10 s lost). And
     # the port is taken from the start, not looked up now and taken later.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    shared = {"WORLD_SIZE": str(count), "FER_STORE_PORT": str(store.port), "FER_PARENT_PID": str(os.getpid())}
+    shared = {"WORLD_SIZE": str(count), "FER_STORE_PORT": str(store.port), ipc.PARENT_PID: str(os.getpid())}
     shared["GLOO_SOCKET_IFNAME"] = "lo"  # all are on this machine, whatever its name resolves to
-    command = [sys.executable, "-m", "fer.engines.pytorch", *arguments]
+    command = [sys.executable, "-m", PROGRAM, *arguments]
     children: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(count):

@@ -1,42 +1,29 @@
 """A Caffe net on torch: layers wired by blob names, parameters shared by name, outputs in Caffe's order."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fer.engines.core.splits import insert_splits
+from fer.engines.pytorch.device import computing
 from fer.engines.pytorch.fusion import fuse
+from fer.engines.pytorch.layers.data import ImageBatches
 from fer.engines.pytorch.layers.labels import IndexCheck
 from fer.engines.pytorch.node import Node
+from fer.engines.pytorch.parameters import Parameters
 from fer.engines.pytorch.registry import Context, Layer, Shape, create, known_types
-from fer.engines.pytorch.splits import insert_splits
+from fer.engines.pytorch.statistics import measuring, teachable
+from fer.engines.pytorch.timing import time_pass
 from fer.errors import FerError
 from fer.formats.upgrade import upgrade_net
-from fer.nets.lint import State, lint_net, net_lines
-from fer.nets.states import filter_net, taking_part
+from fer.nets.lint import lint_net, net_lines
+from fer.nets.states import State, filter_net, taking_part
 from fer.schema import caffe_pb2
-
-
-@dataclass
-class LearnedParam:
-    """One of Caffe's learnable parameters; those with lr_mult 0 are among them."""
-
-    parameter: nn.Parameter
-    lr_mult: float
-    decay_mult: float
-    owner: str
-    index: int
-    name: str = ""
-
-
-@dataclass
-class _Owner:
-    learned: LearnedParam
-    has_lr: bool
-    has_decay: bool
 
 
 class Net:
@@ -51,14 +38,15 @@ class Net:
         net: caffe_pb2.NetParameter,
         context: Context,
         *,
-        stages: tuple[str, ...] | list[str] = (),
-        level: int = 0,
+        state: State | None = None,
         path: str | Path | None = None,
     ):
+        """`state` is the one to filter the net for, in the context's phase (None: without stages)."""
         self._keep_blobs = True
         upgraded = upgrade_net(net)
-        lines = _lint(upgraded, path, State(context.phase, tuple(stages), level))
-        self.filtered = filter_net(upgraded, context.phase, stages=stages, level=level)
+        state = state or State(context.phase)
+        lines = _lint(upgraded, path, state)
+        self.filtered = filter_net(upgraded, state)
         self.context = replace(context, stages=tuple(self.filtered.state.stage))
         self.proto = insert_splits(self.filtered)
         self.name = self.proto.name
@@ -67,11 +55,10 @@ class Net:
         """What forward runs: the nodes, or fewer that do the same."""
         self.shapes: dict[str, Shape] = {}
         self.params: dict[str, list[nn.Parameter]] = {}
-        self.learnable: list[LearnedParam] = []
+        self._parameters = Parameters()
+        self.learnable = self._parameters.learnable
         self.blobs: dict[str, Tensor] = {}
         self.outputs: list[tuple[str, float | None]] = []
-        self._owners: dict[str, _Owner] = {}
-        self._reshaped: list[tuple[Layer, int, nn.Parameter, Shape]] = []
         self._check_indices = IndexCheck()
         for param in self.proto.layer:
             try:
@@ -89,7 +76,7 @@ class Net:
         if param.HasField("phase"):
             context = replace(context, phase=caffe_pb2.Phase.Name(param.phase))
         else:
-            param.phase = caffe_pb2.Phase.Value(context.phase)
+            param.MergeFrom(caffe_pb2.LayerParameter(phase=context.phase))
         if param.propagate_down and len(param.propagate_down) != len(param.bottom):
             raise FerError(
                 f"layer '{param.name}': propagate_down is given {len(param.propagate_down)} times for "
@@ -113,49 +100,13 @@ class Net:
                     f"{len(layer.blobs)} parameter blobs"
                 )
             for index in range(len(layer.blobs)):
-                self._add_parameter(layer, index)
+                self._parameters.add(layer, index)
             self.params[param.name] = layer.blobs
 
     def _set_memory_format(self, layer: Layer) -> None:
         for blob in layer.blobs:
             if blob.dim() == 4 and blob.shape[2] * blob.shape[3] > 1:
                 blob.data = blob.data.to(memory_format=self.context.memory_format)
-
-    def _add_parameter(self, layer: Layer, index: int) -> None:
-        spec = layer.param.param[index] if index < len(layer.param.param) else caffe_pb2.ParamSpec()
-        owner = self._owners.get(spec.name) if spec.name else None
-        if owner:
-            self._share_parameter(layer, index, spec, owner)
-            return
-        lr = spec.lr_mult if layer.blobs[index].requires_grad else 0.0
-        learned = LearnedParam(layer.blobs[index], lr, spec.decay_mult, layer.param.name, index, spec.name)
-        self.learnable.append(learned)
-        if spec.name:
-            self._owners[spec.name] = _Owner(learned, spec.HasField("lr_mult"), spec.HasField("decay_mult"))
-
-    def _share_parameter(self, layer: Layer, index: int, spec: caffe_pb2.ParamSpec, owner: _Owner) -> None:
-        learned, shared = owner.learned, owner.learned.parameter
-        own = layer.blobs[index]
-        where = f"parameter '{spec.name}' owned by layer '{learned.owner}'"
-        if own.shape == shared.shape:
-            layer.blobs[index] = shared
-        elif spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE and own.numel() == shared.numel():
-            self._reshaped.append((layer, index, shared, tuple(own.shape)))
-        else:
-            layer.fail(
-                f"cannot share {where}: shape mismatch, {_x(shared.shape)} there and {_x(own.shape)} here"
-                + ("" if own.numel() != shared.numel() else "; share_mode: PERMISSIVE compares the counts only")
-            )
-        if spec.HasField("lr_mult"):
-            if owner.has_lr and spec.lr_mult != learned.lr_mult:
-                layer.fail(f"shared {where} has mismatched lr_mult: {learned.lr_mult:g} there, {spec.lr_mult:g} here")
-            learned.lr_mult, owner.has_lr = spec.lr_mult, True
-        if spec.HasField("decay_mult"):
-            if owner.has_decay and spec.decay_mult != learned.decay_mult:
-                layer.fail(
-                    f"shared {where} has mismatched decay_mult: {learned.decay_mult:g} there, {spec.decay_mult:g} here"
-                )
-            learned.decay_mult, owner.has_decay = spec.decay_mult, True
 
     def _freeze(self) -> None:
         for learned in self.learnable:
@@ -194,8 +145,7 @@ class Net:
 
         Nodes whose tops are all in `given` are not run.
         """
-        for layer, index, owner, shape in self._reshaped:
-            layer.blobs[index] = owner.reshape(shape)  # type: ignore[call-overload]  # a view, and so no Parameter
+        self._parameters.bind()
         total: Tensor | None = None
         force = self.filtered.force_backward and torch.is_grad_enabled()
         for node in nodes:
@@ -242,7 +192,61 @@ class Net:
         """The output blobs of the last forward pass, detached, in Caffe's order."""
         return [self.blobs[name].detach() for name, _ in self.outputs]
 
+    def evaluate(self) -> tuple[Tensor, list[Tensor]]:
+        """A forward pass that nothing is learnt from: the weighted loss, and the outputs as float32."""
+        with torch.no_grad(), computing(self.context.precision, self.context.device):
+            loss = self.forward()
+            return loss, [value.float() for value in self.output_values()]
+
+    def host(self, value: Tensor) -> np.ndarray:
+        """The numbers of a value, float32."""
+        return value.detach().float().cpu().numpy()
+
+    def infer(self, images: np.ndarray, output: str) -> np.ndarray:
+        """float64 [N, K]: the blob `output` for float32 images [N, C, H, W] given to the only input."""
+        pixels = torch.from_numpy(images).to(self.context.device)
+        with torch.inference_mode(), computing(self.context.precision, self.context.device):
+            self.forward(**{self.inputs[0]: pixels.contiguous(memory_format=self.context.memory_format)})
+            return self.blobs[output].reshape(len(images), -1).double().cpu().numpy()
+
+    def time_pass(self, forward: dict[str, float], backward: dict[str, float]) -> None:
+        """Run the layers one by one forward, then backward; add each one's milliseconds, by its name."""
+        time_pass(self.nodes, self.run, self.context, forward, backward)
+
+    # ---- BatchNorm's statistics
+
+    def epoch(self) -> int | None:
+        """The batches that show each image of the data layers once; None where no layer can tell."""
+        return max((layer.epoch() for _, layer in self.stateful() if isinstance(layer, ImageBatches)), default=None)
+
+    def measures_statistics(self) -> bool:
+        """Whether there is a BatchNorm layer that training teaches statistics."""
+        return bool(teachable(self.nodes))
+
+    def measure_statistics(self, batches: int, progress: Callable[[int, int], None] | None = None) -> None:
+        """Measure anew what BatchNorm knows, on `batches` forward passes; FerError where it is not finite."""
+        with measuring(self.nodes):
+            self.run_lean()
+            for done in range(batches):
+                self.evaluate()
+                if progress:
+                    progress(done + 1, batches)
+
     # ---- parameters
+
+    @property
+    def blob_shapes(self) -> dict[str, list[Shape]]:
+        """The shapes of each layer's parameters, statistics too."""
+        return {name: [tuple(blob.shape) for blob in blobs] for name, blobs in self.params.items()}
+
+    def blob(self, layer: str, index: int) -> np.ndarray:
+        """A layer's parameter as a float32 array, C-contiguous, in its shape."""
+        return np.ascontiguousarray(self.host(self.params[layer][index]))
+
+    @torch.no_grad()
+    def set_blob(self, layer: str, index: int, values: np.ndarray) -> None:
+        """Give a parameter the values, which have its shape."""
+        self.params[layer][index].copy_(torch.from_numpy(values))
 
     def share(self, other: "Net") -> None:
         """Use `other`'s parameters in every layer of the same name; FerError where their shapes differ."""
@@ -254,11 +258,7 @@ class Net:
             if [b.shape for b in target.blobs] != [b.shape for b in node.layer.blobs]:
                 target.fail("its parameters' shapes in the test net differ from those in the train net")
             target.blobs[:] = node.layer.blobs
-        reshaped = {id(layer): name for name, layer in ((n.name, n.layer) for n in other.nodes)}
-        for layer, index, owner, shape in other._reshaped:
-            if target := mine.get(reshaped[id(layer)]):
-                self._reshaped = [row for row in self._reshaped if row[0] is not target or row[1] != index]
-                self._reshaped.append((target, index, owner, shape))
+        self._parameters.share_reshaped(mine, {id(node.layer): node.name for node in other.nodes}, other._parameters)
 
     def stateful(self) -> Iterator[tuple[str, Layer]]:
         for node in self.nodes:
@@ -267,11 +267,17 @@ class Net:
     def state(self) -> dict[str, Any]:
         """Cursors of the layers and states of the generators: with the parameters, all that the next pass needs."""
         layers = {name: state for name, layer in self.stateful() if (state := layer.state())}
-        return {"layers": layers, "generators": self.context.seeds.state()}
+        return {"layers": layers, "generators": self.generators()}
 
-    def load_state(self, state: dict[str, Any], iteration: int = 0) -> list[str]:
-        """Continues where `state` was taken; gives the names of generators that begin anew (`Seeds.load_state`)."""
-        anew = self.context.seeds.load_state(state.get("generators", {}), iteration)
+    def generators(self) -> dict[str, np.ndarray]:
+        """uint8 state of every generator made so far, by name."""
+        return {name: state.numpy() for name, state in self.context.seeds.state().items()}
+
+    def load_state(self, state: Mapping[str, Any], iteration: int = 0) -> list[str]:
+        """Continues where `state` was taken. Returns the names of generators that begin anew (`Seeds.load_state`)."""
+        saved = state.get("generators", {})
+        generators = {name: None if array is None else torch.from_numpy(array) for name, array in saved.items()}
+        anew = self.context.seeds.load_state(generators, iteration)
         for name, layer in self.stateful():
             if name in state.get("layers", {}):
                 layer.load_state(state["layers"][name])
@@ -291,7 +297,7 @@ def _lint(net: caffe_pb2.NetParameter, path: str | Path | None, state: State) ->
     if faults:
         raise FerError("\n".join(faults))
     lines = net_lines(net, path)
-    return {net.layer[i].name: lines[i] for i in taking_part(net, state.phase, stages=state.stages, level=state.level)}
+    return {net.layer[i].name: lines[i] for i in taking_part(net, state)}
 
 
 def _loss_weights(layer: Layer, tops: int) -> list[float]:
@@ -302,7 +308,3 @@ def _loss_weights(layer: Layer, tops: int) -> list[float]:
     elif param.loss_weight and len(param.loss_weight) != tops:
         layer.fail(f"loss_weight is given {len(param.loss_weight)} times for {tops} tops; give it once per top")
     return [*param.loss_weight, *[0.0] * (tops - len(param.loss_weight))]
-
-
-def _x(shape: torch.Size) -> str:
-    return " x ".join(map(str, shape)) or "()"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fer.engines.pytorch.registry import Layer
+from fer.schema import caffe_pb2
 
 
 @dataclass
@@ -24,6 +25,11 @@ class Node:
     """Blobs that nothing after this layer reads and that are no outputs."""
     fused: Callable[..., tuple[Tensor, ...]] | None = None
     """The forward pass, where it is that of several layers."""
+
+    @property
+    def param(self) -> caffe_pb2.LayerParameter:
+        """As it was set up, defaults of the net written in."""
+        return self.layer.param
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """The tops."""

@@ -1,9 +1,7 @@
 """The layers by Caffe's type names, and what a layer may know of its surroundings."""
 
 import difflib
-import hashlib
 import importlib
-import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +10,11 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fer.engines.core.framework import Shape
+from fer.engines.core.seeds import derive_seed, new_seed
 from fer.errors import FerError
 from fer.schema import caffe_pb2
 
-Shape = tuple[int, ...]
 LAYERS: dict[str, type["Layer"]] = {}
 _Class = TypeVar("_Class", bound="type[Layer]")
 
@@ -27,15 +26,14 @@ class Seeds:
     """
 
     def __init__(self, seed: int = -1, device: torch.device | str = "cpu", scope: str = ""):
-        self.seed = seed if seed >= 0 else int.from_bytes(os.urandom(6), "little")
+        self.seed = seed if seed >= 0 else new_seed()
         self.device = torch.device(device)
         self.scope = scope
         self._generators: dict[str, torch.Generator] = {}
 
     def derive(self, name: str) -> int:
         """A 63-bit seed that depends on the seed, the scope and `name` only."""
-        digest = hashlib.sha256(f"{self.seed}/{self.scope}/{name}".encode()).digest()
-        return int.from_bytes(digest[:8], "little") >> 1
+        return derive_seed(self.seed, self.scope, name)
 
     def generator(self, name: str, device: torch.device | str | None = None) -> torch.Generator:
         """The generator called `name`, made on first use (on `device`, else on the net's own)."""
@@ -100,6 +98,8 @@ class Context:
     stages: tuple[str, ...] = ()
     memory_format: torch.memory_format = torch.channels_last
     """How images and filters lie in memory."""
+    precision: str = "fp32"
+    """Of the passes; parameters stay fp32."""
 
     @property
     def training(self) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fer.engines.core.log import Log
 from fer.engines.pytorch.device import computing
 from fer.engines.pytorch.distributed import Ranks
-from fer.engines.pytorch.log import Log
 from fer.engines.pytorch.net import Net
 
 # Passes before a graph is captured: libraries choose their kernels and generators come to be in them.
@@ -21,7 +21,6 @@ class Step:
         self,
         net: Net,
         trained: Sequence[Tensor],
-        precision: str,
         ranks: Ranks,
         passes: int,
         log: Log,
@@ -29,7 +28,7 @@ class Step:
     ):
         self.net = net
         self.trained = list(trained)
-        self.precision = precision
+        self.precision = net.context.precision
         self.ranks = ranks
         self.log = log
         self.device = net.context.device

@@ -1,4 +1,4 @@
-"""Caffe's six update rules over all parameters at once, and the two numbers a schedule puts into them."""
+"""Caffe's six update rules over all parameters at once."""
 
 import math
 from collections import defaultdict
@@ -8,32 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer.engines.pytorch.net import LearnedParam
-from fer.errors import FerError
-from fer.nets.policies import learning_rate
+from fer.engines.core.rules import check_rule, fit_history, keeps_history
+from fer.engines.pytorch.parameters import LearnedParam
+from fer.formats.prototxt import TWO_HISTORIES
 from fer.schema import caffe_pb2
-
-RULES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
-TWO_HISTORIES = ("AdaDelta", "Adam")
-
-
-def rate_at(solver: caffe_pb2.SolverParameter, iteration: int) -> float:
-    """The learning rate of an iteration, rounded to float32 as Caffe holds it."""
-    return float(np.float32(learning_rate(solver, iteration)))
-
-
-def step_at(solver: caffe_pb2.SolverParameter, iteration: int) -> int:
-    """Caffe's current_step once it has asked for the rate of `iteration` (-1: not yet)."""
-    if iteration < 0:
-        return 0
-    if solver.lr_policy == "step":
-        return iteration // solver.stepsize
-    taken, last = 0, -1
-    if solver.lr_policy == "multistep":
-        for value in solver.stepvalue:
-            last = max(value, last + 1)
-            taken += last <= iteration
-    return taken
 
 
 class _Group:
@@ -54,11 +32,7 @@ class Updater:
     """
 
     def __init__(self, learnable: Sequence[LearnedParam], solver: caffe_pb2.SolverParameter):
-        if solver.type not in RULES:
-            raise FerError(f"Unknown solver type: {solver.type} (known types: {', '.join(RULES)})")
-        if solver.regularization_type not in ("L1", "L2"):
-            raise FerError(f"Unknown regularization type: {solver.regularization_type} (known: L1, L2)")
-        _check_ranges(solver)
+        check_rule(solver)
         self.solver = solver
         self.learnable = list(learnable)
         self.l1 = solver.regularization_type == "L1"
@@ -67,7 +41,7 @@ class Updater:
         groups: dict[tuple[float, float], _Group] = {}
         self._history: dict[int, list[Tensor]] = {}
         for position, learned in enumerate(self.learnable):
-            if not learned.parameter.requires_grad and not self._remembers_frozen(learned):
+            if not keeps_history(solver, learned, learned.parameter.requires_grad):
                 continue
             key = (learned.lr_mult, learned.decay_mult)
             group = groups.setdefault(key, _Group(*key))
@@ -80,11 +54,6 @@ class Updater:
         self._groups = list(groups.values())
         self.trained: list[Tensor] = [p for group in self._groups for p in group.params if p.requires_grad]
         self._frozen: dict[int, list[np.ndarray]] = defaultdict(list)
-
-    def _remembers_frozen(self, learned: LearnedParam) -> bool:
-        """Whether Caffe's history of a parameter with lr_mult 0 changes: its decay alone counts as a gradient."""
-        adaptive = self.solver.type not in ("SGD", "Nesterov")
-        return adaptive and self.solver.weight_decay * learned.decay_mult != 0
 
     def history(self) -> list[np.ndarray]:
         """Caffe's history blobs as float32 arrays: one per learnable parameter, or all first and then all second."""
@@ -99,29 +68,16 @@ class Updater:
                     rows.append(np.zeros(tuple(learned.parameter.shape), np.float32))
         return rows
 
-    def load_history(self, rows: Sequence[np.ndarray]) -> None:
+    def load_history(self, rows: Sequence[np.ndarray], *, legacy: bool = False) -> None:
         """Take over a solver state's history; FerError where it is of another net or rule."""
-        count = len(self.learnable)
-        if len(rows) != count * (1 + self._two):
-            raise FerError(
-                f"Incorrect length of history blobs: the state has {len(rows)}, "
-                f"this net with {self.solver.type} keeps {count * (1 + self._two)}"
-            )
         self._frozen.clear()
-        for number, row in enumerate(rows):
-            kind, position = divmod(number, count)
-            learned = self.learnable[position]
-            shape = tuple(learned.parameter.shape)
-            if row.size != learned.parameter.numel() or _bare(row.shape) != _bare(shape):
-                raise FerError(
-                    f"history {number} of the state has shape {row.shape}, where parameter {learned.index} of layer "
-                    f"'{learned.owner}' has {shape}"
-                )
-            if position in self._history:
-                with torch.no_grad():
-                    self._history[position][kind].copy_(torch.from_numpy(row.reshape(shape)))
-            else:
-                self._frozen[position].append(row.reshape(shape))
+        for kind, arrays in enumerate(fit_history(rows, self.learnable, self.solver, legacy)):
+            for position, array in enumerate(arrays):
+                if position in self._history:
+                    with torch.no_grad():
+                        self._history[position][kind].copy_(torch.from_numpy(array))
+                else:
+                    self._frozen[position].append(array)
 
     @torch.no_grad()
     def apply(self, iteration: int, rate: float) -> float | None:
@@ -150,7 +106,7 @@ class Updater:
             return None
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         if norm.device.type == "cpu":
-            value = norm.item()
+            value: float = norm.item()
             if not value > limit:
                 return None
             torch._foreach_mul_(grads, limit / value)
@@ -234,25 +190,3 @@ class Updater:
 def _add_decay(group: _Group, grads: list[Tensor], decay: float) -> None:
     if decay:
         torch._foreach_add_(grads, group.params, alpha=decay)
-
-
-def _check_ranges(solver: caffe_pb2.SolverParameter) -> None:
-    if solver.iter_size < 1:
-        raise FerError(f"iter_size is {solver.iter_size}; it must be 1 or more")
-    if solver.type == "Adam" and not (0 <= solver.momentum < 1 and 0 <= solver.momentum2 < 1):
-        raise FerError("Adam's momentum and momentum2 must lie in [0, 1)")
-    if solver.type == "AdaGrad" and solver.momentum:
-        raise FerError("Momentum cannot be used with AdaGrad.")
-    if solver.type == "RMSProp":
-        if solver.momentum:
-            raise FerError("Momentum cannot be used with RMSProp.")
-        if not 0 <= solver.rms_decay < 1:
-            raise FerError("RMSProp's rms_decay must lie in [0, 1)")
-
-
-def _bare(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape without its leading ones, as legacy files pad it."""
-    rest = tuple(shape)
-    while rest[:1] == (1,):
-        rest = rest[1:]
-    return rest

@@ -4,7 +4,9 @@ Every function takes computed values and a title, draws on `ax` where that makes
 reads or saves a file. ``render`` turns a Figure into the bytes of a PNG or SVG, equal figures into equal bytes.
 """
 
-from fer.report.plots.look import Figure, render
+from matplotlib.figure import Figure
+
+from fer.report.plots.look import render
 from fer.report.plots.scores import Mistake, plot_class_bars, plot_class_counts, plot_confusion, plot_mistakes, plot_roc
 from fer.report.plots.training import (
     plot_learning_rate,

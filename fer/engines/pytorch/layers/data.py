@@ -1,12 +1,14 @@
 """Data and ImageData: images of a database or a list, transformed on the device."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from fer.engines.pytorch.data.order import Order, take
+from fer.engines.core.order import Order
 from fer.engines.pytorch.data.room import check_room
+from fer.engines.pytorch.data.rows import make_order, take
 from fer.engines.pytorch.data.source import Images, ListOptions, load_database, load_image_list
 from fer.engines.pytorch.data.transform import Transform
 from fer.engines.pytorch.registry import Layer, Shape, register
@@ -43,11 +45,15 @@ class ImageBatches(Layer):
     def batch_size(self) -> int:
         raise NotImplementedError
 
+    def epoch(self) -> int:
+        """The batches that show each image once."""
+        return math.ceil(len(self.images) / self.batch_size())
+
     def load(self) -> Images:
         """The images, on the device; FerError for a source that cannot be used."""
         raise NotImplementedError
 
-    def make_order(self, batch: int) -> Order:
+    def make_order(self, batch: int) -> Order[Tensor]:
         raise NotImplementedError
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
@@ -94,9 +100,9 @@ class Data(ImageBatches):
         force = "color" if transform.force_color else "gray" if transform.force_gray else ""
         return load_database(Path(data.source), force, self.context.device)
 
-    def make_order(self, batch: int) -> Order:
+    def make_order(self, batch: int) -> Order[Tensor]:
         shuffle = self.context.training and SHUFFLE in self.context.stages
-        return Order(self.param.name, [len(self.images)], batch, self.context, shuffle=shuffle)
+        return make_order(self.param.name, [len(self.images)], batch, self.context, shuffle=shuffle)
 
 
 @register("ImageData")
@@ -118,9 +124,11 @@ class ImageData(ImageBatches):
         options = ListOptions(param.root_folder, size, param.is_color)
         return load_image_list(Path(param.source), options, self.context.device)
 
-    def make_order(self, batch: int) -> Order:
+    def make_order(self, batch: int) -> Order[Tensor]:
         param, count = self.param.image_data_param, len(self.images)
-        order = Order(self.param.name, [count], batch, self.context, shuffle=param.shuffle, rand_skip=param.rand_skip)
+        order = make_order(
+            self.param.name, [count], batch, self.context, shuffle=param.shuffle, rand_skip=param.rand_skip
+        )
         if order.start >= count:
             self.fail(f"rand_skip {param.rand_skip} drew {order.start} images to skip, and there are {count}")
         return order

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer.engines.pytorch.data.order import Order, take
+from fer.engines.core.hdf5 import open_hdf5
 from fer.engines.pytorch.data.room import check_room
+from fer.engines.pytorch.data.rows import make_order, take
 from fer.engines.pytorch.fillers import fill
-from fer.engines.pytorch.hdf5 import open_hdf5
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
 from fer.schema import caffe_pb2
@@ -160,7 +160,7 @@ class HDF5Data(Source):
             self._rows, counts = _read_files(Path(param.source), list(self.param.top), self.context)
         except FerError as error:
             self.fail(str(error))
-        self.order = Order(self.param.name, counts, param.batch_size, self.context, shuffle=param.shuffle)
+        self.order = make_order(self.param.name, counts, param.batch_size, self.context, shuffle=param.shuffle)
         return [(param.batch_size, *rows.shape[1:]) for rows in self._rows]
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:

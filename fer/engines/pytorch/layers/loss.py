@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from fer.nets.infogain import read_infogain
 from fer.schema import caffe_pb2
 
 _Loss = caffe_pb2.LossParameter
+_Mode: TypeAlias = caffe_pb2.LossParameter.NormalizationMode
 _SMALLEST_FLOAT, _LOG_THRESHOLD = torch.finfo(torch.float32).tiny, 1e-20
 
 
@@ -32,14 +33,14 @@ class Loss(Layer):
             self.fail(f"its bottoms differ in how many items they have: {shapes}")
         return [()]
 
-    def mode(self, default: int) -> int:
+    def mode(self, default: _Mode) -> _Mode:
         """The normalization asked for; the old `normalize` counts where the new field is absent."""
         param = self.param.loss_param
         if param.HasField("normalization") or not param.HasField("normalize"):
             return param.normalization if param.HasField("normalization") else default
         return _Loss.VALID if param.normalize else _Loss.BATCH_SIZE
 
-    def normalized(self, total: Tensor, mode: int, outer: int, inner: int, counted: Tensor | None) -> Tensor:
+    def normalized(self, total: Tensor, mode: _Mode, outer: int, inner: int, counted: Tensor | None) -> Tensor:
         """`total` divided as `mode` says; `counted`: 1 for each place that was not ignored (None: none was)."""
         if mode == _Loss.VALID and counted is not None:
             return total / counted.sum().clamp(min=1)

@@ -156,7 +156,8 @@ class MVN(Elementwise):
         axes = (1, 2) if param.across_channels else (2,)
         if not param.normalize_variance:
             return (planes - planes.mean(axes, keepdim=True)).reshape(x.shape)
-        return _Standardize.apply(planes, axes, param.eps).reshape(x.shape)
+        standard: Tensor = _Standardize.apply(planes, axes, param.eps)
+        return standard.reshape(x.shape)
 
 
 class _Standardize(torch.autograd.Function):

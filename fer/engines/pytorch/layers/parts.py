@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import nn
@@ -12,10 +12,14 @@ from fer.engines.pytorch.registry import Layer, Shape
 from fer.errors import FerError
 from fer.schema import caffe_pb2
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Owner = TypeVar("_Owner")
+_Rest = ParamSpec("_Rest")
+_Result = TypeVar("_Result")
 
 
-def in_its_own_type(function: _Function) -> _Function:
+def in_its_own_type(
+    function: Callable[Concatenate[_Owner, torch.Tensor, _Rest], _Result],
+) -> Callable[Concatenate[_Owner, torch.Tensor, _Rest], _Result]:
     """Decorates `function(self or ctx, tensor, ...)`: it computes in the tensor's type, whatever autocast is on.
 
     Which operations autocast takes to float32 differs from device to device (`rsqrt`, `pow`, `sum` on CUDA alone), and
@@ -23,11 +27,11 @@ def in_its_own_type(function: _Function) -> _Function:
     """
 
     @functools.wraps(function)
-    def call(ctx: Any, tensor: torch.Tensor, *rest: Any) -> Any:
+    def call(ctx: _Owner, tensor: torch.Tensor, /, *rest: _Rest.args, **named: _Rest.kwargs) -> _Result:
         with torch.autocast(tensor.device.type, enabled=False):
-            return function(ctx, tensor, *rest)
+            return function(ctx, tensor, *rest, **named)
 
-    return call  # type: ignore[return-value]
+    return call
 
 
 def expect_bottoms(layer: Layer, shapes: Sequence[Shape], fewest: int, most: int | None = None) -> None:

@@ -148,7 +148,8 @@ class SPP(Layer):
         pad = [(k * 2**level - n + 1) // 2 for k, n in zip(kernel, size, strict=True)]
         ways = {"kernel": kernel, "stride": kernel, "pad": pad}
         fields = {f"{name}_{side}": way[i] for name, way in ways.items() for i, side in enumerate("hw")}
-        return caffe_pb2.PoolingParameter(pool=self.param.spp_param.pool, **fields)
+        pool = caffe_pb2.SPPParameter.PoolMethod.Name(self.param.spp_param.pool)
+        return caffe_pb2.PoolingParameter(pool=pool, **fields)
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         levels = [pool(bottoms[0]) for pool in self.pools]

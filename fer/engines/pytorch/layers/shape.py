@@ -53,7 +53,8 @@ class Slice(Layer):
         return [(*shapes[0][: self.axis], size, *shapes[0][self.axis + 1 :]) for size in self.sizes]
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        return bottoms[0].split(self.sizes, self.axis)
+        tops: tuple[Tensor, ...] = bottoms[0].split(self.sizes, self.axis)
+        return tops
 
 
 @register("Split")

@@ -1,19 +1,19 @@
-"""Signals, acted upon only between iterations; and an end when the parent is gone."""
+"""Signals, acted upon only between iterations, of any rank."""
 
 import contextlib
-import ctypes
-import os
 import signal
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from fer.engines.core.ranks import Ranks
 from fer.errors import FerError
 
 EFFECTS = ("stop", "snapshot", "none")
-_PR_SET_PDEATHSIG = 1
+# Seconds within which a signal to one rank is heard by all.
+_PROMPT = 0.5
 
 
 class Signals:
@@ -43,13 +43,33 @@ class Signals:
         self.snapshot = 1
 
 
-def stop_when_parent_dies() -> None:
-    """A killed `fer` must not leave its training running unseen: Linux then sends this process SIGTERM."""
-    parent = os.environ.get("FER_PARENT_PID")
-    if parent and sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != int(parent):
-            sys.exit(128 + signal.SIGTERM)
+class Requests:
+    """What signals ask of all ranks, who look at the same iterations: so often that half a second passes between."""
+
+    def __init__(self, signals: Signals, ranks: Ranks):
+        self._signals, self._ranks = signals, ranks
+        self._asked: tuple[int, float] | None = None
+        self._next = 0
+
+    def at(self, iteration: int) -> int:
+        """The same on every rank: twice the number of a signal to stop, plus 1 where a snapshot is asked for."""
+        own = self._signals.stop << 1 | self._signals.snapshot
+        if self._ranks.alone:
+            return own
+        if iteration < self._next:
+            return 0
+        request, skipped = self._ranks.agree(own, -self._fitting(iteration))
+        self._next = iteration - skipped  # what fits for the slowest
+        return request
+
+    def _fitting(self, iteration: int) -> int:
+        """How many iterations fit into the time between two looks, by those since the last; 1 to 100."""
+        now = time.monotonic()
+        before, self._asked = self._asked, (iteration, now)
+        if before is None or iteration == before[0]:
+            return 1
+        each = (now - before[1]) / (iteration - before[0])
+        return max(1, min(100, int(_PROMPT / max(each, 1e-6))))
 
 
 @contextlib.contextmanager

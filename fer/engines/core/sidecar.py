@@ -5,17 +5,15 @@ layers are put to where so many iterations would have brought them.
 """
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.weights import array_of
+from fer.engines.core.framework import Net, NetState
 from fer.errors import FerError
 from fer.system.files import write_bytes
 
@@ -40,12 +38,12 @@ def fingerprint(net: Net) -> int:
     """A checksum of the net's smaller parameters: tells another run's sidecar of the same iteration."""
     total = 0
     for learned in net.learnable:
-        if learned.parameter.numel() <= 2**16:
-            total = zlib.crc32(array_of(learned.parameter).tobytes(), total)
+        if math.prod(learned.shape) <= 2**16:
+            total = zlib.crc32(net.blob(learned.owner, learned.index).tobytes(), total)
     return total
 
 
-def write_sidecar(path: Path, iteration: int, seed: int, net: Net, states: Sequence[dict[str, Any]]) -> None:
+def write_sidecar(path: Path, iteration: int, seed: int, net: Net, states: Sequence[NetState]) -> None:
     """Write the states of the train net and of each test net (`Net.state()`), in that order."""
     arrays: dict[str, np.ndarray] = {
         "version": np.array(_VERSION),
@@ -64,7 +62,7 @@ def write_sidecar(path: Path, iteration: int, seed: int, net: Net, states: Seque
     write_bytes(path, stream.getvalue())
 
 
-def read_sidecar(path: Path, iteration: int, net: Net) -> list[dict[str, Any]] | None:
+def read_sidecar(path: Path, iteration: int, net: Net) -> list[NetState] | None:
     """The states that `write_sidecar` took, None where there is no sidecar or it is of other weights.
 
     Raises FerError for a damaged one.
@@ -75,12 +73,12 @@ def read_sidecar(path: Path, iteration: int, net: Net) -> list[dict[str, Any]] |
     header = [int(arrays.pop(name)) for name in _HEADER]
     if header[:3] != [_VERSION, iteration, fingerprint(net)]:
         return None
-    states: dict[int, dict[str, Any]] = {}
+    states: dict[int, NetState] = {}
     for name, array in arrays.items():
         number, kind, owner, key = name.split("\n")
         entries = states.setdefault(int(number), {}).setdefault(kind, {})
         if kind.startswith(GENERATORS):
-            entries[owner] = torch.from_numpy(array)
+            entries[owner] = array
         else:
             entries.setdefault(owner, {})[key] = array
     return [states.get(number, {}) for number in range(max(states, default=-1) + 1)]

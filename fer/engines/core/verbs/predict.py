@@ -1,44 +1,41 @@
-"""Class probabilities of images with a deploy net: the Caffe worker's `predict`, number for number."""
+"""`predict`: class probabilities of images with a deploy net, number for number those of the Caffe worker's verb."""
 
 import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from fer.engines.pytorch.device import computing
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.registry import Context
-from fer.engines.pytorch.weights import copy_weights
+from fer.engines.core.framework import Backend
+from fer.engines.core.weights import copy_weights
 from fer.errors import FerError
 from fer.formats.prototxt import read_net
-from fer.nets.states import test_transform
+from fer.nets.states import State
 from fer.nets.transform import Transform
+from fer.schema import caffe_pb2
 from fer.system.files import write_bytes
 
 BATCH = 64
 
 
 def predict(
+    backend: Backend,
     model: Path,
     weights: Path,
     source: Path,
-    transform: Path,
+    transform: caffe_pb2.TransformationParameter,
     out: Path,
     *,
     ten_crop: bool = False,
-    device: torch.device | None = None,
-    precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the probabilities float32 [N, classes] of the images in `source` (.npy, uint8 [N, C, H, W]) to `out`.
 
+    The images go through `transform` as in the TEST phase; with `ten_crop` the answers to ten views are averaged.
     Raises FerError for anything that cannot be read or does not fit.
     """
-    device = device or torch.device("cpu")
     images = _read_images(source)
-    net = Net(read_net(model), Context("TEST", device), path=model)
+    net = backend.net(read_net(model), State("TEST"), path=model)
     net.run_lean()
     if len(net.inputs) != 1:
         raise FerError(f"{model} has {len(net.inputs)} inputs ({', '.join(net.inputs)}); one is needed: a deploy net")
@@ -47,17 +44,15 @@ def predict(
     if not names:
         raise FerError(f"{model} has no output")
     output = "prob" if "prob" in names else names[0]
-    transformer = Transform(test_transform(read_net(transform)), images.shape[1:])
+    transformer = Transform(transform, images.shape[1:])
     probs = []
     for start in range(0, len(images), BATCH):
         batch = np.array(images[start : start + BATCH])
-        total = torch.zeros(())
-        pictures = [torch.from_numpy(view).to(device) for view in transformer.views(batch, ten_crop)]
-        with torch.inference_mode(), computing(precision, device):
-            for pixels in pictures:
-                net.forward(**{net.inputs[0]: pixels.contiguous(memory_format=torch.channels_last)})
-                total = total + net.blobs[output].reshape(len(batch), -1).double()
-        probs.append((total / len(pictures)).float().cpu().numpy())
+        views = transformer.views(batch, ten_crop)
+        total = np.zeros(())
+        for view in views:
+            total = total + net.infer(view, output)
+        probs.append((total / len(views)).astype(np.float32))
         if progress:
             progress(start + len(batch), len(images))
     stream = io.BytesIO()

@@ -2,8 +2,8 @@
 
 import math
 
-from fer.engines.pytorch.log import Log
-from fer.engines.pytorch.net import Net
+from fer.engines.core.framework import Net
+from fer.engines.core.log import Log
 from fer.formats.prototxt import to_text
 
 
@@ -39,8 +39,8 @@ def _log_backward(log: Log, net: Net) -> None:
     needing: set[str] = set()
     needs = {}
     for node in net.nodes:
-        specs = node.layer.param.param
-        rates = [specs[i].lr_mult if i < len(specs) else 1.0 for i in range(len(node.layer.blobs))]
+        specs = node.param.param
+        rates = [specs[i].lr_mult if i < len(specs) else 1.0 for i in range(len(net.blob_shapes.get(node.name, ())))]
         if node.type == "BatchNorm":
             rates = []
         needs[node.name] = any(rate > 0 for rate in rates) or any(

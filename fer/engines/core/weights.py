@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from google.protobuf.message import DecodeError
 
-from fer.engines.pytorch.hdf5 import open_hdf5
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.node import Node
+from fer.engines.core.framework import Net, Shape
+from fer.engines.core.hdf5 import open_hdf5
 from fer.errors import FerError
-from fer.formats.blobs import from_blob, to_blob
+from fer.formats.blobs import from_blob, is_legacy, same_shape, shape_text, to_blob
 from fer.formats.prototxt import read_weights
 from fer.schema import caffe_pb2
 from fer.system.files import write_bytes, write_whole
@@ -36,19 +35,34 @@ class SolverState:
     learned_net: str
     current_step: int = 0
     history: list[np.ndarray] = field(default_factory=list)
+    legacy: bool = False  # whether the history's shapes are those of Caffe before 2015
 
 
 # ---- reading
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A float32 blob of a file; `legacy`: its shape is that of Caffe before 2015."""
+
+    array: np.ndarray
+    legacy: bool = False
+
+
 def read_model(path: str | Path) -> Weights:
-    """The blobs of a .caffemodel or .caffemodel.h5; FerError where it is damaged or has none."""
+    """The blobs of a .caffemodel or .caffemodel.h5. Raises FerError where it is damaged or has none."""
+    return {name: {i: blob.array for i, blob in blobs.items()} for name, blobs in _read_stored(path).items()}
+
+
+def _read_stored(path: str | Path) -> dict[str, dict[int, _Stored]]:
     if str(path).endswith(".h5"):
-        weights = _read_hdf5(path, _model_from_hdf5)
+        model = _read_hdf5(path, _model_from_hdf5)
+        weights = {name: {i: _Stored(array) for i, array in blobs.items()} for name, blobs in model.items()}
     else:
         weights = {
             layer.name: {
-                i: from_blob(blob, f"{path}: layer '{layer.name}', blob {i}") for i, blob in enumerate(layer.blobs)
+                i: _Stored(from_blob(blob, f"{path}: layer '{layer.name}', blob {i}"), is_legacy(blob))
+                for i, blob in enumerate(layer.blobs)
             }
             for layer in read_weights(path).layer
             if layer.blobs
@@ -64,8 +78,8 @@ def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[
     Raises FerError for a wrong shape or number of blobs, values that are not finite, and where no name matches; where
     the weights are to be `complete`, also for a layer that they lack (a file cut between two layers parses).
     """
-    weights = read_model(path)
-    targets = {node.name: node for node in net.nodes if node.layer.blobs}
+    weights = _read_stored(path)
+    targets = net.blob_shapes
     matching = [name for name in weights if name in targets]
     if not matching and targets:
         raise FerError(
@@ -77,40 +91,30 @@ def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[
     if complete and missing:
         raise FerError(f"{path} has no layer '{missing[0]}', which the net has: it is cut short, or of another net")
     for name in matching:
-        _check_fit(path, net, targets[name], weights[name])
-    with torch.no_grad():
-        for name in matching:
-            for index, array in weights[name].items():
-                blob = targets[name].layer.blobs[index]
-                blob.copy_(torch.from_numpy(array.reshape(tuple(blob.shape))))
+        _check_fit(path, net, name, targets[name], weights[name])
+    for name in matching:
+        for index, stored in weights[name].items():
+            net.set_blob(name, index, stored.array.reshape(targets[name][index]))
     return matching
 
 
-def _check_fit(path: str | Path, net: Net, node: Node, arrays: dict[int, np.ndarray]) -> None:
-    blobs = node.layer.blobs
-    needed = {learned.index for learned in net.learnable if learned.owner == node.name}
+def _check_fit(path: str | Path, net: Net, layer: str, shapes: list[Shape], found: dict[int, _Stored]) -> None:
+    needed = {learned.index for learned in net.learnable if learned.owner == layer}
     if not str(path).endswith(".h5"):
-        needed = set(range(len(blobs)))
-    if not needed <= set(arrays) <= set(range(len(blobs))):
-        raise FerError(f"{path}: Incompatible number of blobs for layer '{node.name}': {len(arrays)} for {len(blobs)}")
-    for index, array in arrays.items():
-        blob = blobs[index]
-        if not _same_shape(array.shape, tuple(blob.shape)):
+        needed = set(range(len(shapes)))
+    if not needed <= set(found) <= set(range(len(shapes))):
+        raise FerError(f"{path}: Incompatible number of blobs for layer '{layer}': {len(found)} for {len(shapes)}")
+    for index, stored in found.items():
+        shape = shapes[index]
+        if not same_shape(stored.array.shape, shape, legacy=stored.legacy):
             raise FerError(
-                f"{path}: Cannot copy param {index} weights from layer '{node.name}'; shape mismatch: "
-                f"source param shape is {_x(array.shape)}; target param shape is {_x(blob.shape)}; "
+                f"{path}: Cannot copy param {index} weights from layer '{layer}'; shape mismatch: "
+                f"source param shape is {shape_text(stored.array.shape)}; "
+                f"target param shape is {shape_text(shape)}; "
                 f"to learn it from scratch rename the layer"
             )
-        if not np.isfinite(array).all():
-            raise FerError(f"{path}: param {index} of layer '{node.name}' holds nan or inf")
-
-
-def _same_shape(source: Sequence[int], target: Sequence[int]) -> bool:
-    """Equal, or equal but for the leading ones of a legacy 4-D shape."""
-    if tuple(source) == tuple(target):
-        return True
-    padded = (1,) * (4 - len(target)) + tuple(target)
-    return len(source) == 4 and tuple(source) == padded
+        if not np.isfinite(stored.array).all():
+            raise FerError(f"{path}: param {index} of layer '{layer}' holds nan or inf")
 
 
 def read_state(path: str | Path) -> SolverState:
@@ -134,7 +138,8 @@ def read_state(path: str | Path) -> SolverState:
     if proto.iter < 0:
         raise FerError(f"{path} is damaged: its iteration is {proto.iter}")
     history = [from_blob(blob, f"{path}: history {i}") for i, blob in enumerate(proto.history)]
-    return SolverState(proto.iter, proto.learned_net, proto.current_step, history)
+    legacy = any(map(is_legacy, proto.history))
+    return SolverState(proto.iter, proto.learned_net, proto.current_step, history, legacy)
 
 
 def _read_hdf5(path: str | Path, read: Callable[[h5py.File], T]) -> T:
@@ -175,15 +180,16 @@ def model_proto(net: Net) -> caffe_pb2.NetParameter:
     total = 0
     for node in net.nodes:
         layer = model.layer.add()
-        layer.CopyFrom(node.layer.param)
+        layer.CopyFrom(node.param)
         del layer.blobs[:]
+        shapes = net.blob_shapes.get(node.name, [])
         if node.type == "BatchNorm":
             # Caffe freezes the statistics in the layer's own copy of its parameters.
-            while len(layer.param) < len(node.layer.blobs):
+            while len(layer.param) < len(shapes):
                 layer.param.add(lr_mult=0)
-        for blob in node.layer.blobs:
-            layer.blobs.append(to_blob(array_of(blob)))
-            total += blob.numel() * 4
+        for index, shape in enumerate(shapes):
+            layer.blobs.append(to_blob(net.blob(node.name, index)))
+            total += math.prod(shape) * 4
     if total > 2**31 - 2**20:
         raise FerError(f"{total:,} bytes of weights do not fit a binary .caffemodel; use `snapshot_format: HDF5`")
     return model
@@ -208,15 +214,14 @@ def write_state(path: Path, state: SolverState) -> None:
 
 
 def _model_to_hdf5(path: Path, net: Net) -> None:
-    owned = {id(learned.parameter) for learned in net.learnable}
+    owned = {(learned.owner, learned.index) for learned in net.learnable}
     with open_hdf5(path, "w") as file:
         data = file.create_group("data")
         for node in net.nodes:
             group = data.create_group(node.name)
-            for index, blob in enumerate(node.layer.blobs):
-                if id(blob) in owned:
-                    owned.discard(id(blob))
-                    group.create_dataset(str(index), data=array_of(blob))
+            for index in range(len(net.blob_shapes.get(node.name, ()))):
+                if (node.name, index) in owned:
+                    group.create_dataset(str(index), data=net.blob(node.name, index))
 
 
 def _state_to_hdf5(path: Path, state: SolverState) -> None:
@@ -227,12 +232,3 @@ def _state_to_hdf5(path: Path, state: SolverState) -> None:
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=array)
-
-
-def array_of(blob: torch.Tensor) -> np.ndarray:
-    """float32 array, C-contiguous in the blob's shape."""
-    return np.ascontiguousarray(blob.detach().float().cpu().numpy())
-
-
-def _x(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "()"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fer.errors import FerError
 from fer.formats.prototxt import read_net, solver_net_path
-from fer.nets.states import test_states, train_state
+from fer.nets.states import State, test_states, train_state
 from fer.schema import caffe_pb2
 
 
@@ -15,8 +15,7 @@ class NetSource:
 
     proto: caffe_pb2.NetParameter
     path: Path | None
-    stages: tuple[str, ...]
-    level: int
+    state: State
     text: str
     """Where it is from, as Caffe's log says it."""
 
@@ -28,11 +27,11 @@ def train_source(solver: caffe_pb2.SolverParameter, solver_path: str | Path) -> 
     if len(given) != 1:
         what = "no train net" if not given else f"more than one train net ({', '.join(given)})"
         raise FerError(f"{solver_path}: the solver specifies {what}; give one of {', '.join(fields)}")
-    stages, level = train_state(solver)
+    state = train_state(solver)
     if given[0].endswith("_param"):
-        return NetSource(getattr(solver, given[0]), None, stages, level, f"specified in {given[0]}.")
+        return NetSource(getattr(solver, given[0]), None, state, f"specified in {given[0]}.")
     path = solver_net_path(solver, solver_path)
-    return NetSource(read_net(path), path, stages, level, f"from {given[0]} file: {getattr(solver, given[0])}")
+    return NetSource(read_net(path), path, state, f"from {given[0]} file: {getattr(solver, given[0])}")
 
 
 def test_sources(solver: caffe_pb2.SolverParameter, solver_path: str | Path) -> list[NetSource]:
@@ -57,7 +56,4 @@ def test_sources(solver: caffe_pb2.SolverParameter, solver_path: str | Path) -> 
         raise FerError(f"{solver_path}: test_state must be given once per test net: {len(states)} for {count}")
     if count and solver.test_interval <= 0:
         raise FerError(f"{solver_path}: test_iter is given, so test_interval must be 1 or more")
-    return [
-        NetSource(proto, path, stages, level, text)
-        for (proto, path, text), (stages, level) in zip(own, states, strict=True)
-    ]
+    return [NetSource(proto, path, state, text) for (proto, path, text), state in zip(own, states, strict=True)]

@@ -1,0 +1,61 @@
+"""What fer and a process of an engine tell each other besides Caffe's own log lines. Written and parsed here.
+
+The Caffe worker runs under the Python of its pycaffe and without fer, so this file imports nothing of fer and keeps to
+Python 3.6. Lines go to stderr, by themselves or as the text of a log line.
+"""
+
+import ctypes
+import os
+import re
+import signal
+import sys
+from collections import namedtuple
+
+PARENT_PID = "FER_PARENT_PID"
+"""The environment variable with the process that a training must not outlive."""
+_PR_SET_PDEATHSIG = 1
+
+Predicted = namedtuple("Predicted", "done total")
+"""So many of the images are scored."""
+Passed = namedtuple("Passed", "done total")
+"""So many of the batches that statistics are measured on have gone forward."""
+Replaying = namedtuple("Replaying", "iterations")
+"""The data of so many iterations are gone through again before a training goes on; it may take a minute."""
+Gpu = namedtuple("Gpu", "number name")
+"""A GPU that can be used."""
+
+_HEADER = r"(?:[IWEF]\d{4,8} [^\]]*\] )?"
+_FORMS = (
+    (Predicted, "predicted %d of %d", r"predicted (\d+) of (\d+)"),
+    (Passed, "passed %d of %d", r"passed (\d+) of (\d+)"),
+    (Replaying, "Replaying the data of %d iterations", r"Replaying the data of (\d+) iterations"),
+    (Gpu, "GPU %d: %s", r"GPU (\d+): (.*)"),
+)
+
+
+def text_of(message):
+    """The message as one line of text."""
+    return next(form for kind, form, _ in _FORMS if type(message) is kind) % message
+
+
+def say(message):
+    """Write a message to stderr."""
+    print(text_of(message), file=sys.stderr, flush=True)
+
+
+def parse(line):
+    """The message that a line holds, after a log line's header or without one; None for any other line."""
+    for kind, _, pattern in _FORMS:
+        found = re.match(_HEADER + pattern + r"\s*$", line)
+        if found:
+            return kind(*(int(word) if word.isdigit() else word for word in found.groups()))
+    return None
+
+
+def stop_when_parent_dies():
+    """A killed `fer` must not leave its training running unseen: Linux then sends this process SIGTERM."""
+    parent = os.environ.get(PARENT_PID)
+    if parent and sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != int(parent):
+            sys.exit(128 + signal.SIGTERM)

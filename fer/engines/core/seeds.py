@@ -1,0 +1,15 @@
+"""Seeds from one number: what is drawn for one purpose never moves what is drawn for another."""
+
+import hashlib
+import os
+
+
+def new_seed() -> int:
+    """One from the system."""
+    return int.from_bytes(os.urandom(6), "little")
+
+
+def derive_seed(seed: int, scope: str, name: str) -> int:
+    """A 63-bit seed that depends on the seed, the scope (the net of a training, its rank) and `name` only."""
+    digest = hashlib.sha256(f"{seed}/{scope}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

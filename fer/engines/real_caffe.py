@@ -1,0 +1,108 @@
+"""What pycaffe and a user's own `caffe` executable share: builds differ, so a Caffe is asked what it can do.
+
+It is asked by a training of one iteration (the wheel's BatchNorm does not train, and a user's own may be of any age).
+"""
+
+import tempfile
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer.engines.engine import Demand, Engine, Say
+from fer.engines.interpreter import WORKER, find_caffe
+from fer.engines.process import EngineFailed, call
+from fer.engines.process_engine import ProcessEngine
+from fer.errors import FerError
+
+if TYPE_CHECKING:
+    from fer.schema import caffe_pb2
+
+PROBE_SOLVER = """
+base_lr: 0.01 lr_policy: "fixed" max_iter: 1 solver_mode: CPU random_seed: 1 snapshot_prefix: "probe" type: "{type}"
+"""
+_NET = """
+net_param {
+  layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
+    shape { dim: 4 dim: 2 dim: 3 dim: 3 } shape { dim: 4 } data_filler { type: "gaussian" std: 1 }
+    data_filler { type: "constant" } } }
+  %s
+  layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2
+    weight_filler { type: "xavier" } } }
+  layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+}
+"""
+_NORM = 'layer { name: "norm" type: "BatchNorm" bottom: "data" top: "data" }'
+OTHER_CAFFE = "name another Caffe in FER_CAFFE_PYTHON (its Python) or FER_CAFFE (its executable)"
+
+
+@dataclass(frozen=True)
+class RealCaffe(ProcessEngine):
+    """Real Caffe, all of whose verbs but `train` are the worker's. `own`: whether it is the user's, of any age."""
+
+    name: str = "caffe"
+
+    @property
+    def title(self) -> str:
+        return "Caffe"
+
+    @property
+    def _speaker(self) -> str:
+        return "Caffe"
+
+    @property
+    @abstractmethod
+    def program(self) -> str:
+        """What trains, by its path."""
+
+    @property
+    def instead(self) -> str:
+        return f"take --engine pytorch, or {OTHER_CAFFE}"
+
+    def set_up(self, say: Say | None = None) -> Engine:
+        if self.command:
+            return self
+        found = find_caffe(say)
+        return replace(self, command=(str(found.python), str(WORKER)), environment=found.environment)
+
+    def shortfall(self, demand: Demand) -> str | None:
+        if reason := super().shortfall(demand):
+            return reason
+        if not (demand.statistics or (self.own and demand.solver_type != "SGD")):
+            return None
+        try:
+            learnt = self._learns(demand)
+        except EngineFailed as failure:
+            return f"does not train with the solver type {demand.solver_type} ({failure.reason})"
+        return None if learnt else f"does not train BatchNorm (layer {demand.statistics!r})"
+
+    def _learns(self, demand: Demand) -> bool:
+        """Whether one iteration brings a BatchNorm's statistics along, where there is one. Raises EngineFailed."""
+        from fer.formats.blobs import from_blob  # here, as the command line goes without it
+
+        norm = _NORM if demand.statistics else ""
+        weights = self.probe(PROBE_SOLVER.format(type=demand.solver_type) + _NET % norm)
+        # The third blob counts the batches that the mean and the variance are of.
+        norms = [layer for layer in weights.layer if layer.name == "norm"]
+        counts = [from_blob(blob, layer.name) for layer in norms for blob in layer.blobs[2:3]]
+        return not demand.statistics or any(count.any() for count in counts)
+
+    def probe(self, solver: str) -> "caffe_pb2.NetParameter":
+        """The weights that a training of one iteration leaves. Raises EngineFailed."""
+        from fer.formats.prototxt import read_weights  # here, as the command line goes without it
+
+        with tempfile.TemporaryDirectory(prefix="fer-caffe-") as folder:
+            path = Path(folder) / "solver.prototxt"
+            path.write_text(solver, encoding="utf-8")
+            argv = self.train_command(Path(path.name))
+            call(argv, self.train_environment, path.parent, speaker=self.title, task="trying one iteration")
+            return read_weights(path.with_name("probe_iter_1.caffemodel"))
+
+    def _no_gpu(self, wanted: int | str, reason: str) -> FerError:
+        cannot = f"{self.program} cannot use it; {reason}"
+        if "CPU-only" in reason:  # Caffe's own words
+            cannot = f"the Caffe found ({self.program}) is CPU-only"
+        return FerError(
+            f"--gpu {wanted}: {cannot}\n"
+            "leave --gpu out, name a GPU build's caffe executable in FER_CAFFE, or take --engine pytorch"
+        )
