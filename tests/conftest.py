@@ -4,15 +4,17 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
 import numpy as np
 import pytest
 import training
+import warm
 
 from fer.engines.engine import ENGINES
+from fer.engines.interpreter import WORKER
 from fer.formats.database import encode_datum, write_mean
 
 LONGEST = [
@@ -91,6 +93,23 @@ def fer2013_csv_whole(once: Callable[..., Path]) -> Path:
 def data(once: Callable[..., Path]) -> Path:
     """A small data directory of drawn faces, for reading."""
     return once("data", training.make_data)
+
+
+ENGINES_PARTS = {
+    (str(WORKER),): ["caffe", "numpy"],
+    ("-m", "fer.engines.pytorch"): ["fer.engines.pytorch.tool"],
+    (str(training.FAKE),): ["numpy", "fer.formats.log_lines", "fer.nets.lint"],
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def warm_engines() -> Iterator[None]:
+    """Engines that the tests' own process starts have their imports behind them; those of processes it starts do not."""
+    engines = warm.Warm(ENGINES_PARTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer.engines.process.subprocess", engines)
+        yield
+    engines.close()
 
 
 @pytest.fixture
