@@ -31,8 +31,8 @@ FER2013_CSV_WRITER = ROOT.parent / "shared" / "fer2013" / "write_csv.py"
 # The tests start hundreds of processes, which would all compile fer's modules and Caffe's anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core; torch, imported later, reads it
-    os.environ |= {"OMP_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
+# Where each core has a worker of pytest's, more threads only wait for each other. PyTorch, imported later, reads it.
+os.environ |= {"OMP_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -104,7 +104,7 @@ ENGINES_PARTS = {
 
 @pytest.fixture(autouse=True, scope="session")
 def warm_engines() -> Iterator[None]:
-    """Engines that the tests' own process starts have their imports behind them; those of processes it starts do not."""
+    """What the tests' own process starts of engines has its imports behind it; what other processes start has not."""
     engines = warm.Warm(ENGINES_PARTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fer.engines.process.subprocess", engines)

@@ -8,8 +8,10 @@ the very command line, in a process, a folder and an environment of its own, as 
 Imports the standard library only, as Caffe's Python does this too.
 """
 
+import atexit
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -20,6 +22,7 @@ import socket
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 # What a command looks up in its environment when it runs; anything else may count from a process's start.
@@ -77,17 +80,16 @@ class Forked:
         self.args, self.returncode, self.stderr = argv, None, None
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(address)
-        request = {"argv": argv, "env": env, "cwd": str(cwd or os.getcwd()), "session": start_new_session}
-        with open(os.devnull, "rb") as null:
-            assert stdin == subprocess.DEVNULL
-            files = [null.fileno(), stdout.fileno()]
+        request = {"argv": argv, "env": env, "cwd": str(Path(cwd or "").absolute()), "session": start_new_session}
+        assert stdin == subprocess.DEVNULL
+        with contextlib.ExitStack() as ours:
             if stderr == subprocess.PIPE:
                 reading, writing = os.pipe()
-                self.stderr = open(reading, **{"errors": text.get("errors")} if text.get("text") else {"mode": "rb"})
-                socket.send_fds(self._socket, [b"?"], [*files, writing, *pass_fds])
-                os.close(writing)
-            else:
-                socket.send_fds(self._socket, [b"?"], [*files, stderr.fileno(), *pass_fds])
+                self.stderr = os.fdopen(reading, errors=text.get("errors"))
+                stderr = ours.enter_context(os.fdopen(writing, "wb"))
+            null = ours.enter_context(Path(os.devnull).open("rb"))
+            files = [null.fileno(), stdout.fileno(), stderr.fileno(), *pass_fds]
+            socket.send_fds(self._socket, [b"?"], files)
         self._socket.sendall(json.dumps(request).encode() + b"\n")
         self._answers = self._socket.makefile("r")
         self.pid = int(self._answers.readline())
@@ -167,18 +169,31 @@ def run(request):
     if "FER_PARENT_PID" in os.environ:
         os.environ["FER_PARENT_PID"] = str(os.getppid())
     _, *words = request["argv"]
-    if words[0] == "-m":
-        sys.argv, sys.path[0] = words[1:], os.getcwd()
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv, sys.path[0] = words, os.path.dirname(words[0])
-        runpy.run_path(words[0], run_name="__main__")
+    code = 1
+    try:
+        if words[0] == "-m":
+            sys.argv, sys.path[0] = words[1:], str(Path.cwd())
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[0] = words, str(Path(words[0]).parent)
+            runpy.run_path(words[0], run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else bool(end.code)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:  # without clearing away each object of what was imported, which takes half a second of PyTorch's
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def main(listener, modules):
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with pytest
     for module in modules:
         importlib.import_module(module)
+    gc.freeze()
     run(next_request(socket.socket(fileno=listener)))
 
 
