@@ -34,11 +34,14 @@ endif
 	$(PIP) --editable '.[dev,pytorch]'
 	@touch $@
 
+# A worker for each core; one takes a whole file, as its tests share what they make.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fast: $(VENV)/.fer-dev
-	$(BIN)/python -m pytest -m "not full"
+	$(PYTEST) -m "not full"
 
 lint: $(VENV)/.fer-dev
 	$(BIN)/ruff check .

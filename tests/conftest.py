@@ -1,24 +1,47 @@
-"""Fixtures that several test modules share."""
+"""Fixtures that several test modules share, and what makes the tests quick."""
 
+import fcntl
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
 import numpy as np
 import pytest
 import training
+import warm
 
+from fer.engines.interpreter import WORKER
 from fer.engines.registry import ENGINES
 from fer.formats.database import encode_datum, write_mean
 
+LONGEST = [
+    "test_pytorch_agreement",
+    "test_examples",
+    "test_worker",
+    "test_pytorch_train",
+    "test_gpu_day",
+    "test_speedrun",
+]
 ROOT = Path(__file__).resolve().parent.parent
 FER2013_CSV_WRITER = ROOT.parent / "shared" / "fer2013" / "write_csv.py"
+
+# The tests start hundreds of processes, which would all compile fer's modules and Caffe's anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# Where each core has a worker of pytest's, more threads only wait for each other. PyTorch, imported later, reads it.
+os.environ |= {"OMP_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=1, help="of the weights and images that both engines are given")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest go first, so that no worker is left with one of them while the others are idle."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -37,21 +60,57 @@ def write_fer2013(path: Path, *options: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fer2013_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Path]], Path]:
+    """What `make` makes in a folder of that name, made by the first of pytest's workers that wants it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def made(name: str, make: Callable[[Path], Path]) -> Path:
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            told = shared / f"{name}.txt"
+            if not told.exists():
+                (shared / name).mkdir()
+                told.write_text(str(make(shared / name)))
+            return Path(told.read_text())
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def fer2013_csv(once: Callable[..., Path]) -> Path:
     """200 real rows of each split in Kaggle's format."""
-    return write_fer2013(tmp_path_factory.mktemp("fer2013") / "fer2013.csv", "--per-split", "200")
+    return once("fer2013", lambda folder: write_fer2013(folder / "fer2013.csv", "--per-split", "200"))
 
 
 @pytest.fixture(scope="session")
-def fer2013_csv_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fer2013_csv_whole(once: Callable[..., Path]) -> Path:
     """The whole real FER2013 (35,887 rows, 301 MB) in Kaggle's format."""
-    return write_fer2013(tmp_path_factory.mktemp("fer2013") / "fer2013.csv")
+    return once("fer2013-whole", lambda folder: write_fer2013(folder / "fer2013.csv"))
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(once: Callable[..., Path]) -> Path:
     """A small data directory of drawn faces, for reading."""
-    return training.make_data(tmp_path_factory.mktemp("data"))
+    return once("data", training.make_data)
+
+
+ENGINES_PARTS = {
+    (str(WORKER),): ["caffe", "numpy"],
+    ("-m", "fer.engines.pytorch"): ["fer.engines.pytorch.tool"],
+    (str(training.FAKE),): ["numpy", "fer.formats.log_lines", "fer.nets.lint"],
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def warm_engines() -> Iterator[None]:
+    """What the tests' own process starts of engines has its imports behind it; what other processes start has not."""
+    engines = warm.Warm(ENGINES_PARTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer.engines.process.subprocess", engines)
+        yield
+    engines.close()
 
 
 @pytest.fixture

@@ -20,18 +20,30 @@ from fer.system.shell import command
 from fer.training import events
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "fer", *arguments], capture_output=True, text=True, cwd=cwd)
+def exit_code(*arguments: str) -> int:
+    """Of the command in this process, where argparse ends it too."""
+    try:
+        return cli.main(list(arguments))
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        return end.code
+
+
+def test_it_is_a_program(tmp_path):
+    for arguments, code in ((["--help"], 0), (["trian"], 2), (["prepare", "no-such.csv"], 1)):
+        answer = subprocess.run([sys.executable, "-m", "fer", *arguments], capture_output=True, text=True, cwd=tmp_path)
+        assert answer.returncode == code
+        assert answer.stdout.startswith("usage: fer") if code == 0 else answer.stderr.startswith("error: ")
 
 
 @pytest.mark.parametrize(
     "command",
     [[], ["prepare"], ["train"], ["report"], ["average"], ["export"], ["predict"], ["infogain"], ["doctor"]],
 )
-def test_help_opens_with_examples(command: list[str]) -> None:
-    answer = run(*command, "--help")
-    assert answer.returncode == 0
-    assert answer.stdout.index("examples:") < answer.stdout.index("options:")
+def test_help_opens_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(*command, "--help") == 0
+    said = capsys.readouterr().out
+    assert said.index("examples:") < said.index("options:")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -71,11 +83,19 @@ def test_help_imports_nothing_heavy() -> None:
         (["train", "--net", "alxnet", "--solver", "s1"], 1, "alexnet"),
     ],
 )
-def test_mistakes_get_an_exit_code_and_words(arguments: list[str], code: int, words: str, tmp_path: Path) -> None:
-    answer = run(*arguments, cwd=tmp_path)
-    assert answer.returncode == code
-    assert answer.stderr.startswith("error: ") and words in answer.stderr
-    assert len(answer.stderr.splitlines()) <= 3 and "Traceback" not in answer.stderr
+def test_mistakes_get_an_exit_code_and_words(
+    arguments: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(*arguments) == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and words in said
+    assert len(said.splitlines()) <= 3 and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
 
 
