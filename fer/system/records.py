@@ -65,7 +65,7 @@ def encode_record(record: Record) -> bytes:
 
 
 def as_json(record: object) -> Any:
-    """A record, or a part of one, as what JSON has: objects, lists, numbers, strings."""
+    """A record, or a part of one, as what `json` takes: dictionaries, tuples, numbers, strings."""
     return msgspec.to_builtins(record)
 
 
