@@ -37,6 +37,9 @@ import cv2
 import numpy as np
 import torch
 
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.training import Training as EngineTraining
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
@@ -300,7 +303,9 @@ def _updates_and_losses(
     if change:
         change(param)
     solver = Solver(param, path, Backend(device=device, graphs=graphs), Log(silent=True))
-    learnable = [learned.parameter for learned in solver.net.learnable if learned.parameter.requires_grad]
+    net, training = solver.net, solver.training
+    assert isinstance(net, Net) and isinstance(training, EngineTraining)
+    learnable = [learned.parameter for learned in net.learnable if learned.parameter.requires_grad]
     before = [parameter.detach().clone() for parameter in learnable]
     losses: list[torch.Tensor] = []
     updates: list[torch.Tensor] = []
@@ -308,7 +313,7 @@ def _updates_and_losses(
         solver.step(1)
         losses.append(solver._losses[-1])
         updates = updates or [(p.detach() - old).cpu() for p, old in zip(learnable, before, strict=True)]
-    return updates, torch.stack(losses).double().cpu(), solver.training.step.captured
+    return updates, torch.stack(losses).double().cpu(), training.step.captured
 
 
 def disagreements(found: Agreement) -> list[str]:

@@ -155,6 +155,8 @@ def nets(day: Day) -> None:
     """Ten iterations of six nets in each precision, and whether a graph was captured."""
     import bench_gpu
 
+    from fer.engines.pytorch.training import Training
+
     for text in SIX_NETS:
         case = day.case(text)
         for precision in ("fp32",) if day.short else ("fp32", "tf32", "bf16"):
@@ -162,6 +164,7 @@ def nets(day: Day) -> None:
             try:
                 solver = bench_gpu.make_solver(case.path, bench_gpu.DEVICE, precision)
                 solver.step(2 if day.short else 10)
+                assert isinstance(solver.training, Training)
                 loss, captured = solver._losses[-1].item(), solver.training.step.captured
             except Exception as error:
                 day.check(False, f"{name}: {_first_line(error)}")
@@ -359,6 +362,7 @@ def rank(day: Day) -> None:
     from fer.engines.core.solver import Solver
     from fer.engines.pytorch.backend import Backend
     from fer.engines.pytorch.distributed import Ranks
+    from fer.engines.pytorch.net import Net
     from fer.formats.prototxt import read_solver
 
     class OneRank(Ranks):
@@ -369,6 +373,7 @@ def rank(day: Day) -> None:
     def trained(ranks: Ranks) -> list[Any]:
         solver = Solver(read_solver(path), path, Backend(bench_gpu.DEVICE, ranks=ranks), Log(silent=True))
         solver.step(6)
+        assert isinstance(solver.net, Net)
         return [learned.parameter.detach().cpu() for learned in solver.net.learnable]
 
     alone = trained(Ranks())

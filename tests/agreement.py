@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from solver_cases import torch_net
 from ties import ROUNDINGS, Tie, choose_as_caffe
 
 from fer.engines.core.log import Log
@@ -78,16 +79,16 @@ def pytorch_run(
     Given Caffe's own answer, three iterations at most choose as Caffe did; with the ties of all of them.
     """
     solver = pytorch_solver(folder, snapshot)
-    net = solver.test_nets[0]
+    net = torch_net(solver.test_nets[0])
     net.forward()
     out = {f"test/{name}": value.numpy() for (name, _), value in zip(net.outputs, net.output_values(), strict=True)}
     losses, ties = [], []
     for number in range(iterations):
         blobs = blobs_of(caffes, number) if caffes else {}
-        found = choose_as_caffe(solver.net, blobs) if blobs else []
+        found = choose_as_caffe(torch_net(solver.net), blobs) if blobs else []
         solver.step(1)
         ties += found
-        losses.append(solver.net.blobs["loss"].item())
+        losses.append(torch_net(solver.net).blobs["loss"].item())
         if number == 0:
             out |= parameters(solver)
     return out | {"loss": np.array(losses)}, ties
@@ -101,7 +102,7 @@ def blobs_of(caffes: Arrays, number: int) -> dict[str, torch.Tensor]:
 def parameters(solver: Solver) -> Arrays:
     return {
         f"after/{layer}/{i}": blob.detach().contiguous().numpy().copy()
-        for layer, blobs in solver.net.params.items()
+        for layer, blobs in torch_net(solver.net).params.items()
         for i, blob in enumerate(blobs)
     }
 

@@ -6,7 +6,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer.data.prepare import Outcome, PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import Outcome, prepare
 
 
 def run(source: Path, out: Path, *, force: bool = False, **options: Any) -> Outcome:

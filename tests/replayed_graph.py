@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from solver_cases import torch_training
 from torch import Tensor
 
 from fer.engines.core.solver import Solver
@@ -144,9 +145,9 @@ class MarkedGenerator(SimpleNamespace):
 
 def use_graphs(solver: Solver, monkeypatch: pytest.MonkeyPatch, kind: type[Cuda] = Cuda) -> Cuda:
     """Let the solver's passes be replayed from a graph of the `kind`."""
-    cuda = kind(solver.training.step)
-    solver.training.step._may_capture = not any(node.bottoms for node in solver.training.step._host)
-    monkeypatch.setattr(solver.training.step, "_side", InOrder())
+    cuda = kind(torch_training(solver).step)
+    torch_training(solver).step._may_capture = not any(node.bottoms for node in torch_training(solver).step._host)
+    monkeypatch.setattr(torch_training(solver).step, "_side", InOrder())
 
     class Torch:
         def __getattr__(self, name: str) -> Any:

@@ -7,9 +7,12 @@ import lmdb
 import numpy as np
 from google.protobuf import text_format
 
+from fer.engines.core import framework
 from fer.engines.core.log import Log
 from fer.engines.core.solver import Solver
 from fer.engines.pytorch.backend import Backend
+from fer.engines.pytorch.net import Net
+from fer.engines.pytorch.training import Training
 from fer.formats.database import encode_datum
 from fer.formats.prototxt import read_solver
 from fer.schema import caffe_pb2
@@ -88,6 +91,16 @@ def write_solver(folder: Path, name: str, *, dropout: bool = False, **fields: An
     path = folder / f"{name}.prototxt"
     path.write_text(text_format.MessageToString(solver))
     return path
+
+
+def torch_net(net: framework.Net) -> Net:
+    assert isinstance(net, Net)
+    return net
+
+
+def torch_training(solver: Solver) -> Training:
+    assert isinstance(solver.training, Training)
+    return solver.training
 
 
 def quiet_solver(path: Path, **options: Any) -> Solver:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -144,7 +144,7 @@ def test_where_no_caffe_can_be_had_auto_takes_pytorch_but_not_for_a_wrong_name(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class NoCaffe(PyCaffe):
-        def set_up(self, say: object = None) -> Engine:
+        def set_up(self, say: object = None) -> Self:
             raise FerError("real Caffe could not be set up: no network\nthe cure")
 
     monkeypatch.setitem(ENGINES, "caffe", lambda: NoCaffe(own=users_own_caffe()))
@@ -213,7 +213,7 @@ def test_auto_tells_before_the_training(tmp_path: Path, data: Path) -> None:
 # ---- the PyTorch engine
 
 
-def real_pytorch() -> Engine:
+def real_pytorch() -> PyTorch:
     return PyTorch().set_up()
 
 

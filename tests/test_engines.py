@@ -42,7 +42,7 @@ def test_fer_caffe_python_is_taken_when_it_imports_caffe(tmp_path: Path, monkeyp
     monkeypatch.setenv("FER_CAFFE_PYTHON", str(python))
     found = find_caffe()
     assert found.python == python and "FER_CAFFE_PYTHON" in str(found)
-    assert find_engine("caffe").command == (str(python), str(WORKER))
+    assert training.real_caffe().command == (str(python), str(WORKER))
 
 
 def test_fer_caffe_python_without_caffe_says_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import training
 
 from fer.formats.prototxt import read_net, read_solver, solver_net_path, write_text
 from fer.nets.deploy import derive_deploy
@@ -78,7 +79,7 @@ def test_net_and_solver(net_name: str, solver_name: str) -> None:
 
 @pytest.mark.parametrize(("net_name", "solver_name"), PAIRS)
 def test_a_test_covers_val_exactly(net_name: str, solver_name: str) -> None:
-    (layer,) = data_layers(read_net(find_net(net_name)), "TEST")
+    (layer,) = data_layers(read_net(find_net(net_name)), State("TEST"))
     (iterations,) = read_solver(find_solver(net_name, solver_name)).test_iter
     assert layer.data_param.batch_size * iterations == PUBLIC_TEST
     assert not layer.transform_param.mirror
@@ -179,9 +180,7 @@ def test_shapes_are_the_real_caffes(net_name: str, random_data: Callable[[int], 
 @pytest.mark.full
 @pytest.mark.parametrize(("net_name", "solver_name"), [pair for pair in PAIRS if not normalised(pair[0])])
 def test_real_caffe_trains_one_step(net_name: str, solver_name: str, random_data: Callable[[int], Path]) -> None:
-    from fer.engines.registry import find_engine
-
-    engine = find_engine("caffe")
+    engine = training.real_caffe()
     folder = random_data(side(net_name))
     write_text(folder / "train_val.prototxt", small_batches(net_for_run(read_net(find_net(net_name)), folder)))
     solver = solver_for_run(read_solver(find_solver(net_name, solver_name)), snapshot_prefix="step", seed=1)

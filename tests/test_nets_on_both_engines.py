@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from agreement import Continued, relative
+from solver_cases import torch_net
 
 from fer.engines.core.verbs.predict import predict
 from fer.engines.pytorch.backend import Backend
@@ -65,7 +66,7 @@ def test_what_pytorch_trains_caffe_scores_alike(
     losses = []
     for _ in range(2):
         solver.step(1)
-        losses.append(solver.net.blobs["loss"].item())
+        losses.append(torch_net(solver.net).blobs["loss"].item())
     solver.snapshot()
     assert losses[0] == pytest.approx(np.log(7), rel=0.1) and losses[1] != losses[0] and np.isfinite(losses[1])
     assert all(np.abs(blob - before[key]).max() > 0 for key, blob in agreement.parameters(solver).items())

@@ -112,7 +112,7 @@ def assert_fails_and_leaves_foreign(source: Path, foreign: Path) -> None:
 def test_without_atomic_exchange_too(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(source, out)
     monkeypatch.setattr("fer.system.files._exchange", lambda first, second: False)
-    assert run(source, out, jpeg_quality=90).manifest["options"]["jpeg_quality"] == 90
+    assert run(source, out, jpeg_quality=90).manifest.options.jpeg_quality == 90
     verify_data(out, full=True)
     assert left_overs(out) == []
 

@@ -21,9 +21,11 @@ import pytest
 import torch
 from agreement import Continued, apart
 from conftest import FER2013_CSV_WRITER, ROOT, write_fer2013
+from solver_cases import torch_net
 from ties import ROUNDINGS, choose_as_caffe
 
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.core.weights import write_model
 from fer.engines.registry import find_engine
 from fer.formats.database import Database
@@ -111,7 +113,7 @@ def free_run(folder: Path) -> np.ndarray:
             solver.snapshot()
         if iteration < max(STATES):
             solver.step(1)
-            losses.append(solver.net.blobs["loss"].item())
+            losses.append(torch_net(solver.net).blobs["loss"].item())
     return np.array(losses[:FREE])
 
 
@@ -157,7 +159,7 @@ def test_what_is_more_than_a_tie_is_told_from_one(trained: Trained) -> None:
     layer = next(node for node in solver.net.nodes if node.type == "ReLU")
     blob = blobs[layer.tops[0]]
     blob.view(-1)[blob.argmax()] = 0
-    ties = choose_as_caffe(solver.net, blobs)
+    ties = choose_as_caffe(torch_net(solver.net), blobs)
     solver.step(1)
     assert next(tie.layer for tie in ties if tie.roundings > ROUNDINGS) == layer.name
 
@@ -217,7 +219,7 @@ def test_opencv_reads_our_files(trained: Trained, data: Path) -> None:
 
 def drawn_weights(folder: Path) -> Path:
     """A .caffemodel of the engine's whose layers pass on as much variance as they get (He et al., 2015)."""
-    net = agreement.pytorch_solver(folder, None).net
+    net = torch_net(agreement.pytorch_solver(folder, None).net)
     generator = torch.Generator().manual_seed(1)
     for weights, *_ in net.params.values():
         with torch.no_grad():

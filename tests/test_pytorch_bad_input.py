@@ -14,7 +14,7 @@ import pytest
 from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from solver_cases import quiet_solver, write_solver
+from solver_cases import quiet_solver, torch_net, write_solver
 
 from fer.engines.core import tool
 from fer.engines.core.solver import Solver
@@ -117,7 +117,7 @@ def test_a_spoilt_byte_is_an_error_or_another_number(
     except FerError:
         pass
     else:
-        assert all(np.isfinite(learned.parameter.detach().numpy()).all() for learned in solver.net.learnable)
+        assert all(np.isfinite(learned.parameter.detach().numpy()).all() for learned in torch_net(solver.net).learnable)
     shutil.rmtree(spoilt)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from solver_cases import quiet_solver, write_solver
+from solver_cases import quiet_solver, torch_net, write_solver
 
 from fer.engines.core import signals as signals_module
 from fer.engines.core.log import Log
@@ -49,7 +49,7 @@ def resumed(solver: Path, state: Path, ranks: Ranks | None = None) -> tuple[Solv
 
 
 def draws(solver: Solver) -> torch.Tensor:
-    return torch.rand(4, generator=solver.net.context.seeds.generator("drop/dropout"))
+    return torch.rand(4, generator=torch_net(solver.net).context.seeds.generator("drop/dropout"))
 
 
 def test_a_run_of_another_device_goes_on_with_a_warning(tmp_path: Path) -> None:

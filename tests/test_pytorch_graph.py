@@ -8,6 +8,7 @@ import pytest
 import torch
 from bench_gpu import Data, make_case
 from replayed_graph import FailedCuda, MarkedGenerator, use_graphs
+from solver_cases import torch_net, torch_training
 from torch import Tensor
 
 from fer.engines.core.log import Log
@@ -51,7 +52,7 @@ def train(solver: Solver, iterations: int) -> tuple[list[Tensor], list[Tensor]]:
     for _ in range(iterations):
         solver.step(1)
         losses.append(solver._losses[-1])
-    return losses, [learned.parameter.detach() for learned in solver.net.learnable]
+    return losses, [learned.parameter.detach() for learned in torch_net(solver.net).learnable]
 
 
 def quiet(path: Path, log: Log | None = None) -> Solver:
@@ -70,7 +71,7 @@ def test_a_replay_is_a_pass(
     solver = quiet(path)
     cuda = use_graphs(solver, monkeypatch)
     other_losses, other_parameters = train(solver, iterations)
-    assert solver.training.step.captured and cuda.captures == 1
+    assert torch_training(solver).step.captured and cuda.captures == 1
     for ours, theirs in zip([*losses, *parameters], [*other_losses, *other_parameters], strict=True):
         assert torch.equal(ours, theirs)
 
@@ -84,7 +85,7 @@ def test_the_graph_s_first_pass_of_an_iteration_is_added_to_those_before(
     solver = quiet(path)
     use_graphs(solver, monkeypatch)
     other_losses, other_parameters = train(solver, 3)
-    assert solver.training.step.captured
+    assert torch_training(solver).step.captured
     assert all(map(torch.equal, [*losses, *parameters], [*other_losses, *other_parameters]))
 
 
@@ -98,11 +99,11 @@ def test_a_failed_capture_leaves_no_trace(
     solver = quiet(path, Log(text))
     cuda = use_graphs(solver, monkeypatch, FailedCuda)
     marked = MarkedGenerator(value=torch.tensor([7], dtype=torch.uint8))
-    monkeypatch.setitem(solver.net.context.seeds._generators, "marked", marked)
-    monkeypatch.setattr(solver.training.step, "_record", _fails_in_a_layer(solver))
+    monkeypatch.setitem(torch_net(solver.net).context.seeds._generators, "marked", marked)
+    monkeypatch.setattr(torch_training(solver).step, "_record", _fails_in_a_layer(solver))
     stream = cuda.now
     other_losses, other_parameters = train(solver, 4)
-    assert not solver.training.step.captured and cuda.now is stream
+    assert not torch_training(solver).step.captured and cuda.now is stream
     assert marked.registered and not marked.capturing and int(marked.value) == 7
     (line,) = [line for line in text.getvalue().splitlines() if line.startswith("W")]
     assert line.endswith("No CUDA graph of this net, which runs without one, slower: the first reason")
@@ -113,8 +114,8 @@ def _fails_in_a_layer(solver: Solver) -> Callable[[], None]:
     """A pass that is recorded, so that nothing of it happens but for new gradients, and then fails."""
 
     def fails() -> None:
-        solver.training.step.net.context.seeds.generator("made while capturing")
-        for parameter in solver.training.step.trained:
+        torch_training(solver).step.net.context.seeds.generator("made while capturing")
+        for parameter in torch_training(solver).step.trained:
             if parameter.grad is None:
                 parameter.grad = torch.full_like(parameter, torch.nan)
         raise RuntimeError("the first reason\nand more")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import training
 from google.protobuf import text_format
 
 from fer.engines.pytorch.fillers import fill
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds, create, known_types
-from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.formats.prototxt import read_net
 from fer.nets.states import State
@@ -67,7 +67,7 @@ WIRED = {
 
 
 def real_caffe_describes(path: Path, phase: str) -> dict[str, dict[str, object]]:
-    engine = find_engine("caffe")
+    engine = training.real_caffe()
     argv = [*engine.command, "describe", "--model", str(path), "--phase", phase]
     said = subprocess.run(argv, env=dict(engine.environment), capture_output=True, text=True, check=True).stdout
     described: dict[str, dict[str, object]] = json.loads(said.strip().splitlines()[-1])

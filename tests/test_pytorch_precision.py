@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from solver_cases import write_solver
+from solver_cases import torch_net, write_solver
 from torch import Tensor
 
 from fer.engines.core.log import Log
@@ -42,8 +42,8 @@ def train(folder: Path, precision: str) -> tuple[np.ndarray, Net]:
     losses = []
     for _ in range(20 * EPOCH):
         solver.step(1)
-        losses.append(solver.net.blobs["loss"].item())
-    return np.array(losses), solver.net
+        losses.append(torch_net(solver.net).blobs["loss"].item())
+    return np.array(losses), torch_net(solver.net)
 
 
 def is_bf16(values: Tensor) -> Tensor:

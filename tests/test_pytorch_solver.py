@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from solver_cases import quiet_solver, write_solver
+from solver_cases import quiet_solver, torch_net, write_solver
 
 from fer.engines.core.log import Log
 from fer.engines.core.rates import step_at
@@ -174,9 +174,9 @@ def test_resumed_it_is_the_same_training_to_the_last_bit(tmp_path: Path, stop: i
     state = tmp_path / f"run_iter_{stop}.solverstate"
     again = Solver(read_solver(path), path, Backend(), Log(again_log), snapshot=state)
     again.solve()
-    for mine, first in zip(again.net.learnable, whole.net.learnable, strict=True):
+    for mine, first in zip(torch_net(again.net).learnable, torch_net(whole.net).learnable, strict=True):
         assert torch.equal(mine.parameter, first.parameter)
-    for later_history, history in zip(again.training.updater.history(), whole.training.updater.history(), strict=True):
+    for later_history, history in zip(again.training.history(), whole.training.history(), strict=True):
         assert np.array_equal(later_history, history)
     for phase in ("train", "test"):
         rows = [(r.iteration, r.loss, r.outputs) for r in parse_log(log.getvalue().splitlines()).curve(phase)]
@@ -189,7 +189,7 @@ def test_stopped_while_testing_it_resumes_before_the_test(tmp_path: Path) -> Non
     whole = quiet_solver(path)
     whole.step(8)
     whole.test_all()
-    after = whole.test_nets[0].blobs["loss"]
+    after = torch_net(whole.test_nets[0]).blobs["loss"]
     stopped = quiet_solver(write_solver(tmp_path, "stopped", **TESTED))
     stopped.step(8)
     stopped.signals.stop = 2
@@ -198,7 +198,7 @@ def test_stopped_while_testing_it_resumes_before_the_test(tmp_path: Path) -> Non
     stopped.snapshot()
     again = quiet_solver(path, snapshot=tmp_path / "stopped_iter_8.solverstate")
     again.test_all()
-    assert torch.equal(again.test_nets[0].blobs["loss"], after)
+    assert torch.equal(torch_net(again.test_nets[0]).blobs["loss"], after)
 
 
 def test_a_sidecar_of_another_run_is_left_alone(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_sidecar_of_another_run_is_left_alone(tmp_path: Path) -> None:
     quiet_solver(other).step(10)
     (tmp_path / "other_iter_10.fer.npz").rename(tmp_path / "run_iter_10.fer.npz")
     solver = quiet_solver(path, snapshot=tmp_path / "run_iter_10.solverstate")
-    layer = next(layer for name, layer in solver.net.stateful() if name == "data")
+    layer = next(layer for name, layer in torch_net(solver.net).stateful() if name == "data")
     assert layer.state()["batches"] == 10
 
 

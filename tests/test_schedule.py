@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import training
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fer import cli
-from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.formats.prototxt import read_net, read_solver, write_text
 from fer.nets.policies import early_collapse, learning_rate, policy_faults
@@ -108,7 +108,7 @@ def test_what_cannot_be_is_said(
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ["cosine", "warm-up"])
 def test_real_caffe_trains_at_these_rates(kind: str, random_data: Callable[[int], Path]) -> None:
-    engine = find_engine("caffe")
+    engine = training.real_caffe()
     folder = random_data(48)
     net = net_for_run(read_net(find_net("lenet")), folder)
     for layer in net.layer:

@@ -204,7 +204,7 @@ DEMAND = Demand(frozenset({"Data", "BatchNorm", "SoftmaxWithLoss"}), "norm", "SG
 
 def test_what_the_wheel_does_not_train_is_known_from_a_trial() -> None:
     """It answers rc 0, numbers 300 times too large, and leaves the statistics as they were."""
-    caffe = find_engine("caffe")
+    caffe = training.real_caffe()
     assert caffe.shortfall(DEMAND) == "does not train BatchNorm (layer 'norm')"
     for kind in ("SGD", "Adam"):
         assert replace(caffe, own=True).shortfall(replace(DEMAND, statistics=None, solver_type=kind)) is None

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.caffe_executable import CaffeExecutable
-from fer.engines.engine import Engine
 from fer.engines.process_engine import ProcessEngine
 from fer.engines.pycaffe import PyCaffe
 from fer.engines.pytorch_engine import PyTorch
-from fer.engines.registry import ENGINES
+from fer.engines.real_caffe import RealCaffe
+from fer.engines.registry import ENGINES, find_engine
 from fer.errors import FerError
 from fer.formats.log import parse_log
 from fer.nets.lint import KNOWN_LAYERS
@@ -88,28 +89,29 @@ class FakeEngine(ProcessEngine):
         return KNOWN_LAYERS
 
 
-def fake_engine() -> Engine:
+def fake_engine() -> FakeEngine:
     return FakeEngine("fake", FAKE_COMMAND, fake_environment())
 
 
-def fake_pycaffe(own: bool = False) -> Engine:
+def fake_pycaffe(own: bool = False) -> PyCaffe:
     """As pycaffe; `own`: one of the user's, of which nothing is known."""
     return PyCaffe(command=FAKE_COMMAND, environment=fake_environment(), own=own)
 
 
-def fake_with_tool() -> Engine:
+def fake_with_tool() -> CaffeExecutable:
     """As FER_CAFFE makes it: a user's own executable trains, the worker does the rest."""
     executable = Path(os.environ["FER_CAFFE"])
     return CaffeExecutable(command=FAKE_COMMAND, environment=fake_environment(), executable=executable)
 
 
-def fake_pytorch(**facts: Any) -> Engine:
+def fake_pytorch(**facts: Any) -> PyTorch:
     return PyTorch(command=FAKE_COMMAND, environment=fake_environment(), **facts)
 
 
-def fake_with(**facts: Any) -> Callable[[Callable[[str], None] | None], Engine]:
-    """What makes the fake engine with other facts of an Engine."""
-    return lambda _say: replace(fake_engine(), **facts)
+def real_caffe() -> RealCaffe:
+    engine = find_engine("caffe")
+    assert isinstance(engine, RealCaffe)
+    return engine
 
 
 def fake_environment() -> dict[str, str]:

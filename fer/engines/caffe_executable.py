@@ -7,8 +7,9 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
-from fer.engines.engine import Engine, Say
+from fer.engines.engine import Say
 from fer.engines.interpreter import WORKER
 from fer.engines.process import EngineFailed
 from fer.engines.real_caffe import PROBE_SOLVER, RealCaffe
@@ -42,7 +43,7 @@ class CaffeExecutable(RealCaffe):
         folders = [str(WORKER.parent), os.environ.get("PYTHONPATH")]
         return {**self.environment, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
-    def set_up(self, say: Say | None = None) -> Engine:
+    def set_up(self, say: Say | None = None) -> Self:
         path = shutil.which(self.executable)
         if path is None:
             raise FerError(
@@ -50,7 +51,7 @@ class CaffeExecutable(RealCaffe):
             )
         return replace(self, executable=Path(path).absolute())._with_worker(say)
 
-    def _with_worker(self, say: Say | None) -> Engine:
+    def _with_worker(self, say: Say | None) -> Self:
         return super().set_up(say)
 
     def stop_signal(self, number: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fer.engines.caffe import ipc
-from fer.engines.engine import Counter, Demand, Engine, Say
+from fer.engines.engine import Counter, Demand, Say
 from fer.engines.process import call, last_words
 from fer.errors import FerError, UsageError
 
@@ -62,7 +62,7 @@ class ProcessEngine:
     def train_environment(self) -> Mapping[str, str]:
         return self.environment
 
-    def set_up(self, say: Say | None = None) -> Engine:
+    def set_up(self, say: Say | None = None) -> Self:
         return self
 
     def at(self, precision: str) -> Self:
@@ -196,7 +196,8 @@ class ProcessEngine:
         """Run a verb that answers with one JSON object."""
         answer = self._call(argv, task, folder, on_line)
         try:
-            return json.loads(answer.strip().splitlines()[-1])
+            said: dict[str, Any] = json.loads(answer.strip().splitlines()[-1])
+            return said
         except (IndexError, json.JSONDecodeError) as error:
             raise FerError(f"{self._speaker}, {task}, answered what is no JSON: {answer[:200]!r}") from error
 

@@ -4,8 +4,9 @@ import importlib.util
 import os
 import sys
 from dataclasses import dataclass, replace
+from typing import Self
 
-from fer.engines.engine import PRECISIONS, Engine, Say
+from fer.engines.engine import PRECISIONS, Say
 from fer.engines.process_engine import ProcessEngine
 from fer.errors import FerError
 from fer.system.hardware import physical_cores
@@ -37,7 +38,7 @@ class PyTorch(ProcessEngine):
     def instead(self) -> str:
         return "take --engine caffe"
 
-    def set_up(self, say: Say | None = None) -> Engine:
+    def set_up(self, say: Say | None = None) -> Self:
         if self.command:
             return self
         if importlib.util.find_spec("torch") is None:

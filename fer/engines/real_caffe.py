@@ -7,9 +7,9 @@ import tempfile
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from fer.engines.engine import Demand, Engine, Say
+from fer.engines.engine import Demand, Say
 from fer.engines.interpreter import WORKER, find_caffe
 from fer.engines.process import EngineFailed, call
 from fer.engines.process_engine import ProcessEngine
@@ -59,7 +59,7 @@ class RealCaffe(ProcessEngine):
     def instead(self) -> str:
         return f"take --engine pytorch, or {OTHER_CAFFE}"
 
-    def set_up(self, say: Say | None = None) -> Engine:
+    def set_up(self, say: Say | None = None) -> Self:
         if self.command:
             return self
         found = find_caffe(say)

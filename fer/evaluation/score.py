@@ -214,7 +214,7 @@ class _Scorer:
         )
         with np.load(out, allow_pickle=False) as answer:
             probs: np.ndarray = answer["probs"]
-        classes = len(self.manifest["classes"])
+        classes = len(self.manifest.classes)
         if probs.shape != (len(images.labels), classes) or probs.dtype != np.float32:
             raise FerError(
                 f"{self.run.deploy} gave scores of shape {probs.shape} for {len(images.labels):,} images "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fer import __version__
+from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, Scores, compute_metrics, mcnemar, to_json, without
 from fer.formats.log import Log, parse_log
@@ -14,7 +15,6 @@ from fer.report import plots
 from fer.report.curves import Curves, Exact, collapse_sentence, make_curves
 from fer.report.ensemble import read_ensemble
 from fer.report.evidence import (
-    SPLIT_NAMES,
     Evidence,
     Scored,
     find_mistakes,
@@ -223,8 +223,8 @@ def _run_figures(evidence: Evidence) -> dict[str, Figure]:
     figures = _curve_figures(evidence.curves, evidence.title("train"), evidence.title("val"), evidence.exact)
     figures |= _scores_figures(evidence)
     if evidence.manifest:
-        counts = {SPLIT_NAMES[split]: facts["class_counts"] for split, facts in evidence.manifest["splits"].items()}
-        copies = ", moved copies included" if evidence.manifest.get("copies") else ""
+        counts = {SPLIT_NAMES[split]: facts.class_counts for split, facts in evidence.manifest.splits.items()}
+        copies = ", moved copies included" if evidence.manifest.copies else ""
         title = f"Images by class{copies} · {evidence.data}"
         figures["class_counts"] = plots.plot_class_counts(counts, evidence.classes, title)
     return figures

@@ -10,8 +10,8 @@ from typing import Any
 
 import cv2
 
-from fer.data.dataset import CLASSES, Split, held_out
-from fer.data.directory import read_manifest
+from fer.data.dataset import CLASSES, SPLIT_NAMES, held_out
+from fer.data.manifest import MANIFEST, Manifest, read_manifest
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, Scores, compute_metrics, load_scores
 from fer.formats.log import Log, parse_log
@@ -28,7 +28,6 @@ NET_NAMES = {
     "vgg13": "VGG13", "resnet18": "ResNet-18", "resnet18h": "ResNet-18 half", "googlenet": "GoogLeNet",
     "tang": "Tang 2013",
 }  # fmt: skip
-SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
 OTHER_CROPS = "Ten-crop scores of another snapshot are left out; fer report --ten-crop scores this one."
 NO_TEST = f"{SPLIT_NAMES['test']} is left out, as asked for by --val-only."
 SHEET = 24  # mistakes on the contact sheet
@@ -55,7 +54,7 @@ class Scored:
     metrics: dict[str, Metrics]
     ten_crop: dict[str, Scores]
     in_training: dict[str, frozenset[str]]
-    manifest: dict[str, Any] | None
+    manifest: Manifest | None
     notes: tuple[str, ...]
 
     def title(self, split: str) -> str:
@@ -101,7 +100,7 @@ def read_evidence(run: Run, *, val_only: bool = False) -> Evidence:
     return Evidence(
         run=run,
         name=run_name(run),
-        data=str((manifest or {}).get("title") or run.record.data.title or "unnamed data"),
+        data=str((manifest and manifest.title) or run.record.data.title or "unnamed data"),
         data_dir=_data_dir(run),
         classes=classes,
         log=log,
@@ -166,19 +165,19 @@ def _data_dir(run: Run) -> Path:
     return Path(run.record.data.dir)
 
 
-def _same_files(run: Run, manifest: dict[str, Any]) -> bool:
+def _same_files(run: Run, manifest: Manifest) -> bool:
     """Whether the data, prepared again, came out the same to the last byte of what the run was trained on."""
     trained_on = run.record.data.files
-    made = {str(_data_dir(run) / name): entry["sha256"] for name, entry in manifest["files"].items()}
+    made = {str(_data_dir(run) / name): entry.sha256 for name, entry in manifest.files.items()}
     return bool(trained_on) and all(made.get(path) == known for path, known in trained_on.items())
 
 
-def _read_manifest(run: Run) -> tuple[dict[str, Any] | None, str]:
+def _read_manifest(run: Run) -> tuple[Manifest | None, str]:
     """The manifest of the data that was trained on, or None and the reason."""
     folder, known = _data_dir(run), run.record.data.manifest_sha256
     try:
         manifest = read_manifest(folder)
-        changed = known is not None and sha256(folder / "manifest.json") != known and not _same_files(run, manifest)
+        changed = known is not None and sha256(folder / MANIFEST) != known and not _same_files(run, manifest)
     except FerError:
         return None, f"The data directory {folder} is gone or unreadable: class counts and mistakes are not shown."
     if changed:
@@ -186,8 +185,8 @@ def _read_manifest(run: Run) -> tuple[dict[str, Any] | None, str]:
     return manifest, ""
 
 
-def _classes(manifest: dict[str, Any] | None, count: int) -> tuple[str, ...]:
-    names = tuple(str(name) for name in (manifest or {}).get("classes", CLASSES))
+def _classes(manifest: Manifest | None, count: int) -> tuple[str, ...]:
+    names = manifest.classes if manifest else CLASSES
     return names if len(names) == count else tuple(f"class {index}" for index in range(count))
 
 

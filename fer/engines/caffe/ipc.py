@@ -9,20 +9,41 @@ import os
 import re
 import signal
 import sys
-from collections import namedtuple
+from typing import Any, List, NamedTuple, Optional, Union
 
 PARENT_PID = "FER_PARENT_PID"
 """The environment variable with the process that a training must not outlive."""
 _PR_SET_PDEATHSIG = 1
 
-Predicted = namedtuple("Predicted", "done total")
-"""So many of the images are scored."""
-Passed = namedtuple("Passed", "done total")
-"""So many of the batches that statistics are measured on have gone forward."""
-Replaying = namedtuple("Replaying", "iterations")
-"""The data of so many iterations are gone through again before a training goes on; it may take a minute."""
-Gpu = namedtuple("Gpu", "number name")
-"""A GPU that can be used."""
+
+class Predicted(NamedTuple):
+    """So many of the images are scored."""
+
+    done: int
+    total: int
+
+
+class Passed(NamedTuple):
+    """So many of the batches that statistics are measured on have gone forward."""
+
+    done: int
+    total: int
+
+
+class Replaying(NamedTuple):
+    """The data of so many iterations are gone through again before a training goes on; it may take a minute."""
+
+    iterations: int
+
+
+class Gpu(NamedTuple):
+    """A GPU that can be used."""
+
+    number: int
+    name: str
+
+
+Message = Union[Predicted, Passed, Replaying, Gpu]
 
 _HEADER = r"(?:[IWEF]\d{4,8} [^\]]*\] )?"
 _FORMS = (
@@ -33,26 +54,27 @@ _FORMS = (
 )
 
 
-def text_of(message):
+def text_of(message: Message) -> str:
     """The message as one line of text."""
     return next(form for kind, form, _ in _FORMS if type(message) is kind) % message
 
 
-def say(message):
+def say(message: Message) -> None:
     """Write a message to stderr."""
     print(text_of(message), file=sys.stderr, flush=True)
 
 
-def parse(line):
+def parse(line: str) -> Optional[Message]:
     """The message that a line holds, after a log line's header or without one; None for any other line."""
     for kind, _, pattern in _FORMS:
         found = re.match(_HEADER + pattern + r"\s*$", line)
         if found:
-            return kind(*(int(word) if word.isdigit() else word for word in found.groups()))
+            words: List[Any] = [int(word) if word.isdigit() else word for word in found.groups()]
+            return kind(*words)
     return None
 
 
-def stop_when_parent_dies():
+def stop_when_parent_dies() -> None:
     """A killed `fer` must not leave its training running unseen: Linux then sends this process SIGTERM."""
     parent = os.environ.get(PARENT_PID)
     if parent and sys.platform.startswith("linux"):

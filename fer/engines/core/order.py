@@ -75,7 +75,8 @@ class Order(Generic[Indices]):
             # A batch may span two epochs, and no more are ever asked for again.
             self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = self._place(self._permute(epoch))
-        return self._orders[epoch][first:last]
+        rows: Indices = self._orders[epoch][first:last]
+        return rows
 
     def _permute(self, epoch: int) -> np.ndarray:
         twister = np.random.MT19937()

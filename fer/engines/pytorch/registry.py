@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fer.engines.core.framework import Shape
+from fer.engines.core.framework import Shape as Shape
 from fer.engines.core.seeds import derive_seed, new_seed
 from fer.errors import FerError
 from fer.schema import caffe_pb2
@@ -113,8 +113,6 @@ class Layer:
     """Whether the first top has loss_weight 1 unless the prototxt says otherwise."""
     host: ClassVar[bool] = False
     """Whether forward works on the host (reads files, moves cursors): never captured in a CUDA graph."""
-    no_gradient_bottoms: ClassVar[tuple[int, ...]] = ()
-    """Bottoms that never need a gradient (labels)."""
     index_bottom: ClassVar[int | None] = None
     """The bottom whose numbers are indices: labels, rows of a table."""
 
