@@ -24,7 +24,7 @@ import fer.commands
 import fer.training.train
 from fer import cli
 from fer.nets.zoo import find_net, find_solver
-from fer.training.preflight import Plan
+from fer.training.preflight.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(

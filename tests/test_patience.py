@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import training
-from training import assert_intact, assert_nothing_left
+from training import assert_intact, assert_nothing_left, resume
 from training import train_small as start
 
 from fer.cli import main
@@ -18,8 +18,7 @@ from fer.formats.log import parse_log
 from fer.formats.prototxt import read_solver
 from fer.report.build import build_report
 from fer.runs.run import Run
-from fer.training.early_stopping import Patience
-from fer.training.train import resume
+from fer.training.early_stopping import EarlyStopping
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +164,7 @@ def test_without_a_test_there_is_nothing_to_wait_for(
 
 
 def test_the_rule() -> None:
-    patience = Patience(2, "accuracy", own_interval=500, test_interval=200)
+    patience = EarlyStopping(2, "accuracy", own_interval=500, test_interval=200)
     assert patience.best is None and not patience.over and patience.interval == 100
     for iteration, accuracy in ((0, 0.2), (200, 0.4), (400, 0.4)):
         patience.take(iteration, {"accuracy": accuracy})
