@@ -17,8 +17,8 @@ from fer import cli
 from fer.engines.engine import ENGINES
 from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.export import exported as export
 from fer.export.exported import TOLERANCE, export_run, probe_images
 from fer.formats.database import Database
@@ -71,7 +71,7 @@ def test_the_files_give_the_runs_probabilities(run: Run, tmp_path: Path) -> None
     scores = load_scores(run.scores("val"))
     probs = Classifier(find_model(tmp_path / "out"))(images_of(run))
     assert np.abs(probs - scores.probs).max() < 1e-5 < scores.probs.std()
-    assert facts["snapshot"]["iteration"] == scores.meta["iteration"]
+    assert facts["snapshot"]["iteration"] == scores.meta.iteration
     assert facts["accuracy"]["val"]["accuracy"] == np.mean(scores.probs.argmax(axis=1) == scores.labels)
 
 
@@ -81,7 +81,7 @@ def test_what_is_given_on_says_nothing_of_the_machine(run: Run, tmp_path: Path) 
     for path in (tmp_path / "out").iterdir():
         assert str(Path(run.record.data.dir).parent).encode() not in path.read_bytes(), path
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert list(record["snapshots"]) == [str(load_scores(run.scores("val")).meta["iteration"])]
+    assert list(record["snapshots"]) == [str(load_scores(run.scores("val")).meta.iteration)]
     assert record["command"][-1] == "train_val.prototxt"
     assert set(record["data"]["files"]) == {"mean.binaryproto", "val_lmdb/data.mdb"}
 
@@ -194,7 +194,7 @@ def test_a_mean_of_snapshots_may_be_the_chosen_one(run: Run, tmp_path: Path, mon
 
 
 def test_weights_that_changed_since_they_were_scored_are_refused(run: Run) -> None:
-    weights = run.dir / load_scores(run.scores("val")).meta["weights"]
+    weights = run.dir / load_scores(run.scores("val")).meta.weights
     weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(FerError, match="changed since it was scored"):
         find_model(run.dir)

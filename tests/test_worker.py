@@ -16,8 +16,8 @@ from fer.engines.choice import Demand, shortfall
 from fer.engines.engine import find_engine
 from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.formats.database import Database, read_mean
 from fer.runs.run import Run
 from fer.training.events import Setup

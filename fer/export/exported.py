@@ -23,8 +23,8 @@ from fer import __version__
 from fer.data.dataset import held_out
 from fer.engines.engine import ENGINES, TITLES, Engine, find_engine
 from fer.errors import FerError
-from fer.evaluation.metrics import Scores, load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import Scores, load_scores
 from fer.export.onnx_model import INPUT, to_onnx
 from fer.export.readme import readme
 from fer.formats.blobs import from_blob
@@ -49,16 +49,16 @@ from fer.runs.run import RUN_JSON, Run, Snapshot, write_json
 from fer.runs.scores import chosen_snapshot
 from fer.schema import caffe_pb2
 from fer.system.files import replacement, sha256, write_bytes
+from fer.system.progress import StageProgress
 from fer.system.records import write_record
 
-Progress = Callable[[str, int, int], None]
 Reader = Callable[[np.ndarray], np.ndarray]  # uint8 [N, C, H, W] -> float32 [N, K]
 
 TOLERANCE = 1e-4
 """The most by which a probability may differ from the run's own."""
 
 
-def export_run(run: Run, out: Path, *, onnx: bool = True, progress: Progress | None = None) -> dict[str, Any]:
+def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgress | None = None) -> dict[str, Any]:
     """Write the model of the run's snapshot that is best on val to the directory `out`; gives what model.json says.
 
     Every program at hand that reads the files scores val with them (OpenCV always; real Caffe, PyTorch and
@@ -170,7 +170,7 @@ def _accuracy(scores: Scores) -> dict[str, Any]:
 # ---- the proof
 
 
-def _check(model: Model, run: Run, val: Scores, progress: Progress) -> tuple[dict[str, float], dict[str, str]]:
+def _check(model: Model, run: Run, val: Scores, progress: StageProgress) -> tuple[dict[str, float], dict[str, str]]:
     """(largest difference from the run's own probabilities by reader, why others were not asked)."""
     with Database(Path(run.record.data.dir) / "val_lmdb") as database:
         images = database.read_all()[0]
@@ -189,7 +189,7 @@ def _check(model: Model, run: Run, val: Scores, progress: Progress) -> tuple[dic
     return differences, unchecked
 
 
-def _readers(model: Model, progress: Progress) -> tuple[dict[str, Reader], dict[str, str]]:
+def _readers(model: Model, progress: StageProgress) -> tuple[dict[str, Reader], dict[str, str]]:
     """Programs at hand that read the exported files, by name, and why others are not."""
     readers: dict[str, Reader] = {"OpenCV (Caffe's files)": Classifier(model)}
     missing: dict[str, str] = {}
