@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from fer import cli
 from fer.data.manifest import MANIFEST, SplitCounts, read_manifest
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.engine import ENGINES
 from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
