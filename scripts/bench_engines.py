@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from fer.data.directory import read_manifest
+from fer.data.manifest import read_manifest
 from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
 from fer.formats.prototxt import read_net, read_solver, write_text
@@ -126,8 +126,7 @@ def make_case(text: str, data: Path, work: Path) -> Case:
     stages, level = train_state(solver)
     training = filter_net(net, "TRAIN", stages=stages, level=level)
     batch = next(layer.data_param.batch_size for layer in training.layer if layer.type == "Data")
-    image = read_manifest(data)["image"]
-    shapes = infer_shapes(training, (image["channels"], image["height"], image["width"]))
+    shapes = infer_shapes(training, read_manifest(data).image.shape)
     work_of_one = sum(shapes.multiply_adds.values()) / batch
     return Case(net_name, solver_name or "s1", batch, work_of_one, folder / "solver.prototxt")
 

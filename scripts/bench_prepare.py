@@ -29,7 +29,6 @@ import lmdb
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN = ROOT / "scripts" / "bench_chain.py"
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def run_chain(csv: Path, out: Path) -> tuple[Timing, dict]:
 
 def same_data(one: Path, two: Path) -> bool:
     """Whether the databases hold the same keys and values and the indexes the same lines."""
-    for split in SPLITS:
+    for split in ("train", "val", "test"):
         if (one / f"{split}.txt").read_bytes() != (two / f"{split}.txt").read_bytes():
             return False
         contents = []

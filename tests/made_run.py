@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import cv2
 import numpy as np
 
 from fer.data.dataset import CLASSES
-from fer.data.directory import FORMAT
+from fer.data.manifest import MANIFEST, ImageSize, Manifest, Source, SplitCounts
+from fer.data.options import PrepareOptions
 from fer.formats.log_lines import (
     Done,
     Event,
@@ -73,22 +73,21 @@ def make_data(directory: Path, counts: dict[str, int]) -> dict[str, np.ndarray]:
             cv2.circle(face, (24, 24), 18, 90, -1)
             cv2.putText(face, str(label), (16, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
             cv2.imwrite(str(directory / split / f"{index:05d}.jpg"), face)
-    manifest = {
-        "fer_version": "0.1.0",
-        "format": FORMAT,
-        "title": "drawn sample, not FER2013",
-        "source": {},
-        "options": {},
-        "image": {"channels": 1, "height": 48, "width": 48},
-        "images": {},
-        "files": {},
-        "classes": list(CLASSES),
-        "splits": {
-            split: {"count": len(each), "class_counts": np.bincount(each, minlength=7).tolist()}
+    manifest = Manifest(
+        fer_version="0.1.0",
+        source=Source("drawn", "", 0, 0),
+        options=PrepareOptions(),
+        image=ImageSize(1, 48, 48),
+        classes=CLASSES,
+        splits={
+            split: SplitCounts(len(each), tuple(np.bincount(each, minlength=7).tolist()))
             for split, each in labels.items()
         },
-    }
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+        images={},
+        files={},
+        title="drawn sample, not FER2013",
+    )
+    write_record(directory / MANIFEST, manifest)
     return labels
 
 

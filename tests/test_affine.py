@@ -13,7 +13,9 @@ from scipy.ndimage import map_coordinates
 from test_prepare import convert_imageset, index, records
 
 import fer.data.prepare
-from fer.data.affine import Affine, moved
+from fer.data.affine import draw_moves, moved
+from fer.data.manifest import SplitCounts
+from fer.data.options import Affine
 from fer.data.split_writer import Images
 from fer.errors import UsageError
 from fer.formats.database import Database, check_database, read_mean
@@ -33,7 +35,7 @@ def out(tmp_path: Path) -> Path:
 
 def test_moves_keep_to_their_ranges_and_fill_them() -> None:
     ranges = Affine(rotation=20, shift=0.25, scale=0.5)
-    moves = ranges.draw(4000, np.random.default_rng(1))
+    moves = draw_moves(ranges, 4000, np.random.default_rng(1))
     angles = np.degrees(np.arctan2(moves[:, 1, 0], moves[:, 0, 0]))
     sizes = 1 / np.sqrt(np.linalg.det(moves[:, :, :2]))
     # Where the image's middle comes to lie in the copy.
@@ -46,19 +48,19 @@ def test_moves_keep_to_their_ranges_and_fill_them() -> None:
 
 def test_a_copy_is_the_image_at_the_moves_places() -> None:
     image = face(5)
-    for move in Affine(rotation=30, shift=0.2, scale=0.3).draw(20, np.random.default_rng(2)):
+    for move in draw_moves(Affine(rotation=30, shift=0.2, scale=0.3), 20, np.random.default_rng(2)):
         y, x = np.mgrid[:48, :48]
         places = move @ np.stack([x.ravel(), y.ravel(), np.ones(48 * 48)])
         wanted = map_coordinates(image.astype(float), places[::-1], order=1, mode="nearest").reshape(48, 48)
         # OpenCV rounds places to 1/32 pixel, and the steepest slope here is some 60 a pixel.
         assert np.abs(moved(image, move) - wanted).max() < 3
-    assert np.array_equal(moved(image, Affine(0, 0, 0).draw(1, np.random.default_rng(3))[0]), image)
+    assert np.array_equal(moved(image, draw_moves(Affine(0, 0, 0), 1, np.random.default_rng(3))[0]), image)
 
 
 def test_a_shift_moves_the_image_and_not_the_frame() -> None:
     image = np.zeros((48, 48), np.uint8)
     image[20, 30] = 255
-    (move,) = Affine(0, 0.25, 0).draw(1, np.random.default_rng(4))
+    (move,) = draw_moves(Affine(0, 0.25, 0), 1, np.random.default_rng(4))
     right, down = -move[:, 2]
     y, x = np.average(np.argwhere(moved(image, move)), axis=0, weights=moved(image, move)[moved(image, move) > 0])
     assert (x, y) == pytest.approx((30 + right, 20 + down), abs=0.05)
@@ -76,9 +78,9 @@ def test_folder_index_and_database_hold_the_same_copies(source: Path, out: Path,
     labels = dict(listed)
     assert all(labels[name] == labels[f"{name[:5]}.jpg"] for name in names)
     assert check_database(out / "train_lmdb", 7).label_counts == (2 * (K + 1),) * 7
-    assert manifest["splits"]["train"] == {"count": 56, "class_counts": [8] * 7} and manifest["copies"] == 42
-    assert manifest["options"]["augment"] == K
-    assert manifest["options"]["affine"] == {"rotation": 15, "shift": 0.1, "scale": 0.1}
+    assert manifest.splits["train"] == SplitCounts(56, (8,) * 7) and manifest.copies == 42
+    assert manifest.options.augment == K
+    assert manifest.options.affine == Affine(rotation=15, shift=0.1, scale=0.1)
     with Database(out / "train_lmdb") as database:
         images, _, _ = database.read_all()
     np.testing.assert_allclose(read_mean(out / "mean.binaryproto"), images.mean(axis=0), atol=1e-4)
@@ -102,7 +104,7 @@ def test_each_copy_is_its_image_moved(source: Path, out: Path) -> None:
     faces = [pixels for _, pixels, usage in rows() if usage == "Training"]
     generator = np.random.default_rng([5, 3])
     for copy in range(1, K + 1):
-        for number, move in enumerate(Affine(20, 0.1, 0.2).draw(14, generator)):
+        for number, move in enumerate(draw_moves(Affine(20, 0.1, 0.2), 14, generator)):
             written = cv2.imread(str(out / "train" / f"{number:05d}_{copy}.jpg"), cv2.IMREAD_UNCHANGED)
             assert np.abs(written.astype(int) - moved(faces[number], move)).max() <= 4
 

@@ -8,7 +8,8 @@ from sample_csv import face
 
 from fer.data.audit import Catalog, audit, audit_text, leaked
 from fer.data.dataset import Split, blanks, fingerprints
-from fer.data.source import read_source
+from fer.data.source import open_source
+from fer.system.records import as_json
 from fer.system.workers import Workers
 
 
@@ -31,10 +32,9 @@ MADE = catalog(
 
 
 def test_counts() -> None:
-    result = audit(MADE)
-    assert result == {
+    assert as_json(audit(MADE)) == {
         "images": 14,
-        "class_counts": {"train": [2, 1, 1, 1, 0, 0, 2], "val": [0, 0, 1, 0, 0, 1, 1], "test": [0, 0, 0, 0, 2, 1, 1]},
+        "class_counts": {"train": (2, 1, 1, 1, 0, 0, 2), "val": (0, 0, 1, 0, 0, 1, 1), "test": (0, 0, 0, 0, 2, 1, 1)},
         "unique": 8,
         "duplicate_groups": 4,
         "conflicting_groups": 2,
@@ -78,8 +78,8 @@ def test_one_pixel_makes_another_image() -> None:
 @pytest.mark.full
 def test_the_real_fer2013(fer2013_csv_whole: Path) -> None:
     parts = []
-    with Workers(0) as workers:
-        for batch in read_source(fer2013_csv_whole, workers):
+    with Workers(0) as workers, open_source(fer2013_csv_whole, workers) as faces:
+        for batch in faces.batches:
             parts.append((batch.splits, batch.labels, batch.digests, batch.blank))
     result = audit(Catalog(*(np.concatenate(column) for column in zip(*parts, strict=True))))
     expected = {
@@ -92,4 +92,4 @@ def test_the_real_fer2013(fer2013_csv_whole: Path) -> None:
         "test_in_val": 44,
         "blank": {"train": 11, "val": 1, "test": 0},
     }
-    assert {key: result[key] for key in expected} == expected
+    assert {key: getattr(result, key) for key in expected} == expected

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_csv import FOLDERS, Sample, csv_text, face, read, rows, text, write_csv, write_folders
 
+from fer.data import archive
 from fer.data.csv_source import parse_pixels, parse_pixels_fast
 from fer.data.dataset import Split
 from fer.data.image_file import decode_image, face_of
-from fer.data.source import is_folder_source, read_source, source_sha256, source_state
+from fer.data.source import open_source, source_sha256, source_state
 from fer.errors import FerError
 from fer.formats.image_header import image_size
 from fer.system.workers import Workers
@@ -64,9 +65,14 @@ def test_blocks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.M
 def test_progress_ends_at_the_size(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "fer2013.csv")
     told: list[tuple[str, int, int]] = []
-    with Workers(0) as workers:
-        list(read_source(path, workers, progress=lambda *step: told.append(step)))
+    with Workers(0) as workers, open_source(path, workers, progress=lambda *step: told.append(step)) as faces:
+        list(faces.batches)
     assert told[-1] == ("reading", path.stat().st_size, path.stat().st_size)
+
+
+def in_folders(path: Path) -> bool:
+    with Workers(0) as workers, open_source(path, workers) as faces:
+        return faces.in_folders
 
 
 GOOD = text(face(0))
@@ -194,6 +200,8 @@ ARCHIVES = {
     "fer2013.tar.gz": tar_bytes({"fer2013/README": b"x", "fer2013/fer2013.csv": CSV, "fer2013/fer2013.bib": b"x"}),
     "fer2013.tar": tar_bytes({"fer2013/fer2013.csv": CSV}, "w"),
     "no-suffix": tar_bytes({"one.csv": CSV}),
+    "fer2013.tar.bz2": tar_bytes({"fer2013.csv": CSV}, "w:bz2"),
+    "fer2013.tar.xz": tar_bytes({"fer2013.csv": CSV}, "w:xz"),
 }
 
 
@@ -201,9 +209,36 @@ ARCHIVES = {
 def test_archives(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(ARCHIVES[name])
-    assert not is_folder_source(path)
+    assert not in_folders(path)
     assert_is_sample_data(read(path))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_packed_tar_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tarfile.TarFile | gzip.GzipFile] = []
+    unpack = archive._PACKED[b"\x1f\x8b"]
+    monkeypatch.setitem(archive._PACKED, b"\x1f\x8b", lambda raw: opened.append(raw) or unpack(raw))
+    path = tmp_path / "faces.tar.gz"
+    path.write_bytes(ARCHIVES["fer2013.tar.gz"])
+    told: list[tuple[str, int, int]] = []
+    (tmp_path / "scratch").mkdir()
+    with (
+        Workers(0) as workers,
+        open_source(path, workers, progress=lambda *step: told.append(step), scratch=tmp_path / "scratch") as faces,
+    ):
+        assert len(opened) == 1 and not faces.in_folders
+        assert sum(len(batch) for batch in faces.batches) == len(rows()) and len(opened) == 1
+    size = path.stat().st_size
+    assert ("unpacking", size, size) in told and told[-1][0] == "reading" and told[-1][1] <= told[-1][2]
+    assert [*(tmp_path / "scratch").iterdir()] == []
+
+
+def test_damage_within_bzip2_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "faces.tar.bz2"
+    damaged = bytearray(ARCHIVES["fer2013.tar.bz2"])
+    damaged[len(damaged) // 2] ^= 255
+    path.write_bytes(damaged)
+    assert "truncated or damaged" in fault(path)
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
@@ -242,7 +277,7 @@ def test_bad_row_in_an_archive_names_the_member(tmp_path: Path) -> None:
 
 def test_class_folders_with_validation(tmp_path: Path) -> None:
     found = read(write_folders(tmp_path / "faces", validation=True))
-    assert is_folder_source(tmp_path / "faces")
+    assert in_folders(tmp_path / "faces")
     counts = {split: [s.label for s in found if s.split is split] for split in Split}
     assert {split.folder: len(labels) for split, labels in counts.items()} == {"train": 14, "val": 7, "test": 14}
     assert all(sorted(set(labels)) == list(range(7)) for labels in counts.values())
@@ -270,7 +305,7 @@ def test_class_folders_in_archives(tmp_path: Path, make: str) -> None:
     members["__MACOSX/faces/train/angry/._a.jpg"] = b"x"
     path = tmp_path / f"faces.{make}"
     path.write_bytes(zip_bytes(members) if make == "zip" else tar_bytes(members))
-    assert is_folder_source(path)
+    assert in_folders(path)
     for one, two in zip(read(path), read(folder), strict=True):
         assert (one.split, one.label) == (two.split, two.label)
         np.testing.assert_array_equal(one.pixels, two.pixels)

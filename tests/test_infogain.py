@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ from sample_csv import csv_text
 from torch.nn import functional as F
 
 from fer import cli
-from fer.data.directory import read_manifest
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.manifest import MANIFEST, SplitCounts, read_manifest
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.engine import ENGINES
 from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
 from fer.nets.infogain import infogain_matrix, read_infogain, write_infogain
 from fer.system.files import sha256
+from fer.system.records import write_record
 from fer.training.preflight import preflight
 from fer.training.train import resume, train
 
@@ -118,8 +121,8 @@ def test_the_command_counts_the_training_images(tmp_path: Path, capsys: pytest.C
     (tmp_path / "faces.csv").write_text(csv_text())
     prepare(tmp_path / "faces.csv", tmp_path / "data", PrepareOptions())
     manifest = read_manifest(tmp_path / "data")
-    manifest["splits"]["train"]["class_counts"] = COUNTS
-    (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
+    splits = manifest.splits | {"train": SplitCounts(sum(COUNTS), tuple(COUNTS))}
+    write_record(tmp_path / "data" / MANIFEST, replace(manifest, splits=splits))
     out = tmp_path / "h.binaryproto"
     assert cli.main(["infogain", str(out), "--smoothing", "0.1", "--balance", str(tmp_path / "data")]) == 0
     assert np.array_equal(read_infogain(out, 7), infogain_matrix(7, 0.1, COUNTS))

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import training
 from made_run import make_run
-from sample_csv import face
+from prepared import run
+from sample_csv import face, rows, write_csv
 
-from fer.data.leaks import in_training
+from fer.data.leaks import FINGERPRINTS, in_training
+from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
 from fer.formats.database import DatabaseWriter, encode_datum, encode_file_datum
@@ -36,6 +38,28 @@ def test_equal_pixels_are_found_whatever_the_label_and_the_encoding(tmp_path: Pa
         "val": ["00000001_00001.jpg", "00000003_00003.jpg"],
         "test": ["00000001_00001.jpg"],
     }
+
+
+@pytest.mark.parametrize("options", [{}, {"jpeg_quality": 10}, {"shuffle": True, "augment": 1, "resize": 64}])
+def test_the_source_s_pixels_count_as_in_the_audit_whatever_the_jpegs_make_of_them(
+    tmp_path: Path, options: dict[str, int]
+) -> None:
+    """One and the same definition: a face off by one in one pixel, which a coarse JPEG makes equal, is another."""
+    faces = rows()
+    almost = faces[0][1].copy()
+    almost[47, 47] ^= 1
+    faces[1] = (faces[1][0], almost, "PublicTest")
+    faces[4] = (faces[4][0], faces[3][1], "PublicTest")
+    faces[5] = (faces[5][0], faces[0][1], "PrivateTest")
+    audit = run(write_csv(tmp_path / "faces.csv", faces), tmp_path / "data", **options).manifest.audit
+    found = in_training(tmp_path / "data")
+    assert audit and {split: len(keys) for split, keys in found.items()} == {"val": 1, "test": 1}
+    assert (audit.val_in_train, audit.test_in_train) == (1, 1)
+    if not options:
+        assert found["val"] == ["00000001_00001.jpg"]
+    (tmp_path / "data" / FINGERPRINTS).write_bytes(b"x")
+    with pytest.raises(FerError, match=r"fingerprints\.npz: cannot be read"):
+        in_training(tmp_path / "data")
 
 
 def test_scoring_writes_them_once(tmp_path: Path, data: Path, fake: None, monkeypatch: pytest.MonkeyPatch) -> None:

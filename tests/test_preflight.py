@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.errors import FerError
 from fer.formats.database import Database, encode_datum, write_mean
 from fer.formats.prototxt import read_solver, write_text
@@ -83,7 +84,7 @@ def test_a_plan(lab):
     assert (plan.batch_size, plan.train_count) == (64, 21)
     assert plan.snapshot_bytes == 10 * 2 * 4 * 1629577
     assert plan.deploy.layer[0].input_param.shape[0].dim == [1, 1, 44, 44]
-    assert plan.manifest["splits"]["train"]["count"] == 21
+    assert plan.manifest.splits["train"].count == 21
 
 
 def test_the_command_lines_settings_take_the_place_of_the_solvers(lab):

@@ -15,8 +15,9 @@ from prepared import left_overs, run, snapshot
 from sample_csv import rows, write_csv, write_folders
 
 import fer.data.prepare
-from fer.data.directory import read_manifest, verify_data
+from fer.data.directory import verify_data
 from fer.data.leaks import in_training
+from fer.data.manifest import ImageSize, SplitCounts, read_manifest
 from fer.errors import FerError
 from fer.formats.database import check_database, encode_datum, encode_file_datum, read_mean
 
@@ -79,7 +80,7 @@ def convert_imageset(
 def test_databases_are_convert_imagesets(source: Path, out: Path, options: dict) -> None:
     manifest = run(source, out, **options).manifest
     side = options.get("resize", 48)
-    assert manifest["image"] == {"channels": 1, "height": side, "width": side}
+    assert manifest.image == ImageSize(1, side, side)
     for split in SPLITS:
         expected = convert_imageset(out, split, options.get("resize"), options.get("encoded", False))
         assert records(out / f"{split}_lmdb") == expected
@@ -130,17 +131,17 @@ def test_drop_leaks(tmp_path: Path, out: Path) -> None:
     label = data[2][0]
     data.append((label, data[2][1], "Training"))
     manifest = run(write_csv(tmp_path / "a.csv", data), out).manifest
-    assert manifest["audit"]["test_in_train"] == 1 and manifest["splits"]["train"]["count"] == 15
+    assert manifest.audit.test_in_train == 1 and manifest.splits["train"].count == 15
     manifest = run(tmp_path / "a.csv", out, drop_leaks=True).manifest
-    assert manifest["splits"]["train"]["count"] == 14 and manifest["dropped"] == 1
+    assert manifest.splits["train"].count == 14 and manifest.dropped == 1
     assert check_database(out / "train_lmdb", 7).count == 14
 
 
 def test_class_folders_are_always_shuffled(tmp_path: Path, out: Path) -> None:
     manifest = run(write_folders(tmp_path / "faces"), out).manifest
     labels = [label for _, label in index(out, "train")]
-    assert manifest["shuffled"] and labels != sorted(labels)
-    assert {split: part["count"] for split, part in manifest["splits"].items()} == {"train": 14, "val": 7, "test": 7}
+    assert manifest.shuffled and labels != sorted(labels)
+    assert {split: part.count for split, part in manifest.splits.items()} == {"train": 14, "val": 7, "test": 7}
     assert run(tmp_path / "faces", out).up_to_date
     (tmp_path / "faces" / "train" / "neutral" / "c.jpg").write_bytes(
         (tmp_path / "faces" / "train" / "neutral" / "a.jpg").read_bytes()
@@ -152,14 +153,15 @@ def test_manifest(source: Path, out: Path) -> None:
     outcome = run(source, out, title="drawn")
     manifest = read_manifest(out)
     assert manifest == outcome.manifest and not outcome.up_to_date
-    assert manifest["title"] == "drawn"
-    assert manifest["splits"]["val"] == {"count": 14, "class_counts": [2] * 7}
-    assert manifest["source"]["bytes"] == source.stat().st_size
-    assert re.fullmatch("[0-9a-f]{64}", manifest["source"]["sha256"])
-    assert set(manifest["files"]) == {f"{s}_lmdb/data.mdb" for s in SPLITS} | {f"{s}.txt" for s in SPLITS} | {
-        "mean.binaryproto"
+    assert manifest.title == "drawn"
+    assert manifest.splits["val"] == SplitCounts(14, (2,) * 7)
+    assert manifest.source.bytes == source.stat().st_size
+    assert re.fullmatch("[0-9a-f]{64}", manifest.source.sha256)
+    assert set(manifest.files) == {f"{s}_lmdb/data.mdb" for s in SPLITS} | {f"{s}.txt" for s in SPLITS} | {
+        "mean.binaryproto",
+        "fingerprints.npz",
     }
-    assert run(source, out.parent / "b").manifest["title"] == "fer2013.csv"
+    assert run(source, out.parent / "b").manifest.title == "fer2013.csv"
 
 
 def test_two_runs_write_the_same_bytes(source: Path, out: Path, tmp_path: Path) -> None:
@@ -256,7 +258,12 @@ def test_full_verification_sees_one_changed_byte(source: Path, out: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(None, "no such data directory"), ("", "not JSON"), ("{}", "not written by"), ("[1]", "not written by")],
+    [
+        (None, "no such data directory"),
+        ("", "not JSON"),
+        ("{}", "the field fer_version is missing"),
+        ("[1]", "one JSON object"),
+    ],
 )
 def test_bad_manifest(tmp_path: Path, content: str | None, expected: str) -> None:
     out = tmp_path / "data"
@@ -275,17 +282,17 @@ def test_bad_manifest(tmp_path: Path, content: str | None, expected: str) -> Non
 @pytest.mark.full
 def test_real_rows(fer2013_csv: Path, out: Path) -> None:
     manifest = run(fer2013_csv, out).manifest
-    assert {split: part["count"] for split, part in manifest["splits"].items()} == dict.fromkeys(SPLITS, 200)
-    assert manifest["title"] == "fer2013.csv"
+    assert {split: part.count for split, part in manifest.splits.items()} == dict.fromkeys(SPLITS, 200)
+    assert manifest.title == "fer2013.csv"
     assert sum(check_database(out / "val_lmdb", 7).label_counts) == 200
 
 
 @pytest.mark.full
 def test_whole_fer2013(fer2013_csv_whole: Path, out: Path) -> None:
     manifest = run(fer2013_csv_whole, out).manifest
-    assert manifest["title"] == "FER2013"
-    assert manifest["splits"]["val"] == {"count": 3589, "class_counts": [467, 56, 496, 895, 653, 415, 607]}
-    assert manifest["audit"]["duplicate_groups"] == 1516
+    assert manifest.title == "FER2013"
+    assert manifest.splits["val"] == SplitCounts(3589, (467, 56, 496, 895, 653, 415, 607))
+    assert manifest.audit.duplicate_groups == 1516
     assert check_database(out / "train_lmdb", 7).label_counts == (3995, 436, 4097, 7215, 4830, 3171, 4965)
     assert {split: len(keys) for split, keys in in_training(out).items()} == {"val": 280, "test": 288}
     assert run(fer2013_csv_whole, out).up_to_date

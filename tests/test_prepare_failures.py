@@ -110,7 +110,7 @@ def assert_fails_and_leaves_foreign(source: Path, foreign: Path) -> None:
 def test_without_atomic_exchange_too(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(source, out)
     monkeypatch.setattr("fer.system.files._exchange", lambda first, second: False)
-    assert run(source, out, jpeg_quality=90).manifest["options"]["jpeg_quality"] == 90
+    assert run(source, out, jpeg_quality=90).manifest.options.jpeg_quality == 90
     verify_data(out, full=True)
     assert left_overs(out) == []
 
@@ -126,7 +126,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from fer.errors import FerError
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 source, out, stop = sys.argv[1:4]
 def told(stage, done, total):
     if stage == stop:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sample_csv import read
 
-from fer.data.source import read_source
+from fer.data.source import open_source
 from fer.system.workers import Workers
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "make_sample.py"
@@ -49,8 +49,8 @@ def test_sample_can_be_learnt_and_is_not_trivial(tmp_path: Path) -> None:
     from sklearn.linear_model import RidgeClassifier
 
     assert make(tmp_path / "sample.csv").returncode == 0
-    with Workers(0) as workers:
-        batches = list(read_source(tmp_path / "sample.csv", workers))
+    with Workers(0) as workers, open_source(tmp_path / "sample.csv", workers) as faces:
+        batches = list(faces.batches)
     splits, labels = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("splits", "labels"))
     pixels = np.concatenate([batch.pixels for batch in batches]).reshape(len(labels), -1) / 255.0
     model = RidgeClassifier(alpha=300.0).fit(pixels[splits == 0], labels[splits == 0])

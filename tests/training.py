@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.engine import ENGINES, Engine
 from fer.errors import FerError
 from fer.formats.log import parse_log

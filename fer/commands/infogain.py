@@ -32,14 +32,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fer.data.dataset import CLASSES
-    from fer.data.directory import read_manifest
+    from fer.data.manifest import read_manifest
     from fer.nets.infogain import infogain_matrix, write_infogain
 
     if not args.smoothing and args.balance is None:
         raise UsageError("Give --smoothing E, --balance DIR or both: without them H is SoftmaxWithLoss.")
     if args.power is not None and args.balance is None:
         raise UsageError("--power is of the class frequencies: give --balance DIR with it.")
-    counts = None if args.balance is None else read_manifest(args.balance)["splits"]["train"]["class_counts"]
+    counts = None if args.balance is None else read_manifest(args.balance).splits["train"].class_counts
     matrix = infogain_matrix(len(CLASSES), args.smoothing, counts, 1.0 if args.power is None else args.power)
     write_infogain(args.out, matrix)
     for name, row in zip(CLASSES, matrix, strict=True):

@@ -1,10 +1,10 @@
 """fer prepare: a source of faces as a data directory."""
 
 import argparse
-import json
 from pathlib import Path
 
 from fer.commands.numbers import between
+from fer.data.options import JPEG_QUALITY, MAX_COPIES, RESIZE, Affine, PrepareOptions
 from fer.errors import UsageError
 
 SUMMARY = "CSV or folders -> JPGs, index files, LMDBs, mean"
@@ -25,12 +25,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=Path, help="fer2013.csv, icml_face_data.csv, an archive of either, or class folders")
     add("--out", type=Path, default=Path("data/fer2013"), help="the data directory (default: %(default)s)")
-    add("--jpeg-quality", type=between(1, 100), default=100, metavar="Q", help="1..100 (default: %(default)s)")
-    add("--resize", type=between(8, 1024), metavar="N", help="store N x N images in the databases (alexnet227: 256)")
+    add("--jpeg-quality", type=between(*JPEG_QUALITY), default=100, metavar="Q", help="1..100 (default: %(default)s)")
+    add("--resize", type=between(*RESIZE), metavar="N", help="store N x N images in the databases (alexnet227: 256)")
     add("--encoded", action="store_true", help="store JPEG bytes in the databases")
     add("--shuffle", action="store_true", help="shuffle each split (class folders always are)")
     add("--seed", type=int, default=0, help="of the shuffle, the copies and a split of class folders (default: 0)")
-    add("--augment", type=between(1, 20), default=0, metavar="K", help="K moved copies of each Training image")
+    add("--augment", type=between(1, MAX_COPIES), default=0, metavar="K", help="K moved copies of each Training image")
     add("--rotation", type=float, metavar="D", help="of copies, degrees to either side (default: 15)")
     add("--shift", type=float, metavar="S", help="of copies, as a share of the side (default: 0.1)")
     add("--scale", type=float, metavar="S", help="of copies, 1 / (1 + S) to 1 + S times as large (default: 0.1)")
@@ -43,9 +43,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
-    from fer.data.affine import Affine
     from fer.data.audit import audit_text
-    from fer.data.prepare import PrepareOptions, prepare
+    from fer.data.prepare import prepare
+    from fer.system.records import encode_record
     from fer.system.shell import command
 
     ranges = {name: getattr(args, name) for name in ("rotation", "shift", "scale") if getattr(args, name) is not None}
@@ -65,12 +65,13 @@ def run(args: argparse.Namespace) -> int:
     with StageBars("images") as progress:
         outcome = prepare(args.source, args.out, options, force=args.force, progress=progress)
     if args.json:
-        print(json.dumps(outcome.manifest, indent=2))
+        print(encode_record(outcome.manifest).decode(), end="")
     elif outcome.up_to_date:
         print(f"{args.out} is up to date (--force rebuilds).")
     else:
-        print(audit_text(outcome.manifest["audit"]))
-        if copies := outcome.manifest["copies"]:
+        if outcome.manifest.audit:
+            print(audit_text(outcome.manifest.audit))
+        if copies := outcome.manifest.copies:
             print(f"{copies:,} moved copies of Training images lie in train")
         train = command("fer", "train", "--net", "lenet", "--solver", "s2", "--data", args.out)
         print(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer.data.dataset import CLASSES, SPLITS, Split
+from fer.data.manifest import Audit
 
 _TRAIN, _VAL, _TEST = (SPLITS.index(split) for split in (Split.TRAIN, Split.VAL, Split.TEST))
 
@@ -47,8 +48,8 @@ def leaked(catalog: Catalog) -> np.ndarray:
     return (catalog.splits == _TRAIN) & held_out[groups]
 
 
-def audit(catalog: Catalog) -> dict:
-    """The counts, ready for JSON.
+def audit(catalog: Catalog) -> Audit:
+    """The counts.
 
     `duplicate_groups` are groups of two or more equal images, `conflicting_groups` those whose labels differ;
     `val_in_train` counts PublicTest images that also lie in Training, `test_in_train` PrivateTest's, `test_in_val`
@@ -64,34 +65,34 @@ def audit(catalog: Catalog) -> dict:
     for position, split in enumerate(SPLITS):
         inside = groups[catalog.splits == position]
         within[split.folder] = int(len(inside) - len(np.unique(inside)))
-    return {
-        "images": len(groups),
-        "class_counts": {split.folder: catalog.class_counts(split) for split in SPLITS},
-        "unique": count,
-        "duplicate_groups": int((sizes > 1).sum()),
-        "conflicting_groups": int((labels.sum(axis=1) > 1).sum()),
-        "repeats_within": within,
-        "val_in_train": int(train[groups[catalog.splits == _VAL]].sum()),
-        "test_in_train": int(train[groups[catalog.splits == _TEST]].sum()),
-        "test_in_val": int(val[groups[catalog.splits == _TEST]].sum()),
-        "train_leaked": int(leaked(catalog).sum()),
-        "blank": {split.folder: int(catalog.blank[catalog.splits == k].sum()) for k, split in enumerate(SPLITS)},
-    }
+    return Audit(
+        images=len(groups),
+        class_counts={split.folder: tuple(catalog.class_counts(split)) for split in SPLITS},
+        unique=count,
+        duplicate_groups=int((sizes > 1).sum()),
+        conflicting_groups=int((labels.sum(axis=1) > 1).sum()),
+        repeats_within=within,
+        val_in_train=int(train[groups[catalog.splits == _VAL]].sum()),
+        test_in_train=int(train[groups[catalog.splits == _TEST]].sum()),
+        test_in_val=int(val[groups[catalog.splits == _TEST]].sum()),
+        train_leaked=int(leaked(catalog).sum()),
+        blank={split.folder: int(catalog.blank[catalog.splits == k].sum()) for k, split in enumerate(SPLITS)},
+    )
 
 
-def audit_text(result: dict) -> str:
+def audit_text(result: Audit) -> str:
     """What `audit` returned, as lines for the terminal."""
-    blank = result["blank"]
+    blank = result.blank
     lines = [f"{'':12}" + "".join(f"{name:>10}" for name in (*CLASSES, "all"))]
     for split in SPLITS:
-        counts = result["class_counts"][split.folder]
+        counts = result.class_counts[split.folder]
         lines.append(f"{split.value:12}" + "".join(f"{count:10,}" for count in (*counts, sum(counts))))
     lines += [
-        f"{result['unique']:,} of {result['images']:,} images are unique",
-        f"{result['duplicate_groups']:,} groups of exact duplicates, {result['conflicting_groups']:,} with "
+        f"{result.unique:,} of {result.images:,} images are unique",
+        f"{result.duplicate_groups:,} groups of exact duplicates, {result.conflicting_groups:,} with "
         "conflicting labels",
-        f"{result['val_in_train']:,} PublicTest and {result['test_in_train']:,} PrivateTest images also lie in "
-        f"Training; {result['test_in_val']:,} lie in both test splits",
+        f"{result.val_in_train:,} PublicTest and {result.test_in_train:,} PrivateTest images also lie in "
+        f"Training; {result.test_in_val:,} lie in both test splits",
         f"{sum(blank.values()):,} blank images (Training {blank['train']}, PublicTest {blank['val']}, "
         f"PrivateTest {blank['test']})",
     ]

@@ -1,6 +1,6 @@
 """FER2013's classes and splits, and a source's faces as a stream of checked batches.
 
-`fer.data.source.read_source` reads them from `fer2013.csv` or `icml_face_data.csv`, plain or in .gz, .zip, .tar,
+`fer.data.source.open_source` reads them from `fer2013.csv` or `icml_face_data.csv`, plain or in .gz, .zip, .tar,
 .tar.gz, and from folders of images by class, on disk or in an archive. Memory does not grow with the number of rows.
 """
 
@@ -32,6 +32,8 @@ class Split(enum.Enum):
 
 
 SPLITS = tuple(Split)
+SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in SPLITS}
+"""What figures and tables call a split, by its folder: "PublicTest (val)"."""
 
 
 def held_out(val_only: bool = False) -> tuple[str, ...]:

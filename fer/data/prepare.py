@@ -5,13 +5,12 @@ the disk space are settled; then images and databases are written, in parallel, 
 """
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,18 +19,20 @@ import lmdb
 import numpy as np
 
 from fer import __version__
-from fer.data.affine import Affine
+from fer.data.affine import draw_moves
 from fer.data.audit import Catalog, audit, leaked
 from fer.data.dataset import CLASSES, SPLITS, Progress, Split
-from fer.data.directory import FORMAT, MANIFEST, check_replaceable, read_manifest, verify_data
-from fer.data.source import is_folder_source, read_source, source_sha256, source_state
+from fer.data.directory import check_replaceable, verify_data
+from fer.data.leaks import FINGERPRINTS, write_fingerprints
+from fer.data.manifest import MANIFEST, ImageSize, Manifest, Source, SplitCounts, WrittenFile, WrittenFolder
+from fer.data.options import PrepareOptions
+from fer.data.source import open_source, source_sha256, source_state
 from fer.data.split_writer import Encoding, Images, write_split
-from fer.errors import FerError, UsageError
+from fer.errors import FerError
 from fer.formats.database import write_mean
-from fer.system.files import beside, cannot_write, sha256, take_place, write_bytes
+from fer.system.files import beside, cannot_write, sha256, take_place
+from fer.system.records import write_record
 from fer.system.workers import Workers
-
-__all__ = ["Outcome", "PrepareOptions", "prepare", "read_manifest", "verify_data"]
 
 _FER2013_COUNTS = {
     "train": [3995, 436, 4097, 7215, 4830, 3171, 4965],
@@ -39,48 +40,16 @@ _FER2013_COUNTS = {
     "test": [491, 55, 528, 879, 594, 416, 626],
 }
 _SCRATCH = "pixels.scratch"
-_MAX_RESIZE = 1024
-MAX_COPIES = 20
 # Below this a source is done before helper processes have started.
 _SMALL_SOURCE = 16 << 20
 _MAX_HELPERS = 7
 
 
 @dataclass(frozen=True)
-class PrepareOptions:
-    """`resize` is the side of the databases' images; `title` what figures call data that is not FER2013.
-
-    `augment` copies of each Training image, moved by `affine`, lie among them; the order of train is then shuffled.
-    """
-
-    jpeg_quality: int = 100
-    resize: int | None = None
-    encoded: bool = False
-    shuffle: bool = False
-    seed: int = 0
-    drop_leaks: bool = False
-    title: str | None = None
-    augment: int = 0
-    affine: Affine = field(default_factory=Affine)
-
-    def check(self) -> None:
-        """Raise UsageError for a value out of range."""
-        if not 1 <= self.jpeg_quality <= 100:
-            raise UsageError(f"--jpeg-quality {self.jpeg_quality}: not from 1 to 100")
-        if self.resize is not None and not 1 <= self.resize <= _MAX_RESIZE:
-            raise UsageError(f"--resize {self.resize}: not from 1 to {_MAX_RESIZE}")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: not a whole number from 0")
-        if not 0 <= self.augment <= MAX_COPIES:
-            raise UsageError(f"--augment {self.augment}: not from 0 to {MAX_COPIES}")
-        self.affine.check()
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What `prepare` did: the manifest, whether nothing was to be done, and the seconds it took."""
 
-    manifest: dict
+    manifest: Manifest
     up_to_date: bool
     seconds: float
 
@@ -110,12 +79,12 @@ def prepare(
         manifest = _build(source, fresh, out, options, progress)
         if source_state(source) != before:
             raise FerError(f"{source}: changed while it was read. Run again")
-        write_bytes(fresh / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        write_record(fresh / MANIFEST, manifest)
         take_place(fresh, out)
     return Outcome(manifest, False, time.monotonic() - started)
 
 
-def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None:
+def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> Manifest | None:
     """The manifest of `out` if it is whole and made from this very source with these options."""
     if not (out / MANIFEST).exists():
         return None
@@ -123,74 +92,78 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> dict | None
         manifest = verify_data(out)
     except FerError:
         return None
-    recorded = manifest["source"]
-    # What an older fer had no option for is as the default is.
-    if asdict(PrepareOptions()) | manifest["options"] != asdict(options) or recorded["path"] != str(source):
+    recorded, state = manifest.source, source_state(source)
+    if manifest.options != options or recorded.path != str(source) or recorded.bytes != state.bytes:
         return None
-    state = source_state(source)
-    if state.bytes != recorded["bytes"]:
-        return None
-    if state.mtime_ns != recorded["mtime_ns"] and source_sha256(source) != recorded["sha256"]:
+    if recorded.mtime_ns != state.mtime_ns and recorded.sha256 != source_sha256(source):
         return None
     return manifest
 
 
-def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> dict:
+def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> Manifest:
     """Write everything but the manifest into `partial`, and return the manifest."""
     scratch = partial / _SCRATCH
     state = source_state(source)
     helpers = 0 if state.bytes < _SMALL_SOURCE else min((os.cpu_count() or 1) - 1, _MAX_HELPERS)
     with Workers(helpers) as workers, ThreadPoolExecutor(1) as hasher:
         digest = hasher.submit(source_sha256, source)
-        shuffled = options.shuffle or is_folder_source(source)
-        catalog = _lay_aside(source, scratch, workers, options.seed, progress)
+        catalog, in_folders = _lay_aside(source, scratch, workers, options.seed, progress)
+        shuffled = options.shuffle or in_folders
         keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
         _check_splits(source, catalog, keep)
         encoding = Encoding(options.jpeg_quality, options.resize, options.encoded)
         splits = {split: _images(catalog, keep, split, shuffled, options) for split in SPLITS}
         _check_disk(out, sum(map(len, splits.values())), encoding)
         written = _write_splits(partial, scratch, splits, encoding, workers, hasher, progress)
+        originals = {split.folder: images.rows[images.copies == 0] for split, images in splits.items()}
+        write_fingerprints(partial / FINGERPRINTS, {split: catalog.digests[rows] for split, rows in originals.items()})
+        written.files[FINGERPRINTS] = hasher.submit(_describe, partial / FINGERPRINTS)
         scratch.unlink()
         source_digest = digest.result()
         files = {name: described.result() for name, described in written.files.items()}
-    return {
-        "fer_version": __version__,
-        "format": FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "title": _title(source, catalog, options),
-        "source": {"path": str(source), "sha256": source_digest, **asdict(state)},
-        "options": asdict(options),
-        "shuffled": shuffled,
-        "image": {"channels": 1, "height": encoding.side, "width": encoding.side},
-        "classes": list(CLASSES),
-        "splits": {
-            split.folder: {
-                "count": len(images),
-                "class_counts": np.bincount(images.labels, minlength=len(CLASSES)).tolist(),
-            }
-            for split, images in splits.items()
-        },
-        "audit": audit(catalog),
-        "dropped": int((~keep).sum()),
-        "copies": int((splits[Split.TRAIN].copies > 0).sum()),
-        "versions": _versions(),
-        "images": {split.folder: written.images[split] for split in SPLITS},
-        "files": files,
-    }
+    return Manifest(
+        fer_version=__version__,
+        source=Source(str(source), source_digest, state.bytes, state.mtime_ns),
+        options=options,
+        image=ImageSize(1, encoding.side, encoding.side),
+        classes=CLASSES,
+        splits={split.folder: _split_counts(images) for split, images in splits.items()},
+        images={split.folder: written.images[split] for split in SPLITS},
+        files=files,
+        title=_title(source, catalog, options),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        shuffled=shuffled,
+        audit=audit(catalog),
+        dropped=int((~keep).sum()),
+        copies=int((splits[Split.TRAIN].copies > 0).sum()),
+        versions=_versions(),
+    )
 
 
-def _lay_aside(source: Path, scratch: Path, workers: Workers, seed: int, progress: Progress | None) -> Catalog:
-    """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image."""
+def _split_counts(images: Images) -> SplitCounts:
+    return SplitCounts(len(images), tuple(np.bincount(images.labels, minlength=len(CLASSES)).tolist()))
+
+
+def _lay_aside(
+    source: Path, scratch: Path, workers: Workers, seed: int, progress: Progress | None
+) -> tuple[Catalog, bool]:
+    """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image.
+
+    Also returns whether the source is class folders.
+    """
     parts = []
     try:
-        with scratch.open("wb") as stream:
-            for batch in read_source(source, workers, seed=seed, progress=progress):
+        with (
+            open_source(source, workers, seed=seed, progress=progress, scratch=scratch.parent) as faces,
+            scratch.open("wb") as stream,
+        ):
+            for batch in faces.batches:
                 stream.write(batch.pixels.tobytes())
                 parts.append((batch.splits, batch.labels, batch.digests, batch.blank))
     except OSError as error:
         raise cannot_write(scratch, error) from None
     splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Catalog(splits, labels, digests, blank)
+    return Catalog(splits, labels, digests, blank), faces.in_folders
 
 
 def _class_counts(catalog: Catalog, keep: np.ndarray, split: Split) -> list[int]:
@@ -224,8 +197,8 @@ def _check_disk(out: Path, count: int, encoding: Encoding) -> None:
 class _Written:
     """`images` describes each split's JPG files; `files` has the size and SHA-256 of every other file, as they come."""
 
-    images: dict[Split, dict]
-    files: dict[str, Future[dict]]
+    images: dict[Split, WrittenFolder]
+    files: dict[str, Future[WrittenFile]]
 
 
 def _images(catalog: Catalog, keep: np.ndarray, split: Split, shuffled: bool, options: PrepareOptions) -> Images:
@@ -235,7 +208,7 @@ def _images(catalog: Catalog, keep: np.ndarray, split: Split, shuffled: bool, op
     images = Images.plain(rows, catalog.labels[rows])
     if split is Split.TRAIN and options.augment:
         generator = np.random.default_rng([options.seed, len(SPLITS)])
-        moves = [options.affine.draw(len(rows), generator) for _ in range(options.augment)]
+        moves = [draw_moves(options.affine, len(rows), generator) for _ in range(options.augment)]
         images = images.with_copies(np.stack(moves))
         shuffled = True
     return images[np.random.default_rng([options.seed, position]).permutation(len(images))] if shuffled else images
@@ -274,8 +247,8 @@ def _write_splits(
     return written
 
 
-def _describe(path: Path) -> dict:
-    return {"sha256": sha256(path), "bytes": path.stat().st_size}
+def _describe(path: Path) -> WrittenFile:
+    return WrittenFile(sha256(path), path.stat().st_size)
 
 
 def _title(source: Path, catalog: Catalog, options: PrepareOptions) -> str:

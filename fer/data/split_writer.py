@@ -13,6 +13,7 @@ import numpy as np
 from fer.data.affine import moved
 from fer.data.dataset import PIXELS, SIDE, Split
 from fer.data.image_file import resize_face
+from fer.data.manifest import WrittenFolder
 from fer.errors import FerError
 from fer.formats.database import Database, DatabaseWriter, encode_datum, encode_file_datum, encode_sized_file_datum
 from fer.system.files import cannot_write, sync, write_bytes
@@ -88,12 +89,9 @@ class Images:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """`images` has the JPG files' count, bytes, and the SHA-256 of their SHA-256s in the index's order.
+    """What the JPG files are, and `pixel_sum`, int64 [1, H, W], the sum of the database's images."""
 
-    `pixel_sum`, int64 [1, H, W], is the sum of the database's images.
-    """
-
-    images: dict
+    images: WrittenFolder
     pixel_sum: np.ndarray
 
 
@@ -153,7 +151,7 @@ def write_split(
     with Database(path) as check:
         if len(check) != count:
             raise FerError(f"{path}: {len(check):,} of {count:,} images arrived in the database. Run again")
-    return SplitResult({"count": count, "bytes": file_bytes, "sha256": digest.hexdigest()}, pixel_sum)
+    return SplitResult(WrittenFolder(count, file_bytes, digest.hexdigest()), pixel_sum)
 
 
 def _write_chunk(folder: Path, scratch: Path, encoding: Encoding, chunk: _Chunk) -> _Written:

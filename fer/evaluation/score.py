@@ -219,7 +219,7 @@ class _Scorer:
         )
         with np.load(out, allow_pickle=False) as answer:
             probs = answer["probs"]
-        classes = len(self.manifest["classes"])
+        classes = len(self.manifest.classes)
         if probs.shape != (len(images.labels), classes) or probs.dtype != np.float32:
             raise FerError(
                 f"{self.run.deploy} gave scores of shape {probs.shape} for {len(images.labels):,} images "

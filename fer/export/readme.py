@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fer.data.dataset import SIDE, SPLITS
-
-SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in SPLITS}
+from fer.data.dataset import SIDE, SPLIT_NAMES
 
 _TEXT = """\
 # {net}, trained on {data}

@@ -176,6 +176,14 @@ class Database:
         except lmdb.Error as error:
             raise FerError(f"{self.path}: damaged: {error}. `fer prepare SOURCE --force` makes it again") from None
 
+    def keys(self) -> list[str]:
+        """All keys, in order. Raises FerError where the database is damaged."""
+        try:
+            with self._env.begin() as transaction:
+                return [key.decode("utf-8", "backslashreplace") for key in transaction.cursor().iternext(values=False)]
+        except lmdb.Error as error:
+            raise FerError(f"{self.path}: damaged: {error}. `fer prepare SOURCE --force` makes it again") from None
+
     def read_all(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Everything in memory: images uint8 [N, C, H, W], labels int64 [N], keys. FerError when the shapes differ."""
         images: np.ndarray | None = None

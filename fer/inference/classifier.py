@@ -87,16 +87,15 @@ def _exported(directory: Path) -> Model:
 
 
 def _trained(run: Run) -> Model:
-    from fer.data.directory import read_manifest
+    from fer.data.manifest import read_manifest
     from fer.formats.prototxt import read_net
     from fer.nets.states import test_transform
     from fer.runs.scores import chosen_snapshot
 
     snapshot = chosen_snapshot(run)
     manifest = read_manifest(Path(run.record.data.dir))
-    shape = tuple(manifest["image"][side] for side in ("channels", "height", "width"))
-    transform = Transform(test_transform(read_net(run.net)), shape)
-    return Model(run.dir, run.deploy, snapshot.weights, tuple(manifest["classes"]), transform)
+    transform = Transform(test_transform(read_net(run.net)), manifest.image.shape)
+    return Model(run.dir, run.deploy, snapshot.weights, manifest.classes, transform)
 
 
 class Classifier:

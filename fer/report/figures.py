@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from fer.data.dataset import SPLIT_NAMES
 from fer.report.curves import Curves, SnapshotAccuracies
 from fer.report.mistakes import find_mistakes
-from fer.report.notes import SPLIT_NAMES
 from fer.report.plots.look import Figure
 from fer.report.plots.scores import plot_class_bars, plot_class_counts, plot_confusion, plot_mistakes, plot_roc
 from fer.report.plots.training import (
@@ -39,8 +39,8 @@ def run_figures(run: ScoredRun) -> dict[str, Figure]:
     figures = curve_figures(run.curves, run.title("train"), run.title("val"), run.accuracies)
     figures |= scores_figures(run)
     if run.manifest:
-        counts = {SPLIT_NAMES[split]: facts["class_counts"] for split, facts in run.manifest["splits"].items()}
-        copies = ", moved copies included" if run.manifest.get("copies") else ""
+        counts = {SPLIT_NAMES[split]: facts.class_counts for split, facts in run.manifest.splits.items()}
+        copies = ", moved copies included" if run.manifest.copies else ""
         title = f"Images by class{copies} · {run.data}"
         figures["class_counts"] = plot_class_counts(counts, run.classes, title)
     return figures

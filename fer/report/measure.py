@@ -4,12 +4,12 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
+from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import ClassMetrics, Metrics, compute_metrics, mcnemar
 from fer.evaluation.scores import Scores, without
 from fer.formats.log import Log
 from fer.report.curves import Curves
-from fer.report.notes import SPLIT_NAMES
 from fer.report.results import (
     ClassResult,
     CleanResult,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fer.data.dataset import Split
+from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics
 from fer.formats.log import Log
@@ -10,8 +10,6 @@ from fer.formats.prototxt import read_solver
 from fer.nets.policies import early_collapse
 from fer.report.curves import Curves, collapse_sentence
 from fer.runs.run import Run
-
-SPLIT_NAMES = {split.folder: f"{split.value} ({split.folder})" for split in Split}
 
 
 def run_notes(run: Run, log: Log, curves: Curves, metrics: dict[str, Metrics]) -> list[str]:

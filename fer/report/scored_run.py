@@ -4,10 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fer.data.dataset import CLASSES, held_out
-from fer.data.directory import read_manifest
+from fer.data.dataset import CLASSES, SPLIT_NAMES, held_out
+from fer.data.manifest import MANIFEST, Manifest, read_manifest
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, compute_metrics
 from fer.evaluation.scores import Scores, StoredScores, load_scores
@@ -15,7 +14,7 @@ from fer.formats.log import Log, parse_log
 from fer.formats.prototxt import read_solver
 from fer.nets.policies import learning_rate
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
-from fer.report.notes import SPLIT_NAMES, no_iteration, run_notes
+from fer.report.notes import no_iteration, run_notes
 from fer.runs.run import Run, average_name
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta
 from fer.system.files import sha256
@@ -52,7 +51,7 @@ class Scored:
     metrics: dict[str, Metrics]
     ten_crop: Mapping[str, Scores]
     in_training: dict[str, frozenset[str]]
-    manifest: dict[str, Any] | None
+    manifest: Manifest | None
     notes: tuple[str, ...]
 
     def title(self, split: str) -> str:
@@ -98,7 +97,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     return ScoredRun(
         run=run,
         name=run_name(run),
-        data=str((manifest or {}).get("title") or run.record.data.title or "unnamed data"),
+        data=str((manifest and manifest.title) or run.record.data.title or "unnamed data"),
         data_dir=_data_dir(run),
         classes=classes,
         log=log,
@@ -130,19 +129,19 @@ def _data_dir(run: Run) -> Path:
     return Path(run.record.data.dir)
 
 
-def _same_files(run: Run, manifest: dict[str, Any]) -> bool:
+def _same_files(run: Run, manifest: Manifest) -> bool:
     """Whether the data, prepared again, came out the same to the last byte of what the run was trained on."""
     trained_on = run.record.data.files
-    made = {str(_data_dir(run) / name): entry["sha256"] for name, entry in manifest["files"].items()}
+    made = {str(_data_dir(run) / name): entry.sha256 for name, entry in manifest.files.items()}
     return bool(trained_on) and all(made.get(path) == known for path, known in trained_on.items())
 
 
-def _read_manifest(run: Run) -> tuple[dict[str, Any] | None, str]:
+def _read_manifest(run: Run) -> tuple[Manifest | None, str]:
     """The manifest of the data that was trained on, or None and the reason."""
     folder, known = _data_dir(run), run.record.data.manifest_sha256
     try:
         manifest = read_manifest(folder)
-        changed = known is not None and sha256(folder / "manifest.json") != known and not _same_files(run, manifest)
+        changed = known is not None and sha256(folder / MANIFEST) != known and not _same_files(run, manifest)
     except FerError:
         return None, f"The data directory {folder} is gone or unreadable: class counts and mistakes are not shown."
     if changed:
@@ -150,9 +149,9 @@ def _read_manifest(run: Run) -> tuple[dict[str, Any] | None, str]:
     return manifest, ""
 
 
-def class_names(manifest: dict[str, Any] | None, count: int) -> tuple[str, ...]:
+def class_names(manifest: Manifest | None, count: int) -> tuple[str, ...]:
     """What the data calls its classes, FER2013's where there is no manifest; numbers where they are not as many."""
-    names = tuple(str(name) for name in (manifest or {}).get("classes", CLASSES))
+    names = manifest.classes if manifest else CLASSES
     return names if len(names) == count else tuple(f"class {index}" for index in range(count))
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fer.data.dataset import held_out
+from fer.data.manifest import MANIFEST
 from fer.engines.engine import Engine
 from fer.runs.record import Gpu, RunRecord, TrainedOn
 from fer.schema import caffe_pb2
@@ -30,8 +31,8 @@ def first_record(
         batch_size=plan.batch_size * max(len(gpus), 1),  # images an iteration, iter_size and all GPUs included
         data=TrainedOn(
             dir=str(Path(data_dir).resolve()),
-            title=plan.manifest.get("title"),
-            manifest_sha256=sha256(Path(data_dir) / "manifest.json"),
+            title=plan.manifest.title,
+            manifest_sha256=sha256(Path(data_dir) / MANIFEST),
             train_count=plan.train_count,
             files=_data_hashes(plan.net, data_dir),
         ),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from fer.data.directory import verify_data
+from fer.data.manifest import Manifest
 from fer.engines.caffe import augmentation
 from fer.errors import FerError, nearest
 from fer.formats.database import DatabaseInfo, check_database, read_mean
@@ -46,7 +47,7 @@ class Plan:
     solver: caffe_pb2.SolverParameter
     net: caffe_pb2.NetParameter
     deploy: caffe_pb2.NetParameter
-    manifest: dict
+    manifest: Manifest
     warnings: tuple[str, ...]
     snapshot_bytes: int
     batch_size: int
@@ -93,14 +94,13 @@ def preflight(
             check.data(net_for_run(net, data_dir), manifest)
     if check is None or manifest is None or faults:
         raise FerError(_listed(faults))
-    shapes = check.sizes(tuple(manifest["classes"]))
+    shapes = check.sizes(manifest.classes)
     snapshot_bytes = check.disk(shapes, Path(run_parent))
-    image = manifest["image"]
-    shape = check.image_shape("TEST") or (image["channels"], image["height"], image["width"])
+    shape = check.image_shape("TEST") or manifest.image.shape
     deploy = _attempt(faults, derive_deploy, check.net, shape)
     if faults or deploy is None:
         raise FerError(_listed(faults))
-    batch_size, train_count = check.epoch(manifest["splits"]["train"]["count"])
+    batch_size, train_count = check.epoch(manifest.splits["train"].count)
     prefix = snapshot_prefix.replace("<net>", net_label(check.net_path))
     return Plan(
         solver=solver_for_run(check.solver, snapshot_prefix=prefix, seed=seed, gpu=gpu),
@@ -180,12 +180,12 @@ class _Check:
     def _is_loss(layer: caffe_pb2.LayerParameter) -> bool:
         return layer.type.endswith("Loss") or any(layer.loss_weight)
 
-    def data(self, net: caffe_pb2.NetParameter, manifest: dict) -> None:
+    def data(self, net: caffe_pb2.NetParameter, manifest: Manifest) -> None:
         """Every Datum of the databases used, and that crop and mean fit them. `net`: the run directory's copy."""
         self.net = net
         if any(layer.include and layer.exclude for layer in net.layer):
             return
-        classes = len(manifest["classes"])
+        classes = len(manifest.classes)
         for i in dict.fromkeys(i for state in (self.train, *self.tests) for i in self._positions(state)):
             if net.layer[i].type == "Data":
                 self._database(i, net.layer[i], classes)

@@ -113,8 +113,6 @@ class Layer:
     """Whether the first top has loss_weight 1 unless the prototxt says otherwise."""
     host: ClassVar[bool] = False
     """Whether forward works on the host (reads files, moves cursors): never captured in a CUDA graph."""
-    no_gradient_bottoms: ClassVar[tuple[int, ...]] = ()
-    """Bottoms that never need a gradient (labels)."""
     index_bottom: ClassVar[int | None] = None
     """The bottom whose numbers are indices: labels, rows of a table."""
 

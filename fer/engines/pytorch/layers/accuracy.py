@@ -17,7 +17,6 @@ class Accuracy(Layer):
     A class is in the top k if fewer than k others score as high or higher, so ties count as wrong.
     """
 
-    no_gradient_bottoms = (0, 1)
     index_bottom = 1
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:

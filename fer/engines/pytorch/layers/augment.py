@@ -18,8 +18,6 @@ class Augment(Layer):
     What is drawn and what it does: caffe/augmentation.py. No gradient flows down.
     """
 
-    no_gradient_bottoms = (0,)
-
     def setup(self, shapes: list[Shape]) -> list[Shape]:
         tops = self.reshape(shapes)
         try:

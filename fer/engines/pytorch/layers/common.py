@@ -55,7 +55,6 @@ class InnerProduct(Layer):
 class Embed(Layer):
     """Row `bottom` of the weights [input_dim, num_output], plus bias [num_output]."""
 
-    no_gradient_bottoms = (0,)
     index_bottom = 0
 
     def index_range(self) -> tuple[int, int | None]:

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ class Loss(Layer):
     """Scores and labels in, one number out."""
 
     loss_layer = True
-    no_gradient_bottoms: ClassVar[tuple[int, ...]] = (1,)
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
         expect_bottoms(self, shapes, 2)
@@ -128,8 +127,6 @@ class SoftmaxWithLoss(_Classified):
 class InfogainLoss(_Classified):
     """Mean of -sum over classes of H[label, class] * log probability; H from `source` or a third bottom."""
 
-    no_gradient_bottoms = (1, 2)
-
     def score_axis(self) -> int:
         return self.param.infogain_loss_param.axis
 
@@ -232,8 +229,6 @@ class EuclideanLoss(Loss):
     Also stands in for the Python layer of that name that comes with Caffe's examples.
     """
 
-    no_gradient_bottoms = ()
-
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
         tops = super().reshape(shapes)
         if math.prod(shapes[0]) != math.prod(shapes[1]):
@@ -248,8 +243,6 @@ class EuclideanLoss(Loss):
 @register("ContrastiveLoss")
 class ContrastiveLoss(Loss):
     """Draws features [N, C] of similar pairs together and pushes others apart up to the margin."""
-
-    no_gradient_bottoms = (2,)
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
         expect_bottoms(self, shapes, 3)

@@ -123,8 +123,6 @@ class Reshape(_Reshaping):
 class Crop(Layer):
     """The first bottom cut, from `axis` on, to the second one's size at `offset`."""
 
-    no_gradient_bottoms = (1,)
-
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
         expect_bottoms(self, shapes, 2)
         param, (image, like) = self.param.crop_param, shapes
@@ -167,7 +165,6 @@ class Tile(Layer):
 class BatchReindex(Layer):
     """Items of the first bottom in the order (and as often) as the second, a list of indices, names them."""
 
-    no_gradient_bottoms = (1,)
     index_bottom = 1
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
