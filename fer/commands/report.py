@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format:
         print(getattr(runs_of(result), args.format)(), end="")
     else:
-        print(encode_record(result).decode() if args.json else summary_text(result))
+        print(encode_record(result).decode().rstrip() if args.json else summary_text(result))
     return 0
 
 
