@@ -70,7 +70,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
             fcntl.flock(lock, fcntl.LOCK_EX)
             told = shared / f"{name}.txt"
             if not told.exists():
-                (shared / name).mkdir()
+                (shared / name).mkdir(exist_ok=True)
                 told.write_text(str(make(shared / name)))
             return Path(told.read_text())
 
