@@ -70,6 +70,7 @@ def test_the_last_snapshots_or_those_from_an_iteration_on(
     training.assert_intact(run)
 
 
+@pytest.mark.full
 def test_it_takes_part_in_the_choice_on_val(run: Run) -> None:
     average_run(run, last=2)
     average_run(run)

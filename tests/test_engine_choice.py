@@ -82,6 +82,7 @@ def train_net(folder: Path, data: Path, net: str = WITH_NORM, **options: Any) ->
     return train(*files, data, runs_dir=folder / "runs", **{"seed": 1, **options})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("own", [False, True], ids=["the wheel", "FER_CAFFE_PYTHON"])
 def test_auto_asks_caffe_whether_its_batch_norm_trains(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, own: bool
@@ -114,6 +115,7 @@ def test_auto_without_pytorch_says_what_caffe_lacks_and_both_cures(
     training.assert_nothing_left(tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("fault", "change", "why"),
     [
@@ -276,6 +278,7 @@ def arguments(folder: Path, verb: str) -> list[list[str]]:
     return [argv for argv in map(json.loads, (folder / "argv").read_text().splitlines()) if argv[0] == verb]
 
 
+@pytest.mark.full
 def test_several_gpus_each_take_the_net_s_batch(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     run = start(tmp_path, data, engine="pytorch", gpu="0,1", max_iter=5)

@@ -59,6 +59,7 @@ def test_it_is_reported_like_one_run_with_its_members(tmp_path: Path) -> None:
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
 
 
+@pytest.mark.full
 def test_over_ten_crops_where_all_were_scored_so(tmp_path: Path) -> None:
     runs = make_runs(tmp_path, NAMES[:2], ten_crop=True)
     result = build_ensemble(runs)

@@ -48,6 +48,7 @@ def test_the_day_goes_to_its_end_on_the_cpu(tmp_path: Path) -> None:
     assert list((tmp_path / "out" / "runs").iterdir())
 
 
+@pytest.mark.full
 def test_a_step_that_fails_or_takes_too_long_is_told_and_the_next_is_taken(tmp_path: Path) -> None:
     """A folder that holds no data is a fault; a fraction of a minute is over before the second step."""
     code, said, found = run(tmp_path, "--data", str(tmp_path), "--steps", "rank", "machine")

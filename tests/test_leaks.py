@@ -89,6 +89,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
 
 
+@pytest.mark.full
 def test_a_report_measures_the_others_too(tmp_path: Path, quick: None) -> None:
     run = make_run(tmp_path, ten_crop=True)
     seen = {f"{k:05d}.jpg" for k in range(0, 60, 2)}
@@ -112,6 +113,7 @@ def test_a_report_measures_the_others_too(tmp_path: Path, quick: None) -> None:
     assert row.split()[4] == f"{100 * accuracy:.2f}%" and row.split()[6:8] == ["–", "–"]
 
 
+@pytest.mark.full
 def test_it_is_not_known_of_other_data_and_where_nothing_is_left(tmp_path: Path, quick: None) -> None:
     run = make_run(tmp_path)
     assert build_report([run]).splits["val"].clean is None
@@ -121,6 +123,7 @@ def test_it_is_not_known_of_other_data_and_where_nothing_is_left(tmp_path: Path,
     assert result.splits["val"].clean is None
 
 
+@pytest.mark.full
 def test_of_an_ensemble_those_that_no_member_has_seen(tmp_path: Path, quick: None) -> None:
     one, two = make_run(tmp_path, "lenet-s1"), make_run(tmp_path, "lenet-s2")
     leak(one, ["00000.jpg", "00001.jpg"], ["00003.jpg"])

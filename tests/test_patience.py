@@ -86,6 +86,7 @@ def test_it_goes_on_where_it_waits_longer_and_remembers(tmp_path: Path, data: Pa
     assert iterations(run) == [120, 220, 400]
 
 
+@pytest.mark.full
 def test_stopped_by_a_signal_and_resumed_it_still_counts(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_fault_is_told_in_run_json(tmp_path: Path, data: Path, monkeypatch: py
         assert told is not None and told.startswith(ended)
 
 
+@pytest.mark.full
 def test_the_report_chooses_on_val_and_says_why_it_ended(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,12 +81,14 @@ def test_every_figure_draws_and_names_net_split_and_data(name: str) -> None:
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["overview", "confusion", "roc"])
 def test_equal_figures_are_equal_bytes(name: str) -> None:
     first, second = (render(FIGURES[name](), "svg") for _ in range(2))
     assert first == second and b"<svg" in first and b"<dc:date>" not in first
 
 
+@pytest.mark.full
 def test_pyplot_is_not_touched() -> None:
     import matplotlib.pyplot as plt
 
@@ -162,6 +164,7 @@ def test_a_late_fall_is_how_a_schedule_ends() -> None:
     assert "below 1%" not in texts(plot_overview(curves(0.05, 300, 1000), TITLE))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("values", [[1.0, np.nan, np.inf, -np.inf], [1e30, 2, 2, 2] * 10, [0.0] * 12, [np.nan] * 12])
 def test_losses_that_explode_draw(values: list[float]) -> None:
     records = [LogRecord(i, "train", 0, lr=10.0, loss=value) for i, value in enumerate(values)]

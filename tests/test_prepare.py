@@ -175,6 +175,7 @@ def test_two_runs_write_the_same_bytes(source: Path, out: Path, tmp_path: Path) 
     assert first | {"created": ""} == second | {"created": ""}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"resize": 64}])
 def test_helper_processes_change_nothing(
     source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]

@@ -59,6 +59,7 @@ def quiet(path: Path, log: Log | None = None) -> Solver:
     return Solver(read_solver(path), path, Backend(), log or Log(silent=True))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("iter_size", [1, 2])
 @pytest.mark.parametrize("net", net_names())
 def test_a_replay_is_a_pass(
@@ -89,6 +90,7 @@ def test_the_graph_s_first_pass_of_an_iteration_is_added_to_those_before(
     assert all(map(torch.equal, [*losses, *parameters], [*other_losses, *other_parameters]))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("iter_size", [1, 2])
 def test_a_failed_capture_leaves_no_trace(
     tmp_path: Path, data: Data, iter_size: int, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("fake")
 # ---- signals
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_by_a_signal_it_saves_and_goes_on_later(
     tmp_path: Path, data: Path, number: signal.Signals, code: int
@@ -48,6 +49,7 @@ def test_stopped_by_a_signal_it_saves_and_goes_on_later(
     assert_intact(run)
 
 
+@pytest.mark.full
 def test_hangup_saves_and_goes_on(tmp_path: Path, data: Path) -> None:
     training.write_net(tmp_path, snapshot=0)
     process = training.start_training(tmp_path, data, "fake", FAKE_SECONDS="0.02")
@@ -60,6 +62,7 @@ def test_hangup_saves_and_goes_on(tmp_path: Path, data: Path) -> None:
     assert_intact(run)
 
 
+@pytest.mark.full
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
     training.write_net(tmp_path)
     process = training.start_training(tmp_path, data, "fake", FAKE_SECONDS="0.05")
@@ -74,6 +77,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
     assert_intact(Run(tmp_path / "runs" / "run"))
 
 
+@pytest.mark.full
 def test_stopped_before_anything_was_saved_it_leaves_nothing(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +92,7 @@ def test_stopped_before_anything_was_saved_it_leaves_nothing(
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("moment", [3, 19, 22, 41])
 def test_killed_at_any_time_it_goes_on_from_a_whole_snapshot(tmp_path: Path, data: Path, moment: int) -> None:
     training.write_net(tmp_path, display=1)
@@ -286,6 +291,7 @@ def test_at_an_epoch_s_end_it_goes_on_without_a_word(tmp_path: Path, data: Path,
     assert "to the last" in resume(run.dir, max_iter=80).record.repeatable
 
 
+@pytest.mark.full
 def test_signals_reach_the_user_s_own_caffe_as_the_one_it_saves_on(tmp_path: Path, data: Path) -> None:
     training.write_net(tmp_path, snapshot=0)
     (tmp_path / "bin").mkdir()
