@@ -175,11 +175,11 @@ def test_a_cpu_only_caffe_says_so_and_what_to_do(
 ) -> None:
     monkeypatch.setenv("FAKE_FAULT", "no-gpu")
     monkeypatch.setenv("FER_CAFFE", str(training.fake_executable(tmp_path)))
-    engine = training.fake_with_tool() if with_tool else training.fake_pycaffe()
+    make = training.fake_with_tool if with_tool else training.fake_pycaffe
     with pytest.raises(FerError, match=r"(?s)CPU-only.*leave --gpu out.*FER_CAFFE"):
-        engine.check_gpus(0)
+        make().check_gpus(0)
     monkeypatch.setenv("FAKE_FAULT", "")
-    assert engine.check_gpus(0) == (0,)
+    assert make().check_gpus(0) == (0,)
 
 
 # ---- processes
