@@ -73,7 +73,7 @@ def _read_stored(path: str | Path) -> dict[str, dict[int, _Stored]]:
 
 
 def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[str]:
-    """Copy the blobs of every layer whose name the net has; gives those names.
+    """Copy the blobs of every layer whose name the net has. Returns those names.
 
     Raises FerError for a wrong shape or number of blobs, values that are not finite, and where no name matches; where
     the weights are to be `complete`, also for a layer that they lack (a file cut between two layers parses).

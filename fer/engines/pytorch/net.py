@@ -290,7 +290,7 @@ class Net:
 
 
 def _lint(net: caffe_pb2.NetParameter, path: str | Path | None, state: State) -> dict[str, int]:
-    """Raises FerError with every fault of a net read from `path`; gives the line of each layer by name."""
+    """Raises FerError with every fault of a net read from `path`. Returns the line of each layer by name."""
     if path is None or not Path(path).is_file():
         return {}
     faults = lint_net(net, path, known_types() | {"Python"}, [state])
