@@ -12,6 +12,7 @@ import pytest
 import training
 
 from fer.engines import interpreter
+from fer.engines.caffe import ipc
 from fer.engines.caffe_executable import CaffeExecutable
 from fer.engines.interpreter import WORKER, engine_environment, find_caffe
 from fer.engines.process import Child, call, how_it_ended, last_words
@@ -176,11 +177,23 @@ def test_a_cpu_only_caffe_says_so_and_what_to_do(
 ) -> None:
     monkeypatch.setenv("FAKE_FAULT", "no-gpu")
     monkeypatch.setenv("FER_CAFFE", str(training.fake_executable(tmp_path)))
-    engine = training.fake_with_tool() if with_tool else training.fake_pycaffe()
+    make = training.fake_with_tool if with_tool else training.fake_pycaffe
     with pytest.raises(FerError, match=r"(?s)CPU-only.*leave --gpu out.*FER_CAFFE"):
-        engine.check_gpus(0)
+        make().check_gpus(0)
     monkeypatch.setenv("FAKE_FAULT", "")
-    assert engine.check_gpus(0) == (0,)
+    assert make().check_gpus(0) == (0,)
+
+
+# ---- messages
+
+
+@pytest.mark.parametrize("header", ["", "I20261124 05:31:28.896615  4762 solver.cpp:1] "])
+@pytest.mark.parametrize(
+    "message", [ipc.Predicted(64, 3589), ipc.Passed(3, 4), ipc.Replaying(400), ipc.Gpu(0, "NVIDIA H100: 80GB")]
+)
+def test_a_message_is_read_as_it_was_written(message: tuple[int | str, ...], header: str) -> None:
+    assert ipc.parse(header + ipc.text_of(message)) == message
+    assert ipc.parse(f"{header}it {ipc.text_of(message)}") is None
 
 
 # ---- processes

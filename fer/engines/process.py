@@ -110,7 +110,7 @@ def call(
     speaker: str = "Caffe",
     task: str = "at work",
 ) -> str:
-    """Run an engine's short verb to its end; gives its stdout, hands each line of its stderr to `on_line`.
+    """Run an engine's short verb to its end, handing each line of its stderr to `on_line`. Returns its stdout.
 
     Raises EngineFailed, which says that the `speaker` failed while at its `task`, and its own last words.
     """

@@ -11,7 +11,9 @@ from fer.schema import caffe_pb2
 
 Solver: TypeAlias = caffe_pb2.SolverParameter
 
-COLLAPSE = 0.01  # below this share of base_lr nothing more is learnt
+COLLAPSE = 0.01 * (1 - 1e-6)
+"""Below this share of its first value a rate teaches nothing more. Two steps of 0.1 are not below 1%, whatever they
+round to."""
 _LATE_ENOUGH = 0.5  # a fall in the run's second half is how a schedule ends
 
 
@@ -107,7 +109,7 @@ def early_collapse(solver: Solver) -> str | None:
     Every policy is monotone, so the first such iteration is found by bisection.
     """
     base, last = solver.base_lr, solver.max_iter - 1
-    threshold = COLLAPSE * base * (1 - 1e-6)  # two steps of 0.1 are not below 1%, whatever they round to
+    threshold = COLLAPSE * base
     if base <= 0 or last < 1 or learning_rate(solver, 0) < threshold or learning_rate(solver, last) >= threshold:
         return None
     above, below = 0, last

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer.formats.log import Log, LogRecord, find_output
+from fer.nets.policies import COLLAPSE
 
-COLLAPSED = 0.01 * (1 - 1e-6)  # of the rate at the start; two steps of 0.1 are not below 1%, whatever they round to
 FILL = 500  # points of the schedule
 RISE = 0.005  # an accuracy that gains less than this has not risen
 
@@ -138,7 +138,7 @@ def _collapse(lr: Series, last: int, schedule: Callable[[int], float] | None) ->
         rates = np.array([schedule(int(i)) for i in iterations], dtype=np.float64)
     if len(rates) == 0:
         return None
-    low = np.flatnonzero(rates < COLLAPSED * rates[0])
+    low = np.flatnonzero(rates < COLLAPSE * rates[0])
     return int(iterations[low[0]]) if len(low) else None
 
 

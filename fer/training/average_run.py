@@ -23,7 +23,7 @@ def average_run(
     batches: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Snapshot:
-    """Average the weights of a run's snapshots, with the PyTorch engine; gives the new one, listed in run.json.
+    """Average the weights of a run's snapshots, with the PyTorch engine. Returns the new one, listed in run.json.
 
     last     how many snapshots, the newest ones (5 where nothing is said, or all where there are fewer)
     first    all from this iteration on, instead

@@ -12,7 +12,7 @@ from fer.schema import caffe_pb2
 def training_warnings(
     solver: caffe_pb2.SolverParameter, net: caffe_pb2.NetParameter, count: Callable[[str], int]
 ) -> list[str]:
-    """A line each; `count` gives the number of images in a database, by its path."""
+    """A line each; `count` returns the number of images in a database, by its path."""
     return list(dict.fromkeys(_warnings(solver, net, count)))
 
 

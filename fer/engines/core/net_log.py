@@ -36,11 +36,12 @@ def log_net(log: Log, net: Net) -> None:
 
 
 def _log_backward(log: Log, net: Net) -> None:
+    blob_shapes = net.blob_shapes
     needing: set[str] = set()
     needs = {}
     for node in net.nodes:
         specs = node.param.param
-        rates = [specs[i].lr_mult if i < len(specs) else 1.0 for i in range(len(net.blob_shapes.get(node.name, ())))]
+        rates = [specs[i].lr_mult if i < len(specs) else 1.0 for i in range(len(blob_shapes.get(node.name, ())))]
         if node.type == "BatchNorm":
             rates = []
         needs[node.name] = any(rate > 0 for rate in rates) or any(

@@ -73,7 +73,7 @@ def _read_stored(path: str | Path) -> dict[str, dict[int, _Stored]]:
 
 
 def copy_weights(net: Net, path: str | Path, *, complete: bool = False) -> list[str]:
-    """Copy the blobs of every layer whose name the net has; gives those names.
+    """Copy the blobs of every layer whose name the net has. Returns those names.
 
     Raises FerError for a wrong shape or number of blobs, values that are not finite, and where no name matches; where
     the weights are to be `complete`, also for a layer that they lack (a file cut between two layers parses).
@@ -177,12 +177,12 @@ def _state_from_hdf5(file: h5py.File) -> SolverState:
 def model_proto(net: Net) -> caffe_pb2.NetParameter:
     """The net as Caffe saves it: every layer (its Splits too) with its phase and float data."""
     model = caffe_pb2.NetParameter(name=net.name)
-    total = 0
+    total, blob_shapes = 0, net.blob_shapes
     for node in net.nodes:
         layer = model.layer.add()
         layer.CopyFrom(node.param)
         del layer.blobs[:]
-        shapes = net.blob_shapes.get(node.name, [])
+        shapes = blob_shapes.get(node.name, [])
         if node.type == "BatchNorm":
             # Caffe freezes the statistics in the layer's own copy of its parameters.
             while len(layer.param) < len(shapes):
@@ -214,12 +214,13 @@ def write_state(path: Path, state: SolverState) -> None:
 
 
 def _model_to_hdf5(path: Path, net: Net) -> None:
+    blob_shapes = net.blob_shapes
     owned = {(learned.owner, learned.index) for learned in net.learnable}
     with open_hdf5(path, "w") as file:
         data = file.create_group("data")
         for node in net.nodes:
             group = data.create_group(node.name)
-            for index in range(len(net.blob_shapes.get(node.name, ()))):
+            for index in range(len(blob_shapes.get(node.name, ()))):
                 if (node.name, index) in owned:
                     group.create_dataset(str(index), data=net.blob(node.name, index))
 

@@ -14,7 +14,7 @@ from fer.engines.pytorch.device import computing
 from fer.engines.pytorch.fusion import fuse
 from fer.engines.pytorch.layers.data import ImageBatches
 from fer.engines.pytorch.layers.labels import IndexCheck
-from fer.engines.pytorch.node import Node
+from fer.engines.pytorch.node import Node, loss_weights
 from fer.engines.pytorch.parameters import Parameters
 from fer.engines.pytorch.registry import Context, Layer, Shape, create, known_types
 from fer.engines.pytorch.statistics import measuring, teachable
@@ -91,7 +91,7 @@ class Net:
         self._check_indices(layer, tops)
         self._set_memory_format(layer)
         cut = [not down for down in param.propagate_down] or [False] * len(param.bottom)
-        node = Node(layer, param.name, param.type, list(param.bottom), tops, _loss_weights(layer, len(tops)), cut)
+        node = Node(layer, param.name, param.type, list(param.bottom), tops, loss_weights(layer, len(tops)), cut)
         self.nodes.append(node)
         if layer.blobs:
             if len(layer.param.param) > len(layer.blobs):
@@ -290,7 +290,7 @@ class Net:
 
 
 def _lint(net: caffe_pb2.NetParameter, path: str | Path | None, state: State) -> dict[str, int]:
-    """Raises FerError with every fault of a net read from `path`; gives the line of each layer by name."""
+    """Raises FerError with every fault of a net read from `path`. Returns the line of each layer by name."""
     if path is None or not Path(path).is_file():
         return {}
     faults = lint_net(net, path, known_types() | {"Python"}, [state])
@@ -298,13 +298,3 @@ def _lint(net: caffe_pb2.NetParameter, path: str | Path | None, state: State) ->
         raise FerError("\n".join(faults))
     lines = net_lines(net, path)
     return {net.layer[i].name: lines[i] for i in taking_part(net, state)}
-
-
-def _loss_weights(layer: Layer, tops: int) -> list[float]:
-    """The loss weight of each top; a loss layer's default is written into its param, as Caffe does."""
-    param = layer.param
-    if not param.loss_weight and layer.loss_layer:
-        param.loss_weight.append(1)
-    elif param.loss_weight and len(param.loss_weight) != tops:
-        layer.fail(f"loss_weight is given {len(param.loss_weight)} times for {tops} tops; give it once per top")
-    return [*param.loss_weight, *[0.0] * (tops - len(param.loss_weight))]

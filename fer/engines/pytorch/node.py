@@ -34,3 +34,13 @@ class Node:
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """The tops."""
         return (self.fused or self.layer.forward)(*bottoms)
+
+
+def loss_weights(layer: Layer, tops: int) -> list[float]:
+    """The loss weight of each top; a loss layer's default is written into its param, as Caffe does."""
+    param = layer.param
+    if not param.loss_weight and layer.loss_layer:
+        param.loss_weight.append(1)
+    elif param.loss_weight and len(param.loss_weight) != tops:
+        layer.fail(f"loss_weight is given {len(param.loss_weight)} times for {tops} tops; give it once per top")
+    return [*param.loss_weight, *[0.0] * (tops - len(param.loss_weight))]

@@ -53,7 +53,7 @@ class Seeds:
         """Continues the named generators where `state` was taken; one not made yet is made.
 
         A state of another kind of device (or None: there is no state) cannot be continued: that generator begins anew
-        from the seed, its name and `iteration`. Gives the names of those that did. Raises FerError for a damaged state.
+        from the seed, its name and `iteration`. Returns the names of those that did; FerError for a damaged state.
         """
         anew = []
         for name, state in states.items():

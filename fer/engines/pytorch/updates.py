@@ -83,7 +83,7 @@ class Updater:
     def apply(self, iteration: int, rate: float) -> float | None:
         """Update every parameter from its gradient; `rate` is that of `iteration`.
 
-        Gradients are used up. Gives the gradients' L2 norm where it exceeded clip_gradients (CPU only: elsewhere
+        Gradients are used up. Returns the gradients' L2 norm where it exceeded clip_gradients (CPU only: elsewhere
         reading it would wait for the device).
         """
         norm = self._clip()
