@@ -10,6 +10,7 @@ import pytest
 import torch
 import training
 from google.protobuf import text_format
+from training import resume, train
 
 from fer.engines.caffe.augmentation import DRAWS, Ranges, apply, draw, parse
 from fer.engines.caffe_executable import CaffeExecutable
@@ -22,7 +23,6 @@ from fer.nets.shapes import infer_shapes
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
-from fer.training.train import resume, train
 
 ALL = "rotation: 15, shift: 0.1, scale: 0.1, brightness: 0.2, contrast: 0.3, erase: 0.5, seed: 1"
 LAYER = """layer { name: "augment" type: "Python" bottom: "data" top: "data"

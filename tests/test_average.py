@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import training
+from training import resume, train
 
 from fer.engines.core.log import Log
 from fer.engines.core.verbs import caffe_test
@@ -22,8 +23,7 @@ from fer.runs.record import Average, HashedFile
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotFault
 from fer.system.files import sha256
-from fer.training.average import average_run
-from fer.training.train import resume, train
+from fer.training.average_run import average_run
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import training
+from training import resume, train
 from training import train_small as start
 
 from fer.engines.caffe_executable import CaffeExecutable
@@ -31,7 +32,6 @@ from fer.system.hardware import physical_cores
 from fer.system.shell import command, pip_install
 from fer.training import engine as train_engine
 from fer.training import events
-from fer.training.train import resume, train
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +199,7 @@ def test_bf16_on_a_processor_that_only_emulates_it_is_warned_of(
     told: list[object] = []
     run = start(tmp_path, data, engine=engine, precision=asked, gpu=gpu, max_iter=20, progress=told.append)
     assert (run.record.engine, run.record.precision) == made
-    warned = [event.text for event in told if isinstance(event, events.Warning) and "only emulates bf16" in event.text]
+    warned = [event.text for event in told if isinstance(event, events.Notice) and "only emulates bf16" in event.text]
     assert bool(warned) == (asked == "bf16" and not native and gpu is None)
 
 
@@ -373,7 +373,7 @@ def test_an_extra_is_taken_in_hashed_and_must_stay_as_it_was(tmp_path: Path, dat
     told: list[object] = []
     with pytest.raises(FerError, match="no intact snapshot"):
         resume(run.dir, max_iter=80, progress=told.append)
-    assert any("fer.npz is missing" in event.text for event in told if isinstance(event, events.Warning))
+    assert any("fer.npz is missing" in event.text for event in told if isinstance(event, events.Notice))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ import fer.training.train
 from fer import cli
 from fer.nets.zoo import find_net, find_solver
 from fer.system.files import sha256
-from fer.training.preflight import Plan, preflight
+from fer.training.preflight.plan import Plan, preflight
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(

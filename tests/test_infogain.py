@@ -12,6 +12,7 @@ import torch
 import training
 from sample_csv import csv_text
 from torch.nn import functional as F
+from training import resume, train
 
 from fer import cli
 from fer.data.manifest import MANIFEST, SplitCounts, read_manifest
@@ -23,8 +24,8 @@ from fer.errors import FerError
 from fer.nets.infogain import infogain_matrix, read_infogain, write_infogain
 from fer.system.files import sha256
 from fer.system.records import write_record
-from fer.training.preflight import preflight
-from fer.training.train import resume, train
+from fer.training.preflight.plan import preflight
+from fer.training.prototxts import read_prototxts
 
 ORACLE = Path(__file__).with_name("caffe_oracle.py")
 COUNTS = [40, 4, 41, 72, 48, 32, 50]
@@ -162,10 +163,10 @@ def test_a_missing_or_wrong_matrix_is_refused_before_the_run(
     if matrix is not None:
         write_infogain(tmp_path / "h.binaryproto", matrix)
     with pytest.raises(FerError, match=fault):
-        preflight(solver, net, data)
+        preflight(read_prototxts(solver, net), data)
 
 
 def test_a_net_that_names_no_matrix_is_refused(tmp_path: Path, data: Path) -> None:
     net, solver = training.write_net(tmp_path, net=NET.replace('source: "h.binaryproto"', ""))
     with pytest.raises(FerError, match=r"layer 'loss': infogain_loss_param has no source"):
-        preflight(solver, net, data)
+        preflight(read_prototxts(solver, net), data)

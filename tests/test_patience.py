@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import training
-from training import assert_intact, assert_nothing_left
+from training import assert_intact, assert_nothing_left, resume
 from training import train_small as start
 
 from fer.cli import main
@@ -19,8 +19,7 @@ from fer.formats.log import parse_log
 from fer.formats.prototxt import read_solver
 from fer.report.build import build_report
 from fer.runs.run import Run
-from fer.training.early_stopping import Patience
-from fer.training.train import resume, train
+from fer.training.early_stopping import EarlyStopping
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +141,7 @@ def test_private_test_decides_nothing(tmp_path: Path, data: Path, monkeypatch: p
     monkeypatch.setattr(training, "NET", "\n".join(lines).replace("DATA", str(data)))
     net, solver = training.write_net(tmp_path, net=training.NET)
     with pytest.raises(FerError, match=r"(?s)the images of PrivateTest.*take val_lmdb"):
-        train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
+        training.train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
     assert_nothing_left(tmp_path)
 
 
@@ -163,12 +162,12 @@ def test_without_a_test_there_is_nothing_to_wait_for(
     for path in (net, solver):
         path.write_text(path.read_text().replace(*change))
     with pytest.raises(FerError, match=message):
-        train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
+        training.train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
     assert_nothing_left(tmp_path)
 
 
 def test_the_rule() -> None:
-    patience = Patience(2, "accuracy", own_interval=500, test_interval=200)
+    patience = EarlyStopping(2, "accuracy", own_interval=500, test_interval=200)
     assert (patience.best, patience.over, patience.interval) == (None, False, 100)
     for iteration, accuracy in ((0, 0.2), (200, 0.4), (400, 0.4)):
         patience.take(iteration, {"accuracy": accuracy})

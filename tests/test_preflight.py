@@ -20,7 +20,8 @@ from fer.formats.database import Database, encode_datum, write_mean
 from fer.formats.prototxt import read_solver, write_text
 from fer.nets.zoo import find_net, find_solver
 from fer.schema import caffe_pb2
-from fer.training.preflight import Plan, preflight
+from fer.training.preflight.plan import Plan, preflight
+from fer.training.prototxts import read_prototxts
 from fer.training.run_prototxts import net_for_run
 
 SPLITS = {"Training": 21, "PublicTest": 14, "PrivateTest": 7}
@@ -59,7 +60,7 @@ class Lab:
         return text[: text.index(old)].count("\n") + 1
 
     def check(self, data: Path | None = None, **more: Any) -> Plan:
-        return preflight(Path("solver.prototxt"), None, data or self.data, **more)
+        return preflight(read_prototxts(Path("solver.prototxt")), data or self.data, **more)
 
 
 @pytest.fixture
@@ -263,7 +264,7 @@ def test_a_run_without_tests_or_display_is_warned_of(lab: Lab) -> None:
     ("net", "solver", "batch"), [("lenet", "s1", 64), ("alexnet", "s2", 256), ("alexnet", "s3", 100)]
 )
 def test_shipped_nets_pass(made_data: Path, net: str, solver: str, batch: int) -> None:
-    plan = preflight(find_solver(net, solver), find_net(net), made_data)
+    plan = preflight(read_prototxts(find_solver(net, solver), find_net(net)), made_data)
     assert plan.batch_size == batch
     assert plan.solver.snapshot_prefix == f"snapshots/{net}"
     assert any("test_iter 37 x batch_size 97 = 3,589 of 14 test images" in warning for warning in plan.warnings)
@@ -271,7 +272,7 @@ def test_shipped_nets_pass(made_data: Path, net: str, solver: str, batch: int) -
 
 def test_the_classic_net_names_the_data_it_wants(made_data: Path) -> None:
     with pytest.raises(FerError, match="fer prepare --resize 256"):
-        preflight(find_solver("alexnet227", "s1"), find_net("alexnet227"), made_data)
+        preflight(read_prototxts(find_solver("alexnet227", "s1"), find_net("alexnet227")), made_data)
 
 
 def test_an_engine_that_lacks_a_layer_type(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import training
-from training import assert_same_training, numbers, wait_for_log
+from training import assert_same_training, numbers, resume, train, wait_for_log
 
 from fer.engines.registry import find_engine
 from fer.errors import FerError
@@ -23,7 +23,6 @@ from fer.formats.prototxt import read_net
 from fer.nets.states import State, test_transform
 from fer.report.build import build_report
 from fer.runs.run import Run
-from fer.training.train import resume, train
 
 pytestmark = pytest.mark.full
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import training
-from training import assert_intact, assert_nothing_left, wait_for_log
+from training import assert_intact, assert_nothing_left, resume, wait_for_log
 from training import train_small as start
 
 from fer.engines.registry import ENGINES
@@ -20,7 +20,6 @@ from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotKeeper
 from fer.system.files import sha256
 from fer.training import events
-from fer.training.train import resume
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -129,7 +128,7 @@ def test_a_snapshot_the_killed_parent_did_not_take_in_is_taken_in(tmp_path: Path
     told: list[object] = []
     run = resume(run.dir, progress=told.append)
     assert [s.iteration for s in run.snapshots()] == [20, 40, 60]
-    assert any("left out" in event.text for event in told if isinstance(event, events.Warning))
+    assert any("left out" in event.text for event in told if isinstance(event, events.Notice))
     assert "Resuming from snapshots/net_iter_60.solverstate" in run.log.read_text()
     assert_intact(run)
 
@@ -162,7 +161,7 @@ def test_a_damaged_newest_snapshot_is_left_out(tmp_path: Path, data: Path, file:
     path.write_bytes(changed)
     told: list[object] = []
     run = resume(run.dir, progress=told.append)
-    assert events.Warning(f"snapshot of iteration 60 left out: {path} changed since it was verified") in told
+    assert events.Notice(f"snapshot of iteration 60 left out: {path} changed since it was verified") in told
     assert "Resuming from snapshots/net_iter_40.solverstate" in run.log.read_text()
     assert_intact(run)
 
@@ -239,7 +238,7 @@ def test_killed_while_it_takes_a_snapshot_in_nothing_is_lost(
 
 
 def test_two_trainings_do_not_share_a_run(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer.training.train.LETS_GO_SECONDS", 0.1)
+    monkeypatch.setattr("fer.training.resume.LETS_GO_SECONDS", 0.1)
     run = unfinished(tmp_path, data)
     with run.locked(), pytest.raises(FerError, match="being trained by another process"):
         resume(run.dir)
@@ -278,7 +277,7 @@ def test_the_user_s_own_caffe_goes_on_in_mid_epoch_only_when_told(tmp_path: Path
         resume(run.dir, max_iter=80)
     told: list[object] = []
     run = resume(run.dir, max_iter=80, approximate=True, progress=told.append)
-    assert run.record.repeatable.startswith("no:") and any(isinstance(event, events.Warning) for event in told)
+    assert run.record.repeatable.startswith("no:") and any(isinstance(event, events.Notice) for event in told)
     assert trainings(own_caffe)[-1][3:5] == ["--snapshot", "snapshots/net_iter_60.solverstate"]
 
 

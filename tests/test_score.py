@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import training
+from training import train
 
 from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
 from fer.runs.run import Run
-from fer.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 import training
 from data_layers import COUNT, batches, data_text, make_layer, make_sources
 from google.protobuf import text_format
+from training import resume, train
 
 from fer.engines.choice import Wish, choose_engine
 from fer.engines.pytorch.net import Net
@@ -17,8 +18,7 @@ from fer.formats.prototxt import read_solver
 from fer.nets.states import SHUFFLE, State
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
-from fer.training.events import Warning
-from fer.training.train import resume, train
+from fer.training.events import Notice
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_run_s_solver_has_the_stage_and_a_resume_keeps_it(tmp_path: Path, da
     assert stages(run) == [SHUFFLE] and run.record.engine == "pytorch"
     told: list[object] = []
     resume(run.dir, max_iter=60, engine="caffe", progress=told.append)
-    assert Warning("the solver's stage 'shuffle' is lost on Caffe, which reads a database in its own order") in told
+    assert Notice("the solver's stage 'shuffle' is lost on Caffe, which reads a database in its own order") in told
 
 
 @pytest.mark.usefixtures("fakes")

@@ -11,7 +11,7 @@ import lmdb
 import numpy as np
 import pytest
 import training
-from training import assert_intact, assert_nothing_left
+from training import assert_intact, assert_nothing_left, resume, train
 from training import train_small as start
 
 from fer.errors import FerError, UsageError
@@ -21,7 +21,6 @@ from fer.runs.run import Run
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
 from fer.training import events
-from fer.training.train import resume, train
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -45,7 +44,7 @@ def test_a_training_leaves_what_it_was_made_of(tmp_path: Path, data: Path) -> No
     assert 'snapshot_prefix: "snapshots/net"' in run.solver.read_text()
     kinds = [type(event) for event in told]
     assert kinds.count(events.SnapshotSaved) == 3 and kinds.count(events.Validation) == 3
-    shown = [event for event in told if isinstance(event, events.Iteration)]
+    shown = [event for event in told if isinstance(event, events.Displayed)]
     assert [event.iteration for event in shown] == [*range(0, 60, 5), 60]
     assert shown[3].lr == pytest.approx(0.01) and shown[3].loss == 1.0 and shown[3].max_iter == 60
     assert shown[3].images_per_second and shown[3].images_per_second > 0
@@ -53,7 +52,7 @@ def test_a_training_leaves_what_it_was_made_of(tmp_path: Path, data: Path) -> No
 
 def test_a_display_that_is_gone_stops_no_training(tmp_path: Path, data: Path) -> None:
     def broken(event: object) -> None:
-        if isinstance(event, events.Iteration):
+        if isinstance(event, events.Displayed):
             raise BrokenPipeError
 
     assert start(tmp_path, data, progress=broken).record.state == "finished"
@@ -256,7 +255,7 @@ def test_a_net_that_cannot_be_scored_at_its_end_is_trained_all_the_same(
     monkeypatch.setenv("FAKE_FAULT", "nan-probs")
     told: list[object] = []
     run = start(tmp_path, data, max_iter=5, progress=told.append)
-    assert run.record.state == "finished" and isinstance(told[-1], events.Warning)
+    assert run.record.state == "finished" and isinstance(told[-1], events.Notice)
     assert re.search(r"at the end could not be measured: .* gives nan", told[-1].text)
 
 
@@ -268,5 +267,5 @@ def test_warnings_are_those_of_the_training_as_it_goes_on(tmp_path: Path, data: 
     told.clear()
     run = resume(run.dir, max_iter=100, progress=told.append)
     assert run.record.warnings == ("lr falls below 1% of base_lr after 30 of 100 iterations",)
-    assert told[0] == events.Warning(run.record.warnings[0])
+    assert told[0] == events.Notice(run.record.warnings[0])
     assert resume(run.dir, max_iter=120).record.warnings == ("lr falls below 1% of base_lr after 30 of 120 iterations",)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import training
-from training import assert_same_training, numbers, wait_for_log
+from training import assert_same_training, numbers, resume, train, wait_for_log
 
 from fer.engines.engine import Demand
 from fer.engines.interpreter import find_caffe
@@ -25,7 +25,6 @@ from fer.nets.states import State, test_transform
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
 from fer.training.events import Setup
-from fer.training.train import resume, train
 
 pytestmark = pytest.mark.full
 

@@ -23,7 +23,9 @@ from fer.nets.lint import KNOWN_LAYERS
 from fer.runs.run import Run
 from fer.runs.snapshots import verify_state, verify_weights
 from fer.system.files import sha256
-from fer.training.train import resume, train
+from fer.training import resume as resuming
+from fer.training import train as training
+from fer.training.options import ResumeOptions, TrainOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE = Path(__file__).parent / "fake_caffe.py"
@@ -160,6 +162,16 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def train(net: Any, solver: Any, data: Path, progress: Any = None, **options: Any) -> Run:
+    """`fer.training.train`, told the options one by one."""
+    return training.train(net, solver, data, TrainOptions(**options), progress)
+
+
+def resume(run_dir: Path, progress: Any = None, **options: Any) -> Run:
+    """`fer.training.resume`, told the options one by one."""
+    return resuming.resume(run_dir, ResumeOptions(**options), progress)
 
 
 def train_small(folder: Path, data: Path, **options: Any) -> Run:

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.runs.run import Run
     from fer.system.records import as_json
     from fer.system.shell import command
-    from fer.training.average import average_run
+    from fer.training.average_run import average_run
 
     run = Run(args.run_dir)
     with StageBars("batches") as progress:

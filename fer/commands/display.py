@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fer.commands.terminal import Bar, say
-from fer.training.events import Iteration, Setup, SnapshotSaved, Validation, Warning
+from fer.training.events import Displayed, Notice, Setup, SnapshotSaved, Validation
 
 
 class TrainingDisplay:
@@ -17,11 +17,11 @@ class TrainingDisplay:
         match event:
             case Setup(message):
                 say(message)
-            case Warning(text):
+            case Notice(text):
                 say(f"warning: {text}")
             case Validation(iteration, outputs):
                 self._validated(iteration, outputs)
-            case Iteration():
+            case Displayed():
                 self._iterated(event)
             case SnapshotSaved(iteration, path):
                 say(f"iteration {iteration:,}: snapshot {path}")
@@ -32,7 +32,7 @@ class TrainingDisplay:
         if self._bar is None or not self._bar.live:
             say(f"iteration {iteration:,}: val " + ", ".join(f"{name} {value:.4g}" for name, value in outputs.items()))
 
-    def _iterated(self, event: Iteration) -> None:
+    def _iterated(self, event: Displayed) -> None:
         if self._bar is None:
             self._bar = Bar("train", event.max_iter, "iter", initial=event.iteration)
         rate = f", {event.images_per_second:,.0f} images/s" if event.images_per_second else ""

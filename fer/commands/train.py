@@ -3,11 +3,15 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer.commands.numbers import between, positive
 from fer.engines.engine import PRECISIONS
 from fer.engines.registry import AUTO, ENGINES
 from fer.errors import UsageError
+
+if TYPE_CHECKING:
+    from fer.training.options import ResumeOptions, TrainOptions
 
 SUMMARY = "train a net in a run directory"
 HELP = """\
@@ -62,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from fer.commands.display import TrainingDisplay
     from fer.system.records import as_json
     from fer.system.shell import command
-    from fer.training.train import resume, train
+    from fer.training.resume import resume
+    from fer.training.train import train
 
     if args.resume is None and not (args.net and args.solver):
         raise UsageError(
@@ -73,32 +78,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--resume RUN goes on with that run's own net, solver, name and seed: leave the others out.")
     with TrainingDisplay() as display:
         if args.resume is not None:
-            run = resume(
-                args.resume,
-                max_iter=args.max_iter,
-                patience=args.patience,
-                gpu=args.gpu,
-                precision=args.precision,
-                engine=args.engine,
-                progress=display,
-                approximate=args.approximate_resume,
-            )
+            run = resume(args.resume, _resume_options(args), display)
         else:
-            run = train(
-                args.net,
-                args.solver,
-                args.data,
-                name=args.name,
-                max_iter=args.max_iter,
-                seed=args.seed,
-                gpu=args.gpu,
-                precision=args.precision or "fp32",
-                shuffle=args.shuffle,
-                weights=args.weights,
-                patience=args.patience,
-                engine=args.engine,
-                progress=display,
-            )
+            run = train(args.net, args.solver, args.data, _train_options(args), display)
     if args.json:
         print(json.dumps(as_json(run.record), indent=2))
     else:
@@ -108,6 +90,35 @@ def run(args: argparse.Namespace) -> int:
         report = command("fer", "report", run.dir)
         print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{accuracy}{early}. Next: {report}")
     return 0
+
+
+def _train_options(args: argparse.Namespace) -> "TrainOptions":
+    from fer.training.options import TrainOptions
+
+    return TrainOptions(
+        name=args.name,
+        engine=args.engine,
+        gpu=args.gpu,
+        precision=args.precision or "fp32",
+        max_iter=args.max_iter,
+        seed=args.seed,
+        shuffle=args.shuffle,
+        weights=args.weights,
+        patience=args.patience,
+    )
+
+
+def _resume_options(args: argparse.Namespace) -> "ResumeOptions":
+    from fer.training.options import ResumeOptions
+
+    return ResumeOptions(
+        engine=args.engine,
+        gpu=args.gpu,
+        precision=args.precision,
+        max_iter=args.max_iter,
+        patience=args.patience,
+        approximate=args.approximate_resume,
+    )
 
 
 def _gpus(text: str) -> str:

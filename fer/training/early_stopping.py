@@ -13,7 +13,7 @@ from fer.schema import caffe_pb2
 
 
 @dataclass
-class Patience:
+class EarlyStopping:
     """The best test so far; it is over once `limit` tests have come since without beating it.
 
     `output` is the accuracy's name in the log. Every test has a snapshot, so that the best one's can be kept: the
@@ -60,14 +60,14 @@ class Patience:
         return f"val accuracy has not risen for {self.since} tests, since iteration {self.best:,}"
 
 
-def find_patience(
+def find_early_stopping(
     limit: int,
     solver: caffe_pb2.SolverParameter,
     net: caffe_pb2.NetParameter,
     data: TrainedOn,
     records: Iterable[LogRecord] = (),
-) -> Patience:
-    """Patience with the first test net of a run; `data` is its entry in run.json, `records` the tests already made.
+) -> EarlyStopping:
+    """Early stopping by the first test net of a run; `data` is its entry in run.json, `records` the tests already made.
 
     Raises FerError where the training makes no test, the net shows no accuracy, or the test is on PrivateTest, which
     must decide nothing.
@@ -87,10 +87,10 @@ def find_patience(
                     "they must not decide when a training ends: take val_lmdb"
                 )
     output = find_output([LogRecord(0, "test", 0.0, outputs=dict.fromkeys(tops, 0.0))], "accuracy") or tops[-1]
-    patience = Patience(limit, output, solver.snapshot, solver.test_interval)
+    found = EarlyStopping(limit, output, solver.snapshot, solver.test_interval)
     for record in records:
-        patience.take(record.iteration, record.outputs)
-    return patience
+        found.take(record.iteration, record.outputs)
+    return found
 
 
 def _is_test(source: Path, data: TrainedOn) -> bool:

@@ -8,37 +8,36 @@ from fer.engines.engine import Demand, Engine
 from fer.engines.process import EngineFailed
 from fer.engines.registry import AUTO, engine_called, engines_that
 from fer.errors import FerError, UsageError
-from fer.formats.prototxt import read_net, read_solver
+from fer.formats.prototxt import read_net
 from fer.nets.lint import net_lines
 from fer.nets.states import SHUFFLE, train_state
 from fer.runs.run import Run
 from fer.runs.snapshots import Shapes
 from fer.schema import caffe_pb2
 from fer.system.hardware import native_bf16
-from fer.training import events
-from fer.training.events import Setup, Warning
+from fer.training.events import Notice, Setup, Tell
+from fer.training.prototxts import Prototxts
 
 
 class EngineChoice:
-    """The engine for one solver and net, files that may still be faulty: what is wrong with them, preflight tells.
+    """The engine for a solver and a net that may still be faulty: what is wrong with them, preflight tells.
 
     Raises UsageError or FerError where the engine asked for is not there, or cannot do it.
     """
 
     def __init__(
         self,
+        prototxts: Prototxts,
         name: str,
-        solver_path: Path,
-        net_path: Path,
         *,
         gpu: int | str | None,
         precision: str,
         shuffle: bool | None,
-        tell: events.Progress,
+        tell: Tell,
     ):
         """`shuffle`: whether a new order each epoch is asked for, besides by the solver; None: it is as it was."""
-        self.net_path = net_path
-        self.demand, stages = _read(solver_path, net_path)
+        self.prototxts = prototxts
+        self.demand, stages = _demand(prototxts)
         wanted = shuffle or (shuffle is False and SHUFFLE in stages)
         precision = _precision(name, precision, gpu)
 
@@ -59,7 +58,7 @@ class EngineChoice:
             )
         if self.engine.precision == "bf16" and gpu is None and not native_bf16():
             tell(
-                Warning(
+                Notice(
                     "this processor only emulates bf16 (see fer doctor), several times slower than fp32: "
                     "leave --precision out, or take --precision auto"
                 )
@@ -67,21 +66,21 @@ class EngineChoice:
 
     def known_types(self) -> frozenset[str]:
         """The layer types that the engine has."""
-        return self.engine.known_types(frozenset(layer.type for layer in read_net(self.net_path).layer))
+        layers = self.prototxts.net.layer if self.prototxts.net else ()
+        return self.engine.known_types(frozenset(layer.type for layer in layers))
 
     def check(self) -> None:
         """Raise FerError where the engine, asked for by name, cannot train the net."""
         if not self._settled and self.demand and (reason := self.engine.shortfall(self.demand)):
-            raise FerError(f"{self.net_path}: {self.engine.title} {reason}\n{self.engine.instead}")
+            raise FerError(f"{self.prototxts.net_path}: {self.engine.title} {reason}\n{self.engine.instead}")
 
 
-def _read(solver_path: Path, net_path: Path) -> tuple[Demand | None, list[str]]:
-    """What is demanded, and the stages of the solver; None where a file is faulty."""
-    stages: list[str] = []
+def _demand(prototxts: Prototxts) -> tuple[Demand | None, list[str]]:
+    """What is demanded, None where a file is faulty; and the stages of the solver."""
+    solver, net = prototxts.solver, prototxts.net
+    stages = list(solver.train_state.stage) if solver else []
     try:
-        solver = read_solver(solver_path)
-        stages = list(solver.train_state.stage)
-        return demand_of(read_net(net_path), solver), stages
+        return (demand_of(net, solver) if net and solver else None), stages
     except FerError:
         return None, stages
 
@@ -94,13 +93,11 @@ def _precision(engine: str, asked: str, gpu: int | str | None) -> str:
     return "bf16" if has_bf16 and (gpu is not None or native_bf16()) else "fp32"
 
 
-def warn_of_order(engine: Engine, solver: caffe_pb2.SolverParameter, tell: events.Progress) -> None:
+def warn_of_order(engine: Engine, solver: caffe_pb2.SolverParameter, tell: Tell) -> None:
     """Say that a stage of the solver's is in vain."""
     if SHUFFLE in solver.train_state.stage and not engine.shuffles:
         tell(
-            Warning(
-                f"the solver's stage {SHUFFLE!r} is lost on {engine.title}, which reads a database in its own order"
-            )
+            Notice(f"the solver's stage {SHUFFLE!r} is lost on {engine.title}, which reads a database in its own order")
         )
 
 

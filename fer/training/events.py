@@ -13,14 +13,14 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Warning:
+class Notice:
     """Something worth knowing that stops nothing."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Iteration:
+class Displayed:
     """A displayed iteration; rates count everything since the last one, tests too."""
 
     iteration: int
@@ -47,4 +47,9 @@ class SnapshotSaved:
     path: Path
 
 
-Progress = Callable[[object], None]
+Tell = Callable[[object], None]
+"""What is called with each event."""
+
+
+def silent(_event: object) -> None:
+    """For nobody."""

@@ -12,7 +12,7 @@ from fer.runs.record import Gpu, RunRecord, TrainedOn
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
 from fer.system.hardware import git_commit, hardware
-from fer.training.preflight import Plan
+from fer.training.preflight.plan import Plan
 
 
 def first_record(

@@ -21,7 +21,7 @@ from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
 from fer.system.shell import command
 from fer.training import events
-from fer.training.early_stopping import Patience
+from fer.training.early_stopping import EarlyStopping
 
 TAIL_LINES = 200
 SATURATED = 87.3365  # -log of the smallest normal float: what Caffe shows once every probability has died
@@ -96,13 +96,13 @@ class Job:
     max_iter: int
     images_per_iteration: int
     start: int = 0
-    patience: Patience | None = None
+    early_stopping: EarlyStopping | None = None
 
 
 class Supervisor:
     """Runs one job to its end; leaves the run's state, why it ended, seconds and iteration in run.json."""
 
-    def __init__(self, run: Run, engine: Engine, keeper: SnapshotKeeper, job: Job, progress: events.Progress):
+    def __init__(self, run: Run, engine: Engine, keeper: SnapshotKeeper, job: Job, progress: events.Tell):
         self.run = run
         self.engine = engine
         self.keeper = keeper
@@ -113,7 +113,7 @@ class Supervisor:
         self.tail: list[str] = []
         self.newest: Snapshot | None = None
         self.failure: str | None = None
-        self.enough: int | None = None  # the iteration whose test was the last that patience waited for
+        self.enough: int | None = None  # the iteration whose test was the last that early stopping waited for
         self._lr = math.nan
         self._state_due: int | None = None
         self._started = self._clock = time.monotonic()
@@ -171,8 +171,8 @@ class Supervisor:
                 self._show(finished)
             case LogRecord(phase="test", net=0) if finished.outputs:
                 self.tell(events.Validation(finished.iteration, finished.outputs))
-                if self.job.patience:
-                    self._wait_on(self.job.patience, finished.iteration, finished.outputs)
+                if self.job.early_stopping:
+                    self._consider(self.job.early_stopping, finished.iteration, finished.outputs)
             case SnapshottingState(path):
                 self._state_due = _iteration_of(path)
 
@@ -194,7 +194,7 @@ class Supervisor:
         known = rate > 0 and self._clock != self._started
         self._clock, self._last_iteration = now, shown.iteration
         self.tell(
-            events.Iteration(
+            events.Displayed(
                 shown.iteration,
                 self.job.max_iter,
                 shown.loss,
@@ -206,11 +206,11 @@ class Supervisor:
         if verdict := self.losses.verdict(shown.loss):
             self.failure = f"{verdict} at iteration {shown.iteration:,}: the training was stopped; lower base_lr"
 
-    def _wait_on(self, patience: Patience, iteration: int, outputs: dict[str, float]) -> None:
-        patience.take(iteration, outputs)
-        for spare in patience.spare(snapshot.iteration for snapshot in self.run.snapshots()):
+    def _consider(self, early_stopping: EarlyStopping, iteration: int, outputs: dict[str, float]) -> None:
+        early_stopping.take(iteration, outputs)
+        for spare in early_stopping.spare(snapshot.iteration for snapshot in self.run.snapshots()):
             self.keeper.drop(spare)
-        if patience.over and iteration < self.job.max_iter:
+        if early_stopping.over and iteration < self.job.max_iter:
             self.enough = iteration
 
     def _settle_snapshot(self) -> None:
@@ -234,7 +234,7 @@ class Supervisor:
         if self.failure:
             raise FerError(f"{self.failure}\n{self._what_is_left()}; log: {self.run.log}")
         if self.enough is not None:
-            self._finish(self.enough, str(self.job.patience))
+            self._finish(self.enough, str(self.job.early_stopping))
             return
         if code == 0 and log.optimization_done and not log.stopped_early:
             self._finish(self.job.max_iter, "max_iter was reached")

@@ -1,0 +1,51 @@
+"""What a training, or its going on, may be told beside its net, solver and data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.engines.registry import AUTO
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a new run is trained.
+
+    name            of the run directory (None: <net>-<solver>, with a number where that is taken)
+    runs_dir        the folder of run directories
+    engine          a name of the registry, or auto: the first of its engines that can do what is asked
+    gpu             0, "0,1" or "all": of several each takes the net's batch, and their gradients are averaged
+    precision       fp32, tf32, bf16, or auto: bf16 where the hardware calculates in it, else fp32
+    max_iter, seed  in place of the solver's own
+    shuffle         read the LMDB of the training in a new order each epoch, as a solver's train_state can ask for too
+    weights         a .caffemodel to start from
+    patience        end once so many tests in a row have not beaten the best accuracy on val, whose snapshot is kept
+    """
+
+    name: str | None = None
+    runs_dir: Path = Path("runs")
+    engine: str = AUTO
+    gpu: int | str | None = None
+    precision: str = "fp32"
+    max_iter: int | None = None
+    seed: int | None = None
+    shuffle: bool = False
+    weights: Path | None = None
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """How a run goes on.
+
+    engine, gpu, precision  other ones than the run's own (auto, None): snapshots are the same for every engine
+    max_iter                train further than the run's solver says
+    patience                another one than the run's own (None); 0: none
+    approximate             let an engine that cannot resume exactly go on in mid-epoch, with the data from their start
+    """
+
+    engine: str = AUTO
+    gpu: int | str | None = None
+    precision: str | None = None
+    max_iter: int | None = None
+    patience: int | None = None
+    approximate: bool = False

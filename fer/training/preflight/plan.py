@@ -1,0 +1,153 @@
+"""A run that may start: all checks made, and its prototxts.
+
+plan = preflight(read_prototxts("solver.prototxt"), "data/fer2013")
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, ParamSpec, TypeVar
+
+from fer.data.directory import verify_data
+from fer.data.manifest import Manifest
+from fer.errors import FerError
+from fer.nets.deploy import derive_deploy
+from fer.nets.lint import KNOWN_LAYERS
+from fer.nets.solver_lint import lint_solver
+from fer.nets.states import SHUFFLE, State
+from fer.nets.zoo import net_label
+from fer.schema import caffe_pb2
+from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
+from fer.training.preflight.sources import Sources, epoch, image_shape, read_sources, source_faults
+from fer.training.preflight.subject import Subject
+from fer.training.preflight.wiring import wiring_faults
+from fer.training.prototxts import Prototxts
+from fer.training.run_prototxts import net_for_run, solver_for_run
+from fer.training.warnings import training_warnings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that may start. `solver`, `net` and `deploy` are the run directory's copies.
+
+    `snapshot_bytes` is what all snapshots of the run will take (0 where the net's sizes are not known);
+    `batch_size` is images an iteration (batch_size x iter_size; 0 where the net has no Data or ImageData layer);
+    `train_count` is images an epoch.
+    """
+
+    solver: caffe_pb2.SolverParameter
+    net: caffe_pb2.NetParameter
+    deploy: caffe_pb2.NetParameter
+    manifest: Manifest
+    warnings: tuple[str, ...]
+    snapshot_bytes: int
+    batch_size: int
+    train_count: int
+
+
+def preflight(
+    prototxts: Prototxts,
+    data_dir: str | Path,
+    *,
+    known_types: Collection[str] = KNOWN_LAYERS,
+    max_iter: int | None = None,
+    seed: int | None = None,
+    gpu: int | None = None,
+    shuffle: bool = False,
+    snapshot_prefix: str = "snapshots/<net>",
+    run_parent: str | Path = Path("runs"),
+) -> Plan:
+    """Check a solver, its net and a data directory, and plan the run.
+
+    `max_iter`, `seed`, `gpu` take the place of the solver's own; `shuffle` adds the stage of that name.
+    `<net>` in `snapshot_prefix` becomes the net's name. `run_parent` is the folder whose disk takes the snapshots.
+    Raises one FerError that lists every fault found, each with its file and line.
+    """
+    faults = list(prototxts.faults)
+    solver = _changed(prototxts.solver, max_iter, shuffle)
+    if solver is not None:
+        faults += lint_solver(solver, prototxts.solver_path)
+    manifest = _attempt(faults, verify_data, Path(data_dir))
+    if solver is None or prototxts.net is None or prototxts.net_path is None:
+        _refuse(faults)
+    written = Subject(solver, prototxts.solver_path, prototxts.net, prototxts.net_path)
+    faults += wiring_faults(written, known_types)
+    if manifest is None:
+        _refuse(faults)
+    subject = written.with_net(net_for_run(written.net, data_dir))
+    sources = read_sources(subject, len(manifest.classes))
+    faults += source_faults(subject, sources, len(manifest.classes))
+    if faults:
+        _refuse(faults)
+    return _plan(subject, sources, manifest, snapshot_prefix, seed, gpu, Path(run_parent))
+
+
+def _plan(
+    subject: Subject,
+    sources: Sources,
+    manifest: Manifest,
+    snapshot_prefix: str,
+    seed: int | None,
+    gpu: int | None,
+    run_parent: Path,
+) -> Plan:
+    """The plan for data that are whole, once the net's sizes fit them and the disk."""
+    solver, net = subject.solver, subject.net
+    faults = list(shape_faults(subject, sources, manifest.classes))
+    shapes = None if faults else net_shapes(subject, sources, subject.train)
+    count, each = snapshots_size(solver, shapes)
+    faults += disk_faults(count, each, run_parent) if shapes else ()
+    tested = (subject.tests or [State("TEST")])[0]
+    deploy = _attempt(faults, derive_deploy, net, image_shape(subject, sources, tested) or manifest.image.shape)
+    if faults or deploy is None:
+        _refuse(faults)
+    batch_size, train_count = epoch(subject, sources)
+    prefix = snapshot_prefix.replace("<net>", net_label(subject.net_path))
+    return Plan(
+        solver=solver_for_run(solver, snapshot_prefix=prefix, seed=seed, gpu=gpu),
+        net=net,
+        deploy=deploy,
+        manifest=manifest,
+        warnings=tuple(training_warnings(solver, net, lambda source: _count(sources, source))),
+        snapshot_bytes=count * each,
+        batch_size=batch_size,
+        train_count=train_count or manifest.splits["train"].count,
+    )
+
+
+def _changed(
+    solver: caffe_pb2.SolverParameter | None, max_iter: int | None, shuffle: bool
+) -> caffe_pb2.SolverParameter | None:
+    """A copy with what the command line says."""
+    if solver is None:
+        return None
+    copy = caffe_pb2.SolverParameter()
+    copy.CopyFrom(solver)
+    if max_iter is not None:
+        copy.max_iter = max_iter
+    if shuffle and SHUFFLE not in copy.train_state.stage:
+        copy.train_state.stage.append(SHUFFLE)
+    return copy
+
+
+def _count(sources: Sources, source: str) -> int:
+    info = sources.database(source)
+    assert info is not None  # a fault of it has ended the preflight
+    return info.count
+
+
+def _attempt(faults: list[str], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """The function's answer, or None with its FerError's text among the faults."""
+    try:
+        return function(*args, **kwargs)
+    except FerError as error:
+        faults.append(str(error))
+        return None
+
+
+def _refuse(faults: Iterable[str]) -> NoReturn:
+    lines = [line for fault in dict.fromkeys(faults) for line in fault.splitlines()]
+    raise FerError(lines[0] if len(lines) == 1 else "\n".join(["not started; to mend first:", *lines]))

@@ -1,0 +1,82 @@
+"""Faults of sizes: layers that do not fit each other, nets that score other classes, a disk that is too small."""
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fer.formats.prototxt import TWO_HISTORIES
+from fer.nets.shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
+from fer.nets.states import State, filter_net
+from fer.schema import caffe_pb2
+from fer.training.preflight.sources import Sources, image_shape
+from fer.training.preflight.subject import Subject
+
+_JUDGES = ("SoftmaxWithLoss", "Accuracy", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss")
+_SPARE_BYTES = 64 << 20  # for log, scores and report
+
+
+def net_shapes(subject: Subject, sources: Sources, state: State) -> NetShapes | None:
+    """The shapes of the net in a state; None where they cannot be known. Raises ShapeError where layers do not fit."""
+    try:
+        return infer_shapes(filter_net(subject.net, state), image_shape(subject, sources, _first(subject, state)))
+    except UnknownShapeError:
+        return None
+
+
+def _first(subject: Subject, state: State) -> State:
+    """The state whose data layer tells the images' shape: of tests the first one."""
+    return state if state.phase == "TRAIN" else (subject.tests or [State("TEST")])[0]
+
+
+def shape_faults(subject: Subject, sources: Sources, classes: Sequence[str]) -> Iterator[str]:
+    """That all layers fit in every state, and that the net scores every class."""
+    for state in (subject.train, *subject.tests):
+        positions = subject.positions(state)
+        try:
+            shapes = net_shapes(subject, sources, state)
+        except ShapeError as error:
+            yield subject.fault(positions[error.position], str(error))
+            continue
+        if shapes is not None:
+            yield from _output_faults(subject, filter_net(subject.net, state), positions, shapes, classes)
+
+
+def _output_faults(
+    subject: Subject, net: caffe_pb2.NetParameter, positions: list[int], shapes: NetShapes, classes: Sequence[str]
+) -> Iterator[str]:
+    for judge in net.layer:
+        if judge.type not in _JUDGES:
+            continue
+        scores = shapes.blobs[judge.bottom[0]]
+        if len(scores) > 1 and scores[1] != len(classes):
+            maker = next(k for k, layer in enumerate(net.layer) if judge.bottom[0] in layer.top)
+            yield subject.fault(
+                positions[maker],
+                f"layer {net.layer[maker].name!r} gives {scores[1]} scores to {judge.name!r} for {len(classes)} "
+                f"classes ({', '.join(classes)}); set  num_output: {len(classes)}",
+            )
+
+
+def snapshots_size(solver: caffe_pb2.SolverParameter, shapes: NetShapes | None) -> tuple[int, int]:
+    """(how many snapshots a run takes, bytes of one; 0 where the net's sizes are not known)."""
+    count = math.ceil(solver.max_iter / (solver.snapshot or solver.max_iter))
+    copies = 3 if solver.type in TWO_HISTORIES else 2
+    return count, 4 * shapes.param_count * copies if shapes else 0
+
+
+def disk_faults(count: int, each: int, run_parent: Path) -> Iterator[str]:
+    """That the disk has room for all snapshots of the run."""
+    folder = run_parent.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if count * each + _SPARE_BYTES > free:
+        yield (
+            f"the run's {count} snapshots of {_mib(each)} need {_mib(count * each)}, and {folder} has {_mib(free)} "
+            "free\nmake room, or take snapshots less often (snapshot in the solver)"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"

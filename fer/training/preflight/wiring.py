@@ -1,0 +1,43 @@
+"""Faults of the net itself, in the states that its solver puts it in."""
+
+from collections.abc import Collection, Iterator
+
+from fer.errors import nearest
+from fer.formats.tokens import field_line
+from fer.nets.lint import lint_net
+from fer.nets.states import SHUFFLE, State
+from fer.schema import caffe_pb2
+from fer.training.preflight.subject import Subject
+from fer.training.run_prototxts import layer_phases
+
+
+def wiring_faults(subject: Subject, known_types: Collection[str]) -> Iterator[str]:
+    """Stages that the net does not know, what its linter finds, and a net that learns nothing."""
+    unknown = list(_stage_faults(subject))
+    yield from unknown
+    tests = subject.tests or [State("TEST")]
+    yield from lint_net(subject.net, subject.net_path, known_types, tests if unknown else [subject.train, *tests])
+    if subject.ambiguous or unknown:
+        return
+    layers = subject.net.layer
+    if not any(_is_loss(layers[i]) for i in subject.positions(subject.train)):
+        yield f"{subject.net_path}:1: no loss layer takes part in TRAIN: there is nothing to learn from"
+    if subject.tests:
+        for i, phases in layer_phases(subject.net).items():
+            if layers[i].type == "Data" and len(phases) == 2:
+                feeds = f"layer {layers[i].name!r} feeds training and testing alike"
+                yield subject.fault(i, f"{feeds}; add  include {{ phase: TRAIN }}")
+
+
+def _stage_faults(subject: Subject) -> Iterator[str]:
+    rules = [rule for layer in subject.net.layer for rule in (*layer.include, *layer.exclude)]
+    named = {stage for rule in rules for stage in (*rule.stage, *rule.not_stage)}
+    for stage in subject.train.stages:
+        if stage not in named and stage != SHUFFLE:
+            line = field_line(subject.solver_path.read_text(encoding="utf-8"), "train_state")
+            hint = nearest(stage, named) or (f"; it has {', '.join(sorted(named))}" if named else "")
+            yield f"{subject.solver_path}:{line}: the net has no stage {stage!r}{hint}"
+
+
+def _is_loss(layer: caffe_pb2.LayerParameter) -> bool:
+    return layer.type.endswith("Loss") or any(layer.loss_weight)

@@ -1,0 +1,69 @@
+"""A run and the engine that is about to train it: from the engine's copy of the solver to the last score."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.engines.engine import Engine
+from fer.errors import FerError, Interrupted
+from fer.evaluation.score import score_end
+from fer.formats.prototxt import write_text
+from fer.runs.run import Run
+from fer.runs.snapshots import Shapes, SnapshotKeeper
+from fer.schema import caffe_pb2
+from fer.training.early_stopping import EarlyStopping
+from fer.training.events import Notice, Tell, Validation
+from fer.training.supervise import Job, Supervisor
+
+
+@dataclass(frozen=True)
+class Session:
+    """What trains, what it trains, and who is told; `lock` is the descriptor of the run's lock, which it inherits."""
+
+    run: Run
+    lock: int
+    engine: Engine
+    gpus: tuple[int, ...]
+    solver: caffe_pb2.SolverParameter
+    shapes: Shapes
+    early_stopping: EarlyStopping | None
+    tell: Tell
+
+    def train(self, *, start: int = 0, weights: Path | None = None, snapshot: Path | None = None) -> None:
+        """Train to the end, from the iteration `start`. Raises FerError, or Interrupted with the work saved."""
+        run = self.run
+        _write_engine_solver(run, self.solver, self.early_stopping)
+        engine_solver = run.engine_solver.relative_to(run.dir)
+        argv = self.engine.train_command(engine_solver, gpus=self.gpus, weights=weights, snapshot=snapshot)
+        keeper = SnapshotKeeper(run, self.shapes, self.solver.type)
+        job = Job(argv, self.solver.max_iter, run.record.batch_size, start, self.early_stopping)
+        Supervisor(run, self.engine, keeper, job, self.tell).supervise(self.lock)
+
+    def measure_end(self) -> None:
+        """Score the last snapshot on val where no test falls on the end.
+
+        An engine tests there only if test_interval divides it. A net that cannot be scored is trained all the same.
+        """
+        end = self.run.record.iteration
+        if not self.solver.test_iter or end % self.solver.test_interval == 0:
+            return
+        try:
+            self.tell(Validation(end, score_end(self.run)))
+        except Interrupted:
+            raise
+        except FerError as error:
+            self.tell(Notice(f"accuracy on val at the end could not be measured: {error}"))
+
+
+def _write_engine_solver(run: Run, solver: caffe_pb2.SolverParameter, early_stopping: EarlyStopping | None) -> None:
+    """The engine's copy: what it writes is not trusted yet, so it goes to a folder of its own.
+
+    With early stopping every test has a snapshot, taken just before it.
+    """
+    copy = caffe_pb2.SolverParameter()
+    copy.CopyFrom(solver)
+    copy.snapshot_prefix = str(run.unverified_dir.relative_to(run.dir) / run.net_name)
+    copy.snapshot_after_train = True
+    if early_stopping:
+        copy.snapshot = early_stopping.interval
+    run.unverified_dir.mkdir(parents=True, exist_ok=True)
+    write_text(run.engine_solver, copy)
