@@ -170,7 +170,7 @@ def test_without_a_test_there_is_nothing_to_wait_for(
 
 def test_the_rule() -> None:
     patience = EarlyStopping(2, "accuracy", own_interval=500, test_interval=200)
-    assert patience.best is None and not patience.over and patience.interval == 100
+    assert (patience.best, patience.over, patience.interval) == (None, False, 100)
     for iteration, accuracy in ((0, 0.2), (200, 0.4), (400, 0.4)):
         patience.take(iteration, {"accuracy": accuracy})
     assert (patience.best, patience.since, patience.over) == (200, 1, False)

@@ -215,7 +215,7 @@ def test_a_mean_of_another_shape_is_refused(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_found_before_the_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer.training.preflight.sizes.shutil.disk_usage", lambda _: SimpleNamespace(free=100 << 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100 << 20))
     faults = faults_of(lab)
     assert any("10 snapshots of 12 MiB need 124 MiB" in fault and "100 MiB free" in fault for fault in faults), faults
     assert "snapshots less often" in faults[-1]
