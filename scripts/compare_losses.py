@@ -18,7 +18,7 @@ from typing import Any
 
 from fer.formats.prototxt import read_net, write_text
 from fer.nets.zoo import find_net, find_solver
-from fer.report.text import p_value
+from fer.report.words import p_value
 from fer.schema import caffe_pb2
 
 RECIPES = {

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError
-from fer.runs.record import HashedFile, RunRecord
+from fer.runs.record import HashedFile, RunRecord, average_name
 from fer.system.files import sha256, write_bytes
 from fer.system.locks import lock
 from fer.system.records import as_json, read_record, write_record
@@ -195,10 +195,6 @@ class Run:
             yield descriptor
         finally:
             os.close(descriptor)
-
-
-def average_name(averaged: Sequence[int]) -> str:
-    return f"average_{averaged[0]}-{averaged[-1]}"
 
 
 def create_run(parent: Path, base_name: str, record: RunRecord, *, exact: bool = False) -> Run:

@@ -4,8 +4,6 @@ A snapshot can be cut short by a full disk, by a kill, or hold nan, and Caffe lo
 """
 
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from fer.formats.prototxt import TWO_HISTORIES, read_weights
 from fer.runs.record import Average, SnapshotFiles
 from fer.runs.run import Run, Snapshot
 from fer.schema import caffe_pb2
+from fer.system.arrays import DamagedArchive, read_arrays
 from fer.system.files import sha256, sync, write_bytes
 
 # Parameter shapes by layer, as the engine describes a net.
@@ -88,11 +87,8 @@ def verify_state(
 def verify_extra(path: Path, iteration: int) -> None:
     """Raise SnapshotFault unless the PyTorch engine's .fer.npz is whole and of this iteration."""
     try:
-        # Reading an array checks it against the archive's checksum.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as extra:
-            arrays = {name: extra[name] for name in extra.files}
-            found = int(arrays["iteration"])
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        found = int(read_arrays(path)["iteration"])
+    except (DamagedArchive, OSError, KeyError, TypeError, ValueError) as error:
         raise SnapshotFault(f"{path} is damaged: {error}") from error
     if found != iteration:
         raise SnapshotFault(f"{path} is of iteration {found}, where its name says {iteration}")

@@ -5,7 +5,6 @@ layers are put to where so many iterations would have brought them.
 """
 
 import io
-import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.weights import array_of
 from fer.errors import FerError
+from fer.system.arrays import DamagedArchive, read_arrays
 from fer.system.files import write_bytes
 
 GENERATORS = "generators"
@@ -93,12 +93,8 @@ def read_seed(path: Path) -> int | None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        data = path.read_bytes()
-        if not data.startswith(b"PK"):
-            raise zipfile.BadZipFile("it is no zip archive")
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path)
+    except (DamagedArchive, FileNotFoundError) as error:
         raise FerError(f"{path} is damaged: {error}\nremove it to go on from the .solverstate alone") from error
     for name in _HEADER:
         if name not in arrays or arrays[name].shape or arrays[name].dtype.kind not in "iu":
