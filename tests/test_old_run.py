@@ -74,6 +74,7 @@ def spoilt(old: Path, file: str, change: dict[str, object]) -> None:
         ("run.json", {"data": {"dir": "d"}}, "run.json: damaged: the field data.files is missing"),
         ("run.json", {"snapshots": {"last": {}}}, "run.json: damaged: "),
         ("run.json", {"state": "asleep"}, "run.json: damaged: state: "),
+        ("run.json", {"state": "\ud800"}, "run.json: damaged: "),
         ("run.json", {"seconds": 1e400}, "run.json: damaged: seconds: "),
         ("run.json", {"iteration": 10**30}, "run.json: damaged: iteration: "),
         ("run.json", {"averages": {"a": {"averaged": [], "weights": {"sha256": ""}}}}, "averages[...].averaged: "),

@@ -57,7 +57,6 @@ def test_an_older_format_has_defaults(tmp_path: Path) -> None:
         (b"[1]", "damaged: not one JSON object"),
         (GOOD[:-1].encode(), "damaged: not JSON"),
         (GOOD.replace('"n"', "7").encode(), "damaged: name: expected `str`, got `int`"),
-        (GOOD.replace('"n"', r'"\ud800"').encode(), "damaged: 'utf-8' codec can't encode character"),
         (GOOD.replace("1}", '"1"}').encode(), "damaged: part.count: expected `int`, got `str`"),
         (GOOD.replace("1}", "-1}").encode(), "damaged: part.count is negative"),
         (GOOD.replace('"count": 1', "").encode(), "damaged: the field part.count is missing"),
@@ -72,7 +71,7 @@ def test_damage_is_named_by_file_and_field(tmp_path: Path, content: bytes, expec
     path.write_bytes(content)
     with pytest.raises(FerError) as error:
         read_record(path, Whole, "Make it again")
-    assert str(error.value).startswith(f"{path}: {expected}") and str(error.value).endswith(". Make it again")
+    assert str(error.value) == f"{path}: {expected}. Make it again"
 
 
 def test_no_file(tmp_path: Path) -> None:
