@@ -75,6 +75,19 @@ def test_what_a_killed_process_left_goes_and_no_two_write_at_once(tmp_path: Path
         assert names(tmp_path) == ["a"]
 
 
+def test_a_link_is_replaced_and_never_followed(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").touch()
+    (tmp_path / "a").symlink_to("theirs")
+    with replacement(tmp_path / "a") as partial:
+        (partial / "new").touch()
+    assert not (tmp_path / "a").is_symlink() and names(tmp_path / "a") == ["new"]
+    (tmp_path / ".a.partial").symlink_to("theirs")
+    with pytest.raises(FerError, match=r"cannot write .*\.a\.partial"), replacement(tmp_path / "a"):
+        pass
+    assert names(tmp_path / "theirs") == ["file"] and names(tmp_path) == [".a.partial", "a", "theirs"]
+
+
 def test_one_who_comes_while_the_old_is_removed_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the exchange the old directory has the fresh one's name: nobody may take it for that."""
     (tmp_path / "a").mkdir()

@@ -89,7 +89,11 @@ def beside(directory: Path, busy: str) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from None
     try:
-        _empty(path)
+        try:
+            for left in path.iterdir():
+                _remove(left)
+        except OSError as error:
+            raise cannot_write(path, error) from None
         yield path
     finally:
         if _is_open(path, descriptor):
@@ -102,7 +106,7 @@ def _opened(path: Path, busy: str) -> int:
     while True:
         path.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)  # what is emptied is ours
         except FileNotFoundError:  # its holder has just ended
             continue
         held = lock(descriptor)
@@ -116,17 +120,16 @@ def _opened(path: Path, busy: str) -> int:
 def _is_open(path: Path, descriptor: int) -> bool:
     """Whether a descriptor is of what is at the path now."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def take_place(new: Path, old: Path) -> None:
@@ -152,7 +155,7 @@ def _swap(new: Path, old: Path) -> None:
             aside = new.with_name(f"{new.name}-old")
             old.replace(aside)
             new.replace(old)
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
     finally:
         os.close(descriptor)
 
