@@ -106,10 +106,10 @@ def learnable_blobs(weights: caffe_pb2.NetParameter) -> Iterator[caffe_pb2.BlobP
 
 
 def check_start_weights(path: Path, shapes: Shapes) -> list[str]:
-    """Check the weights a training is to start from; gives the names of the net's layers that they do not have.
+    """Check the weights a training is to start from; returns the names of the net's layers that they do not have.
 
-    Raises FerError where they are empty, cut short or not finite, where a layer of the same name has another shape,
-    or where no layer matches.
+    Raises FerError if they are empty, cut short or not finite, if a layer of the same name has another shape, or if no
+    layer matches.
     """
     layers = {layer.name: layer for layer in read_weights(path).layer if layer.blobs}
     matching = [name for name in shapes if name in layers]
@@ -225,7 +225,7 @@ class SnapshotKeeper:
     def newest_intact(self, warn: Callable[[str], None]) -> Snapshot:
         """The newest pair whose files are as run.json has them; newer ones that are not leave run.json.
 
-        Raises FerError where there is none.
+        Raises FerError if there is none.
         """
         for snapshot in reversed(self.run.snapshots()):
             fault = self._fault(snapshot)
