@@ -127,7 +127,7 @@ def test_it_is_not_known_of_other_data_and_where_nothing_is_left(tmp_path: Path,
 def test_of_an_ensemble_those_that_no_member_has_seen(tmp_path: Path, quick: None) -> None:
     one, two = make_run(tmp_path, "lenet-s1"), make_run(tmp_path, "lenet-s2")
     leak(one, ["00000.jpg", "00001.jpg"], ["00003.jpg"])
-    assert build_ensemble([one, two])["splits"]["val"]["clean"] is None
+    assert build_ensemble([one, two]).splits["val"].clean is None
     leak(two, ["00001.jpg", "00002.jpg"], [])
-    splits = build_ensemble([one, two])["splits"]
-    assert [splits[split]["clean"]["left_out"] for split in ("val", "test")] == [3, 1]
+    splits = build_ensemble([one, two]).splits
+    assert [splits[split].clean.left_out for split in ("val", "test")] == [3, 1]

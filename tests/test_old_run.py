@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import training
 
@@ -73,6 +74,15 @@ def spoilt(old: Path, file: str, change: dict[str, object]) -> None:
         ("run.json", {"data": {"dir": "d"}}, "run.json: damaged: the field data.files is missing"),
         ("run.json", {"snapshots": {"last": {}}}, "run.json: damaged: "),
         ("run.json", {"state": "asleep"}, "run.json: damaged: state: "),
+        ("run.json", {"state": "\ud800"}, "run.json: damaged: "),
+        ("run.json", {"seconds": 1e400}, "run.json: damaged: seconds: "),
+        ("run.json", {"iteration": 10**30}, "run.json: damaged: iteration: "),
+        ("run.json", {"averages": {"a": {"averaged": [], "weights": {"sha256": ""}}}}, "averages[...].averaged: "),
+        (
+            "run.json",
+            {"averages": {"a": {"averaged": [1, 2], "weights": {"sha256": ""}}}},
+            "run.json: damaged: averages.a: is of average_1-2",
+        ),
         ("scores/val_by_snapshot.json", {"format": 99}, "val_by_snapshot.json: format 99"),
         ("scores/in_training.json", {"format": 99}, "in_training.json: format 99"),
     ],
@@ -83,6 +93,16 @@ def test_what_is_damaged_or_newer_is_named(
     spoilt(old, file, change)
     assert main(["report", str(old)]) == 1
     assert expected in capsys.readouterr().err
+
+
+def test_newer_scores_are_named_and_left_alone(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = old / "scores" / "val.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **arrays | {"meta": json.dumps(json.loads(str(arrays["meta"])) | {"format": 99})})
+    before = path.read_bytes()
+    assert main(["report", str(old)]) == 1
+    assert "val.npz: meta: format 99" in capsys.readouterr().err and path.read_bytes() == before
 
 
 def test_what_is_damaged_of_the_scores_is_made_anew(old: Path) -> None:

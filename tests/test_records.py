@@ -1,5 +1,6 @@
 """Records in JSON files: what is damaged or newer is named by file and field."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -7,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from fer.errors import FerError
-from fer.system.records import encode_record, read_record, write_record
+from fer.system.records import as_json, encode_record, read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def test_an_older_format_has_defaults(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(GOOD)
     record = read_record(tmp_path / "a.json", Whole)
     assert (record.name, record.part.count, record.new, record.format) == ("n", 1, None, 1)
+    assert as_json(record)["new"] is None and json.loads(encode_record(record))["format"] == 1
 
 
 @pytest.mark.parametrize(

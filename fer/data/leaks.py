@@ -4,7 +4,6 @@ Two images are the same where the source has the same pixels for both, whatever 
 """
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from fer.data.dataset import SPLITS, Split, fingerprints, held_out
 from fer.errors import FerError
 from fer.formats.database import Database
+from fer.system.arrays import DamagedArchive, read_arrays
 from fer.system.files import write_bytes
 
 FINGERPRINTS = "fingerprints.npz"
@@ -31,9 +31,8 @@ def write_fingerprints(path: Path, digests: Mapping[str, np.ndarray]) -> None:
 def read_fingerprints(path: Path) -> dict[str, np.ndarray]:
     """What `write_fingerprints` has written. Raises FerError where it cannot be read."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            digests = {split.folder: arrays[split.folder] for split in SPLITS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        digests = read_arrays(path, [split.folder for split in SPLITS])
+    except (DamagedArchive, FileNotFoundError) as error:
         raise FerError(f"{path}: cannot be read: {error}. `fer prepare SOURCE --force` makes it again") from None
     for split, rows in digests.items():
         if rows.dtype != np.uint64 or rows.shape[1:] != (2,):

@@ -72,7 +72,7 @@ def score_run(
     snapshot  take the one of this iteration, or the average of this name, instead of choosing
     val_only  leave test unscored
 
-    Raises FerError where there is nothing to score, the data or a snapshot has changed, or a net answers nan.
+    Raises FerError if there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
     snapshots = [*run.snapshots(), *run.averages()]
     if not snapshots:

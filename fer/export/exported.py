@@ -113,7 +113,7 @@ def probe_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
 
 
 def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParameter) -> Model:
-    """deploy, weights, mean and labels of a trained model; gives the model that they are."""
+    """deploy, weights, mean and labels of a trained model; returns the model that they are."""
     transform = trained.transform
     (folder / DEPLOY).write_bytes(trained.deploy.read_bytes())
     # The layers that are used, without what else a snapshot holds: the training's other layers and paths.

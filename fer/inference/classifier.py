@@ -39,7 +39,7 @@ class Model:
 def find_model(directory: Path | None = None) -> Model:
     """The model in an exported directory, of a scored run's chosen snapshot, or (None) the one that ships.
 
-    Raises FerError where there is none, or a file of it is missing or changed.
+    Raises FerError if there is none, or a file of it is missing or changed.
     """
     if directory is None:
         if not (SHIPPED / MODEL_JSON).is_file():
@@ -83,7 +83,7 @@ def _trained(run: Run) -> Model:
 
 
 class Classifier:
-    """A model read by OpenCV. Raises FerError where OpenCV cannot run the net."""
+    """A model read by OpenCV. Raises FerError if OpenCV cannot run the net."""
 
     def __init__(self, model: Model):
         self.model = model
@@ -99,7 +99,7 @@ class Classifier:
 
 
 def answers(net: "cv2.dnn.Net", inputs: np.ndarray, classes: int, path: Path) -> np.ndarray:
-    """What a net, read from `path`, gives for inputs float32 [N, ...]: float32 [N, classes]. Raises FerError."""
+    """What a net, read from `path`, answers to inputs float32 [N, ...]: float32 [N, classes]. Raises FerError."""
     outputs = net.getUnconnectedOutLayersNames()
     probs = []
     try:

@@ -67,5 +67,5 @@ class ModelRecord:
 
 
 def read_model_json(directory: Path) -> ModelRecord:
-    """What an exported model says of itself. Raises FerError where it is damaged or of a newer format."""
+    """What an exported model says of itself. Raises FerError if it is damaged or of a newer format."""
     return read_record(directory / MODEL_JSON, ModelRecord, EXPORT_AGAIN)

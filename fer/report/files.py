@@ -1,4 +1,4 @@
-"""A report's folder, which appears whole or not at all."""
+"""A report's folder, written atomically."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -15,7 +15,8 @@ from fer.formats.prototxt import read_solver
 from fer.nets.policies import learning_rate
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
 from fer.report.notes import no_iteration, run_notes
-from fer.runs.run import Run, average_name
+from fer.runs.record import average_name
+from fer.runs.run import Run
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta
 from fer.system.files import sha256
 from fer.system.records import read_record

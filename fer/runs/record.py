@@ -1,9 +1,19 @@
 """What run.json holds: how a run was trained, how far it is, and which of its snapshots are verified."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta
 
 Gpu = int | str | None  # null, 0 or "0,1"
+Count = Annotated[int, Meta(ge=0, lt=2**31)]  # as Caffe counts
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+def average_name(averaged: Sequence[int]) -> str:
+    """What the mean of the snapshots of these iterations is called."""
+    return f"average_{averaged[0]}-{averaged[-1]}"
 
 
 @dataclass(frozen=True)
@@ -27,9 +37,14 @@ class SnapshotFiles:
 class Average:
     """The mean of these iterations' snapshots; BatchNorm's statistics are of `batches` of the training data."""
 
-    averaged: tuple[int, ...]
+    averaged: Annotated[tuple[Count, ...], Meta(min_length=1)]
     weights: HashedFile
-    batches: int = 0
+    batches: Count = 0
+
+    @property
+    def name(self) -> str:
+        """What --snapshot calls it: "average_6000-10000"."""
+        return average_name(self.averaged)
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,7 @@ class TrainedOn:
     files: dict[str, str]
     title: str | None = None
     manifest_sha256: str | None = None
-    train_count: int = 0
+    train_count: Count = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class EngineSettings:
 class EngineChange:
     """From this iteration on another engine, GPU or precision trains."""
 
-    iteration: int
+    iteration: Count
     before: EngineSettings
     after: EngineSettings
 
@@ -84,21 +99,21 @@ class RunRecord:
     solver: str
     seed: int
     gpu: Gpu
-    batch_size: int
+    batch_size: Count
     data: TrainedOn
     prototxt_sha256: dict[str, str]
     versions: dict[str, Any]
     hardware: dict[str, Any]
     started: str
-    seconds: float
-    max_iter: int
-    iteration: int
+    seconds: Seconds
+    max_iter: Count
+    iteration: Count
     repeatable: str
-    snapshots: dict[int, SnapshotFiles]
+    snapshots: dict[Count, SnapshotFiles]
     warnings: tuple[str, ...]
     name: str | None = None
     precision: str = "fp32"
-    patience: int | None = None
+    patience: Count | None = None
     ended: str | None = None
     averages: dict[str, Average] = field(default_factory=dict)
     weights: StartWeights | None = None
@@ -106,6 +121,12 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     git_commit: str | None = None
     format: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a mean that is listed under another name than its own."""
+        for name, average in self.averages.items():
+            if name != average.name:
+                raise ValueError(f"averages.{name}: is of {average.name}")
 
     @property
     def settings(self) -> EngineSettings:

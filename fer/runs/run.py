@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError
-from fer.runs.record import HashedFile, RunRecord
+from fer.runs.record import HashedFile, RunRecord, average_name
 from fer.system.files import sha256, write_bytes
 from fer.system.locks import lock
 from fer.system.records import as_json, read_record, write_record
@@ -163,7 +163,7 @@ class Run:
         return HashedFile(sha256(path), str(path.relative_to(self.dir)))
 
     def weights_hash(self, snapshot: Snapshot) -> str:
-        """The hash of its weights that run.json has, once the file has it too. Raises FerError where it has not."""
+        """The SHA-256 of its weights in run.json. Raises FerError if the file has another."""
         record = self.record
         entry = record.averages[snapshot.name] if snapshot.averaged else record.snapshots[snapshot.iteration]
         if sha256(snapshot.weights) != entry.weights.sha256:
@@ -174,7 +174,8 @@ class Run:
         """Set fields of run.json, atomically. What others have put into the file stays in it."""
         self.record = replace(self.record, **fields)
         path = self.dir / RUN_JSON
-        write_json(path, json.loads(path.read_bytes()) | as_json(self.record))
+        fields = json.loads(path.read_bytes()) | as_json(self.record)
+        write_bytes(path, (json.dumps(fields, indent=2) + "\n").encode())
 
     @contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[int]:
@@ -195,10 +196,6 @@ class Run:
             yield descriptor
         finally:
             os.close(descriptor)
-
-
-def average_name(averaged: Sequence[int]) -> str:
-    return f"average_{averaged[0]}-{averaged[-1]}"
 
 
 def create_run(parent: Path, base_name: str, record: RunRecord, *, exact: bool = False) -> Run:
@@ -224,13 +221,8 @@ def create_run(parent: Path, base_name: str, record: RunRecord, *, exact: bool =
 
 
 def newest_run(parent: Path) -> Run:
-    """The run that was written to last. Raises FerError where there is none."""
+    """The run that was written to last. Raises FerError if there is none."""
     found = sorted(parent.glob(f"*/{RUN_JSON}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise FerError(f"no run in {parent}/; make one with: fer train --net lenet --solver s2")
     return Run(found[-1].parent)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically."""
-    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())

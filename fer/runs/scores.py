@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fer.errors import FerError
+from fer.runs.record import Count
 from fer.runs.run import Run, Snapshot
+from fer.system.arrays import DamagedArchive, read_arrays
 from fer.system.files import sha256, write_bytes
 from fer.system.records import as_json, decode_record
 from fer.system.shell import command
@@ -31,13 +32,13 @@ class ScoresMeta:
     FORMAT: ClassVar[int] = 1
 
     split: str
-    iteration: int
+    iteration: Count
     weights: str
     weights_sha256: str
     ten_crop: bool
     engine: str
     database_sha256: str
-    averaged: tuple[int, ...] = ()
+    averaged: tuple[Count, ...] = ()
     database: str = ""
     seconds: float = 0.0
     format: int = 1
@@ -98,14 +99,12 @@ def chosen_snapshot(run: Run) -> Snapshot:
 def read_scores(path: Path) -> tuple[dict[str, np.ndarray], ScoresMeta]:
     """(files, labels and probs by name, what the file says of itself). Raises FerError naming what is damaged."""
     try:
-        # Opened here: numpy leaves a damaged archive that it opened itself open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as scores:
-            arrays = {name: scores[name] for name in ("files", "labels", "probs")}
-            meta = str(scores["meta"])
-    except FileNotFoundError as error:
-        raise FerError(f"{path} is missing: the run is not scored yet (fer report RUN scores it)") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, ("files", "labels", "probs", "meta"))
+    except FileNotFoundError:
+        raise FerError(f"{path} is missing: the run is not scored yet (fer report RUN scores it)") from None
+    except DamagedArchive as error:
         raise FerError(f"{path}: damaged: {error}. {SCORE_AGAIN}") from error
+    meta = str(arrays.pop("meta"))
     return arrays, decode_record(meta, ScoresMeta, f"{path}: meta", SCORE_AGAIN)
 
 

@@ -4,8 +4,6 @@ A snapshot can be cut short by a full disk, by a kill, or hold nan, and Caffe lo
 """
 
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from fer.formats.prototxt import TWO_HISTORIES, read_weights
 from fer.runs.record import Average, SnapshotFiles
 from fer.runs.run import Run, Snapshot
 from fer.schema import caffe_pb2
+from fer.system.arrays import DamagedArchive, read_arrays
 from fer.system.files import sha256, sync, write_bytes
 
 # Parameter shapes by layer, as the engine describes a net.
@@ -88,11 +87,8 @@ def verify_state(
 def verify_extra(path: Path, iteration: int) -> None:
     """Raise SnapshotFault unless the PyTorch engine's .fer.npz is whole and of this iteration."""
     try:
-        # Reading an array checks it against the archive's checksum.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as extra:
-            arrays = {name: extra[name] for name in extra.files}
-            found = int(arrays["iteration"])
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        found = int(read_arrays(path)["iteration"])
+    except (DamagedArchive, OSError, KeyError, TypeError, ValueError) as error:
         raise SnapshotFault(f"{path} is damaged: {error}") from error
     if found != iteration:
         raise SnapshotFault(f"{path} is of iteration {found}, where its name says {iteration}")
@@ -110,10 +106,10 @@ def learnable_blobs(weights: caffe_pb2.NetParameter) -> Iterator[caffe_pb2.BlobP
 
 
 def check_start_weights(path: Path, shapes: Shapes) -> list[str]:
-    """Check the weights a training is to start from; gives the names of the net's layers that they do not have.
+    """Check the weights a training is to start from; returns the names of the net's layers that they do not have.
 
-    Raises FerError where they are empty, cut short or not finite, where a layer of the same name has another shape,
-    or where no layer matches.
+    Raises FerError if they are empty, cut short or not finite, if a layer of the same name has another shape, or if no
+    layer matches.
     """
     layers = {layer.name: layer for layer in read_weights(path).layer if layer.blobs}
     matching = [name for name in shapes if name in layers]
@@ -229,7 +225,7 @@ class SnapshotKeeper:
     def newest_intact(self, warn: Callable[[str], None]) -> Snapshot:
         """The newest pair whose files are as run.json has them; newer ones that are not leave run.json.
 
-        Raises FerError where there is none.
+        Raises FerError if there is none.
         """
         for snapshot in reversed(self.run.snapshots()):
             fault = self._fault(snapshot)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -62,18 +63,18 @@ def decode_record(data: bytes | str, kind: type[R], where: str, cure: str = "") 
         fields = upgrade(fields)
     try:
         return msgspec.convert(fields, kind, str_keys=True)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeError) as error:
         raise FerError(f"{where}: damaged: {_fault(str(error))}{ending}") from None
 
 
 def encode_record(record: Record) -> bytes:
     """A record as JSON text."""
-    return (json.dumps(msgspec.to_builtins(record), indent=2) + "\n").encode()
+    return (json.dumps(record, default=asdict, indent=2) + "\n").encode()
 
 
 def as_json(record: object) -> Any:
     """A record, or a part of one, as what JSON has: objects, lists, numbers, strings."""
-    return json.loads(json.dumps(msgspec.to_builtins(record)))
+    return json.loads(json.dumps(record, default=asdict))
 
 
 def _fault(message: str) -> str:

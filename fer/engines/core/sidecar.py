@@ -6,7 +6,6 @@ layers are put to where so many iterations would have brought them.
 
 import io
 import math
-import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from fer.engines.core.framework import Net, NetState
 from fer.errors import FerError
+from fer.system.arrays import DamagedArchive, read_arrays
 from fer.system.files import write_bytes
 
 GENERATORS = "generators"
@@ -91,12 +91,8 @@ def read_seed(path: Path) -> int | None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        data = path.read_bytes()
-        if not data.startswith(b"PK"):
-            raise zipfile.BadZipFile("it is no zip archive")
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path)
+    except (DamagedArchive, FileNotFoundError) as error:
         raise FerError(f"{path} is damaged: {error}\nremove it to go on from the .solverstate alone") from error
     for name in _HEADER:
         if name not in arrays or arrays[name].shape or arrays[name].dtype.kind not in "iu":
