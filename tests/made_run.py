@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from fer.formats.log_lines import (
 )
 from fer.runs.record import HashedFile, RunRecord, SnapshotFiles, TrainedOn
 from fer.runs.run import Run
+from fer.runs.scores import ScoresBySnapshot, ScoresMeta, SnapshotScore
+from fer.runs.scores import write_scores as write_scores_file
 from fer.system.records import write_record
 
 SHARES = (0.13, 0.02, 0.14, 0.25, 0.18, 0.11, 0.17)
@@ -97,10 +98,17 @@ def write_scores(path: Path, split: str, labels: np.ndarray, skill: float, **met
     logits[np.arange(len(labels)), labels] += skill
     probs = np.exp(1.5 * logits)
     probs /= probs.sum(axis=1, keepdims=True)
-    facts = {"split": split, "iteration": 200, "weights": "lenet_iter_200.caffemodel", "weights_sha256": "ab", **meta}
-    files = np.array([f"{index:05d}.jpg" for index in range(len(labels))])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, files=files, labels=labels, probs=probs.astype(np.float32), meta=json.dumps(facts))
+    made: dict[str, Any] = {"iteration": 200, "weights": "lenet_iter_200.caffemodel", "weights_sha256": "ab"}
+    made |= {"ten_crop": False, "engine": "caffe", "database_sha256": "of no database", **meta}
+    files = [f"{index:05d}.jpg" for index in range(len(labels))]
+    facts = ScoresMeta(split=split, **made)
+    write_scores_file(path, facts, files=files, labels=labels, probs=probs.astype(np.float32))
+
+
+def write_by_snapshot(directory: Path, accuracies: dict[int, float]) -> None:
+    """val_by_snapshot.json of a run in `directory`, by iteration."""
+    entries = {str(i): SnapshotScore(accuracy, 1.5, "ab", "of no database") for i, accuracy in accuracies.items()}
+    write_record(directory / "scores" / "val_by_snapshot.json", ScoresBySnapshot(entries))
 
 
 def make_record(**fields: Any) -> RunRecord:
@@ -170,8 +178,7 @@ def make_run(
         write_scores(directory / "scores" / f"{split}.npz", split, labels[split], skill)
         if ten_crop:
             write_scores(directory / "scores" / f"{split}_tencrop.npz", split, labels[split], skill + 0.1)
-    by_snapshot = {str(i): {"accuracy": 0.5 - abs(i - 200) / 1e5, "loss": 1.5} for i in range(100, iterations + 1, 100)}
-    (directory / "scores" / "val_by_snapshot.json").write_text(json.dumps(by_snapshot))
+    write_by_snapshot(directory, {i: 0.5 - abs(i - 200) / 1e5 for i in range(100, iterations + 1, 100)})
     return Run(directory)
 
 

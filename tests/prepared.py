@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fer.data.prepare import Outcome, PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import Outcome, prepare
 
 
 def run(source: Path, out: Path, *, force: bool = False, **options) -> Outcome:

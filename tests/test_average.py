@@ -14,8 +14,8 @@ from fer.engines.core.verbs import caffe_test
 from fer.engines.pytorch.backend import Backend
 from fer.engines.registry import ENGINES
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.report.build import build_report
 from fer.report.text import summary_text
 from fer.runs.record import Average, HashedFile
@@ -40,7 +40,7 @@ def run(tmp_path: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     monkeypatch.delenv("FAKE_FAULT", raising=False)
-    monkeypatch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+    monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
     return Run(shutil.copytree(trained.dir, tmp_path / "run"))
 
 
@@ -73,20 +73,21 @@ def test_it_takes_part_in_the_choice_on_val(run: Run) -> None:
     average_run(run, last=2)
     average_run(run)
     score_run(run)
-    assert load_scores(run.scores("val")).meta["iteration"] == 10  # all alike: the earliest
-    known = json.loads(run.scores_by_snapshot.read_text())
+    assert load_scores(run.scores("val")).meta.iteration == 10  # all alike: the earliest
+    stored = json.loads(run.scores_by_snapshot.read_text())
+    known = stored["snapshots"]
     assert list(known) == ["10", "20", "30", "40", "50", "60", "average_20-60", "average_50-60"]
     known["average_20-60"]["accuracy"] = 0.9  # as if it had been the best
-    run.scores_by_snapshot.write_text(json.dumps(known))
+    run.scores_by_snapshot.write_text(json.dumps(stored))
     score_run(run)
     for split in ("val", "test"):
         meta = load_scores(run.scores(split)).meta
-        assert meta["weights"] == "snapshots/net_average_20-60.caffemodel" and meta["averaged"] == [20, 30, 40, 50, 60]
+        assert meta.weights == "snapshots/net_average_20-60.caffemodel" and meta.averaged == (20, 30, 40, 50, 60)
     result = build_report([run])
-    assert result["snapshot"]["averaged"] == [20, 30, 40, 50, 60] and result["snapshot"]["chosen_on"] == "val"
+    assert result.snapshot.averaged == (20, 30, 40, 50, 60) and result.snapshot.chosen_on == "val"
     assert "mean of 5 snapshots, 20 to 60 of 60 iterations, chosen on PublicTest" in summary_text(result)
     score_run(run, snapshot="average_50-60")
-    assert build_report([run])["snapshot"]["chosen_on"] is None
+    assert build_report([run]).snapshot.chosen_on is None
     with pytest.raises(FerError, match=r"no snapshot average_1-2; it has 10, .*60, average_20-60, average_50-60"):
         score_run(run, snapshot="average_1-2")
 

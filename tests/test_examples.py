@@ -104,7 +104,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(fer.training.train, "preflight", short(fer.training.train.preflight))
-        patch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+        patch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
         assert cli.main(["prepare", "fer2013.csv"]) == 0
         shutil.copytree("data/fer2013", "data/sample")
         draw_pictures(folder)

@@ -18,13 +18,14 @@ from fer.engines.interpreter import find_caffe
 from fer.engines.pytorch_engine import PyTorch
 from fer.engines.registry import ENGINES
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.export import exported as export
 from fer.export.exported import TOLERANCE, export_run, probe_images
 from fer.formats.database import Database
 from fer.inference import classifier
 from fer.inference.classifier import Classifier, find_model
+from fer.inference.model_record import ExportedSnapshot
 from fer.runs.record import Average
 from fer.runs.run import Run
 from fer.system.files import sha256
@@ -66,14 +67,14 @@ def code_of(directory: Path) -> list[str]:
 
 
 def test_the_files_give_the_runs_probabilities(run: Run, tmp_path: Path) -> None:
-    facts = export_run(run, tmp_path / "out")
+    record = export_run(run, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
-    assert {"OpenCV (Caffe's files)", "OpenCV (ONNX)", "PyTorch"} <= facts["largest_difference_on_val"].keys()
+    assert {"OpenCV (Caffe's files)", "OpenCV (ONNX)", "PyTorch"} <= record.largest_difference_on_val.keys()
     scores = load_scores(run.scores("val"))
     probs = Classifier(find_model(tmp_path / "out"))(images_of(run))
     assert np.abs(probs - scores.probs).max() < 1e-5 < scores.probs.std()
-    assert facts["snapshot"]["iteration"] == scores.meta["iteration"]
-    assert facts["accuracy"]["val"]["accuracy"] == np.mean(scores.probs.argmax(axis=1) == scores.labels)
+    assert record.snapshot.iteration == scores.meta.iteration
+    assert record.accuracy["val"].accuracy == np.mean(scores.probs.argmax(axis=1) == scores.labels)
 
 
 def test_what_is_given_on_says_nothing_of_the_machine(run: Run, tmp_path: Path) -> None:
@@ -82,17 +83,17 @@ def test_what_is_given_on_says_nothing_of_the_machine(run: Run, tmp_path: Path) 
     for path in (tmp_path / "out").iterdir():
         assert str(Path(run.record.data.dir).parent).encode() not in path.read_bytes(), path
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert list(record["snapshots"]) == [str(load_scores(run.scores("val")).meta["iteration"])]
+    assert list(record["snapshots"]) == [str(load_scores(run.scores("val")).meta.iteration)]
     assert record["command"][-1] == "train_val.prototxt"
     assert set(record["data"]["files"]) == {"mean.binaryproto", "val_lmdb/data.mdb"}
 
 
 def test_the_probe_needs_no_data_set(run: Run, tmp_path: Path) -> None:
-    facts = export_run(run, tmp_path / "out")
+    record = export_run(run, tmp_path / "out")
     model = find_model(tmp_path / "out")
     probe = probe_images(model.transform.shape)
     assert probe.dtype == np.uint8 and len(np.unique(probe)) > 50
-    assert np.abs(Classifier(model)(probe) - facts["probe"]).max() < 1e-5
+    assert np.abs(Classifier(model)(probe) - record.probe).max() < 1e-5
 
 
 def test_the_readmes_lines_work(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,8 +111,8 @@ def test_the_readmes_lines_work(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.full
 def test_real_caffe_reads_the_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "caffe", REAL_CAFFE)
-    facts = export_run(run, tmp_path / "out")
-    assert facts["largest_difference_on_val"]["Caffe"] < 1e-5
+    record = export_run(run, tmp_path / "out")
+    assert record.largest_difference_on_val["Caffe"] < 1e-5
     np.save(tmp_path / "face.npy", images_of(run)[0].astype(np.float32))
     _face, pycaffe, *_ = code_of(tmp_path / "out")
     assert len(pycaffe.splitlines()) == 4  # one of them imports
@@ -145,8 +146,8 @@ def test_an_engine_that_is_not_there_is_said(run: Run, tmp_path: Path, monkeypat
             raise FerError("needs torch\npip install")
 
     monkeypatch.setitem(ENGINES, "pytorch", Absent)
-    facts = export_run(run, tmp_path / "out", onnx=False)
-    assert facts["not_checked"] == {"pytorch": "needs torch"}
+    record = export_run(run, tmp_path / "out", onnx=False)
+    assert record.not_checked == {"pytorch": "needs torch"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"model.onnx"}
     assert "onnx" not in (tmp_path / "out" / "README.md").read_text()
 
@@ -187,16 +188,16 @@ def test_a_mean_of_snapshots_may_be_the_chosen_one(run: Run, tmp_path: Path, mon
     entry = Average((1, 2), run.hashed(run.dir / file))
     run.update(averages={"average_1-2": entry})
     monkeypatch.setattr(export, "score_run", lambda run, **options: score_run(run, snapshot="average_1-2", **options))
-    facts = export_run(run, tmp_path / "out")
+    record = export_run(run, tmp_path / "out")
     assert find_model(run.dir).weights == run.dir / file
-    assert facts["snapshot"] == {"iteration": 2, "averaged": [1, 2], "sha256": sha256(run.dir / file)}
-    record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["snapshots"] == {} and list(record["averages"]) == ["average_1-2"]
+    assert record.snapshot == ExportedSnapshot(2, (1, 2), sha256(run.dir / file))
+    trained = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert trained["snapshots"] == {} and list(trained["averages"]) == ["average_1-2"]
     assert "the mean of the 2 snapshots of iterations 1 to 2" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_weights_that_changed_since_they_were_scored_are_refused(run: Run) -> None:
-    weights = run.dir / load_scores(run.scores("val")).meta["weights"]
+    weights = run.dir / load_scores(run.scores("val")).meta.weights
     weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(FerError, match="changed since it was scored"):
         find_model(run.dir)

@@ -15,7 +15,8 @@ from training import resume, train
 
 from fer import cli
 from fer.data.manifest import MANIFEST, SplitCounts, read_manifest
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.interpreter import find_caffe
 from fer.engines.registry import ENGINES
 from fer.errors import FerError

@@ -14,8 +14,8 @@ from sample_csv import face, rows, write_csv
 
 from fer.data.leaks import FINGERPRINTS, in_training
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.formats.database import DatabaseWriter, encode_datum, encode_file_datum
 from fer.report.build import build_ensemble, build_report
 from fer.report.text import summary_text
@@ -77,15 +77,15 @@ def test_scoring_writes_them_once(tmp_path: Path, data: Path, fake: None, monkey
     assert json.loads(run.in_training.read_text())["val"] == ["a.jpg"]
 
 
-def leak(run: Run, val: list[str], test: list[str], digest: str | None = None) -> Run:
-    hashes = {"train": "a", "val": digest, "test": None}  # made_run's scores name no database
+def leak(run: Run, val: list[str], test: list[str], digest: str = "of no database") -> Run:
+    hashes = {"train": "a", "val": digest, "test": "of no database"}
     run.in_training.write_text(json.dumps({"val": val, "test": test, "database_sha256": hashes}))
     return run
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+    monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
 
 
 def test_a_report_measures_the_others_too(tmp_path: Path, quick: None) -> None:
@@ -93,31 +93,31 @@ def test_a_report_measures_the_others_too(tmp_path: Path, quick: None) -> None:
     seen = {f"{k:05d}.jpg" for k in range(0, 60, 2)}
     leak(run, sorted(seen), [])
     result = build_report([run])
-    for crop, path in ((result["splits"]["val"], run.scores("val")),
-                       (result["splits"]["val"]["ten_crop"], run.scores("val", ten_crop=True))):  # fmt: skip
+    for crop, path in ((result.splits["val"], run.scores("val")),
+                       (result.splits["val"].ten_crop, run.scores("val", ten_crop=True))):  # fmt: skip
         scores = load_scores(path)
         right = [bool(ok) for file, ok in zip(scores.files, scores.correct, strict=True) if file not in seen]
-        clean = crop["clean"]
-        assert (clean["left_out"], clean["count"], clean["correct"]) == (30, 180, sum(right))
-        assert clean["accuracy"] == sum(right) / 180 != crop["accuracy"]
-    assert result["splits"]["test"]["clean"]["left_out"] == 0
+        clean = crop.clean
+        assert (clean.left_out, clean.count, clean.correct) == (30, 180, sum(right))
+        assert clean.accuracy == sum(right) / 180 != crop.accuracy
+    assert result.splits["test"].clean.left_out == 0
     text, page = summary_text(result), (run.report_dir / "report.html").read_text()
     for each in (text, page):
         assert each.count("– centre crop, clean") == 1 and each.count("– ten-crop, clean") == 1
         assert "clean: without the images that also lie in Training (30 of PublicTest (val))" in each
     comparison = build_report([run, make_run(tmp_path, "try")], tmp_path / "out")
     row = next(line for line in summary_text(comparison).splitlines() if line.startswith("– centre crop, clean"))
-    accuracy = result["splits"]["val"]["clean"]["accuracy"]
+    accuracy = result.splits["val"].clean.accuracy
     assert row.split()[4] == f"{100 * accuracy:.2f}%" and row.split()[6:8] == ["–", "–"]
 
 
 def test_it_is_not_known_of_other_data_and_where_nothing_is_left(tmp_path: Path, quick: None) -> None:
     run = make_run(tmp_path)
-    assert build_report([run])["splits"]["val"]["clean"] is None
+    assert build_report([run]).splits["val"].clean is None
     result = build_report([leak(run, ["00000.jpg"], [], digest="of other data")])
-    assert result["splits"]["val"]["clean"] is None and result["splits"]["test"]["clean"]
+    assert result.splits["val"].clean is None and result.splits["test"].clean
     result = build_report([leak(run, [f"{k:05d}.jpg" for k in range(210)], [])])
-    assert result["splits"]["val"]["clean"] is None
+    assert result.splits["val"].clean is None
 
 
 def test_of_an_ensemble_those_that_no_member_has_seen(tmp_path: Path, quick: None) -> None:

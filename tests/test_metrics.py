@@ -1,5 +1,6 @@
 """Metrics against sklearn's own and numbers worked out by hand."""
 
+import io
 import json
 
 import numpy as np
@@ -12,13 +13,12 @@ from sklearn import metrics as sk
 from fer.errors import FerError
 from fer.evaluation.metrics import (
     compute_metrics,
-    load_scores,
-    make_scores,
     mcnemar,
-    mean_scores,
-    to_json,
     wilson_interval,
 )
+from fer.evaluation.scores import load_scores, make_scores, mean_scores
+from fer.report.measure import measured
+from fer.system.records import as_json
 
 NAMES = ("a", "b", "c")
 
@@ -74,14 +74,14 @@ def test_a_class_without_images_has_no_curve_and_no_recall():
     m = compute_metrics(scores([0, 0, 1], [0, 2, 1]), NAMES)
     assert m.classes[2].roc is None and m.classes[2].recall is None and m.classes[2].precision == 0.0
     assert m.roc_macro is not None
-    json.dumps(to_json(m), allow_nan=False)
+    json.dumps(as_json(measured(m)), allow_nan=False)
 
 
 def test_one_class_only():
     m = compute_metrics(scores([1, 1], [1, 1]), NAMES)
     assert [c.roc for c in m.classes] == [None, None, None] and m.roc_macro is None
     assert m.roc_micro is not None
-    json.dumps(to_json(m), allow_nan=False)
+    json.dumps(as_json(measured(m)), allow_nan=False)
 
 
 def test_a_true_class_of_probability_zero_is_a_finite_loss():
@@ -180,7 +180,7 @@ def test_class_names_must_fit():
 def test_a_scores_file_comes_back(tmp_path):
     write_scores(tmp_path / "val.npz", "val", np.array([0, 3, 6]), 2.0, iteration=500)
     loaded = load_scores(tmp_path / "val.npz")
-    assert (loaded.split, loaded.meta["iteration"], loaded.files[1]) == ("val", 500, "00001.jpg")
+    assert (loaded.split, loaded.meta.iteration, loaded.files[1]) == ("val", 500, "00001.jpg")
     assert loaded.labels.dtype == np.int64 and loaded.probs.dtype == np.float32
 
 
@@ -196,9 +196,14 @@ def test_damaged_scores_files(tmp_path):
             load_scores(path)
     arrays = broken()
     path.write_bytes(npz_bytes(**arrays, meta="[1]"))
-    with pytest.raises(FerError, match="no JSON object"):
+    with pytest.raises(FerError, match="meta: damaged: not one JSON object"):
         load_scores(path)
-    path.write_bytes(npz_bytes(**broken(probs=NAN), meta="{}"))
+    path.write_bytes(npz_bytes(**arrays, meta="{}"))
+    with pytest.raises(FerError, match=r"val\.npz: meta: damaged: the field split is missing"):
+        load_scores(path)
+    with np.load(io.BytesIO(whole)) as stored:
+        meta = str(stored["meta"])
+    path.write_bytes(npz_bytes(**broken(probs=NAN), meta=meta))
     with pytest.raises(FerError, match=r"val\.npz: y\.jpg: probability is not a finite"):
         load_scores(path)
 

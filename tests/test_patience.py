@@ -113,12 +113,12 @@ def test_a_fault_is_told_in_run_json(tmp_path: Path, data: Path, monkeypatch: py
 def test_the_report_chooses_on_val_and_says_why_it_ended(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+    monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
     run = start(tmp_path, data, patience=3, max_iter=200, snapshot=0)
     score_run(run)
     result = build_report([run])
-    assert result["snapshot"]["iteration"] == 40
-    assert f"The run ended early: {run.record.ended}." in result["notes"] and result["run"]["patience"] == 3
+    assert result.snapshot.iteration == 40
+    assert f"The run ended early: {run.record.ended}." in result.notes and result.run["patience"] == 3
 
 
 PRIVATE = {

@@ -7,11 +7,20 @@ from made_run import log_events, log_text
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from fer.evaluation.metrics import compute_metrics, make_scores
+from fer.evaluation.metrics import compute_metrics
+from fer.evaluation.scores import make_scores
 from fer.formats.log import Log, LogRecord, find_output, parse_log
-from fer.report import plots
-from fer.report.curves import Chosen, Curves, Exact, Series, collapse_sentence, make_curves, smooth
-from fer.report.plots.look import COLORS
+from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, collapse_sentence, make_curves, smooth
+from fer.report.plots.look import COLORS, render
+from fer.report.plots.scores import Mistake, plot_class_bars, plot_class_counts, plot_confusion, plot_mistakes, plot_roc
+from fer.report.plots.training import (
+    plot_learning_rate,
+    plot_overlay,
+    plot_overview,
+    plot_side_by_side,
+    plot_training_loss,
+    plot_validation,
+)
 
 TITLE = "AlexNet s3 · PublicTest (val) · FER2013"
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
@@ -29,30 +38,30 @@ def metrics(classes=CLASSES, labels=None):
     return compute_metrics(make_scores("val", [str(i) for i in range(len(labels))], labels, probs), classes)
 
 
-def mistakes(count: int) -> list[plots.Mistake]:
+def mistakes(count: int) -> list[Mistake]:
     image = np.zeros((48, 48), np.uint8)
-    return [plots.Mistake(image, "Fear", "Sad", 0.99, f"{i:05d}.jpg") for i in range(count)]
+    return [Mistake(image, "Fear", "Sad", 0.99, f"{i:05d}.jpg") for i in range(count)]
 
 
-EXACT = Exact(
+ACCURACIES = SnapshotAccuracies(
     Series.of([(200, 0.4), (400, 0.5), (1000, 0.45)]),
     Series.of([(1000, 0.55)]),
     Chosen("mean of 400 to 1,000", 1000, 0.55, ten_crop=0.6),
-    floor=0.25,
+    majority_baseline=0.25,
 )
 FIGURES = {
-    "learning_rate": lambda: plots.plot_learning_rate(curves(), TITLE),
-    "training_loss": lambda: plots.plot_training_loss(curves(), TITLE),
-    "validation": lambda: plots.plot_validation(curves(), TITLE, exact=EXACT),
-    "overview": lambda: plots.plot_overview(curves(0.1, 20), TITLE, exact=EXACT),
-    "overlay": lambda: plots.plot_overlay([("one", curves()), ("two", curves(0.1, 20))], TITLE),
-    "side_by_side": lambda: plots.plot_side_by_side([("one", curves()), ("two", curves(0.1, 20))], TITLE),
-    "confusion": lambda: plots.plot_confusion(metrics(), TITLE),
-    "normalised": lambda: plots.plot_confusion(metrics(), TITLE, normalised=True),
-    "roc": lambda: plots.plot_roc(metrics(), TITLE),
-    "bars": lambda: plots.plot_class_bars(metrics(), TITLE),
-    "mistakes": lambda: plots.plot_mistakes(mistakes(8), TITLE),
-    "counts": lambda: plots.plot_class_counts({"Training (train)": [5, 0, 3, 9, 1, 1, 2]}, CLASSES, TITLE),
+    "learning_rate": lambda: plot_learning_rate(curves(), TITLE),
+    "training_loss": lambda: plot_training_loss(curves(), TITLE),
+    "validation": lambda: plot_validation(curves(), TITLE, accuracies=ACCURACIES),
+    "overview": lambda: plot_overview(curves(0.1, 20), TITLE, accuracies=ACCURACIES),
+    "overlay": lambda: plot_overlay([("one", curves()), ("two", curves(0.1, 20))], TITLE),
+    "side_by_side": lambda: plot_side_by_side([("one", curves()), ("two", curves(0.1, 20))], TITLE),
+    "confusion": lambda: plot_confusion(metrics(), TITLE),
+    "normalised": lambda: plot_confusion(metrics(), TITLE, normalised=True),
+    "roc": lambda: plot_roc(metrics(), TITLE),
+    "bars": lambda: plot_class_bars(metrics(), TITLE),
+    "mistakes": lambda: plot_mistakes(mistakes(8), TITLE),
+    "counts": lambda: plot_class_counts({"Training (train)": [5, 0, 3, 9, 1, 1, 2]}, CLASSES, TITLE),
 }
 
 
@@ -65,14 +74,14 @@ def test_every_figure_draws_and_names_net_split_and_data(name):
     before = dict(mpl.rcParams)
     figure = FIGURES[name]()
     assert TITLE in texts(figure)
-    png = plots.render(figure, "png")
+    png = render(figure, "png")
     assert png.startswith(b"\x89PNG") and len(png) > 5000
     assert dict(mpl.rcParams) == before
 
 
 @pytest.mark.parametrize("name", ["overview", "confusion", "roc"])
 def test_equal_figures_are_equal_bytes(name):
-    first, second = (plots.render(FIGURES[name](), "svg") for _ in range(2))
+    first, second = (render(FIGURES[name](), "svg") for _ in range(2))
     assert first == second and b"<svg" in first and b"<dc:date>" not in first
 
 
@@ -87,23 +96,23 @@ def test_pyplot_is_not_touched():
 def test_a_figure_can_be_drawn_on_axes_given():
     figure = Figure()
     ax = figure.add_subplot(1, 2, 1)
-    assert plots.plot_roc(metrics(), TITLE, ax=ax) is figure
+    assert plot_roc(metrics(), TITLE, ax=ax) is figure
     assert len(ax.lines) == 1 + 7 + 2  # the diagonal, the classes, macro and micro
 
 
 def test_the_confusion_matrix_is_written_out():
     m = metrics()
-    cells = plots.plot_confusion(m, TITLE).axes[0].texts
+    cells = plot_confusion(m, TITLE).axes[0].texts
     assert [int(cell.get_text()) for cell in cells] == m.confusion.ravel().tolist()
-    shares = [float(cell.get_text()) for cell in plots.plot_confusion(m, TITLE, normalised=True).axes[0].texts]
+    shares = [float(cell.get_text()) for cell in plot_confusion(m, TITLE, normalised=True).axes[0].texts]
     assert np.reshape(shares, (7, 7)).sum(axis=1) == pytest.approx(100, abs=0.4)
 
 
 def test_classes_without_images_leave_gaps_and_no_warning():
     m = metrics(("a", "b", "c"), [0, 0, 1, 1])
-    assert len(plots.plot_confusion(m, TITLE).axes[0].texts) == 6
-    for draw in (plots.plot_roc, plots.plot_class_bars, plots.plot_confusion):
-        plots.render(draw(m, TITLE), "svg")
+    assert len(plot_confusion(m, TITLE).axes[0].texts) == 6
+    for draw in (plot_roc, plot_class_bars, plot_confusion):
+        render(draw(m, TITLE), "svg")
 
 
 def test_colours_differ_for_every_eye():
@@ -125,14 +134,14 @@ def test_the_crops_and_the_chosen_one_are_named():
 def test_an_early_collapse_is_marked_and_said():
     fallen = curves(0.1, 20)
     assert fallen.collapse == 60  # 0.1, 0.01 are not below 1%; 0.001 is
-    assert "below 1% of its start\nafter 60 iterations" in texts(plots.plot_overview(fallen, TITLE))
+    assert "below 1% of its start\nafter 60 iterations" in texts(plot_overview(fallen, TITLE))
     assert collapse_sentence(fallen) == (
         "The learning rate fell below 1% of its start after 60 of 1,000 iterations; "
         "val accuracy did not rise after that."
     )
     steady = curves(0.5, 400)
     assert steady.collapse is None and collapse_sentence(steady) is None
-    assert "below 1%" not in texts(plots.plot_overview(steady, TITLE))
+    assert "below 1%" not in texts(plot_overview(steady, TITLE))
 
 
 def test_an_accuracy_that_rises_after_the_collapse_is_said_too():
@@ -146,7 +155,7 @@ def test_an_accuracy_that_rises_after_the_collapse_is_said_too():
 def test_a_late_fall_is_how_a_schedule_ends():
     assert curves(0.05, 300, 1000).collapse == 600
     assert collapse_sentence(curves(0.05, 300, 1000)) is None
-    assert "below 1%" not in texts(plots.plot_overview(curves(0.05, 300, 1000), TITLE))
+    assert "below 1%" not in texts(plot_overview(curves(0.05, 300, 1000), TITLE))
 
 
 @pytest.mark.parametrize("values", [[1.0, np.nan, np.inf, -np.inf], [1e30, 2, 2, 2] * 10, [0.0] * 12, [np.nan] * 12])
@@ -155,10 +164,10 @@ def test_losses_that_explode_draw(values):
     records += [LogRecord(i, "test", 0, outputs={"accuracy": 1.0, "loss": v}) for i, v in enumerate(values)]
     records.sort(key=lambda record: record.iteration)
     made = make_curves(Log(tuple(records)))
-    for draw in (plots.plot_overview, plots.plot_validation, plots.plot_training_loss):
-        plots.render(draw(made, TITLE), "png")
-    plots.render(plots.plot_overlay([("one", made)], TITLE), "png")
-    plots.render(plots.plot_side_by_side([("one", made), ("two", curves())], TITLE), "png")
+    for draw in (plot_overview, plot_validation, plot_training_loss):
+        render(draw(made, TITLE), "png")
+    render(plot_overlay([("one", made)], TITLE), "png")
+    render(plot_side_by_side([("one", made), ("two", curves())], TITLE), "png")
 
 
 def test_divergence_is_noticed():
@@ -168,7 +177,7 @@ def test_divergence_is_noticed():
 
 def test_one_point_and_rates_of_zero_draw():
     made = make_curves(Log((LogRecord(0, "train", 0, lr=0.0, loss=1.0), LogRecord(0, "test", 0, outputs={"acc": 0.1}))))
-    plots.render(plots.plot_overview(made, TITLE), "png")
+    render(plot_overview(made, TITLE), "png")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from fer.data.dataset import CLASSES
 from fer.data.image_file import face_of
 from fer.engines.registry import ENGINES
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
+from fer.evaluation.scores import load_scores
 from fer.export.exported import export_run
 from fer.inference import annotate, classifier, faces
 from fer.inference import media as pictures

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.errors import FerError
 from fer.formats.database import Database, encode_datum, write_mean
 from fer.formats.prototxt import read_solver, write_text

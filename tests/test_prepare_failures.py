@@ -126,7 +126,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from fer.errors import FerError
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 source, out, stop = sys.argv[1:4]
 def told(stage, done, total):
     if stage == stop:

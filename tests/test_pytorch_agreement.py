@@ -23,7 +23,8 @@ from agreement import Continued, apart
 from conftest import FER2013_CSV_WRITER, ROOT, write_fer2013
 from ties import ROUNDINGS, choose_as_caffe
 
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.core.weights import write_model
 from fer.engines.registry import find_engine
 from fer.formats.database import Database

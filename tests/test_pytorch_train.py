@@ -14,8 +14,8 @@ from training import assert_same_training, numbers, resume, train, wait_for_log
 
 from fer.engines.registry import find_engine
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.formats.log import parse_log
 from fer.formats.prototxt import read_net
 from fer.nets.states import State, test_transform
@@ -156,7 +156,7 @@ def test_from_start_to_report(tmp_path: Path, data: Path, whole: Run) -> None:
     score_run(whole, ten_crop=True)
     assert json.loads(whole.scores_by_snapshot.read_text()).keys() == {"110", "220", "300"}
     scores = load_scores(whole.scores("test"))
-    assert len(scores.files) == training.VAL_COUNT and scores.meta["engine"] == "pytorch"
+    assert len(scores.files) == training.VAL_COUNT and scores.meta.engine == "pytorch"
     result = build_report([whole], tmp_path / "report")
     assert (tmp_path / "report" / "report.html").is_file() and result
 

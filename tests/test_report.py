@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_run import log_events, log_text, make_run, write_scores
+from made_run import log_events, log_text, make_run, write_by_snapshot, write_scores
 
 from fer.data.dataset import CLASSES
 from fer.errors import FerError
 from fer.formats import log_lines
 from fer.report.build import build_ensemble, build_report, report_log
+from fer.report.results import RunResult, SnapshotResult
 from fer.report.text import summary_text
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
+from fer.system.records import read_record
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -27,7 +29,7 @@ def made(tmp_path_factory):
     """A run, its report's result, and the report's folder."""
     run = make_run(tmp_path_factory.mktemp("report"), ten_crop=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+        patch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
         result = build_report([run])
     return run, result, run.report_dir
 
@@ -35,7 +37,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """Figures are made but not rendered: for tests that look at everything else."""
-    monkeypatch.setattr("fer.report.build.plots.render", lambda figure, kind: b"a picture")
+    monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def edit_info(run: Run, **fields) -> Run:
 def test_every_file_is_there_and_named(made):
     _, result, out = made
     there = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert there == set(result["files"])
+    assert there == set(result.files)
     for name in ("overview", "learning_rate", "training_loss", "validation", "mistakes_val", "class_counts"):
         assert {f"figures/{name}.png", f"figures/{name}.svg"} <= there
     for split in ("val", "test"):
@@ -67,25 +69,21 @@ def test_every_file_is_there_and_named(made):
 
 def test_the_result_is_metrics_json(made):
     _, result, out = made
-    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(result))
+    assert read_record(out / "metrics.json", RunResult) == result
 
 
 def test_the_numbers_are_the_scores(made):
     run, result, _ = made
     with np.load(run.scores("val")) as scores:
         right = int((scores["probs"].argmax(axis=1) == scores["labels"]).sum())
-    val = result["splits"]["val"]
-    assert (val["correct"], val["count"], val["accuracy"]) == (right, 210, right / 210)
-    assert val["ten_crop"]["count"] == 210 and val["ten_crop"]["accuracy"] != val["accuracy"]
-    assert (val["crop"], val["ten_crop"]["crop"]) == ("centre crop", "ten-crop")
-    assert sum(map(sum, val["confusion"])) == 210
-    assert result["snapshot"] == {
-        "iteration": 200,
-        "averaged": None,
-        "weights": "lenet_iter_200.caffemodel",
-        "weights_sha256": "ab",
-        "chosen_on": "val",
-    }
+    val = result.splits["val"]
+    assert (val.correct, val.count, val.accuracy) == (right, 210, right / 210)
+    assert val.ten_crop.count == 210 and val.ten_crop.accuracy != val.accuracy
+    assert (val.crop, val.ten_crop.crop) == ("centre crop", "ten-crop")
+    assert sum(map(sum, val.confusion)) == 210
+    assert result.snapshot == SnapshotResult(
+        iteration=200, averaged=None, weights="lenet_iter_200.caffemodel", weights_sha256="ab", chosen_on="val"
+    )
 
 
 def test_scores_csv(made):
@@ -99,7 +97,7 @@ def test_scores_csv(made):
             assert np.array([row[name] for name in CLASSES], np.float32).tolist() == probs.tolist()  # to the last digit
             assert int(row["label"]) == label
             correct += row["label"] == row["prediction"]
-    assert correct == result["splits"]["val"]["correct"]
+    assert correct == result.splits["val"].correct
 
 
 def test_curve_csvs_have_parse_logs_columns(made):
@@ -117,7 +115,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(made):
     page = (out / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)""", page) and "<script" not in page and "@import" not in page
     assert "url(" not in page
-    assert page.count("<img ") == len([name for name in result["files"] if name.endswith(".svg")])
+    assert page.count("<img ") == len([name for name in result.files if name.endswith(".svg")])
     for fact in ("PublicTest (val)", "PrivateTest (test)", "drawn sample, not FER2013", "fer train --net lenet"):
         assert fact in page
     for fact in (
@@ -130,7 +128,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(made):
         "width=device-width",
     ):
         assert fact in page
-    assert f"{100 * result['splits']['test']['accuracy']:.2f}%" in page
+    assert f"{100 * result.splits['test'].accuracy:.2f}%" in page
     assert str(run.dir) in page
 
 
@@ -144,12 +142,12 @@ def test_what_a_user_writes_is_escaped(run):
 def test_the_summary(made):
     _, result, out = made
     text = summary_text(result)
-    val = result["splits"]["val"]
-    assert f"{100 * val['accuracy']:.2f}%" in text and f"{100 * val['misclassification']:.2f}%" in text
+    val = result.splits["val"]
+    assert f"{100 * val.accuracy:.2f}%" in text and f"{100 * val.misclassification:.2f}%" in text
     assert "PublicTest (val), centre crop" in text and "– ten-crop" in text
-    happy = val["classes"][3]
-    assert re.search(rf"Happy +{happy['correct']} +{happy['support']} +{100 * happy['recall']:.1f}%", text)
-    assert re.search(rf"all +{val['correct']} +210", text)
+    happy = val.classes[3]
+    assert re.search(rf"Happy +{happy.correct} +{happy.support} +{100 * happy.recall:.1f}%", text)
+    assert re.search(rf"all +{val.correct} +210", text)
     assert "snapshot 200 of 400 iterations, chosen on PublicTest (val)" in text
     assert str(out / "report.html") in text
 
@@ -189,8 +187,8 @@ def test_the_early_collapse_is_said_and_drawn(tmp_path, quick):
     run = make_run(tmp_path, "lenet-s1", gamma=0.1, stepsize=20)
     result = build_report([run])
     sentence = "The learning rate fell below 1% of its start after 60 of 400 iterations"
-    assert result["training"]["lr_below_1_percent_at"] == 60
-    assert any(note.startswith(sentence) for note in result["notes"])
+    assert result.training.lr_below_1_percent_at == 60
+    assert any(note.startswith(sentence) for note in result.notes)
     assert sentence in summary_text(result) and sentence in (run.report_dir / "report.html").read_text()
 
 
@@ -199,43 +197,43 @@ def test_ten_crops_of_another_snapshot_are_left_out_and_that_is_said(tmp_path, q
     with np.load(run.scores("val")) as stored:
         write_scores(run.scores("val", ten_crop=True), "val", stored["labels"], 3.0, weights_sha256="cd")
     result = build_report([run])
-    assert result["splits"]["val"]["ten_crop"] is None and result["splits"]["test"]["ten_crop"]
-    assert any("Ten-crop scores of another snapshot are left out" in note for note in result["notes"])
+    assert result.splits["val"].ten_crop is None and result.splits["test"].ten_crop
+    assert any("Ten-crop scores of another snapshot are left out" in note for note in result.notes)
 
 
 def test_a_snapshot_asked_for_is_not_called_chosen_on_val(run):
-    better = {"200": {"accuracy": 0.4, "loss": 1}, "300": {"accuracy": 0.6, "loss": 1}}
-    run.scores_by_snapshot.write_text(json.dumps(better))
+    write_by_snapshot(run.dir, {200: 0.4, 300: 0.6})
     result = build_report([run])
-    assert result["snapshot"]["chosen_on"] is None
+    assert result.snapshot.chosen_on is None
     assert "chosen by hand" in summary_text(result)
 
 
 def test_without_the_data_directory_counts_and_images_are_left_out_and_that_is_said(run, tmp_path):
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
     result = build_report([run])
-    assert "figures/mistakes_val.png" not in result["files"] and "figures/class_counts.png" not in result["files"]
-    assert any("gone or unreadable" in note for note in result["notes"])
-    assert result["data"]["title"] == "drawn sample, not FER2013"
+    assert "figures/mistakes_val.png" not in result.files and "figures/class_counts.png" not in result.files
+    assert any("gone or unreadable" in note for note in result.notes)
+    assert result.data.title == "drawn sample, not FER2013"
 
 
 def test_data_made_anew_is_not_taken_for_the_old(run, tmp_path):
     manifest = tmp_path / "data" / "manifest.json"
     manifest.write_text(manifest.read_text().replace("drawn sample, not FER2013", "FER2013"))
     result = build_report([run])
-    assert any("was made anew since" in note for note in result["notes"])
-    assert "drawn" in result["data"]["title"] and "figures/mistakes_val.png" not in result["files"]
+    assert any("was made anew since" in note for note in result.notes)
+    assert "drawn" in result.data.title and "figures/mistakes_val.png" not in result.files
 
 
 def test_mistakes_are_the_surest_wrong_answers(made):
-    from fer.report.evidence import find_mistakes, read_evidence
+    from fer.report.mistakes import find_mistakes
+    from fer.report.scored_run import read_scored_run
 
-    evidence = read_evidence(made[0])
-    mistakes = find_mistakes(evidence)
+    scored = read_scored_run(made[0])
+    mistakes = find_mistakes(scored)
     assert mistakes and all(m.true != m.predicted for m in mistakes)
     sureness = [m.probability for m in mistakes]
     assert sureness == sorted(sureness, reverse=True)
-    scores = evidence.scores["val"]
+    scores = scored.scores["val"]
     drawn = [i for i in range(40) if not scores.correct[i]]  # the fixture has images of the first forty only
     assert sureness[0] == pytest.approx(max(float(scores.probs[i].max()) for i in drawn))
 
@@ -258,7 +256,7 @@ def test_a_missing_file_is_named(run, file):
 )
 def test_a_damaged_file_is_named(run, file, content):
     (run.dir / file).write_bytes(content)
-    with pytest.raises(FerError, match=rf"{re.escape(Path(file).name)} is damaged"):
+    with pytest.raises(FerError, match=rf"{re.escape(Path(file).name)}: damaged: "):
         build_report([run])
 
 
@@ -294,7 +292,7 @@ def test_scores_of_other_weights_are_refused(run):
 
 def test_a_run_that_was_interrupted_says_so(run):
     result = build_report([edit_info(run, state="interrupted", max_iter=10000)])
-    assert "The run is interrupted: 400 of 10,000 iterations." in result["notes"]
+    assert "The run is interrupted: 400 of 10,000 iterations." in result.notes
 
 
 def test_a_log_that_ends_before_the_first_iteration(run):
@@ -318,12 +316,12 @@ def test_comparison(tmp_path, quick):
     ]
     result = build_report(runs)
     out = tmp_path / "runs" / "compare-lenet-s1-lenet-s2"
-    assert result["report"] == str(out) and result["kind"] == "comparison"
-    assert {"metrics.json", "report.html", "figures/overlay.svg", "figures/side_by_side.png"} <= set(result["files"])
-    (pair,) = result["mcnemar"]
-    assert (pair["a"], pair["b"], pair["split"]) == ("LeNet s1", "LeNet s2", "val")
-    assert pair["only_b"] > pair["only_a"] and pair["p_value"] < 1e-4
-    assert pair["only_a"] + pair["only_b"] + pair["both"] + pair["neither"] == 210
+    assert result.report == str(out) and result.kind == "comparison"
+    assert {"metrics.json", "report.html", "figures/overlay.svg", "figures/side_by_side.png"} <= set(result.files)
+    (pair,) = result.mcnemar
+    assert (pair.a, pair.b, pair.split) == ("LeNet s1", "LeNet s2", "val")
+    assert pair.only_b > pair.only_a and pair.p_value < 1e-4
+    assert pair.only_a + pair.only_b + pair.both + pair.neither == 210
     text, page = summary_text(result), (out / "report.html").read_text()
     assert "p < 0.0001" in text and "p &lt; 0.0001" in page
     assert "LeNet s1: The learning rate fell below" in text
@@ -340,11 +338,11 @@ def test_without_test_nothing_of_it_is_told(tmp_path, quick):
         build_report(runs[:1])
     one, several = build_report(runs[:1], val_only=True), build_report(runs, val_only=True)
     ensemble = build_ensemble(runs, val_only=True)
-    for result in (one, *several["runs"], ensemble, *ensemble["members"]):
-        assert list(result["splits"]) == ["val"] and result["splits"]["val"]["ten_crop"]
+    for result in (one, *several.runs, ensemble, *ensemble.members):
+        assert list(result.splits) == ["val"] and result.splits["val"].ten_crop
     for result in (one, several, ensemble):
-        assert not any("confusion_test" in name or "scores_test" in name for name in result["files"])
-        page = (Path(result["report"]) / "report.html").read_text()
+        assert not any("confusion_test" in name or "scores_test" in name for name in result.files)
+        page = (Path(result.report) / "report.html").read_text()
         for text in (summary_text(result), page):
             assert "PrivateTest (test) is left out, as asked for by --val-only." in text
             assert text.count("PrivateTest") == text.count("is left out, as asked for")
@@ -353,25 +351,25 @@ def test_without_test_nothing_of_it_is_told(tmp_path, quick):
 def test_three_runs_have_three_tests_and_each_its_own_name(tmp_path, quick):
     runs = [make_run(tmp_path, name) for name in ("lenet-s1", "lenet-s2", "try")]
     result = build_report(runs, tmp_path / "out")
-    assert [(pair["a"], pair["b"]) for pair in result["mcnemar"]] == [
+    assert [(pair.a, pair.b) for pair in result.mcnemar] == [
         ("LeNet s1", "LeNet s2"),
         ("LeNet s1", "try"),
         ("LeNet s2", "try"),
     ]
-    assert all(pair["p_value"] == 1.0 for pair in result["mcnemar"])  # equal scores
+    assert all(pair.p_value == 1.0 for pair in result.mcnemar)  # equal scores
 
 
 def test_runs_on_other_images_are_not_comparable_and_that_is_said(tmp_path, quick):
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two", counts={"train": 9, "val": 150, "test": 150})
     result = build_report([one, two], tmp_path / "out")
-    assert "same images: 60 files" in result["mcnemar"][0]["not_comparable"]
+    assert "same images: 60 files" in result.mcnemar[0].not_comparable
     assert "not comparable" in summary_text(result)
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.log")), ids=lambda path: path.stem)
 def test_a_report_of_a_log_alone(path, tmp_path, quick):
     result = report_log(path, tmp_path / "report")
-    assert {"train.csv", "test.csv", "metrics.json", "report.html", "figures/training_loss.svg"} <= set(result["files"])
+    assert {"train.csv", "test.csv", "metrics.json", "report.html", "figures/training_loss.svg"} <= set(result.files)
     json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert path.name in summary_text(result)
 
@@ -413,7 +411,7 @@ def test_a_log_without_iterations_and_one_that_is_none(tmp_path):
 def test_every_figure_is_a_picture(tmp_path):
     run = make_run(tmp_path)
     result = build_report([run])
-    pictures = [name for name in result["files"] if name.startswith("figures/")]
+    pictures = [name for name in result.files if name.startswith("figures/")]
     assert len(pictures) == 2 * 14
     for name in pictures:
         data = (run.report_dir / name).read_bytes()
@@ -439,16 +437,16 @@ def test_iterations_are_those_of_the_record_and_not_of_the_last_display(tmp_path
     if state == "interrupted":
         run.log.write_text(log_text(log_events(60, 0.5, 200)[:-1]))
     result = build_report([run])
-    assert result["training"]["iterations"] == iteration
+    assert result.training.iterations == iteration
     assert f"snapshot 200 of {iteration} iterations" in summary_text(result)
-    assert result["notes"] == ([note] if note else [])
+    assert result.notes == ((note,) if note else ())
 
 
 def test_a_training_without_a_display_has_a_report(run):
     run.log.write_text(log_text([log_lines.Solving("LeNet"), log_lines.Done()]))
     result = build_report([run])
-    assert result["training"]["iterations"] == 400 and result["training"]["last_loss"] is None
-    assert "figures/validation.png" in result["files"] and "figures/training_loss.png" not in result["files"]
+    assert result.training.iterations == 400 and result.training.last_loss is None
+    assert "figures/validation.png" in result.files and "figures/training_loss.png" not in result.files
     run.log.write_text(log_text([log_lines.Solving("LeNet")]))
     with pytest.raises(FerError, match="ends before the first displayed iteration"):
         build_report([run])
@@ -460,9 +458,9 @@ def test_each_note_is_said_once(tmp_path, quick):
     early, uneven = "lr falls below 1% of base_lr after 60 of 400 iterations", "test_iter 1 x batch_size 7 = ..."
     resumed = "resumed at iteration 72 with the data from its start"
     run = edit_info(run, warnings=(early, uneven), notes=(resumed, resumed), iteration=300, ended="it has not risen")
-    notes = build_report([run])["notes"]
+    notes = build_report([run]).notes
     assert sum("1% of" in note for note in notes) == 1 and early not in notes
-    assert notes[-3:] == ["The run ended early: it has not risen.", uneven, resumed] and len(notes) == 4
+    assert notes[-3:] == ("The run ended early: it has not risen.", uneven, resumed) and len(notes) == 4
 
 
 def test_the_last_accuracy_logged_has_its_iteration(run):

@@ -12,9 +12,11 @@ from training import train
 
 from fer.engines.registry import ENGINES
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.runs.run import Run
+from fer.runs.scores import ScoresBySnapshot
+from fer.system.records import read_record
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +53,15 @@ def test_each_image_once_with_what_it_is_made_of(tmp_path: Path, run: Run, data:
         assert list(scores.files) == [name for name, _ in listed]
         assert scores.labels.tolist() == [int(label) for _, label in listed]
         assert scores.probs.shape == (len(listed), 7) and scores.probs.dtype == np.float32
-        assert scores.meta["split"] == split and scores.meta["weights"] == "snapshots/net_iter_20.caffemodel"
-        assert scores.meta["weights_sha256"] == run.record.snapshots[20].weights.sha256
+        assert scores.meta.split == split and scores.meta.weights == "snapshots/net_iter_20.caffemodel"
+        assert scores.meta.weights_sha256 == run.record.snapshots[20].weights.sha256
 
 
 def test_of_equals_the_earliest_is_chosen_and_test_is_scored_with_it_alone(tmp_path: Path, run: Run) -> None:
     score_run(run)
-    by_snapshot = json.loads(run.scores_by_snapshot.read_text())
+    by_snapshot = read_record(run.scores_by_snapshot, ScoresBySnapshot).snapshots
     assert list(by_snapshot) == ["20", "40", "60"]
-    assert by_snapshot["40"]["loss"] == pytest.approx(np.log(7)) and by_snapshot["40"]["accuracy"] == 1 / 7
+    assert by_snapshot["40"].loss == pytest.approx(np.log(7)) and by_snapshot["40"].accuracy == 1 / 7
     # Three on val to choose, and the chosen one on test; its answers on val are kept.
     iterations = [path.stem.rpartition("_")[2] for path in predictions(tmp_path)]
     assert iterations == ["20", "40", "60", "20"]
@@ -72,14 +74,14 @@ def test_what_was_scored_is_not_scored_again(tmp_path: Path, run: Run) -> None:
     assert len(predictions(tmp_path)) == done
     score_run(run, ten_crop=True)
     assert len(predictions(tmp_path)) == done + 2
-    assert load_scores(run.scores("test", ten_crop=True)).meta["ten_crop"] is True
+    assert load_scores(run.scores("test", ten_crop=True)).meta.ten_crop is True
 
 
 def test_ten_crops_come_beside_the_centre_crop(run: Run) -> None:
     score_run(run, ten_crop=True)
     for split in ("val", "test"):
-        assert load_scores(run.scores(split)).meta["ten_crop"] is False
-        assert load_scores(run.scores(split, ten_crop=True)).meta["ten_crop"] is True
+        assert load_scores(run.scores(split)).meta.ten_crop is False
+        assert load_scores(run.scores(split, ten_crop=True)).meta.ten_crop is True
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: b"", lambda data: b"PK" + data[60:]])
@@ -102,7 +104,7 @@ def test_test_may_be_left_for_later(tmp_path: Path, run: Run) -> None:
 
 def test_a_snapshot_may_be_named(run: Run) -> None:
     score_run(run, snapshot=40)
-    assert load_scores(run.scores("test")).meta["iteration"] == 40
+    assert load_scores(run.scores("test")).meta.iteration == 40
     with pytest.raises(FerError, match="no snapshot 41; it has 20, 40, 60"):
         score_run(run, snapshot=41)
 

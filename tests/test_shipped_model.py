@@ -8,38 +8,39 @@ from fer import cli
 from fer.data.dataset import CLASSES
 from fer.export.exported import TOLERANCE, probe_images
 from fer.inference.classifier import (
-    MODEL_JSON,
     ONNX,
     SHIPPED,
     WEIGHTS,
     Classifier,
     answers,
     find_model,
-    read_model_json,
 )
+from fer.inference.model_record import MODEL_JSON, read_model_json
+from fer.runs.run import Run
 from fer.system.files import sha256
 
 
 def test_every_file_is_the_one_that_was_proved() -> None:
-    facts = read_model_json(SHIPPED)
-    assert {path.name: sha256(path) for path in SHIPPED.iterdir() if path.name != MODEL_JSON} == facts["files"]
+    record = read_model_json(SHIPPED)
+    assert {path.name: sha256(path) for path in SHIPPED.iterdir() if path.name != MODEL_JSON} == record.files
     assert (SHIPPED / WEIGHTS).stat().st_size <= 10_000_000
-    assert tuple(facts["classes"]) == CLASSES
-    assert max(facts["largest_difference_on_val"].values()) <= TOLERANCE
+    assert record.classes == CLASSES
+    assert max(record.largest_difference_on_val.values()) <= TOLERANCE
 
 
 def test_it_says_what_it_said() -> None:
-    facts, model = read_model_json(SHIPPED), find_model()
+    record, model = read_model_json(SHIPPED), find_model()
     probe = probe_images(model.transform.shape)
-    np.testing.assert_allclose(Classifier(model)(probe), facts["probe"], atol=TOLERANCE)
-    if facts["onnx"]:
+    np.testing.assert_allclose(Classifier(model)(probe), record.probe, atol=TOLERANCE)
+    if record.onnx:
         net = cv2.dnn.readNetFromONNX(str(SHIPPED / ONNX))
         told = answers(net, probe.astype(np.float32), len(CLASSES), SHIPPED / ONNX)
-        np.testing.assert_allclose(told, facts["probe"], atol=TOLERANCE)
+        np.testing.assert_allclose(told, record.probe, atol=TOLERANCE)
 
 
 def test_its_record_names_no_folder_of_the_machine_it_was_trained_on() -> None:
     assert '"/' not in (SHIPPED / "run.json").read_text(encoding="utf-8")
+    assert Run(SHIPPED).record.net == read_model_json(SHIPPED).net
 
 
 def test_it_is_the_default(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,8 +16,8 @@ from fer.engines.engine import Demand
 from fer.engines.interpreter import find_caffe
 from fer.engines.registry import find_engine
 from fer.errors import FerError
-from fer.evaluation.metrics import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.formats.database import Database, read_mean
 from fer.formats.prototxt import read_net
 from fer.nets.states import State, test_transform

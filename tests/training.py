@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fer.data.prepare import PrepareOptions, prepare
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.caffe_executable import CaffeExecutable
 from fer.engines.engine import Engine
 from fer.engines.process_engine import ProcessEngine

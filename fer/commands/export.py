@@ -1,7 +1,6 @@
 """fer export: a run's chosen net as files for other programs."""
 
 import argparse
-import json
 from pathlib import Path
 
 SUMMARY = "a run's net as files for Caffe, OpenCV and ONNX"
@@ -29,18 +28,19 @@ def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
     from fer.export.exported import export_run
     from fer.runs.run import Run
+    from fer.system.records import encode_record
 
     out = args.out or args.run_directory / "export"
     with StageBars() as progress:
-        facts = export_run(Run(args.run_directory), out, onnx=not args.no_onnx, progress=progress)
+        record = export_run(Run(args.run_directory), out, onnx=not args.no_onnx, progress=progress)
     if args.json:
-        print(json.dumps(facts, indent=2))
+        print(encode_record(record).decode(), end="")
         return 0
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
-    images = facts["accuracy"]["val"]["images"]
+    images = record.accuracy["val"].images
     print(f"Largest difference from the run's own probabilities, over {images:,} images of val:")
-    for name, difference in facts["largest_difference_on_val"].items():
+    for name, difference in record.largest_difference_on_val.items():
         print(f"  {name:24}{difference:.1e}")
-    for name, reason in facts["not_checked"].items():
+    for name, reason in record.not_checked.items():
         print(f"  {name:24}not tried: {reason}")
     return 0

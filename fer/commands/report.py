@@ -1,7 +1,6 @@
 """fer report: runs scored once, and their report."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ examples:
   fer report runs/alexnet-s1 runs/alexnet-s2 runs/alexnet-s3
   fer report --ensemble runs/vgg8-s1 runs/vgg8-s2 --ten-crop
   fer report runs/recipe-a runs/recipe-b --val-only
+  fer report runs/alexnet-s1 runs/alexnet-s2 --format latex
   fer report --log caffe.log --out caffe-log-report
 
 Scores each image of val (PublicTest) and test (PrivateTest) once, with the snapshot that is best
@@ -31,17 +31,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
     add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
     add("--val-only", action="store_true", help="leave test (PrivateTest) unscored: while a recipe is being chosen")
-    add("--json", action="store_true", help="print metrics.json")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print metrics.json")
+    shown.add_argument("--format", choices=["markdown", "latex", "csv"], help="print the table of the RUNs")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from fer.report.build import build_ensemble, build_report, report_log
+    from fer.report.results import AnyResult
+    from fer.report.tables import runs_of
     from fer.report.text import summary_text
+    from fer.system.records import encode_record
 
+    result: AnyResult
     if args.log is not None:
-        if args.runs or args.val_only:
-            raise UsageError("--log FILE reports on a log alone: leave RUN and --val-only out.")
+        if args.runs or args.val_only or args.format:
+            raise UsageError("--log FILE reports on a log alone: leave RUN, --val-only and --format out.")
         result = report_log(args.log, args.out or args.log.with_name(args.log.name + ".report"))
     elif args.ensemble:
         if len(args.runs) < 2:
@@ -49,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
         result = build_ensemble(_scored_runs(args), args.out, val_only=args.val_only)
     else:
         result = build_report(_scored_runs(args), args.out, val_only=args.val_only)
-    print(json.dumps(result, indent=2) if args.json else summary_text(result))
+    if args.format:
+        print(getattr(runs_of(result), args.format)(), end="")
+    else:
+        print(encode_record(result).decode().rstrip() if args.json else summary_text(result))
     return 0
 
 

@@ -1,7 +1,6 @@
 """fer train: a net trained in a run directory, or trained on."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fer.commands.display import TrainingDisplay
-    from fer.system.records import as_json
+    from fer.system.records import encode_record
     from fer.system.shell import command
     from fer.training.resume import resume
     from fer.training.train import train
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             run = train(args.net, args.solver, args.data, _train_options(args), display)
     if args.json:
-        print(json.dumps(as_json(run.record), indent=2))
+        print(encode_record(run.record).decode(), end="")
     else:
         done, seconds = run.record.iteration, run.record.seconds
         early = f"; {run.record.ended}" if done < run.record.max_iter else ""

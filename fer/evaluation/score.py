@@ -3,14 +3,12 @@
 score_run(Run("runs/lenet-s2"))          # writes runs/lenet-s2/scores/
 """
 
-import io
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,23 +18,32 @@ from fer.data.leaks import in_training
 from fer.engines.engine import Engine
 from fer.engines.registry import find_engine
 from fer.errors import FerError
+from fer.evaluation.metrics import log_loss
+from fer.evaluation.scores import make_scores
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net
 from fer.nets.states import State, test_transform
-from fer.runs.run import Run, Snapshot, write_json
-from fer.runs.scores import read_meta
+from fer.runs.run import Run, Snapshot
+from fer.runs.scores import (
+    SCORE_AGAIN,
+    InTraining,
+    ScoresBySnapshot,
+    ScoresMeta,
+    SnapshotScore,
+    read_scores,
+    write_scores,
+)
 from fer.runs.snapshots import Shapes, verify_weights
-from fer.system.files import sha256, write_bytes
+from fer.system.files import sha256
+from fer.system.progress import StageProgress
+from fer.system.records import NewerFormat, Record, read_record, write_record
 from fer.system.shell import command
 
-Progress = Callable[[str, int, int], None]
-
-# The smallest probability whose logarithm is taken: single precision's, as Caffe's own loss does.
-SMALLEST = float(np.finfo(np.float32).tiny)
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
-class Images:
+class StoredSplit:
     """A split as an engine scores it: uint8 images [N,C,H,W] in a .npy, their labels int64 [N] and file names."""
 
     database: Path
@@ -51,14 +58,14 @@ def score_run(
     ten_crop: bool = False,
     snapshot: int | str | None = None,
     val_only: bool = False,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> None:
     """Score a run's verified snapshots and their averages on val, choose the best (of equals the earliest), score
     test with it once.
 
-    Writes scores/val_by_snapshot.json {"500": {"accuracy", "loss", ...}}, and of the chosen one scores/val.npz and
-    test.npz (with `ten_crop` also val_tencrop and test_tencrop): files str [N], labels int64 [N], probs float32
-    [N,K], and meta, a JSON string. What was scored already, with the same weights and data, is not scored again.
+    Writes scores/val_by_snapshot.json, and of the chosen one scores/val.npz and test.npz (with `ten_crop` also
+    val_tencrop and test_tencrop): files str [N], labels int64 [N], probs float32 [N,K], and meta, a JSON string.
+    What was scored already, with the same weights and data, is not scored again.
     Also scores/in_training.json: the files of val and test whose pixels lie in the data directory's Training too.
 
     ten_crop  score the chosen snapshot on the average of ten crops too; the choice is made on the centre crop
@@ -77,7 +84,7 @@ def score_run(
         scorer = _Scorer(run, Path(scratch), progress or (lambda stage, done, total: None))
         wanted = [known for known in snapshots if snapshot is None or known.name == str(snapshot)]
         by_snapshot = scorer.validate(wanted)
-        chosen = max(wanted, key=lambda known: (by_snapshot[known.name]["accuracy"], -known.iteration))
+        chosen = max(wanted, key=lambda known: (by_snapshot[known.name].accuracy, -known.iteration))
         for split in held_out(val_only):
             for crops in sorted({False, ten_crop}):
                 scorer.keep(split, chosen, crops)
@@ -85,81 +92,82 @@ def score_run(
 
 
 def score_end(run: Run) -> dict[str, float]:
-    """{"accuracy", "loss"} on val of a run's last snapshot, kept in val_by_snapshot.json. Raises FerError."""
+    """{"accuracy", "loss"} on val of a run's last snapshot, kept in val_by_snapshot.json.
+
+    Raises FerError as `score_run` does.
+    """
     with tempfile.TemporaryDirectory(prefix="fer-score-") as scratch:
         last = run.snapshots()[-1]
         entry = _Scorer(run, Path(scratch), lambda stage, done, total: None).validate([last])[last.name]
-    return {name: entry[name] for name in ("accuracy", "loss")}
+    return {"accuracy": entry.accuracy, "loss": entry.loss}
 
 
 class _Scorer:
-    def __init__(self, run: Run, scratch: Path, progress: Progress):
+    def __init__(self, run: Run, scratch: Path, progress: StageProgress):
         self.run = run
         self.scratch = scratch
         self.progress = progress
         self.data_dir = Path(run.record.data.dir)
         self.manifest = verify_data(self.data_dir)
         self._hashes: dict[str, str] = {}
-        self._images: dict[str, Images] = {}
+        self._images: dict[str, StoredSplit] = {}
         self._engine: Engine | None = None
         self._shapes: Shapes | None = None
         self._answers: dict[tuple[str, str, bool], tuple[np.ndarray, float]] = {}
         self._gpu: int | None = None
 
-    def validate(self, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
-        """Accuracy and loss on val of each snapshot, from val_by_snapshot.json where it has them for these weights."""
+    def validate(self, snapshots: Sequence[Snapshot]) -> dict[str, SnapshotScore]:
+        """Each snapshot by its name on val, from val_by_snapshot.json where it has them for these weights and data."""
         path = self.run.scores_by_snapshot
-        known = _read_json(path)
-        database = self._database_hash("val")
-        fresh = {}
+        before = _kept(path, ScoresBySnapshot)
+        known, fresh = before.snapshots if before else {}, {}
         for number, snapshot in enumerate(snapshots):
             self.progress("scoring snapshots on val", number, len(snapshots))
-            key, weights = snapshot.name, self.run.weights_hash(snapshot)
-            entry = known.get(key, {})
-            if (entry.get("weights_sha256"), entry.get("database_sha256")) != (weights, database):
-                summary = _summary(self._score("val", snapshot, False)[0], self.images("val").labels)
-                entry = {**summary, "weights_sha256": weights, "database_sha256": database}
-            fresh[key] = entry
-            path.parent.mkdir(exist_ok=True)
-            write_json(path, {**known, **fresh})
+            made_of = self.run.weights_hash(snapshot), self._database_hash("val")
+            entry = known.get(snapshot.name)
+            if entry is None or (entry.weights_sha256, entry.database_sha256) != made_of:
+                images = self.images("val")
+                probs = self._score("val", snapshot, False)[0]
+                scores = make_scores("val", images.files, images.labels, probs)
+                entry = SnapshotScore(float(scores.correct.mean()), log_loss(scores.labels, scores.probs), *made_of)
+            fresh[snapshot.name] = entry
+            write_record(path, ScoresBySnapshot({**known, **fresh}), parents=True)
         self.progress("scoring snapshots on val", len(snapshots), len(snapshots))
         return fresh
 
     def keep(self, split: str, snapshot: Snapshot, ten_crop: bool) -> None:
         """Write the scores file of a split, unless it is there for these very weights and data."""
         path = self.run.scores(split, ten_crop)
-        wanted: dict[str, Any] = {
-            "split": split,
-            "iteration": snapshot.iteration,
-            "weights": str(snapshot.weights.relative_to(self.run.dir)),
-            "weights_sha256": self.run.weights_hash(snapshot),
-            "ten_crop": ten_crop,
-            "engine": self.run.record.engine,
-            "database_sha256": self._database_hash(split),
-        }
-        if snapshot.averaged:
-            wanted["averaged"] = list(snapshot.averaged)
-        if wanted.items() <= read_meta(path).items():
+        wanted = ScoresMeta(
+            split=split,
+            iteration=snapshot.iteration,
+            weights=str(snapshot.weights.relative_to(self.run.dir)),
+            weights_sha256=self.run.weights_hash(snapshot),
+            ten_crop=ten_crop,
+            engine=self.run.record.engine,
+            database_sha256=self._database_hash(split),
+            averaged=snapshot.averaged,
+        )
+        if _is_kept(path, wanted):
             return
         images = self.images(split)
         stage = f"scoring {split}{' (ten crops)' if ten_crop else ''}"
         probs, seconds = self._score(split, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
-        meta = {**wanted, "database": str(images.database), "seconds": round(seconds, 3)}
-        stream = io.BytesIO()
-        np.savez(stream, files=np.array(images.files), labels=images.labels, probs=probs, meta=json.dumps(meta))
-        write_bytes(path, stream.getvalue(), parents=True)
+        meta = replace(wanted, database=str(images.database), seconds=round(seconds, 3))
+        write_scores(path, meta, files=images.files, labels=images.labels, probs=probs)
 
     def note_leaks(self) -> None:
         """Write which held-out images also lie in Training, unless it is there for these very databases."""
         path = self.run.in_training
         databases = {split.folder: self._database_hash(split.folder) for split in Split}
-        if _read_json(path).get("database_sha256") != databases:
+        known = _kept(path, InTraining)
+        if known is None or known.database_sha256 != databases:
             self.progress("comparing with Training", 0, 1)
-            found = {split: [_file(key) for key in keys] for split, keys in in_training(self.data_dir).items()}
-            write_json(path, {**found, "database_sha256": databases})
+            found = {split: tuple(map(_file, keys)) for split, keys in in_training(self.data_dir).items()}
+            write_record(path, InTraining(found["val"], found["test"], databases))
             self.progress("comparing with Training", 1, 1)
 
-    def images(self, split: str) -> Images:
+    def images(self, split: str) -> StoredSplit:
         """All images of a split, read once."""
         if split not in self._images:
             path = self.data_dir / f"{split}_lmdb"
@@ -167,7 +175,7 @@ class _Scorer:
                 pixels, labels, keys = database.read_all()
             npy = self.scratch / f"{split}.npy"
             np.save(npy, pixels)
-            self._images[split] = Images(path, npy, labels, [_file(key) for key in keys])
+            self._images[split] = StoredSplit(path, npy, labels, [_file(key) for key in keys])
         return self._images[split]
 
     def _database_hash(self, split: str) -> str:
@@ -195,7 +203,7 @@ class _Scorer:
         return self._answers[key]
 
     def _predict(
-        self, images: Images, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None
+        self, images: StoredSplit, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None
     ) -> np.ndarray:
         """float32 [N,K] probabilities, one row an image, checked to be that."""
         engine = self._scoring_engine()
@@ -239,23 +247,27 @@ class _Scorer:
         return self._shapes
 
 
-def _summary(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    right = probs[np.arange(len(labels)), labels].astype(np.float64)
-    return {
-        "accuracy": float(np.mean(probs.argmax(axis=1) == labels)),
-        "loss": float(-np.log(np.maximum(right, SMALLEST)).mean()),
-    }
-
-
 def _file(key: str) -> str:
     """`00012.jpg` of the database's key `00000012_00012.jpg`."""
     return key.partition("_")[2] or key
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """A cache: damaged or missing, it is made anew."""
+def _kept(path: Path, kind: type[R]) -> R | None:
+    """What was found before; None where it is missing or damaged and so found anew. Raises NewerFormat."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return read_record(path, kind, SCORE_AGAIN)
+    except NewerFormat:
+        raise
+    except FerError:
+        return None
+
+
+def _is_kept(path: Path, wanted: ScoresMeta) -> bool:
+    """Whether a scores file is there, whole, and of this. Raises NewerFormat."""
+    try:
+        found = read_scores(path)[1]
+    except NewerFormat:
+        raise
+    except FerError:
+        return False
+    return replace(found, database=wanted.database, seconds=wanted.seconds) == wanted

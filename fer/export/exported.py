@@ -14,18 +14,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from fer import __version__
 from fer.data.dataset import held_out
+from fer.data.manifest import ImageSize
 from fer.engines.engine import Engine
 from fer.engines.registry import ENGINES, find_engine
 from fer.errors import FerError
-from fer.evaluation.metrics import Scores, load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import Scores, load_scores
 from fer.export.onnx_model import INPUT, to_onnx
 from fer.export.readme import readme
 from fer.formats.blobs import from_blob
@@ -34,9 +34,7 @@ from fer.formats.prototxt import read_net, read_weights
 from fer.inference.classifier import (
     BATCH,
     DEPLOY,
-    FORMAT,
     MEAN,
-    MODEL_JSON,
     ONNX,
     WEIGHTS,
     Classifier,
@@ -44,27 +42,28 @@ from fer.inference.classifier import (
     answers,
     find_model,
 )
+from fer.inference.model_record import MODEL_JSON, ExportedSnapshot, ModelRecord, Preprocessing, SplitAccuracy
 from fer.nets.transform import Transform
 from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
-from fer.runs.run import RUN_JSON, Run, Snapshot, write_json
+from fer.runs.run import RUN_JSON, Run, Snapshot
 from fer.runs.scores import chosen_snapshot
 from fer.schema import caffe_pb2
 from fer.system.files import replacement, sha256, write_bytes
+from fer.system.progress import StageProgress
 from fer.system.records import write_record
 
-Progress = Callable[[str, int, int], None]
 Reader = Callable[[np.ndarray], np.ndarray]  # uint8 [N, C, H, W] -> float32 [N, K]
 
 TOLERANCE = 1e-4
 """The most by which a probability may differ from the run's own."""
 
 
-def export_run(run: Run, out: Path, *, onnx: bool = True, progress: Progress | None = None) -> dict[str, Any]:
-    """Write the model of the run's snapshot that is best on val to the directory `out`; gives what model.json says.
+def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgress | None = None) -> ModelRecord:
+    """Write the model of the run's snapshot that is best on val to the directory `out`; returns what model.json says.
 
     Every program at hand that reads the files scores val with them (OpenCV always; real Caffe, PyTorch and
     onnxruntime where they are) and must give the run's own probabilities to 1e-4. Only then `out` appears, or takes
-    the place of an earlier export. Raises FerError: they differ, a layer cannot be told in ONNX, `out` is
+    the place of an earlier export. Raises FerError: they differ, a layer cannot be converted to ONNX, `out` is
     something else, the run or its data has changed.
     """
     if out.exists() and not (out.is_dir() and ((out / MODEL_JSON).is_file() or not any(out.iterdir()))):
@@ -80,32 +79,29 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: Progress | N
         if onnx:
             _write_onnx(folder, model, deploy)
         checks, unchecked = _check(model, run, scores["val"], progress)
-        facts = {
-            "fer_version": __version__,
-            "format": FORMAT,
-            "net": run.net_name,
-            "snapshot": {
-                "iteration": snapshot.iteration,
-                "averaged": list(snapshot.averaged),
-                "sha256": run.weights_hash(snapshot),
-            },
-            "classes": list(model.classes),
-            "image": dict(zip(("channels", "height", "width"), model.transform.shape, strict=True)),
-            "transform": {"crop_size": model.transform.crop, "scale": model.transform.scale},
-            "input": deploy.layer[0].top[0],
-            "output": deploy.layer[-1].top[0],
-            "onnx": onnx,
-            "data": run.record.data.title,
-            "accuracy": {split: _accuracy(each) for split, each in scores.items()},
-            "largest_difference_on_val": checks,
-            "not_checked": unchecked,
-            "probe": Classifier(model)(probe_images(model.transform.shape)).astype(float).round(6).tolist(),
-        }
         write_record(folder / RUN_JSON, _record(run, snapshot))
-        write_bytes(folder / "README.md", readme(facts).encode())
-        facts["files"] = {path.name: sha256(path) for path in sorted(folder.iterdir())}
-        write_json(folder / MODEL_JSON, facts)
-    return facts
+        probe = Classifier(model)(probe_images(model.transform.shape))
+        record = ModelRecord(
+            fer_version=__version__,
+            net=run.net_name,
+            snapshot=ExportedSnapshot(snapshot.iteration, snapshot.averaged, run.weights_hash(snapshot)),
+            classes=model.classes,
+            image=ImageSize(*model.transform.shape),
+            transform=Preprocessing(model.transform.crop, model.transform.scale),
+            input=deploy.layer[0].top[0],
+            output=deploy.layer[-1].top[0],
+            onnx=onnx,
+            data=run.record.data.title or "unnamed data",
+            accuracy={split: _accuracy(each) for split, each in scores.items()},
+            largest_difference_on_val=checks,
+            not_checked=unchecked,
+            probe=tuple(map(tuple, probe.astype(float).round(6).tolist())),
+            files={},
+        )
+        write_bytes(folder / "README.md", readme(record).encode())
+        record = replace(record, files={path.name: sha256(path) for path in sorted(folder.iterdir())})
+        write_record(folder / MODEL_JSON, record)
+    return record
 
 
 def probe_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
@@ -163,15 +159,14 @@ def _record(run: Run, snapshot: Snapshot) -> RunRecord:
     )
 
 
-def _accuracy(scores: Scores) -> dict[str, Any]:
-    right = int((scores.probs.argmax(axis=1) == scores.labels).sum())
-    return {"images": len(scores.labels), "right": right, "accuracy": right / len(scores.labels)}
+def _accuracy(scores: Scores) -> SplitAccuracy:
+    return SplitAccuracy(len(scores.labels), int(scores.correct.sum()), float(scores.correct.mean()))
 
 
 # ---- the proof
 
 
-def _check(model: Model, run: Run, val: Scores, progress: Progress) -> tuple[dict[str, float], dict[str, str]]:
+def _check(model: Model, run: Run, val: Scores, progress: StageProgress) -> tuple[dict[str, float], dict[str, str]]:
     """(largest difference from the run's own probabilities by reader, why others were not asked)."""
     with Database(Path(run.record.data.dir) / "val_lmdb") as database:
         images = database.read_all()[0]
@@ -190,7 +185,7 @@ def _check(model: Model, run: Run, val: Scores, progress: Progress) -> tuple[dic
     return differences, unchecked
 
 
-def _readers(model: Model, progress: Progress) -> tuple[dict[str, Reader], dict[str, str]]:
+def _readers(model: Model, progress: StageProgress) -> tuple[dict[str, Reader], dict[str, str]]:
     """Programs at hand that read the exported files, by name, and why others are not."""
     readers: dict[str, Reader] = {"OpenCV (Caffe's files)": Classifier(model)}
     missing: dict[str, str] = {}

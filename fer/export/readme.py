@@ -1,9 +1,7 @@
 """The README of an exported model: what it is, and the lines that use it from pycaffe, OpenCV and onnxruntime."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from fer.data.dataset import SIDE, SPLIT_NAMES
+from fer.inference.model_record import ExportedSnapshot, ModelRecord
 
 _TEXT = """\
 # {net}, trained on {data}
@@ -56,39 +54,37 @@ probabilities = session.run(None, {{"pixels": face[np.newaxis]}})[0][0]
 """
 
 
-def readme(facts: Mapping[str, Any]) -> str:
-    """Markdown for the directory that model.json's `facts` are about; its code runs there, on a `face.png`."""
-    image, transform = facts["image"], facts["transform"]
-    height, width = image["height"], image["width"]
-    crop, scale = transform["crop_size"], transform["scale"]
+def readme(record: ModelRecord) -> str:
+    """Markdown for the directory that `record` is about; its code runs there, on a `face.png`."""
+    height, width = record.image.height, record.image.width
+    crop, scale = record.transform.crop_size, record.transform.scale
     window = ""
     if crop:
         top, left = (height - crop) // 2, (width - crop) // 2
         window = f"[:, {top}:{top + crop}, {left}:{left + crop}]"
     accuracy = (
-        f"{SPLIT_NAMES[split]} {each['accuracy']:.2%} of {each['images']:,}"
-        for split, each in facts["accuracy"].items()
+        f"{SPLIT_NAMES[split]} {each.accuracy:.2%} of {each.images:,}" for split, each in record.accuracy.items()
     )
-    text = _TEXT + (_ONNX if facts["onnx"] else "")
+    text = _TEXT + (_ONNX if record.onnx else "")
     return text.format(
-        net=facts["net"],
-        data=facts["data"],
+        net=record.net,
+        data=record.data,
         accuracy=", ".join(accuracy),
-        snapshot=_snapshot(facts["snapshot"]),
-        classes=", ".join(facts["classes"]),
+        snapshot=_snapshot(record.snapshot),
+        classes=", ".join(record.classes),
         side=SIDE,
         resize="" if height == SIDE else f"face = cv2.resize(face, ({width}, {height}))\n",
         height=height,
         width=width,
         pixels=f'((face - np.load("mean.npy")) * {scale:.9g}){window}',
-        input=facts["input"],
-        output=facts["output"],
+        input=record.input,
+        output=record.output,
         parts="crop, mean and scale" if crop else "mean and scale",
     )
 
 
-def _snapshot(facts: Mapping[str, Any]) -> str:
-    averaged = facts["averaged"]
+def _snapshot(snapshot: ExportedSnapshot) -> str:
+    averaged = snapshot.averaged
     if averaged:
         return f"the mean of the {len(averaged)} snapshots of iterations {averaged[0]:,} to {averaged[-1]:,}"
-    return f"the snapshot of iteration {facts['iteration']:,}"
+    return f"the snapshot of iteration {snapshot.iteration:,}"

@@ -7,23 +7,20 @@ An exported model is a directory that `fer export` wrote (its names stand below)
 file, which ships.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from fer.errors import FerError
+from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
 from fer.nets.transform import Transform
 from fer.runs.run import RUN_JSON, Run
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
 
-MODEL_JSON = "model.json"
 DEPLOY, WEIGHTS, MEAN, ONNX = "deploy.prototxt", "weights.caffemodel", "mean.binaryproto", "model.onnx"
-FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent / "model"
 BATCH = 64
 
@@ -61,29 +58,16 @@ def find_model(directory: Path | None = None) -> Model:
     )
 
 
-def read_model_json(directory: Path) -> dict[str, Any]:
-    """What an exported model says of itself. Raises FerError where it is damaged or of another format."""
-    path = directory / MODEL_JSON
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FerError(f"cannot read {path}: {error}; fer export makes it again") from None
-    if not isinstance(facts, dict) or not {"format", "classes", "image", "transform", "files"} <= facts.keys():
-        raise FerError(f"{path} is damaged: not what fer export writes")
-    if facts["format"] != FORMAT:
-        raise FerError(f"{path} is of format {facts['format']}, where this fer reads {FORMAT}: export it again")
-    return facts
-
-
 def _exported(directory: Path) -> Model:
-    facts = read_model_json(directory)
+    record = read_model_json(directory)
     for name in (DEPLOY, WEIGHTS, MEAN):
-        if sha256(directory / name) != facts["files"].get(name):
-            raise FerError(f"{directory / name} has changed since it was exported; fer export makes it again")
-    param = caffe_pb2.TransformationParameter(**facts["transform"], mean_file=str(directory / MEAN))
-    shape = tuple(facts["image"][side] for side in ("channels", "height", "width"))
-    transform = Transform(param, shape)
-    return Model(directory, directory / DEPLOY, directory / WEIGHTS, tuple(facts["classes"]), transform)
+        if sha256(directory / name) != record.files.get(name):
+            raise FerError(f"{directory / name} has changed since it was exported; {EXPORT_AGAIN}")
+    param = caffe_pb2.TransformationParameter(
+        crop_size=record.transform.crop_size, scale=record.transform.scale, mean_file=str(directory / MEAN)
+    )
+    transform = Transform(param, record.image.shape)
+    return Model(directory, directory / DEPLOY, directory / WEIGHTS, record.classes, transform)
 
 
 def _trained(run: Run) -> Model:

@@ -71,19 +71,19 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Exact:
+class SnapshotAccuracies:
     """Val accuracies over all images, each once, as scored after training.
 
     snapshots  of each snapshot
     averages   of each mean of snapshots, at the last one's iteration
-    chosen     the one of these whose scores are reported, None where they do not say which it is
-    floor      of always answering the commonest class
+    chosen     the one of these whose scores are reported
+    majority_baseline  of always answering the commonest class
     """
 
     snapshots: Series
     averages: Series
-    chosen: Chosen | None
-    floor: float
+    chosen: Chosen
+    majority_baseline: float
 
 
 def make_curves(

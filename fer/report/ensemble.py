@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from fer.errors import FerError
-from fer.evaluation.metrics import compute_metrics, mean_scores
-from fer.report.evidence import Evidence, Scored
+from fer.evaluation.metrics import compute_metrics
+from fer.evaluation.scores import mean_scores
+from fer.report.scored_run import Scored, ScoredRun
 
 NAMED = 3  # members; of more only the number is told
 
 
-def read_ensemble(members: Sequence[Evidence], names: Sequence[str]) -> Scored:
+def read_ensemble(members: Sequence[ScoredRun], names: Sequence[str]) -> Scored:
     """The ensemble of scored runs; over ten crops too where all of them were scored so.
 
     Raises FerError for one run alone, and for runs that did not score the same images.

@@ -1,37 +1,116 @@
-"""A run's files of scores, as far as they say which snapshot they are of."""
+"""A run's files of scores: what each says of itself, and which snapshot they choose."""
 
+import io
 import json
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fer.errors import FerError
 from fer.runs.run import Run, Snapshot
-from fer.system.files import sha256
+from fer.system.files import sha256, write_bytes
+from fer.system.records import as_json, decode_record
 from fer.system.shell import command
+
+SCORE_AGAIN = "Delete it and let fer report RUN score again"
+
+
+@dataclass(frozen=True)
+class ScoresMeta:
+    """The string `meta` of a scores file: which weights gave the probabilities, of which split.
+
+    weights          of the snapshot, by its path in the run directory
+    averaged         the iterations of the snapshots that it is the mean of, if it is one
+    database_sha256  of the split's data.mdb
+    seconds          that the engine took
+    """
+
+    FORMAT: ClassVar[int] = 1
+
+    split: str
+    iteration: int
+    weights: str
+    weights_sha256: str
+    ten_crop: bool
+    engine: str
+    database_sha256: str
+    averaged: tuple[int, ...] = ()
+    database: str = ""
+    seconds: float = 0.0
+    format: int = 1
+
+
+@dataclass(frozen=True)
+class SnapshotScore:
+    """A snapshot or mean on val, and the SHA-256 of its weights and of the split's data.mdb."""
+
+    accuracy: float
+    loss: float
+    weights_sha256: str
+    database_sha256: str
+
+
+@dataclass(frozen=True)
+class ScoresBySnapshot:
+    """val_by_snapshot.json: every snapshot and mean that was scored on val, by its name ("10000", "average_20-60")."""
+
+    FORMAT: ClassVar[int] = 2
+
+    snapshots: dict[str, SnapshotScore]
+    format: int = 2
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Format 1 was the snapshots alone."""
+        return fields if "format" in fields else {"snapshots": fields}
+
+
+@dataclass(frozen=True)
+class InTraining:
+    """in_training.json: the files of val and test whose pixels lie in Training too, as these databases have them."""
+
+    FORMAT: ClassVar[int] = 1
+
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    database_sha256: dict[str, str]
+    format: int = 1
 
 
 def chosen_snapshot(run: Run) -> Snapshot:
     """The snapshot or average that scores/val.npz is of: the best on val, unless another was asked for.
 
-    Raises FerError.
+    Raises FerError if the run is not scored, or the weights have changed since.
     """
-    meta, report = read_meta(run.scores("val")), command("fer", "report", run.dir)
+    path, report = run.scores("val"), command("fer", "report", run.dir)
+    meta = read_scores(path)[1] if path.is_file() else None
     for snapshot in (*run.snapshots(), *run.averages()):
-        if str(snapshot.weights.relative_to(run.dir)) == meta.get("weights"):
-            if sha256(snapshot.weights) != meta.get("weights_sha256"):
+        if meta and str(snapshot.weights.relative_to(run.dir)) == meta.weights:
+            if sha256(snapshot.weights) != meta.weights_sha256:
                 raise FerError(f"{snapshot.weights} changed since it was scored; {report} scores again")
             return snapshot
     raise FerError(f"{run.dir} is not scored, so no snapshot of it is chosen; {report} does both")
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """What a scores file says of itself; {} where it is missing or damaged."""
+def read_scores(path: Path) -> tuple[dict[str, np.ndarray], ScoresMeta]:
+    """(files, labels and probs by name, what the file says of itself). Raises FerError naming what is damaged."""
     try:
         # Opened here: numpy leaves a damaged archive that it opened itself open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as scores:
-            return json.loads(str(scores["meta"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return {}
+            arrays = {name: scores[name] for name in ("files", "labels", "probs")}
+            meta = str(scores["meta"])
+    except FileNotFoundError as error:
+        raise FerError(f"{path} is missing: the run is not scored yet (fer report RUN scores it)") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise FerError(f"{path}: damaged: {error}. {SCORE_AGAIN}") from error
+    return arrays, decode_record(meta, ScoresMeta, f"{path}: meta", SCORE_AGAIN)
+
+
+def write_scores(path: Path, meta: ScoresMeta, *, files: Any, labels: np.ndarray, probs: np.ndarray) -> None:
+    """Write a scores file, atomically: files str [N], labels int64 [N], probs float32 [N,K]."""
+    stream = io.BytesIO()
+    np.savez(stream, files=np.array(files), labels=labels, probs=probs, meta=json.dumps(as_json(meta)))
+    write_bytes(path, stream.getvalue(), parents=True)

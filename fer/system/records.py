@@ -14,7 +14,8 @@ from fer.system.files import write_bytes
 class Record(Protocol):
     """A frozen dataclass whose fields have types. `FORMAT` is the newest that this fer knows, `format` the file's own.
 
-    A file without the field is of the oldest format; what older formats lack has a default.
+    A file without the field is of the oldest format; what older formats lack has a default, and what they have
+    otherwise a method `upgrade` of the class puts into today's form. Fields that are not known are passed over.
     """
 
     FORMAT: ClassVar[int]
@@ -24,6 +25,10 @@ class Record(Protocol):
 
 
 R = TypeVar("R", bound=Record)
+
+
+class NewerFormat(FerError):
+    """A file that a newer fer wrote, in a format that this one does not know."""
 
 
 def read_record(path: Path, kind: type[R], cure: str = "") -> R:
@@ -52,7 +57,9 @@ def decode_record(data: bytes | str, kind: type[R], where: str, cure: str = "") 
         raise FerError(f"{where}: damaged: not one JSON object{ending}")
     newest, found = kind.FORMAT, fields.get("format")
     if type(found) is int and found > newest:
-        raise FerError(f"{where}: format {found}, which a newer fer wrote; this one reads up to {newest}{ending}")
+        raise NewerFormat(f"{where}: format {found}, which a newer fer wrote; this one reads up to {newest}{ending}")
+    if upgrade := getattr(kind, "upgrade", None):
+        fields = upgrade(fields)
     try:
         return msgspec.convert(fields, kind, str_keys=True)
     except msgspec.ValidationError as error:

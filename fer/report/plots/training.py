@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fer.report.curves import Curves, Exact, Series, smooth
+from fer.report.curves import Curves, Series, SnapshotAccuracies, smooth
 from fer.report.plots.look import BLUE, COLORS, DASHES, GRAY, GREEN, INK, PURPLE, RED, SKY, THOUSANDS, canvas, look
 
 
@@ -32,13 +32,13 @@ def plot_training_loss(curves: Curves, title: str, ax: Axes | None = None) -> Fi
 
 
 @look
-def plot_validation(curves: Curves, title: str, *, exact: Exact | None = None) -> Figure:
-    """Accuracy and loss on val, one above the other; exact accuracies as dots, the chosen one ringed."""
-    rows = [len(curves.accuracy) > 0 or exact is not None, len(curves.test_loss) > 0]
+def plot_validation(curves: Curves, title: str, *, accuracies: SnapshotAccuracies | None = None) -> Figure:
+    """Accuracy and loss on val, one above the other; each snapshot's own accuracy as a dot, the chosen one ringed."""
+    rows = [len(curves.accuracy) > 0 or accuracies is not None, len(curves.test_loss) > 0]
     figure = Figure(figsize=(6.4, 0.6 + 2.5 * max(1, sum(rows))), layout="constrained")
     axes = figure.subplots(max(1, sum(rows)), 1, sharex=True, squeeze=False)[:, 0]
     if rows[0]:
-        _draw_accuracy(axes[0], curves, exact)
+        _draw_accuracy(axes[0], curves, accuracies)
     if rows[1]:
         _draw_test_loss(axes[-1], curves)
     _iterations(axes[-1], curves)
@@ -48,7 +48,7 @@ def plot_validation(curves: Curves, title: str, *, exact: Exact | None = None) -
 
 
 @look
-def plot_overview(curves: Curves, title: str, *, exact: Exact | None = None) -> Figure:
+def plot_overview(curves: Curves, title: str, *, accuracies: SnapshotAccuracies | None = None) -> Figure:
     """Learning rate, losses and val accuracy above each other: what the rate did to the other two."""
     figure = Figure(figsize=(6.4, 6.6), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
@@ -57,7 +57,7 @@ def plot_overview(curves: Curves, title: str, *, exact: Exact | None = None) -> 
     if len(curves.test_loss):
         _line(middle, curves.test_loss, RED, f"{curves.held_out} loss")
     _legend(middle)
-    _draw_accuracy(bottom, curves, exact)
+    _draw_accuracy(bottom, curves, accuracies)
     for ax in (middle, bottom):
         _mark_collapse(ax, curves)
     _iterations(bottom, curves)
@@ -187,11 +187,14 @@ def _draw_test_loss(ax: Axes, curves: Curves) -> None:
     _robust_loss(ax, [curves])
 
 
-def _draw_accuracy(ax: Axes, curves: Curves, exact: Exact | None) -> None:
+def _draw_accuracy(ax: Axes, curves: Curves, accuracies: SnapshotAccuracies | None) -> None:
     if len(curves.accuracy):
         _line(ax, curves.accuracy, GREEN, "in training (Caffe's own)")
-    if exact is not None:
-        for series, mark, label in ((exact.snapshots, "o", "of each snapshot"), (exact.averages, "D", "of averages")):
+    if accuracies is not None:
+        for series, mark, label in (
+            (accuracies.snapshots, "o", "of each snapshot"),
+            (accuracies.averages, "D", "of averages"),
+        ):
             if len(series):
                 ax.plot(
                     series.iterations, series.values, mark, color=INK, markersize=3.5, label=f"centre crop, {label}"
@@ -202,11 +205,11 @@ def _draw_accuracy(ax: Axes, curves: Curves, exact: Exact | None) -> None:
             "markeredgecolor": RED,
             "markeredgewidth": 1.4,
         }
-        if chosen := exact.chosen:
-            ax.plot([chosen.iteration], [chosen.accuracy], "o", label=f"chosen: {chosen.name}", **ring)
-            if chosen.ten_crop is not None:
-                ax.plot([chosen.iteration], [chosen.ten_crop], "*", color=RED, markersize=7, label="chosen, ten-crop")
-        ax.axhline(exact.floor, color=GRAY, linewidth=1, linestyle=(0, (1.5, 1.5)), label="always the commonest class")
+        chosen, baseline = accuracies.chosen, accuracies.majority_baseline
+        ax.plot([chosen.iteration], [chosen.accuracy], "o", label=f"chosen: {chosen.name}", **ring)
+        if chosen.ten_crop is not None:
+            ax.plot([chosen.iteration], [chosen.ten_crop], "*", color=RED, markersize=7, label="chosen, ten-crop")
+        ax.axhline(baseline, color=GRAY, linewidth=1, linestyle=(0, (1.5, 1.5)), label="always the commonest class")
     ax.set_ylabel(f"{curves.held_out} accuracy")
     _percent(ax)
     _legend(ax)

@@ -1,0 +1,71 @@
+"""`model.json`: what an exported model is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from fer.data.manifest import ImageSize
+from fer.system.records import read_record
+
+MODEL_JSON = "model.json"
+EXPORT_AGAIN = "fer export makes it again"
+
+
+@dataclass(frozen=True)
+class ExportedSnapshot:
+    """The snapshot, or the mean of those of the iterations `averaged`; `sha256` is of the run's file of it."""
+
+    iteration: int
+    averaged: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """(pixel - mean) * scale of the centre crop; no crop where `crop_size` is 0."""
+
+    crop_size: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class SplitAccuracy:
+    images: int
+    right: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """model.json.
+
+    input, output              the blobs of deploy.prototxt that images go into and probabilities come from
+    largest_difference_on_val  from the run's own probabilities, by the program that read the files
+    not_checked                why other programs were not asked
+    probe                      the probabilities of `fer.export.exported.probe_images`
+    files                      SHA-256 by name
+    """
+
+    FORMAT: ClassVar[int] = 1
+
+    fer_version: str
+    net: str
+    snapshot: ExportedSnapshot
+    classes: tuple[str, ...]
+    image: ImageSize
+    transform: Preprocessing
+    input: str
+    output: str
+    onnx: bool
+    data: str
+    accuracy: dict[str, SplitAccuracy]
+    largest_difference_on_val: dict[str, float]
+    not_checked: dict[str, str]
+    probe: tuple[tuple[float, ...], ...]
+    files: dict[str, str]
+    format: int = 1
+
+
+def read_model_json(directory: Path) -> ModelRecord:
+    """What an exported model says of itself. Raises FerError where it is damaged or of a newer format."""
+    return read_record(directory / MODEL_JSON, ModelRecord, EXPORT_AGAIN)

@@ -1,0 +1,66 @@
+"""Which figures a report has, by their names."""
+
+from collections.abc import Sequence
+
+from fer.data.dataset import SPLIT_NAMES
+from fer.report.curves import Curves, SnapshotAccuracies
+from fer.report.mistakes import find_mistakes
+from fer.report.plots.look import Figure
+from fer.report.plots.scores import plot_class_bars, plot_class_counts, plot_confusion, plot_mistakes, plot_roc
+from fer.report.plots.training import (
+    plot_learning_rate,
+    plot_overlay,
+    plot_overview,
+    plot_side_by_side,
+    plot_training_loss,
+    plot_validation,
+)
+from fer.report.scored_run import Scored, ScoredRun
+
+
+def curve_figures(
+    curves: Curves, train_title: str, test_title: str, accuracies: SnapshotAccuracies | None = None
+) -> dict[str, Figure]:
+    """The figures the log allows: a log without a rate, a loss or a test has none of it."""
+    has_test = len(curves.accuracy) > 0 or accuracies is not None
+    figures: dict[str, Figure] = {}
+    if len(curves.lr) and len(curves.loss) and has_test:
+        figures["overview"] = plot_overview(curves, test_title, accuracies=accuracies)
+    if len(curves.lr):
+        figures["learning_rate"] = plot_learning_rate(curves, train_title)
+    if len(curves.loss):
+        figures["training_loss"] = plot_training_loss(curves, train_title)
+    if has_test or len(curves.test_loss):
+        figures["validation"] = plot_validation(curves, test_title, accuracies=accuracies)
+    return figures
+
+
+def run_figures(run: ScoredRun) -> dict[str, Figure]:
+    figures = curve_figures(run.curves, run.title("train"), run.title("val"), run.accuracies)
+    figures |= scores_figures(run)
+    if run.manifest:
+        counts = {SPLIT_NAMES[split]: facts.class_counts for split, facts in run.manifest.splits.items()}
+        copies = ", moved copies included" if run.manifest.copies else ""
+        title = f"Images by class{copies} · {run.data}"
+        figures["class_counts"] = plot_class_counts(counts, run.classes, title)
+    return figures
+
+
+def scores_figures(scored: Scored) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
+    for split, metrics in scored.metrics.items():
+        title = scored.title(split)
+        figures[f"confusion_{split}"] = plot_confusion(metrics, title)
+        figures[f"confusion_{split}_normalised"] = plot_confusion(metrics, title, normalised=True)
+        figures[f"roc_{split}"] = plot_roc(metrics, title)
+        figures[f"classes_{split}"] = plot_class_bars(metrics, title)
+    if mistakes := find_mistakes(scored):
+        figures["mistakes_val"] = plot_mistakes(mistakes, f"Surest mistakes · {scored.title('val')}")
+    return figures
+
+
+def comparison_figures(runs: Sequence[ScoredRun], names: Sequence[str]) -> dict[str, Figure]:
+    curves = [(name, run.curves) for name, run in zip(names, runs, strict=True)]
+    data = " and ".join(dict.fromkeys(run.data for run in runs))
+    title = f"{len(runs)} runs · {SPLIT_NAMES['val']} · {data}"
+    return {"side_by_side": plot_side_by_side(curves, title), "overlay": plot_overlay(curves, title)}

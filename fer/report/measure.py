@@ -1,0 +1,144 @@
+"""The results of scored runs and of logs: what was read and computed, as metrics.json has it."""
+
+import math
+from dataclasses import asdict, replace
+from typing import Any
+
+from fer.data.dataset import SPLIT_NAMES
+from fer.errors import FerError
+from fer.evaluation.metrics import ClassMetrics, Metrics, compute_metrics, mcnemar
+from fer.evaluation.scores import Scores, without
+from fer.formats.log import Log
+from fer.report.curves import Curves
+from fer.report.results import (
+    ClassResult,
+    CleanResult,
+    CropResult,
+    DataResult,
+    McNemarResult,
+    Measured,
+    RunResult,
+    SnapshotResult,
+    SplitResult,
+    TrainingResult,
+)
+from fer.report.scored_run import Scored, ScoredRun
+from fer.system.records import as_json
+
+CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
+# The facts of run.json that tell how a run was trained.
+FACTS = (
+    "engine", "net", "solver", "seed", "gpu", "precision", "state", "command", "started", "seconds", "max_iter",
+    "iteration", "patience", "ended", "hardware", "versions", "repeatable", "git_commit", "prototxt_sha256",
+)  # fmt: skip
+
+
+def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
+    """The result of one run, called `name` among others."""
+    record, meta = as_json(scored.run.record), scored.scores["val"].meta
+    return RunResult(
+        name=name or scored.name,
+        run={"dir": str(scored.run.dir), **{key: record[key] for key in FACTS if record[key] is not None}},
+        data=DataResult(**record["data"] | {"title": scored.data}),
+        snapshot=SnapshotResult(
+            iteration=meta.iteration,
+            averaged=meta.averaged or None,
+            weights=meta.weights,
+            weights_sha256=meta.weights_sha256,
+            chosen_on="val" if scored.best_on_val else None,
+        ),
+        splits=split_results(scored),
+        commonest_class_accuracy=scored.metrics["val"].majority_baseline,
+        training=training_result(scored.log, scored.curves, scored.run.record.iteration),
+        notes=scored.notes,
+    )
+
+
+def split_results(scored: Scored) -> dict[str, SplitResult]:
+    """Of each split the figures of the centre crop, and those of ten crops where they were scored."""
+
+    def crop(name: str, scores: Scores) -> CropResult:
+        metrics = compute_metrics(scores, scored.classes)
+        return CropResult(**measured(metrics), crop=name, clean=_clean(scored, scores))
+
+    return {
+        split: SplitResult(
+            **measured(scored.metrics[split]),
+            name=SPLIT_NAMES[split],
+            crop=CENTRE_CROP,
+            clean=_clean(scored, scores),
+            ten_crop=crop(TEN_CROP, scored.ten_crop[split]) if split in scored.ten_crop else None,
+        )
+        for split, scores in scored.scores.items()
+    }
+
+
+def _clean(scored: Scored, scores: Scores) -> CleanResult | None:
+    """Over the images that do not lie in Training, where that is known."""
+    seen = scored.in_training.get(scores.split)
+    unseen = None if seen is None else without(scores, seen)
+    if unseen is None:
+        return None
+    metrics = compute_metrics(unseen, scored.classes)
+    return CleanResult(**measured(metrics), left_out=len(scores.files) - len(unseen.files))
+
+
+def measured(metrics: Metrics) -> dict[str, Any]:
+    """The fields of Measured: plain numbers, the ROC curves as their areas."""
+    interval, wrong = metrics.interval, metrics.misclassification_interval
+    made = Measured(
+        split=metrics.split,
+        count=metrics.count,
+        correct=metrics.correct,
+        accuracy=metrics.accuracy,
+        accuracy_interval_95=(interval.low, interval.high),
+        misclassification=metrics.misclassification,
+        misclassification_interval_95=(wrong.low, wrong.high),
+        balanced_accuracy=metrics.balanced_accuracy,
+        log_loss=finite(metrics.log_loss),
+        auc_macro=metrics.roc_macro.auc if metrics.roc_macro else None,
+        auc_micro=metrics.roc_micro.auc if metrics.roc_micro else None,
+        confusion=tuple(map(tuple, metrics.confusion.tolist())),
+        classes=tuple(map(_class_result, metrics.classes)),
+    )
+    return vars(made)
+
+
+def _class_result(each: ClassMetrics) -> ClassResult:
+    facts = {name: value for name, value in vars(each).items() if name != "roc"}
+    return ClassResult(**facts, auc=each.roc.auc if each.roc else None)
+
+
+def training_result(log: Log, curves: Curves, iterations: int | None = None) -> TrainingResult:
+    """What the log says; how many `iterations` were done, the record of a run knows better."""
+    accuracy, loss = curves.accuracy, curves.loss
+    known = accuracy.values[accuracy.values == accuracy.values]
+    return TrainingResult(
+        iterations=curves.last if iterations is None else iterations,
+        seconds=log.seconds,
+        first_loss=finite(float(loss.values[0])) if len(loss) else None,
+        last_loss=finite(float(loss.values[-1])) if len(loss) else None,
+        best_accuracy=float(known.max()) if len(known) else None,
+        last_accuracy=finite(float(accuracy.values[-1])) if len(accuracy) else None,
+        last_tested=int(accuracy.iterations[-1]) if len(accuracy) else None,
+        held_out=curves.held_out,
+        lr_below_1_percent_at=curves.collapse,
+        not_finite_at=curves.diverged,
+        optimization_done=log.optimization_done,
+        stopped_early=log.stopped_early,
+        truncated=log.truncated,
+        fatal=log.fatal,
+    )
+
+
+def mcnemar_result(name_a: str, a: Scored, name_b: str, b: Scored) -> McNemarResult:
+    """The test on val, or the reason why there is none."""
+    pair = McNemarResult(a=name_a, b=name_b, split="val")
+    try:
+        return replace(pair, **asdict(mcnemar(a.scores["val"], b.scores["val"])))
+    except FerError as error:
+        return replace(pair, not_comparable=str(error))
+
+
+def finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

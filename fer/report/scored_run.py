@@ -1,0 +1,228 @@
+"""What a run directory holds, read and checked: the report is made from this and from nothing else."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.data.dataset import CLASSES, SPLIT_NAMES, held_out
+from fer.data.manifest import MANIFEST, Manifest, read_manifest
+from fer.errors import FerError
+from fer.evaluation.metrics import Metrics, compute_metrics
+from fer.evaluation.scores import Scores, StoredScores, load_scores
+from fer.formats.log import Log, parse_log
+from fer.formats.prototxt import read_solver
+from fer.nets.policies import learning_rate
+from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
+from fer.report.notes import no_iteration, run_notes
+from fer.runs.run import Run, average_name
+from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta
+from fer.system.files import sha256
+from fer.system.records import read_record
+from fer.system.shell import command
+
+NET_NAMES = {
+    "lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "alexnetbn": "AlexNet BN", "vgg8": "VGG8",
+    "vgg13": "VGG13", "resnet18": "ResNet-18", "resnet18h": "ResNet-18 half", "googlenet": "GoogLeNet",
+    "tang": "Tang 2013",
+}  # fmt: skip
+OTHER_CROPS = "Ten-crop scores of another snapshot are left out; fer report --ten-crop scores this one."
+NO_TEST = f"{SPLIT_NAMES['test']} is left out, as asked for by --val-only."
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was scored: a run's chosen snapshot, or several runs' together.
+
+    name         what figures call it: "AlexNet s3"
+    data         what figures call the data: "FER2013"
+    scores       "val" and, unless it is left out, "test", of the centre crop; ten_crop the same over ten crops, where
+                 there are such
+    in_training  of each split the files whose images also lie in Training; a split not known has no entry
+    manifest     that of the data directory, data_dir; None where it is gone or changed (a note says so)
+    notes        what the reader should know, one sentence each
+    """
+
+    name: str
+    data: str
+    data_dir: Path
+    classes: tuple[str, ...]
+    scores: Mapping[str, Scores]
+    metrics: dict[str, Metrics]
+    ten_crop: Mapping[str, Scores]
+    in_training: dict[str, frozenset[str]]
+    manifest: Manifest | None
+    notes: tuple[str, ...]
+
+    def title(self, split: str) -> str:
+        return " · ".join((self.name, SPLIT_NAMES[split], self.data))
+
+
+@dataclass(frozen=True)
+class ScoredRun(Scored):
+    """One run, with its training; `accuracies` are those of all its snapshots and their means on val."""
+
+    scores: Mapping[str, StoredScores]
+    run: Run
+    log: Log
+    curves: Curves
+    accuracies: SnapshotAccuracies
+
+    @property
+    def best_on_val(self) -> bool:
+        """Whether no snapshot is known to be better on val; else this one was asked for by hand."""
+        known = (*self.accuracies.snapshots.values, *self.accuracies.averages.values)
+        return all(value <= self.accuracies.chosen.accuracy for value in known)
+
+
+def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
+    """Read a scored run; `val_only` leaves out what test was scored.
+
+    Raises FerError naming the file that is missing, damaged or does not fit the others.
+    """
+    if not run.log.is_file():
+        raise FerError(f"{run.log} is missing: the run has no training log to report on")
+    log = parse_log(run.log)
+    if not log.records and not log.optimization_done:  # with display 0 a whole training shows none
+        raise FerError(no_iteration(str(run.log), log))
+    manifest, data_note = _read_manifest(run)
+    scores = {split: load_scores(run.scores(split)) for split in held_out(val_only)}
+    _check_scores(run, scores)
+    classes = class_names(manifest, scores["val"].probs.shape[1])
+    paths = {split: run.scores(split, ten_crop=True) for split in scores}
+    crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
+    ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
+    curves = make_curves(log, _schedule(run), end=run.record.iteration)
+    metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
+    return ScoredRun(
+        run=run,
+        name=run_name(run),
+        data=str((manifest and manifest.title) or run.record.data.title or "unnamed data"),
+        data_dir=_data_dir(run),
+        classes=classes,
+        log=log,
+        curves=curves,
+        scores=scores,
+        metrics=metrics,
+        ten_crop=ten_crop,
+        in_training=_read_in_training(run, scores),
+        accuracies=_accuracies(run, scores["val"].meta, metrics["val"], ten_crop.get("val")),
+        manifest=manifest,
+        notes=tuple(
+            run_notes(run, log, curves, metrics)
+            + [OTHER_CROPS] * (len(ten_crop) < len(crops))
+            + ([data_note] if data_note else [])
+            + [NO_TEST] * val_only
+        ),
+    )
+
+
+def run_name(run: Run) -> str:
+    """ "AlexNet s3"; the directory's own name where it says more (alexnet-s3-2, --name)."""
+    net, solver = run.record.net, run.record.solver
+    if run.name != f"{net}-{solver}":
+        return run.name
+    return f"{NET_NAMES.get(net, net)} {solver}"
+
+
+def _data_dir(run: Run) -> Path:
+    return Path(run.record.data.dir)
+
+
+def _same_files(run: Run, manifest: Manifest) -> bool:
+    """Whether the data, prepared again, came out the same to the last byte of what the run was trained on."""
+    trained_on = run.record.data.files
+    made = {str(_data_dir(run) / name): entry.sha256 for name, entry in manifest.files.items()}
+    return bool(trained_on) and all(made.get(path) == known for path, known in trained_on.items())
+
+
+def _read_manifest(run: Run) -> tuple[Manifest | None, str]:
+    """The manifest of the data that was trained on, or None and the reason."""
+    folder, known = _data_dir(run), run.record.data.manifest_sha256
+    try:
+        manifest = read_manifest(folder)
+        changed = known is not None and sha256(folder / MANIFEST) != known and not _same_files(run, manifest)
+    except FerError:
+        return None, f"The data directory {folder} is gone or unreadable: class counts and mistakes are not shown."
+    if changed:
+        return None, f"The data directory {folder} was made anew since: class counts and mistakes are not shown."
+    return manifest, ""
+
+
+def class_names(manifest: Manifest | None, count: int) -> tuple[str, ...]:
+    """What the data calls its classes, FER2013's where there is no manifest; numbers where they are not as many."""
+    names = manifest.classes if manifest else CLASSES
+    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
+
+
+def _schedule(run: Run) -> Callable[[int], float] | None:
+    """The solver's rate by iteration; None where the solver cannot be read, so that the log's own rates serve."""
+    try:
+        solver = read_solver(run.solver)
+        learning_rate(solver, 0)
+    except FerError:
+        return None
+    return lambda iteration: learning_rate(solver, iteration)
+
+
+def _check_scores(run: Run, scores: dict[str, StoredScores]) -> None:
+    """Val and test must be scored with the same weights, and those must be the run's verified snapshot."""
+    used = {split: each.meta.weights_sha256 for split, each in scores.items()}
+    cure = f"delete {run.scores('val').parent} and let {command('fer', 'report', run.dir)} score again"
+    if len(set(used.values())) > 1:
+        raise FerError(f"{run.dir}: val and test were scored with different snapshots: {cure}")
+    name = _snapshot_name(scores["val"].meta)
+    known = {str(iteration): files.weights for iteration, files in run.record.snapshots.items()}
+    known |= {name: average.weights for name, average in run.record.averages.items()}
+    if name in known and known[name].sha256 != used["val"]:
+        raise FerError(f"{run.dir}: the scores are of other weights than snapshot {name}'s: {cure}")
+    for split, each in scores.items():
+        if each.split != split:
+            raise FerError(f"{run.scores(split)} holds the scores of {each.split!r}: {cure}")
+
+
+def _read_in_training(run: Run, scores: dict[str, StoredScores]) -> dict[str, frozenset[str]]:
+    """What scoring has found; nothing where it was made of other data than the scores, or by an older fer."""
+    if not run.in_training.is_file():
+        return {}
+    found = read_record(run.in_training, InTraining, SCORE_AGAIN)
+    return {
+        split: frozenset(found.val if split == "val" else found.test)
+        for split, each in scores.items()
+        if found.database_sha256.get(split) == each.meta.database_sha256
+    }
+
+
+def _same_weights(a: StoredScores, b: StoredScores) -> bool:
+    return a.meta.weights_sha256 == b.meta.weights_sha256
+
+
+def _snapshot_name(meta: ScoresMeta) -> str:
+    return average_name(meta.averaged) if meta.averaged else str(meta.iteration)
+
+
+def _accuracies(run: Run, meta: ScoresMeta, val: Metrics, ten_crop: StoredScores | None) -> SnapshotAccuracies:
+    """The accuracies of val_by_snapshot.json, which scoring keeps; `meta` is of the chosen one's scores."""
+    path = run.scores_by_snapshot
+    scored = read_record(path, ScoresBySnapshot, SCORE_AGAIN).snapshots if path.is_file() else {}
+    known = {name: each.accuracy for name, each in scored.items() if math.isfinite(each.accuracy)}
+    means = {name: average.averaged[-1] for name, average in run.record.averages.items() if name in known}
+    averaged = meta.averaged
+    chosen = Chosen(
+        f"mean of {averaged[0]:,} to {averaged[-1]:,}" if averaged else f"{meta.iteration:,}",
+        meta.iteration,
+        known.get(_snapshot_name(meta), val.accuracy),
+        None if ten_crop is None else float(ten_crop.correct.mean()),
+    )
+    return SnapshotAccuracies(
+        Series.of(sorted((int(name), known[name]) for name in known if name.isdecimal())),
+        Series.of(sorted((iteration, known[name]) for name, iteration in means.items())),
+        chosen,
+        val.majority_baseline,
+    )
+
+
+def unique_names(runs: Sequence[ScoredRun]) -> list[str]:
+    """A name for each run; the directory's where two would be called alike."""
+    names = [each.name for each in runs]
+    return [each.run.name if names.count(each.name) > 1 else each.name for each in runs]

@@ -1,0 +1,120 @@
+"""The tables of a report, each written once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from fer.errors import FerError
+from fer.report.results import AnyResult, ComparisonResult, EnsembleResult, Measured, RunResult, SplitResult
+from fer.report.table import Column, Table
+from fer.report.words import clean_sentence, duration, interval, percent, percent_2, snapshot_name
+
+COUNT = "{:,}".format
+DECIMALS = "{:.3f}".format
+ACCURACY = 6  # columns of accuracy_table that a terminal has room for
+RECALLS = 4  # likewise of class_table
+
+
+def accuracy_table(splits: Mapping[str, SplitResult]) -> Table:
+    """A row for each way that each split was measured."""
+    columns = (
+        Column("", left=True),
+        Column("accuracy", percent_2),
+        Column("95% interval", interval),
+        Column("misclassified", percent_2),
+        Column("95% interval", interval),
+        Column("images", COUNT),
+        Column("log loss", DECIMALS),
+        Column("mean recall", DECIMALS),
+        Column("AUC macro", DECIMALS),
+        Column("AUC micro", DECIMALS),
+    )
+    rows = tuple(
+        (
+            name,
+            each.accuracy,
+            each.accuracy_interval_95,
+            each.misclassification,
+            each.misclassification_interval_95,
+            each.count,
+            each.log_loss,
+            each.balanced_accuracy,
+            each.auc_macro,
+            each.auc_micro,
+        )
+        for split in splits.values()
+        for name, each in _measures(split.name, split)
+    )
+    return Table(columns, rows, note=clean_sentence(splits))
+
+
+def class_table(split: SplitResult) -> Table:
+    """A row for each class, and one for all."""
+    columns = (
+        Column(split.name, left=True),
+        Column("correct", COUNT),
+        Column("total", COUNT),
+        Column("recall", percent),
+        Column("precision", DECIMALS),
+        Column("F1", DECIMALS),
+        Column("AUC", DECIMALS),
+    )
+    rows = tuple((c.name, c.correct, c.support, c.recall, c.precision, c.f1, c.auc) for c in split.classes)
+    return Table(columns, rows, ("all", split.correct, split.count, split.accuracy))
+
+
+def runs_table(runs: Sequence[RunResult]) -> Table:
+    """Several runs, a row for each way that each was measured."""
+    splits = runs[0].splits
+    accuracies = [
+        column
+        for split in splits.values()
+        for column in (Column(split.name, percent_2), Column("95% interval", interval))
+    ]
+    columns = (
+        Column("run", left=True),
+        *accuracies,
+        Column("iterations", COUNT),
+        Column("chosen on val"),
+        Column("time", duration),
+    )
+    rows = tuple(row for run in runs for row in _run_rows(run))
+    return Table(columns, rows, note=clean_sentence(splits))
+
+
+def _run_rows(run: RunResult) -> Iterator[tuple[object, ...]]:
+    measures = [dict(_measures(run.name, split)) for split in run.splits.values()]
+    for name in dict.fromkeys(name for each in measures for name in each):
+        found = [each.get(name) for each in measures]
+        values = [
+            value for one in found for value in ((one.accuracy, one.accuracy_interval_95) if one else (None, None))
+        ]
+        yield name, *values, run.training.iterations, snapshot_name(run.snapshot), run.run.get("seconds")
+
+
+def _measures(name: str, split: SplitResult) -> Iterator[tuple[str, Measured]]:
+    """The ways a split was measured, each with what a table calls it: the first one by name."""
+    for each in filter(None, (split, split.ten_crop)):
+        yield (f"{name}, {each.crop}" if each is split else f"– {each.crop}"), each
+        if each.clean and each.clean.left_out:
+            yield f"– {each.crop}, clean", each.clean
+
+
+def recall_table(runs: Sequence[RunResult], split: str) -> Table:
+    """Several runs' recall of each class."""
+    first = runs[0].splits[split]
+    columns = (Column(first.name, left=True), *(Column(c.name, percent) for c in first.classes))
+    return Table(columns, tuple((run.name, *(c.recall for c in run.splits[split].classes)) for run in runs))
+
+
+def runs_of(result: AnyResult) -> Table:
+    """What a paper shows of a result: the table of its runs, or of an ensemble.
+
+    Raises FerError for a log, which has no such figures.
+    """
+    match result:
+        case RunResult():
+            return runs_table([result])
+        case ComparisonResult():
+            return runs_table(result.runs)
+        case EnsembleResult():
+            return accuracy_table(result.splits)
+    raise FerError(f"{result.name}: a log alone has no table of runs")
