@@ -55,7 +55,7 @@ from fer.engines.pytorch.cpu import set_up_cpu
 from fer.engines.core.log import Log
 from fer.engines.core.solver import Solver
 from fer.engines.pytorch.backend import Backend
-from fer.prototxt import read_solver
+from fer.formats.prototxt import read_solver
 set_up_cpu()
 solver_path, precision, batch, warm_up, seconds = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
 solver = Solver(read_solver(solver_path), solver_path, Backend(precision=precision), Log(silent=True))
