@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import training
+from training import resume
 
 import fer
 from fer.cli import main
@@ -17,7 +18,6 @@ from fer.runs.run import Run
 from fer.runs.scores import InTraining, ScoresBySnapshot
 from fer.system.files import sha256
 from fer.system.records import read_record
-from fer.training.train import resume
 
 OLD = Path(__file__).parent / "golden" / "old_run"
 

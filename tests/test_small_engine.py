@@ -11,7 +11,7 @@ import training
 
 from fer.cli import main
 from fer.engines.registry import ENGINES
-from fer.evaluation.metrics import load_scores
+from fer.evaluation.scores import load_scores
 from fer.evaluation.score import score_run
 from fer.runs.run import Run
 
