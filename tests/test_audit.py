@@ -34,7 +34,7 @@ MADE = catalog(
 def test_counts() -> None:
     assert as_json(audit(MADE)) == {
         "images": 14,
-        "class_counts": {"train": (2, 1, 1, 1, 0, 0, 2), "val": (0, 0, 1, 0, 0, 1, 1), "test": (0, 0, 0, 0, 2, 1, 1)},
+        "class_counts": {"train": [2, 1, 1, 1, 0, 0, 2], "val": [0, 0, 1, 0, 0, 1, 1], "test": [0, 0, 0, 0, 2, 1, 1]},
         "unique": 8,
         "duplicate_groups": 4,
         "conflicting_groups": 2,
