@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import training
+from made_report import report_of
 from training import resume, train
 
 from fer.engines.core.log import Log
@@ -17,7 +18,6 @@ from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
-from fer.report.build import build_report
 from fer.report.text import summary_text
 from fer.runs.record import Average, HashedFile
 from fer.runs.run import Run
@@ -85,11 +85,11 @@ def test_it_takes_part_in_the_choice_on_val(run: Run) -> None:
     for split in ("val", "test"):
         meta = load_scores(run.scores(split)).meta
         assert meta.weights == "snapshots/net_average_20-60.caffemodel" and meta.averaged == (20, 30, 40, 50, 60)
-    result = build_report([run])
+    result = report_of(run)
     assert result.snapshot.averaged == (20, 30, 40, 50, 60) and result.snapshot.chosen_on == "val"
     assert "mean of 5 snapshots, 20 to 60 of 60 iterations, chosen on PublicTest" in summary_text(result)
     score_run(run, snapshot="average_50-60")
-    assert build_report([run]).snapshot.chosen_on is None
+    assert report_of(run).snapshot.chosen_on is None
     with pytest.raises(FerError, match=r"no snapshot average_1-2; it has 10, .*60, average_20-60, average_50-60"):
         score_run(run, snapshot="average_1-2")
 

@@ -29,7 +29,7 @@ def exit_code(*arguments: str) -> int:
         return end.code
 
 
-def test_it_is_a_program(tmp_path):
+def test_it_is_a_program(tmp_path: Path) -> None:
     for arguments, code in ((["--help"], 0), (["trian"], 2), (["prepare", "no-such.csv"], 1)):
         answer = subprocess.run([sys.executable, "-m", "fer", *arguments], capture_output=True, text=True, cwd=tmp_path)
         assert answer.returncode == code

@@ -50,6 +50,7 @@ def test_it_is_reported_like_one_run_with_its_members(tmp_path: Path) -> None:
     assert accuracies[1] == max(accuracies)
     (pair,) = result.mcnemar
     assert (pair.a, pair.b, pair.split) == ("the ensemble", "LeNet s2", "val")
+    assert pair.only_a is not None and pair.only_b is not None
     assert pair.only_a - pair.only_b == result.splits["val"].correct - round(210 * accuracies[1])
     text, page = summary_text(result), (out / "report.html").read_text()
     for each in (text, page):
@@ -65,7 +66,8 @@ def test_over_ten_crops_where_all_were_scored_so(tmp_path: Path) -> None:
     result = build_ensemble(runs)
     crops = [load_scores(run.scores("test", ten_crop=True)) for run in runs]
     right = (crops[0].probs + crops[1].probs).argmax(axis=1) == crops[0].labels
-    assert result.splits["test"].ten_crop.correct == int(right.sum())
+    ten_crop = result.splits["test"].ten_crop
+    assert ten_crop is not None and ten_crop.correct == int(right.sum())
     runs.append(make_run(tmp_path, "try"))
     result = build_ensemble(runs)
     assert result.splits["test"].ten_crop is None

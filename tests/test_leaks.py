@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import training
+from made_report import comparison_of, report_of
 from made_run import make_run
 from prepared import run
 from sample_csv import face, rows, write_csv
@@ -18,7 +19,8 @@ from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
 from fer.formats.database import DatabaseWriter, encode_datum, encode_file_datum
-from fer.report.build import build_ensemble, build_report
+from fer.report.build import build_ensemble
+from fer.report.results import CleanResult, CropResult
 from fer.report.text import summary_text
 from fer.runs.run import Run
 
@@ -84,6 +86,11 @@ def leak(run: Run, val: list[str], test: list[str], digest: str = "of no databas
     return run
 
 
+def clean(crop: CropResult) -> CleanResult:
+    assert crop.clean is not None
+    return crop.clean
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
@@ -94,32 +101,33 @@ def test_a_report_measures_the_others_too(tmp_path: Path, quick: None) -> None:
     run = make_run(tmp_path, ten_crop=True)
     seen = {f"{k:05d}.jpg" for k in range(0, 60, 2)}
     leak(run, sorted(seen), [])
-    result = build_report([run])
+    result = report_of(run)
     for crop, path in ((result.splits["val"], run.scores("val")),
                        (result.splits["val"].ten_crop, run.scores("val", ten_crop=True))):  # fmt: skip
         scores = load_scores(path)
         right = [bool(ok) for file, ok in zip(scores.files, scores.correct, strict=True) if file not in seen]
-        clean = crop.clean
-        assert (clean.left_out, clean.count, clean.correct) == (30, 180, sum(right))
-        assert clean.accuracy == sum(right) / 180 != crop.accuracy
-    assert result.splits["test"].clean.left_out == 0
+        assert crop is not None
+        others = clean(crop)
+        assert (others.left_out, others.count, others.correct) == (30, 180, sum(right))
+        assert others.accuracy == sum(right) / 180 != crop.accuracy
+    assert clean(result.splits["test"]).left_out == 0
     text, page = summary_text(result), (run.report_dir / "report.html").read_text()
     for each in (text, page):
         assert each.count("– centre crop, clean") == 1 and each.count("– ten-crop, clean") == 1
         assert "clean: without the images that also lie in Training (30 of PublicTest (val))" in each
-    comparison = build_report([run, make_run(tmp_path, "try")], tmp_path / "out")
+    comparison = comparison_of([run, make_run(tmp_path, "try")], tmp_path / "out")
     row = next(line for line in summary_text(comparison).splitlines() if line.startswith("– centre crop, clean"))
-    accuracy = result.splits["val"].clean.accuracy
+    accuracy = clean(result.splits["val"]).accuracy
     assert row.split()[4] == f"{100 * accuracy:.2f}%" and row.split()[6:8] == ["–", "–"]
 
 
 @pytest.mark.full
 def test_it_is_not_known_of_other_data_and_where_nothing_is_left(tmp_path: Path, quick: None) -> None:
     run = make_run(tmp_path)
-    assert build_report([run]).splits["val"].clean is None
-    result = build_report([leak(run, ["00000.jpg"], [], digest="of other data")])
+    assert report_of(run).splits["val"].clean is None
+    result = report_of(leak(run, ["00000.jpg"], [], digest="of other data"))
     assert result.splits["val"].clean is None and result.splits["test"].clean
-    result = build_report([leak(run, [f"{k:05d}.jpg" for k in range(210)], [])])
+    result = report_of(leak(run, [f"{k:05d}.jpg" for k in range(210)], []))
     assert result.splits["val"].clean is None
 
 
@@ -130,4 +138,4 @@ def test_of_an_ensemble_those_that_no_member_has_seen(tmp_path: Path, quick: Non
     assert build_ensemble([one, two]).splits["val"].clean is None
     leak(two, ["00001.jpg", "00002.jpg"], [])
     splits = build_ensemble([one, two]).splits
-    assert [splits[split].clean.left_out for split in ("val", "test")] == [3, 1]
+    assert [clean(splits[split]).left_out for split in ("val", "test")] == [3, 1]

@@ -14,13 +14,8 @@ from made_run import npz_bytes, write_scores
 from sklearn import metrics as sk
 
 from fer.errors import FerError
-from fer.evaluation.metrics import (
-    Scores,
-    compute_metrics,
-    mcnemar,
-    wilson_interval,
-)
-from fer.evaluation.scores import load_scores, make_scores, mean_scores
+from fer.evaluation.metrics import compute_metrics, mcnemar, wilson_interval
+from fer.evaluation.scores import Scores, load_scores, make_scores, mean_scores
 from fer.report.measure import measured
 from fer.system.records import as_json
 

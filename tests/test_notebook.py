@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_report import report_of
 from made_run import make_run
 
 import fer
@@ -18,7 +21,6 @@ from fer.data.dataset import CLASSES
 from fer.errors import FerError
 from fer.evaluation.scores import load_scores
 from fer.formats.log import parse_log
-from fer.report.build import build_report
 from fer.runs.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = [make_run(folder, name, skill=skill) for name, skill in (("lenet-s1", 0.3), ("lenet-s2", 1.7))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
-        build_report(runs[1:])
+        report_of(runs[1])
     shutil.copy(ROOT / "tests" / "golden" / "bvlc_wheel.log", folder / "caffe.log")
     return folder
 
@@ -40,9 +42,9 @@ def test_the_readmes_lines_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (code,) = re.findall(r"## In a notebook\n.*?```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(home)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(code, names)
-    assert len(names["scores"]) == 210  # type: ignore[arg-type]
+    assert len(names["scores"]) == 210
 
 
 def test_curves_are_what_the_log_shows(home: Path) -> None:
@@ -81,7 +83,7 @@ def test_fer_is_imported_without_pandas() -> None:
 
 
 @pytest.fixture
-def tables(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def tables(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
     """What `fer report --format` prints of the two runs."""
     monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
     monkeypatch.setattr("fer.evaluation.score.score_run", lambda run, **options: None)
@@ -94,7 +96,7 @@ def tables(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return printed
 
 
-def test_the_table_as_markdown(tables) -> None:
+def test_the_table_as_markdown(tables: Callable[[str], str]) -> None:
     header, rule, *rows = tables("markdown").splitlines()
     assert header.startswith("| run | PublicTest (val) | 95% interval | PrivateTest (test) |")
     assert rule.startswith("| --- | ---: | ---: |") and len(rows) == 2
@@ -103,13 +105,13 @@ def test_the_table_as_markdown(tables) -> None:
     )
 
 
-def test_the_table_as_latex(tables) -> None:
+def test_the_table_as_latex(tables: Callable[[str], str]) -> None:
     text = tables("latex")
     assert text.startswith("\\begin{tabular}{lrrrrrrr}\n\\toprule\n") and "95\\% interval" in text
     assert re.search(r"LeNet s2, centre crop & [\d.]+\\% & [\d.]+--[\d.]+\\% &", text)
 
 
-def test_the_table_as_csv(tables, home: Path) -> None:
+def test_the_table_as_csv(tables: Callable[[str], str], home: Path) -> None:
     table = pd.read_csv(io.StringIO(tables("csv")))
     assert list(table)[:4] == ["run", "PublicTest (val)", "PublicTest (val) low", "PublicTest (val) high"]
     scores = load_scores(Run(home / "runs" / "lenet-s2").scores("val"))

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import training
-from training import resume
+from made_report import report_of
 
 import fer
 from fer.cli import main
 from fer.errors import FerError
 from fer.evaluation.scores import load_scores
-from fer.report.build import build_report
 from fer.runs.run import Run
 from fer.runs.scores import InTraining, ScoresBySnapshot
 from fer.system.files import sha256
@@ -48,14 +47,14 @@ def test_it_is_read(old: Path) -> None:
 
 def test_it_is_reported_and_scored_again(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = fer.open_run(old).metrics
-    after = build_report([Run(old)])
+    after = report_of(Run(old))
     assert after.splits == before.splits and after.snapshot == before.snapshot
     assert main(["report", str(old)]) == 0
     assert "snapshot 20 of 40 iterations" in capsys.readouterr().out
 
 
 def test_it_is_gone_on_with(old: Path) -> None:
-    run = resume(old, max_iter=60)
+    run = training.resume(old, max_iter=60)
     assert [snapshot.iteration for snapshot in run.snapshots()] == [20, 40, 60]
     training.assert_intact(run)
     assert json.loads((old / "run.json").read_text())["format"] == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import training
+from made_report import report_of
 from training import assert_intact, assert_nothing_left, resume
 from training import train_small as start
 
@@ -17,7 +18,6 @@ from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.formats.log import parse_log
 from fer.formats.prototxt import read_solver
-from fer.report.build import build_report
 from fer.runs.run import Run
 from fer.training.early_stopping import EarlyStopping
 
@@ -121,7 +121,7 @@ def test_the_report_chooses_on_val_and_says_why_it_ended(
     monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
     run = start(tmp_path, data, patience=3, max_iter=200, snapshot=0)
     score_run(run)
-    result = build_report([run])
+    result = report_of(run)
     assert result.snapshot.iteration == 40
     assert f"The run ended early: {run.record.ended}." in result.notes and result.run["patience"] == 3
 

@@ -1,7 +1,6 @@
 """fer train with the PyTorch engine, from start to report: stops, resumes to the last bit, and Caffe's own log."""
 
 import difflib
-import json
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import training
+from made_report import report_of
 from training import assert_same_training, numbers, resume, train, wait_for_log
 
 from fer.engines.registry import find_engine
@@ -21,8 +21,9 @@ from fer.evaluation.scores import load_scores
 from fer.formats.log import parse_log
 from fer.formats.prototxt import read_net
 from fer.nets.states import State, test_transform
-from fer.report.build import build_report
 from fer.runs.run import Run
+from fer.runs.scores import ScoresBySnapshot
+from fer.system.records import read_record
 
 pytestmark = pytest.mark.full
 
@@ -156,10 +157,10 @@ def test_the_two_engines_logs_differ_in_numbers_and_times_only(tmp_path: Path, d
 
 def test_from_start_to_report(tmp_path: Path, data: Path, whole: Run) -> None:
     score_run(whole, ten_crop=True)
-    assert json.loads(whole.scores_by_snapshot.read_text()).keys() == {"110", "220", "300"}
+    assert read_record(whole.scores_by_snapshot, ScoresBySnapshot).snapshots.keys() == {"110", "220", "300"}
     scores = load_scores(whole.scores("test"))
     assert len(scores.files) == training.VAL_COUNT and scores.meta.engine == "pytorch"
-    result = build_report([whole], tmp_path / "report")
+    result = report_of(whole, tmp_path / "report")
     assert (tmp_path / "report" / "report.html").is_file() and result
 
 

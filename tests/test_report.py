@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_report import comparison_of, report_of
 from made_run import log_events, log_text, make_run, write_by_snapshot, write_scores
 
 from fer.data.dataset import CLASSES
 from fer.errors import FerError
 from fer.formats import log_lines
 from fer.report.build import build_ensemble, build_report, report_log
-from fer.report.results import RunResult, SnapshotResult
+from fer.report.results import EnsembleResult, RunResult, SnapshotResult
 from fer.report.text import summary_text
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
 from fer.system.records import read_record
 
 GOLDEN = Path(__file__).parent / "golden"
-Made = tuple[Run, dict[str, Any], Path]
+Made = tuple[Run, RunResult, Path]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     run = make_run(tmp_path_factory.mktemp("report"), ten_crop=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
-        result = build_report([run])
+        result = report_of(run)
     return run, result, run.report_dir
 
 
@@ -80,7 +81,7 @@ def test_the_numbers_are_the_scores(made: Made) -> None:
         right = int((scores["probs"].argmax(axis=1) == scores["labels"]).sum())
     val = result.splits["val"]
     assert (val.correct, val.count, val.accuracy) == (right, 210, right / 210)
-    assert val.ten_crop.count == 210 and val.ten_crop.accuracy != val.accuracy
+    assert val.ten_crop is not None and val.ten_crop.count == 210 and val.ten_crop.accuracy != val.accuracy
     assert (val.crop, val.ten_crop.crop) == ("centre crop", "ten-crop")
     assert sum(map(sum, val.confusion)) == 210
     assert result.snapshot == SnapshotResult(
@@ -136,7 +137,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(made: Made) -> None:
 
 def test_what_a_user_writes_is_escaped(run: Run) -> None:
     edit_info(run, warnings=("<script>alert(1)</script>",), engine="<b>")
-    build_report([Run(run.dir)])
+    report_of(Run(run.dir))
     page = (run.report_dir / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page and "<b>" not in page.split("The run")[1]
 
@@ -148,6 +149,7 @@ def test_the_summary(made: Made) -> None:
     assert f"{100 * val.accuracy:.2f}%" in text and f"{100 * val.misclassification:.2f}%" in text
     assert "PublicTest (val), centre crop" in text and "– ten-crop" in text
     happy = val.classes[3]
+    assert happy.recall is not None
     assert re.search(rf"Happy +{happy.correct} +{happy.support} +{100 * happy.recall:.1f}%", text)
     assert re.search(rf"all +{val.correct} +210", text)
     assert "snapshot 200 of 400 iterations, chosen on PublicTest (val)" in text
@@ -155,15 +157,15 @@ def test_the_summary(made: Made) -> None:
 
 
 def test_a_second_report_takes_the_place_of_the_first(run: Run) -> None:
-    build_report([run])
+    report_of(run)
     (run.report_dir / "left.txt").write_text("of the first")
-    build_report([run])
+    report_of(run)
     assert not (run.report_dir / "left.txt").exists()
     assert [path.name for path in run.dir.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_report_that_fails_leaves_the_old_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    build_report([run])
+    report_of(run)
     before = {path: path.read_bytes() for path in run.report_dir.rglob("*") if path.is_file()}
 
     def full(self: object, *arguments: object) -> None:
@@ -171,7 +173,7 @@ def test_a_report_that_fails_leaves_the_old_one(run: Run, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("fer.system.files.os.fsync", full)
     with pytest.raises(FerError, match="No space left on device"):
-        build_report([run])
+        report_of(run)
     assert {path: path.read_bytes() for path in run.report_dir.rglob("*") if path.is_file()} == before
     assert [path.name for path in run.dir.iterdir() if path.name.startswith(".")] == []
 
@@ -181,13 +183,13 @@ def test_a_folder_with_other_things_is_not_replaced(run: Run, tmp_path: Path) ->
     other.mkdir()
     (other / "chapter1.tex").write_text("years of work")
     with pytest.raises(FerError, match="is no report"):
-        build_report([run], other)
+        report_of(run, other)
     assert (other / "chapter1.tex").exists()
 
 
 def test_the_early_collapse_is_said_and_drawn(tmp_path: Path, quick: None) -> None:
     run = make_run(tmp_path, "lenet-s1", gamma=0.1, stepsize=20)
-    result = build_report([run])
+    result = report_of(run)
     sentence = "The learning rate fell below 1% of its start after 60 of 400 iterations"
     assert result.training.lr_below_1_percent_at == 60
     assert any(note.startswith(sentence) for note in result.notes)
@@ -198,21 +200,21 @@ def test_ten_crops_of_another_snapshot_are_left_out_and_that_is_said(tmp_path: P
     run = make_run(tmp_path, ten_crop=True)
     with np.load(run.scores("val")) as stored:
         write_scores(run.scores("val", ten_crop=True), "val", stored["labels"], 3.0, weights_sha256="cd")
-    result = build_report([run])
+    result = report_of(run)
     assert result.splits["val"].ten_crop is None and result.splits["test"].ten_crop
     assert any("Ten-crop scores of another snapshot are left out" in note for note in result.notes)
 
 
 def test_a_snapshot_asked_for_is_not_called_chosen_on_val(run: Run) -> None:
     write_by_snapshot(run.dir, {200: 0.4, 300: 0.6})
-    result = build_report([run])
+    result = report_of(run)
     assert result.snapshot.chosen_on is None
     assert "chosen by hand" in summary_text(result)
 
 
 def test_without_the_data_directory_counts_and_images_are_left_out_and_that_is_said(run: Run, tmp_path: Path) -> None:
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
-    result = build_report([run])
+    result = report_of(run)
     assert "figures/mistakes_val.png" not in result.files and "figures/class_counts.png" not in result.files
     assert any("gone or unreadable" in note for note in result.notes)
     assert result.data.title == "drawn sample, not FER2013"
@@ -221,7 +223,7 @@ def test_without_the_data_directory_counts_and_images_are_left_out_and_that_is_s
 def test_data_made_anew_is_not_taken_for_the_old(run: Run, tmp_path: Path) -> None:
     manifest = tmp_path / "data" / "manifest.json"
     manifest.write_text(manifest.read_text().replace("drawn sample, not FER2013", "FER2013"))
-    result = build_report([run])
+    result = report_of(run)
     assert any("was made anew since" in note for note in result.notes)
     assert "drawn" in result.data.title and "figures/mistakes_val.png" not in result.files
 
@@ -244,7 +246,7 @@ def test_mistakes_are_the_surest_wrong_answers(made: Made) -> None:
 def test_a_missing_file_is_named(run: Run, file: str) -> None:
     (run.dir / file).unlink()
     with pytest.raises(FerError, match=rf"{re.escape(str(run.dir / file))} is missing"):
-        build_report([run])
+        report_of(run)
     assert not run.report_dir.exists()
 
 
@@ -259,7 +261,7 @@ def test_a_missing_file_is_named(run: Run, file: str) -> None:
 def test_a_damaged_file_is_named(run: Run, file: str, content: bytes) -> None:
     (run.dir / file).write_bytes(content)
     with pytest.raises(FerError, match=rf"{re.escape(Path(file).name)}: damaged: "):
-        build_report([run])
+        report_of(run)
 
 
 def test_scores_of_a_diverged_net_are_refused(run: Run) -> None:
@@ -268,7 +270,7 @@ def test_scores_of_a_diverged_net_are_refused(run: Run) -> None:
     arrays["probs"] = np.full_like(arrays["probs"], np.nan)
     np.savez(run.scores("val"), **arrays)
     with pytest.raises(FerError, match="not a finite number"):
-        build_report([run])
+        report_of(run)
 
 
 @pytest.mark.parametrize(
@@ -283,17 +285,17 @@ def test_scores_that_do_not_belong_together_are_refused(run: Run, meta: dict[str
         labels = stored["labels"]
     write_scores(run.scores("test"), meta.pop("split", "test"), labels, 1.0, **meta)
     with pytest.raises(FerError, match=message):
-        build_report([run])
+        report_of(run)
 
 
 def test_scores_of_other_weights_are_refused(run: Run) -> None:
     stale = edit_info(run, snapshots={200: SnapshotFiles(HashedFile("other", "x"))})
     with pytest.raises(FerError, match="of other weights than snapshot 200's"):
-        build_report([stale])
+        report_of(stale)
 
 
 def test_a_run_that_was_interrupted_says_so(run: Run) -> None:
-    result = build_report([edit_info(run, state="interrupted", max_iter=10000)])
+    result = report_of(edit_info(run, state="interrupted", max_iter=10000))
     assert "The run is interrupted: 400 of 10,000 iterations." in result.notes
 
 
@@ -301,7 +303,7 @@ def test_a_log_that_ends_before_the_first_iteration(run: Run) -> None:
     fatal = [log_lines.Solving("LeNet"), log_lines.Fatal("Check failed: error == cudaSuccess (35 vs. 0)")]
     run.log.write_text(log_text(fatal))
     with pytest.raises(FerError, match=r"before the first displayed iteration; its last words: Check failed: error =="):
-        build_report([run])
+        report_of(run)
 
 
 def test_no_run_and_one_run_twice(run: Run) -> None:
@@ -316,14 +318,15 @@ def test_comparison(tmp_path: Path, quick: None) -> None:
         make_run(tmp_path, "lenet-s1", skill=0.3, gamma=0.1, stepsize=20),
         make_run(tmp_path, "lenet-s2", skill=2, ten_crop=True),
     ]
-    result = build_report(runs)
+    result = comparison_of(runs)
     out = tmp_path / "runs" / "compare-lenet-s1-lenet-s2"
     assert result.report == str(out) and result.kind == "comparison"
     assert {"metrics.json", "report.html", "figures/overlay.svg", "figures/side_by_side.png"} <= set(result.files)
     (pair,) = result.mcnemar
     assert (pair.a, pair.b, pair.split) == ("LeNet s1", "LeNet s2", "val")
+    assert pair.only_a is not None and pair.only_b is not None and pair.p_value is not None
     assert pair.only_b > pair.only_a and pair.p_value < 1e-4
-    assert pair.only_a + pair.only_b + pair.both + pair.neither == 210
+    assert sum(count or 0 for count in (pair.only_a, pair.only_b, pair.both, pair.neither)) == 210
     text, page = summary_text(result), (out / "report.html").read_text()
     assert "p < 0.0001" in text and "p &lt; 0.0001" in page
     assert "LeNet s1: The learning rate fell below" in text
@@ -337,11 +340,12 @@ def test_without_test_nothing_of_it_is_told(tmp_path: Path, quick: None) -> None
     for split in ("test", "test_tencrop"):
         (runs[0].scores("val").parent / f"{split}.npz").unlink()
     with pytest.raises(FerError, match=r"test\.npz"):
-        build_report(runs[:1])
-    one, several = build_report(runs[:1], val_only=True), build_report(runs, val_only=True)
+        report_of(runs[0])
+    one, several = report_of(runs[0], val_only=True), comparison_of(runs, val_only=True)
     ensemble = build_ensemble(runs, val_only=True)
-    for result in (one, *several.runs, ensemble, *ensemble.members):
-        assert list(result.splits) == ["val"] and result.splits["val"].ten_crop
+    measured: list[RunResult | EnsembleResult] = [one, *several.runs, ensemble, *ensemble.members]
+    for each in measured:
+        assert list(each.splits) == ["val"] and each.splits["val"].ten_crop
     for result in (one, several, ensemble):
         assert not any("confusion_test" in name or "scores_test" in name for name in result.files)
         page = (Path(result.report) / "report.html").read_text()
@@ -352,7 +356,7 @@ def test_without_test_nothing_of_it_is_told(tmp_path: Path, quick: None) -> None
 
 def test_three_runs_have_three_tests_and_each_its_own_name(tmp_path: Path, quick: None) -> None:
     runs = [make_run(tmp_path, name) for name in ("lenet-s1", "lenet-s2", "try")]
-    result = build_report(runs, tmp_path / "out")
+    result = comparison_of(runs, tmp_path / "out")
     assert [(pair.a, pair.b) for pair in result.mcnemar] == [
         ("LeNet s1", "LeNet s2"),
         ("LeNet s1", "try"),
@@ -363,8 +367,8 @@ def test_three_runs_have_three_tests_and_each_its_own_name(tmp_path: Path, quick
 
 def test_runs_on_other_images_are_not_comparable_and_that_is_said(tmp_path: Path, quick: None) -> None:
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two", counts={"train": 9, "val": 150, "test": 150})
-    result = build_report([one, two], tmp_path / "out")
-    assert "same images: 60 files" in result.mcnemar[0].not_comparable
+    result = comparison_of([one, two], tmp_path / "out")
+    assert "same images: 60 files" in str(result.mcnemar[0].not_comparable)
     assert "not comparable" in summary_text(result)
 
 
@@ -412,7 +416,7 @@ def test_a_log_without_iterations_and_one_that_is_none(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_every_figure_is_a_picture(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    result = build_report([run])
+    result = report_of(run)
     pictures = [name for name in result.files if name.startswith("figures/")]
     assert len(pictures) == 2 * 14
     for name in pictures:
@@ -422,7 +426,7 @@ def test_every_figure_is_a_picture(tmp_path: Path) -> None:
 
 def test_progress_is_told(run: Run) -> None:
     told: list[tuple[str, int, int]] = []
-    build_report([run], progress=lambda stage, done, total: told.append((stage, done, total)))
+    report_of(run, progress=lambda stage, done, total: told.append((stage, done, total)))
     assert told[0][1] == 0 and told[-1][1] == told[-1][2] == len(told) - 1
 
 
@@ -440,7 +444,7 @@ def test_iterations_are_those_of_the_record_and_not_of_the_last_display(
     run = edit_info(run, state=state, iteration=iteration)
     if state == "interrupted":
         run.log.write_text(log_text(log_events(60, 0.5, 200)[:-1]))
-    result = build_report([run])
+    result = report_of(run)
     assert result.training.iterations == iteration
     assert f"snapshot 200 of {iteration} iterations" in summary_text(result)
     assert result.notes == ((note,) if note else ())
@@ -448,12 +452,12 @@ def test_iterations_are_those_of_the_record_and_not_of_the_last_display(
 
 def test_a_training_without_a_display_has_a_report(run: Run) -> None:
     run.log.write_text(log_text([log_lines.Solving("LeNet"), log_lines.Done()]))
-    result = build_report([run])
+    result = report_of(run)
     assert result.training.iterations == 400 and result.training.last_loss is None
     assert "figures/validation.png" in result.files and "figures/training_loss.png" not in result.files
     run.log.write_text(log_text([log_lines.Solving("LeNet")]))
     with pytest.raises(FerError, match="ends before the first displayed iteration"):
-        build_report([run])
+        report_of(run)
 
 
 def test_each_note_is_said_once(tmp_path: Path, quick: None) -> None:
@@ -462,13 +466,13 @@ def test_each_note_is_said_once(tmp_path: Path, quick: None) -> None:
     early, uneven = "lr falls below 1% of base_lr after 60 of 400 iterations", "test_iter 1 x batch_size 7 = ..."
     resumed = "resumed at iteration 72 with the data from its start"
     run = edit_info(run, warnings=(early, uneven), notes=(resumed, resumed), iteration=300, ended="it has not risen")
-    notes = build_report([run]).notes
+    notes = report_of(run).notes
     assert sum("1% of" in note for note in notes) == 1 and early not in notes
     assert notes[-3:] == ("The run ended early: it has not risen.", uneven, resumed) and len(notes) == 4
 
 
 def test_the_last_accuracy_logged_has_its_iteration(run: Run) -> None:
     run.log.write_text(log_text(log_events(90, 0.5, 200)))  # tested at 0 alone
-    build_report([run])
+    report_of(run)
     html = (run.report_dir / "report.html").read_text()
     assert "<td>last val accuracy logged</td><td>25.00% at 0</td>" in html

@@ -18,8 +18,10 @@ from fer.errors import FerError, UsageError
 from fer.formats.database import encode_datum
 from fer.runs.record import StartWeights
 from fer.runs.run import Run
+from fer.runs.scores import ScoresBySnapshot
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
+from fer.system.records import read_record
 from fer.training import events
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -237,14 +239,13 @@ def test_the_end_is_measured_on_val_where_no_test_falls_on_it(tmp_path: Path, da
     told: list[object] = []
     run = start(tmp_path, data, max_iter=5, progress=told.append)
     assert validations(told) == [0, 5]
-    known = json.loads(run.scores_by_snapshot.read_text())["snapshots"]
-    assert list(known) == ["5"] and told[-1] == events.Validation(
-        5, {name: known["5"][name] for name in ("accuracy", "loss")}
-    )
+    known = read_record(run.scores_by_snapshot, ScoresBySnapshot).snapshots
+    outputs = {"accuracy": known["5"].accuracy, "loss": known["5"].loss}
+    assert list(known) == ["5"] and told[-1] == events.Validation(5, outputs)
     told.clear()
     run = resume(run.dir, max_iter=20, progress=told.append)
-    assert validations(told) == []  # Caffe's own test is there
-    assert list(json.loads(run.scores_by_snapshot.read_text())["snapshots"]) == ["5"]
+    assert validations(told) == []  # Caffe's own test
+    assert list(read_record(run.scores_by_snapshot, ScoresBySnapshot).snapshots) == ["5"]
     told.clear()
     resume(run.dir, max_iter=23, progress=told.append)
     assert validations(told) == [20, 23]

@@ -1,6 +1,5 @@
 """The real Caffe worker: stops, saves, resumes to the last digit, and scores as Caffe itself does."""
 
-import json
 import os
 import signal
 import sys
@@ -23,7 +22,9 @@ from fer.formats.database import Database, read_mean
 from fer.formats.prototxt import read_net
 from fer.nets.states import State, test_transform
 from fer.runs.run import Run
+from fer.runs.scores import ScoresBySnapshot
 from fer.schema import caffe_pb2
+from fer.system.records import read_record
 from fer.training.events import Setup
 
 pytestmark = pytest.mark.full
@@ -155,7 +156,7 @@ def test_start_weights_are_taken(tmp_path: Path, data: Path, whole: Run) -> None
     net, solver = training.write_net(tmp_path, max_iter=1, display=1, test_iter=5)
     run = train(net, solver, data, weights=whole.weights_file(400), seed=1, runs_dir=tmp_path / "runs")
     score_run(whole, snapshot=400)
-    of_the_weights = json.loads(whole.scores_by_snapshot.read_text())["400"]["loss"]
+    of_the_weights = read_record(whole.scores_by_snapshot, ScoresBySnapshot).snapshots["400"].loss
     assert numbers(run, "test")[0][2]["loss"] == pytest.approx(of_the_weights, rel=1e-4)
 
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -65,6 +66,10 @@ class CaffeExecutable(RealCaffe):
         return [str(self.executable), *argv[len(self.command) :], *effects]
 
     def known_types(self, wanted: frozenset[str]) -> frozenset[str]:
+        return self._layer_types
+
+    @cached_property
+    def _layer_types(self) -> frozenset[str]:
         """It has no verb that lists them; it does so where it is asked for one that there is not."""
         try:
             self.probe(PROBE_SOLVER.format(type="SGD") + _NO_SUCH_TYPE)

@@ -33,11 +33,11 @@ class Scores:
     @property
     def predictions(self) -> NDArray[np.int64]:
         """int64 [N]; of equal probabilities the first class."""
-        return self.probs.argmax(axis=1).astype(np.int64)
+        return np.asarray(self.probs.argmax(axis=1), np.int64)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        return self.predictions == self.labels
+        return np.asarray(self.predictions == self.labels)
 
 
 @dataclass(frozen=True)
