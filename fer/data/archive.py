@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from fer.data.dataset import Progress
 from fer.data.image_file import is_image_name
 from fer.errors import FerError
+from fer.system.progress import StageProgress
 
 _PACKED: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
@@ -91,7 +91,7 @@ def open_tar(raw: BinaryIO, path: Path) -> Iterator[Archive]:
 
 
 @contextlib.contextmanager
-def unpacked(raw: BinaryIO, size: int, folder: Path | None, progress: Progress | None) -> Iterator[BinaryIO]:
+def unpacked(raw: BinaryIO, size: int, folder: Path | None, progress: StageProgress | None) -> Iterator[BinaryIO]:
     """What is in the gzip, bzip2 or xz file `raw` of `size` bytes, decompressed once, to a nameless file in `folder`.
 
     Progress has the stage `unpacking` (bytes of `raw`).

@@ -6,7 +6,6 @@
 
 import enum
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +13,6 @@ import numpy as np
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 SIDE = 48
 PIXELS = SIDE * SIDE
-
-Progress = Callable[[str, int, int], None]
 
 
 class Split(enum.Enum):

@@ -21,7 +21,7 @@ import numpy as np
 from fer import __version__
 from fer.data.affine import draw_moves
 from fer.data.audit import Catalog, audit, leaked
-from fer.data.dataset import CLASSES, SPLITS, Progress, Split
+from fer.data.dataset import CLASSES, SPLITS, Split
 from fer.data.directory import check_replaceable, verify_data
 from fer.data.leaks import FINGERPRINTS, write_fingerprints
 from fer.data.manifest import MANIFEST, ImageSize, Manifest, Source, SplitCounts, WrittenFile, WrittenFolder
@@ -31,6 +31,7 @@ from fer.data.split_writer import Encoding, Images, write_split
 from fer.errors import FerError
 from fer.formats.database import write_mean
 from fer.system.files import beside, cannot_write, sha256, take_place
+from fer.system.progress import StageProgress
 from fer.system.records import write_record
 from fer.system.workers import Workers
 
@@ -55,7 +56,7 @@ class Outcome:
 
 
 def prepare(
-    source: Path, out: Path, options: PrepareOptions, *, force: bool = False, progress: Progress | None = None
+    source: Path, out: Path, options: PrepareOptions, *, force: bool = False, progress: StageProgress | None = None
 ) -> Outcome:
     """Make the data directory `out` from `source`; leave it if it is already what would be made, unless `force`.
 
@@ -100,7 +101,7 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> Manifest | 
     return manifest
 
 
-def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> Manifest:
+def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: StageProgress | None) -> Manifest:
     """Write everything but the manifest into `partial`, and return the manifest."""
     scratch = partial / _SCRATCH
     state = source_state(source)
@@ -145,7 +146,7 @@ def _split_counts(images: Images) -> SplitCounts:
 
 
 def _lay_aside(
-    source: Path, scratch: Path, workers: Workers, seed: int, progress: Progress | None
+    source: Path, scratch: Path, workers: Workers, seed: int, progress: StageProgress | None
 ) -> tuple[Catalog, bool]:
     """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image.
 
@@ -222,7 +223,7 @@ def _write_splits(
     encoding: Encoding,
     workers: Workers,
     hasher: Executor,
-    progress: Progress | None,
+    progress: StageProgress | None,
 ) -> _Written:
     """Write the splits and the mean; what is finished is hashed on `hasher` while the next is written."""
     written = _Written({}, {})

@@ -11,10 +11,11 @@ from typing import BinaryIO, cast
 
 from fer.data.archive import Archive, damage_explained, kind_of, open_tar, open_zip, unpacked
 from fer.data.csv_source import read_csv
-from fer.data.dataset import Batch, Progress
+from fer.data.dataset import Batch
 from fer.data.folder_source import read_folders
 from fer.errors import FerError
 from fer.system.files import sha256
+from fer.system.progress import StageProgress
 from fer.system.workers import Workers
 
 
@@ -61,7 +62,7 @@ class Faces:
 
 @contextlib.contextmanager
 def open_source(
-    path: Path, workers: Workers, *, seed: int = 0, progress: Progress | None = None, scratch: Path | None = None
+    path: Path, workers: Workers, *, seed: int = 0, progress: StageProgress | None = None, scratch: Path | None = None
 ) -> Iterator[Faces]:
     """The faces of `path`, which `workers` parse.
 
@@ -104,14 +105,14 @@ def _read_archive(archive: Archive, workers: Workers, seed: int) -> Iterator[Bat
         yield from read_csv(stream, f"{archive.path}/{archive.table}", workers)
 
 
-def _followed(batches: Iterable[Batch], stream: BinaryIO, size: int, progress: Progress | None) -> Iterator[Batch]:
+def _followed(batches: Iterable[Batch], stream: BinaryIO, size: int, progress: StageProgress | None) -> Iterator[Batch]:
     for batch in batches:
         if progress:
             progress("reading", stream.tell(), size)
         yield batch
 
 
-def _counted(batches: Iterable[Batch], progress: Progress | None) -> Iterator[Batch]:
+def _counted(batches: Iterable[Batch], progress: StageProgress | None) -> Iterator[Batch]:
     done = 0
     for batch in batches:
         done += len(batch)
