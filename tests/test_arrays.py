@@ -1,6 +1,7 @@
 """NumPy's archives: whatever is wrong with one is one error."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from fer.system.arrays import DamagedArchive, read_arrays
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_damage_of_any_bit_is_one_error(tmp_path: Path, save) -> None:
+def test_damage_of_any_bit_is_one_error(tmp_path: Path, save: Callable[..., None]) -> None:
     """Or none: not every byte of an archive counts."""
     path, draw = tmp_path / "a.npz", random.Random(1)
     save(path, names=np.array(["a", "b"]), values=np.arange(20))
