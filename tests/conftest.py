@@ -98,7 +98,7 @@ def data(once: Callable[..., Path]) -> Path:
 
 ENGINES_PARTS = {
     (str(WORKER),): ["caffe", "numpy"],
-    ("-m", "fer.engines.pytorch"): ["fer.engines.pytorch.tool"],
+    ("-m", "fer.engines.pytorch"): ["fer.engines.core.tool", "fer.engines.pytorch.backend", "fer.engines.pytorch.cpu"],
     (str(training.FAKE),): ["numpy", "fer.formats.log_lines", "fer.nets.lint"],
 }
 
