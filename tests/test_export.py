@@ -137,7 +137,7 @@ def test_other_probabilities_are_refused_and_an_earlier_export_stays(
         export_run(run, tmp_path / "new")
     assert {path.name for path in tmp_path.iterdir()} == {"out", "small-s1"}
     monkeypatch.setitem(ENGINES, "pytorch", partial(made_model.here, off=TOLERANCE / 2))
-    assert export_run(run, out)["largest_difference_on_val"]["PyTorch"] == pytest.approx(TOLERANCE / 2, rel=0.05)
+    assert export_run(run, out).largest_difference_on_val["PyTorch"] == pytest.approx(TOLERANCE / 2, rel=0.05)
 
 
 def test_an_engine_that_is_not_there_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ import training
 
 from fer.cli import main
 from fer.engines.registry import ENGINES
-from fer.evaluation.scores import load_scores
 from fer.evaluation.score import score_run
+from fer.evaluation.scores import load_scores
 from fer.runs.run import Run
 
 
