@@ -63,7 +63,7 @@ def test_help_imports_nothing_heavy():
         (["infogain", "h.binaryproto", "--smoothing", "0.1", "--power", "0.5"], 2, "give --balance DIR with it"),
         (["infogain", "h.binaryproto", "--balance", "no-data", "--power", "2"], 2, "'2' is not a number over 0, to 1"),
         (["infogain", "h.binaryproto", "--balance", "no-data"], 1, "no-data: no such data directory"),
-        (["report", "runs/x", "--log", "y"], 2, "leave RUN and --val-only out"),
+        (["report", "runs/x", "--log", "y"], 2, "leave RUN, --val-only and --format out"),
         (["prepare", "no-such.csv"], 1, "no-such.csv"),
         (["report", "--log", "no-such.log"], 1, "no-such.log"),
         (["report", "runs/none"], 1, "runs/none"),

@@ -154,7 +154,7 @@ def test_the_two_engines_logs_differ_in_numbers_and_times_only(tmp_path: Path, d
 
 def test_from_start_to_report(tmp_path: Path, data: Path, whole: Run) -> None:
     score_run(whole, ten_crop=True)
-    assert json.loads(whole.scores_by_snapshot.read_text()).keys() == {"110", "220", "300"}
+    assert json.loads(whole.scores_by_snapshot.read_text())["snapshots"].keys() == {"110", "220", "300"}
     scores = load_scores(whole.scores("test"))
     assert len(scores.files) == training.VAL_COUNT and scores.meta.engine == "pytorch"
     result = build_report([whole], tmp_path / "report")

@@ -154,7 +154,7 @@ def test_start_weights_are_taken(tmp_path: Path, data: Path, whole: Run) -> None
     net, solver = training.write_net(tmp_path, max_iter=1, display=1, test_iter=5)
     run = train(net, solver, data, weights=whole.weights_file(400), seed=1, runs_dir=tmp_path / "runs")
     score_run(whole, snapshot=400)
-    of_the_weights = json.loads(whole.scores_by_snapshot.read_text())["400"]["loss"]
+    of_the_weights = json.loads(whole.scores_by_snapshot.read_text())["snapshots"]["400"]["loss"]
     assert numbers(run, "test")[0][2]["loss"] == pytest.approx(of_the_weights, rel=1e-4)
 
 
