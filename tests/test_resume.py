@@ -263,7 +263,9 @@ def own_caffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trainings(record: Path) -> list[list[str]]:
-    return [argv for argv in map(json.loads, record.read_text().splitlines()) if argv[0] == "train"]
+    """Without those of one iteration, by which a Caffe of the user's is asked what it can do."""
+    calls = map(json.loads, record.read_text().splitlines())
+    return [argv for argv in calls if argv[0] == "train" and argv[2].startswith("snapshots/")]
 
 
 def test_the_user_s_own_caffe_trains_with_caffe_s_own_flags(tmp_path: Path, data: Path, own_caffe: Path) -> None:

@@ -20,7 +20,8 @@ from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
 from fer.formats.database import Database, read_mean
 from fer.formats.prototxt import read_net
-from fer.nets.states import State, test_transform
+from fer.nets import states
+from fer.nets.states import State
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
 from fer.schema import caffe_pb2
@@ -188,7 +189,7 @@ def test_ten_crops_are_the_corners_and_the_centre_each_mirrored(tmp_path: Path, 
         return probs
 
     plain = caffe_pb2.TransformationParameter()  # the crops come prepared
-    transform = test_transform(read_net(whole.net))
+    transform = states.test_transform(read_net(whole.net))
     crops = []
     for y, x in [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]:
         window = np.s_[..., y : y + 44, x : x + 44]
