@@ -4,7 +4,7 @@ limit, its result in a JSON file of its own as soon as there is one.
     python scripts/gpu_day.py --out DIR [--data DIR] [--minutes 14] [--steps NAME ...]
     python scripts/gpu_day.py --cpu --out DIR        the same in short on the CPU: only the card is new on the day
 
-Runs from a bare checkout: torch, numpy, OpenCV, protobuf, lmdb and tqdm are enough. Where the last two are missing,
+Runs from a bare checkout: torch, numpy, OpenCV, protobuf, lmdb, msgspec and tqdm are enough. Where the last three are missing,
 carry their wheels: `python -m pip install --no-index --no-deps wheels/*.whl`. Where one command may not take the whole
 time, name the `--steps` of each: {steps}.
 `--data` is a directory of `fer prepare`, or one with FER2013 as sheets of tiles and write_csv.py; without it, drawn
@@ -100,7 +100,7 @@ def machine(day: Day) -> None:
         date=time.strftime("%F %T"),
         commit=_said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
     )  # fmt: skip
-    for name in ("lmdb", "tqdm"):
+    for name in ("lmdb", "msgspec", "tqdm"):
         day.check(_installed(name), f"{name} is missing: carry its wheel")
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,6 +45,7 @@ def test_the_readmes_lines_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, Any] = {}
     exec(code, names)
+    plt.close("all")  # the README's plot
     assert len(names["scores"]) == 210
 
 

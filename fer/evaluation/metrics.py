@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from fer.errors import FerError
-from fer.evaluation.scores import Scores, match
+from fer.evaluation.scores import Scores, log_loss, match
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,6 @@ def wilson_interval(correct: int, count: int) -> Interval:
     """The 95% score interval of a proportion (Wilson, JASA 22, 1927, p. 209)."""
     interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
     return Interval(float(interval.low), float(interval.high))
-
-
-def log_loss(labels: NDArray[np.int64], probs: NDArray[np.float32]) -> float:
-    """Mean of -ln(probability of the true class), clipped at FLT_MIN as in Caffe's SoftmaxWithLoss layer."""
-    true = probs[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(true, np.finfo(np.float32).tiny), dtype=np.float64).mean())
 
 
 def roc_curve(positive: NDArray[np.bool_], scores: NDArray[np.floating[Any]]) -> Curve | None:

@@ -18,8 +18,7 @@ from fer.data.leaks import in_training
 from fer.engines.engine import Engine
 from fer.engines.registry import find_engine
 from fer.errors import FerError
-from fer.evaluation.metrics import log_loss
-from fer.evaluation.scores import make_scores
+from fer.evaluation.scores import log_loss, make_scores
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net
 from fer.nets.states import State, test_transform

@@ -114,3 +114,9 @@ def without(scores: Scores, files: Collection[str]) -> Scores | None:
         return None
     names = [file for file in scores.files if file not in files]
     return make_scores(scores.split, names, scores.labels[kept], scores.probs[kept])
+
+
+def log_loss(labels: NDArray[np.int64], probs: NDArray[np.float32]) -> float:
+    """Mean of -ln(probability of the true class), clipped at FLT_MIN as in Caffe's SoftmaxWithLoss layer."""
+    true = probs[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(true, np.finfo(np.float32).tiny), dtype=np.float64).mean())
