@@ -4,9 +4,9 @@ limit, its result in a JSON file of its own as soon as there is one.
     python scripts/gpu_day.py --out DIR [--data DIR] [--minutes 14] [--steps NAME ...]
     python scripts/gpu_day.py --cpu --out DIR        the same in short on the CPU: only the card is new on the day
 
-Runs from a bare checkout: torch, numpy, OpenCV, protobuf, lmdb, msgspec and tqdm are enough. Where the last three are missing,
-carry their wheels: `python -m pip install --no-index --no-deps wheels/*.whl`. Where one command may not take the whole
-time, name the `--steps` of each: {steps}.
+Runs from a bare checkout: torch, numpy, OpenCV, protobuf, lmdb, msgspec and tqdm are enough. Where the last three are
+missing, carry their wheels: `python -m pip install --no-index --no-deps wheels/*.whl`. Where one command may not take
+the whole time, name the `--steps` of each: {steps}.
 `--data` is a directory of `fer prepare`, or one with FER2013 as sheets of tiles and write_csv.py; without it, drawn
 faces are used, and nothing is trained for the README's table.
 
