@@ -63,7 +63,7 @@ class _Step:
         return [self.constant(part, blob) for part, blob in zip(("weight", "bias"), self.blobs, strict=False)]
 
     def refuse(self, what: str) -> FerError:
-        return FerError(f"layer {self.layer.name!r}: {what} cannot be told in ONNX here; --no-onnx leaves ONNX out")
+        return FerError(f"layer {self.layer.name!r}: {what} cannot be converted to ONNX; --no-onnx leaves ONNX out")
 
 
 def to_onnx(
@@ -71,7 +71,7 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """The model from `pixels`, float32 [N, C, H, W] of 0..255, to `probabilities`, float32 [N, K].
 
-    `blobs` are each layer's parameters in Caffe's order. Raises FerError for a layer that cannot be told in ONNX.
+    `blobs` are each layer's parameters in Caffe's order. Raises FerError for a layer that cannot be converted to ONNX.
     """
     graph, shapes = _Graph(), infer_shapes(deploy)
     holders: dict[str, str] = {}  # what holds a blob now: Caffe's layers work in place, ONNX's nodes do not

@@ -60,7 +60,7 @@ def to_text(message: Message) -> str:
 
 
 def write_text(path: str | Path, message: Message) -> None:
-    """Write a message as prototxt, whole or not at all. Raises FerError."""
+    """Write a message as prototxt, atomically. Raises FerError."""
     write_bytes(Path(path), to_text(message).encode())
 
 

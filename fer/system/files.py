@@ -1,4 +1,4 @@
-"""Files and directories that are there whole or not at all, on the disk when they are said to be, and hashed."""
+"""Files and directories written atomically, on the disk when they are said to be, and hashed."""
 
 import contextlib
 import ctypes
