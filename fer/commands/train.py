@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=between(0, 2**31 - 1),
         metavar="N",
-        help="end once N tests in a row have not beaten the best accuracy on val, whose snapshot is kept; 0 turns it off",
+        help="end once N tests in a row have not beaten the best accuracy on val, whose snapshot is kept; 0: never",
     )
     add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
     add(

@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from fer.engines.core.images import ListOptions
 from fer.engines.core.order import Order
 from fer.engines.pytorch.data.room import check_room
 from fer.engines.pytorch.data.rows import make_order, take
-from fer.engines.pytorch.data.source import Images, ListOptions, load_database, load_image_list
+from fer.engines.pytorch.data.source import Images, load_database, load_image_list
 from fer.engines.pytorch.data.transform import Transform
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
