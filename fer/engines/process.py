@@ -54,7 +54,6 @@ class Child:
     ):
         """Start `argv` in `folder`, its output appended to `log`; `keep` are descriptors it inherits."""
         self.log = log
-        self._stop_asked = False
         with log.open("ab") as stream:
             self._offset = stream.tell()
             try:

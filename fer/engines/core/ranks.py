@@ -2,11 +2,6 @@
 
 from typing import Any, Protocol
 
-import numpy as np
-
-Generators = dict[str, np.ndarray]
-"""States of random generators by name, uint8."""
-
 
 class Ranks(Protocol):
     """Several processes, each with batches of its own; the first one writes the log and the snapshots."""
@@ -34,7 +29,7 @@ class Ranks(Protocol):
 
 
 class Alone:
-    """A process that trains by itself."""
+    """A process that trains by itself, for a framework that knows no others."""
 
     rank, world, alone = 0, 1, True
 
