@@ -24,7 +24,7 @@ def write_fingerprints(path: Path, digests: Mapping[str, np.ndarray]) -> None:
     Moved copies are left out: none of them is an image of the source. Raises FerError where the file cannot be written.
     """
     stream = io.BytesIO()
-    np.savez(stream, **{split.folder: digests[split.folder] for split in SPLITS})  # type: ignore[arg-type]
+    np.savez(stream, **{split.folder: digests[split.folder] for split in SPLITS})  # type: ignore[arg-type]  # numpy types its flag, not the arrays
     write_bytes(path, stream.getvalue())
 
 
