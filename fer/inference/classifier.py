@@ -23,17 +23,23 @@ from fer.system.files import sha256
 DEPLOY, WEIGHTS, MEAN, ONNX = "deploy.prototxt", "weights.caffemodel", "mean.binaryproto", "model.onnx"
 SHIPPED = Path(__file__).resolve().parent / "model"
 BATCH = 64
+COLOURS = 3
 
 
 @dataclass(frozen=True)
 class Model:
-    """`directory` is the run or the exported model; `transform` takes images uint8 [N, C, H, W] as they were stored."""
+    """`directory` is the run or the exported model; `transform` takes images uint8 [N, C, H, W] as they were stored.
+
+    Gray images may have three equal channels, as Caffe's ImageData reads them; `colour` says that those of the training
+    were the user's own, in colour.
+    """
 
     directory: Path
     deploy: Path
     weights: Path
     classes: tuple[str, ...]
     transform: Transform
+    colour: bool = False
 
 
 def find_model(directory: Path | None = None) -> Model:
@@ -67,19 +73,23 @@ def _exported(directory: Path) -> Model:
         crop_size=record.transform.crop_size, scale=record.transform.scale, mean_file=str(directory / MEAN)
     )
     transform = Transform(param, record.image.shape)
-    return Model(directory, directory / DEPLOY, directory / WEIGHTS, record.classes, transform)
+    return Model(directory, directory / DEPLOY, directory / WEIGHTS, record.classes, transform, record.colour)
 
 
 def _trained(run: Run) -> Model:
     from fer.data.manifest import read_manifest
-    from fer.formats.prototxt import read_net
-    from fer.nets.states import test_transform
+    from fer.formats.prototxt import read_net, read_solver
+    from fer.nets.deploy import front_layer
+    from fer.nets.states import scored_state
     from fer.runs.scores import chosen_snapshot
 
-    snapshot = chosen_snapshot(run)
+    snapshot, scores = chosen_snapshot(run)
     manifest = read_manifest(Path(run.record.data.dir))
-    transform = Transform(test_transform(read_net(run.net)), manifest.image.shape)
-    return Model(run.dir, run.deploy, snapshot.weights, manifest.classes, transform)
+    channels, height, width = scores.shape or manifest.image.shape
+    param = front_layer(read_net(run.net), scored_state(read_solver(run.solver))).transform_param
+    transform = Transform(param, (channels, height, width))
+    colour = scores.own and channels == COLOURS
+    return Model(run.dir, run.deploy, snapshot.weights, manifest.classes, transform, colour)
 
 
 class Classifier:

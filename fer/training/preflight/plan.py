@@ -14,11 +14,12 @@ from fer.errors import FerError
 from fer.nets.deploy import derive_deploy
 from fer.nets.lint import KNOWN_LAYERS
 from fer.nets.solver_lint import lint_solver
-from fer.nets.states import SHUFFLE, State
+from fer.nets.states import SHUFFLE, scored_state
 from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
+from fer.training.preflight.scoring import scored_shape
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
-from fer.training.preflight.sources import Sources, epoch, image_shape, read_sources, source_faults
+from fer.training.preflight.sources import Sources, epoch, read_sources, source_faults
 from fer.training.preflight.subject import Subject
 from fer.training.preflight.wiring import wiring_faults
 from fer.training.prototxts import Prototxts
@@ -77,18 +78,19 @@ def preflight(
     faults += wiring_faults(written, known_types)
     if manifest is None:
         _refuse(faults)
-    subject = written.with_net(net_for_run(written.net, data_dir))
+    subject = written.with_net(net_for_run(written.net, data_dir, [written.train, *written.tests]))
     sources = read_sources(subject, len(manifest.classes))
     faults += source_faults(subject, sources, len(manifest.classes))
     if faults:
         _refuse(faults)
-    return _plan(subject, sources, manifest, snapshot_prefix, seed, gpu, Path(run_parent))
+    return _plan(subject, sources, manifest, Path(data_dir), snapshot_prefix, seed, gpu, Path(run_parent))
 
 
 def _plan(
     subject: Subject,
     sources: Sources,
     manifest: Manifest,
+    data_dir: Path,
     snapshot_prefix: str,
     seed: int | None,
     gpu: int | None,
@@ -100,10 +102,10 @@ def _plan(
     shapes = None if faults else net_shapes(subject, sources, subject.train)
     count, each = snapshots_size(solver, shapes)
     faults += disk_faults(count, each, run_parent) if shapes else ()
-    tested = (subject.tests or [State("TEST")])[0]
-    deploy = _attempt(faults, derive_deploy, net, image_shape(subject, sources, tested) or manifest.image.shape)
-    if faults or deploy is None:
+    shape = _attempt(faults, scored_shape, subject, data_dir, manifest)
+    if faults or shape is None:
         _refuse(faults)
+    deploy = derive_deploy(net, shape, scored_state(solver))
     batch_size, train_count = epoch(subject, sources)
     prefix = snapshot_prefix.replace("<net>", net_label(subject.net_path))
     return Plan(
