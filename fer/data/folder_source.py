@@ -61,7 +61,7 @@ class ClassFolders:
             raise FerError("\n".join([f"{source}: no image that is read in it", *self.notes][:3]))
         inside = _in_class_folders(images)
         if beside := [name for name in images if name not in inside]:
-            self.notes.append(f"{_images(len(beside))} beside the class folders left out: {some(beside)}")
+            self.notes.append(f"left out, as beside the class folders: {_images(len(beside))} ({some(beside)})")
         self._places = self._with_both_tests([_place(name, source) for name in images if name in inside], seed)
 
     def __len__(self) -> int:
@@ -93,9 +93,7 @@ class ClassFolders:
         if names:
             endings = Counter(PurePosixPath(name).suffix.lower() or "without an ending" for name in names)
             kinds = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(8))
-            self.notes.append(
-                f"{len(names):,} files that are no images for OpenCV left out: {kinds} ({some(names, 1)})"
-            )
+            self.notes.append(f"left out, as OpenCV reads no such files: {kinds} ({some(names, 1)})")
 
     def _note_sizes(self, sizes: Counter[tuple[int, int]]) -> None:
         others = {size: count for size, count in sizes.items() if size != (SIDE, SIDE)}

@@ -132,9 +132,9 @@ def _open_folder(path: Path, workers: Workers, seed: int, progress: StageProgres
 def _class_folders(names: Sequence[str], path: Path, odd: Mapping[str, str], hidden: int, seed: int) -> ClassFolders:
     folders = ClassFolders(names, str(path), seed)
     if odd:
-        folders.notes.append(f"left out: {some([f'{name} ({kind})' for name, kind in odd.items()])}")
+        folders.notes.append(f"left out: {some([f'{name} ({kind})' for name, kind in odd.items()], 10)}")
     if hidden:
-        folders.notes.append(f"{hidden:,} hidden files and folders left out (.DS_Store, Thumbs.db and their like)")
+        folders.notes.append(f"left out, as hidden: {hidden:,} (.DS_Store, Thumbs.db, names that begin with a dot)")
     return folders
 
 
