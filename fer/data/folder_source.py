@@ -25,6 +25,7 @@ _SPLIT_FOLDERS = {
     "val": Split.VAL, "valid": Split.VAL, "validation": Split.VAL, "publictest": Split.VAL,
     "test": Split.TEST, "testing": Split.TEST, "privatetest": Split.TEST,
 }  # fmt: skip
+_FOLDERS = {Split.TRAIN: "train", Split.VAL: "validation", Split.TEST: "test"}
 _BATCH = 64
 
 
@@ -108,11 +109,10 @@ class ClassFolders:
     def _with_both_tests(self, places: list[_Place], seed: int) -> list[_Place]:
         """`places` with a half of test in val, or of val in test, where the source has only one of the two."""
         present = {place.split for place in places}
-        missing = [split.folder for split in SPLITS if split not in present]
+        missing = [_FOLDERS[split] for split in SPLITS if split not in present]
         if Split.TRAIN not in present or len(present) == 1:
-            folders = {"train": "train", "val": "validation", "test": "test"}
             raise FerError(
-                f"{self.source}: no folder {' and no folder '.join(folders[name] for name in missing)} with images\n"
+                f"{self.source}: no folder {' and no folder '.join(missing)} with images\n"
                 "Wanted are train and one of validation and test at least; where one is missing the other is halved"
             )
         self._check_classes(places)
@@ -127,9 +127,8 @@ class ClassFolders:
         else:
             chosen = self._half(places, rows, seed)
             how = f"by class, drawn with seed {seed}"
-        folder = {Split.VAL: "validation", Split.TEST: "test"}[whole]
         self.notes.append(
-            f"no folder {'test' if whole is Split.VAL else 'validation'}: {folder} was halved {how}: "
+            f"no folder {missing[0]}: {_FOLDERS[whole]} was halved {how}: "
             f"{len(chosen):,} images are val, {len(rows) - len(chosen):,} test"
         )
         other = {row: Split.VAL if row in chosen else Split.TEST for row in rows}
@@ -143,7 +142,7 @@ class ClassFolders:
             of_class = sorted((row for row in rows if places[row].label == label), key=lambda row: places[row].name)
             if len(of_class) < 2:
                 raise FerError(
-                    f"{self.source}: {places[rows[0]].split.folder} has one image of {name}: too few to share, "
+                    f"{self.source}: {_FOLDERS[places[rows[0]].split]} has one image of {name}: too few to share, "
                     "as it is to be halved into val and test"
                 )
             chosen.update(of_class[i] for i in generator.permutation(len(of_class))[: len(of_class) // 2])
