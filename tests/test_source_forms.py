@@ -7,6 +7,7 @@ import io
 import lzma
 import os
 import re
+import shutil
 import socket
 import tarfile
 import zipfile
@@ -272,6 +273,22 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     ):
         assert words in notes, words
     assert source_sha256(tmp_path / "faces")
+
+
+def test_a_data_set_that_lies_twice_in_its_archive(tmp_path: Path) -> None:
+    write_folders(tmp_path / "images")
+    shutil.copytree(tmp_path / "images", tmp_path / "images" / "images")
+    where = "images/images/test/Disgusted and images/test/Disgusted"
+    assert f"28 images of the same name in several folders, all were read: {where}" in notes_of(tmp_path)
+
+
+def test_a_file_too_large_for_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folders(tmp_path / "faces")
+    monkeypatch.setattr("fer.data.image_file.MAX_FILE", 100)
+    assert "more than 100 are not read" in fault(tmp_path / "faces")
+    with tarfile.open(tmp_path / "faces.tar", "w") as archive:
+        archive.add(tmp_path / "faces", "faces")
+    assert f"{tmp_path}/faces.tar/faces/" in fault(tmp_path / "faces.tar")
 
 
 def test_linked_class_folders_are_read_once(tmp_path: Path) -> None:

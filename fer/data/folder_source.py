@@ -27,6 +27,7 @@ _SPLIT_FOLDERS = {
 }  # fmt: skip
 _FOLDERS = {Split.TRAIN: "train", Split.VAL: "validation", Split.TEST: "test"}
 _BATCH = 64
+_BATCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class ClassFolders:
         inside = _in_class_folders(images)
         if beside := [name for name in images if name not in inside]:
             self.notes.append(f"left out, as beside the class folders: {_images(len(beside))} ({some(beside)})")
-        self._places = self._with_both_tests([_place(name, source) for name in images if name in inside], seed)
+        places = [_place(name, source) for name in images if name in inside]
+        self._note_copies(places)
+        self._places = self._with_both_tests(places, seed)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -74,9 +77,14 @@ class ClassFolders:
         """The faces in the order of the names; `read` gives a file's bytes. Progress has the stage `decoding`."""
 
         def files() -> Iterator[list[tuple[_Place, bytes]]]:
-            for start in range(0, len(self), _BATCH):
-                places = self._places[start : start + _BATCH]
-                yield [(place, _read_file(read, place.name, self.source)) for place in places]
+            batch: list[tuple[_Place, bytes]] = []
+            for place in self._places:
+                batch.append((place, _read_file(read, place.name, self.source)))
+                if len(batch) == _BATCH or sum(len(file) for _, file in batch) > _BATCH_BYTES:
+                    yield batch
+                    batch = []
+            if batch:
+                yield batch
 
         sizes, more_frames, done = Counter[tuple[int, int]](), 0, 0
         for decoded in workers.map(partial(_decode_batch, self.source), files()):
@@ -95,6 +103,17 @@ class ClassFolders:
             endings = Counter(PurePosixPath(name).suffix.lower() or "without an ending" for name in names)
             kinds = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(8))
             self.notes.append(f"left out, as OpenCV reads no such files: {kinds} ({some(names, 1)})")
+
+    def _note_copies(self, places: Sequence[_Place]) -> None:
+        """Kaggle's archives hold some data sets twice, as images/train and images/images/train."""
+        folders: dict[tuple[Split, int, str], set[str]] = {}
+        for place in places:
+            path = PurePosixPath(place.name)
+            folders.setdefault((place.split, place.label, path.name), set()).add(str(path.parent))
+        twice = [sorted(parents) for parents in folders.values() if len(parents) > 1]
+        if twice:
+            where = " and ".join(twice[0][:2])
+            self.notes.append(f"{_images(len(twice))} of the same name in several folders, all were read: {where}")
 
     def _note_sizes(self, sizes: Counter[tuple[int, int]]) -> None:
         others = {size: count for size, count in sizes.items() if size != (SIDE, SIDE)}
@@ -209,6 +228,8 @@ def _read_file(read: Callable[[str], bytes], name: str, source: str) -> bytes:
         return read(name)
     except OSError as error:
         raise FerError(f"{source}/{name}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise FerError(f"{source}/{name}: {error}") from None
 
 
 def _decode_batch(source: str, files: list[tuple[_Place, bytes]]) -> _Decoded:
