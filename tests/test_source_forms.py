@@ -173,9 +173,9 @@ def zip_of(content: bytes, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     return out.getvalue()
 
 
-def flipped(data: bytes, at: int) -> bytes:
+def flipped(data: bytes, at: int, bits: int = 1) -> bytes:
     changed = bytearray(data)
-    changed[at] ^= 1
+    changed[at] ^= bits
     return bytes(changed)
 
 
@@ -344,6 +344,10 @@ BAD_PIXELS = {
     "floats": (cv2.imencode(".tiff", face(1).astype(np.float32))[1].tobytes(), "its pixels are float32 numbers"),
     "a PGM up to 15": (b"P5\n48 48\n15\n" + bytes(48 * 48), "from 0 to 15"),
     "a JPEG cut, with an end": (jpeg(face(1))[:600] + b"\xff\xd9", "a part of it is missing"),
+    "a PNG whose chunk claims 500 MB": (
+        flipped(cv2.imencode(".png", face(1))[1].tobytes(), 33, 0x1E),
+        "the file is cut off",
+    ),
     "a HEIC": (b"\0\0\0\x18ftypheic" + bytes(40), "a HEIC photo"),
     "a web page": (b"<!DOCTYPE html><p>", "a web page"),
     "a pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
