@@ -33,6 +33,7 @@ from fer.runs.scores import (
     write_scores,
 )
 from fer.runs.snapshots import Shapes, verify_weights
+from fer.runs.unchanged import check_data, check_run
 from fer.system.files import sha256
 from fer.system.progress import StageProgress
 from fer.system.records import NewerFormat, Record, read_record, write_record
@@ -73,6 +74,7 @@ def score_run(
 
     Raises FerError if there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
+    check_run(run)
     snapshots = [*run.snapshots(), *run.averages()]
     if not snapshots:
         resume = command("fer", "train", "--resume", run.dir)
@@ -108,6 +110,7 @@ class _Scorer:
         self.progress = progress
         self.data_dir = Path(run.record.data.dir)
         self.manifest = verify_data(self.data_dir)
+        check_data(run)
         self._hashes: dict[str, str] = {}
         self._images: dict[str, StoredSplit] = {}
         self._engine: Engine | None = None

@@ -18,7 +18,7 @@ from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
 from fer.nets.transform import Transform
 from fer.runs.run import RUN_JSON, Run
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import check_file
 
 DEPLOY, WEIGHTS, MEAN, ONNX = "deploy.prototxt", "weights.caffemodel", "mean.binaryproto", "model.onnx"
 SHIPPED = Path(__file__).resolve().parent / "model"
@@ -61,8 +61,7 @@ def find_model(directory: Path | None = None) -> Model:
 def _exported(directory: Path) -> Model:
     record = read_model_json(directory)
     for name in (DEPLOY, WEIGHTS, MEAN):
-        if sha256(directory / name) != record.files.get(name):
-            raise FerError(f"{directory / name} has changed since it was exported; {EXPORT_AGAIN}")
+        check_file(directory / name, record.files.get(name, ""), "it was exported", EXPORT_AGAIN)
     param = caffe_pb2.TransformationParameter(
         crop_size=record.transform.crop_size, scale=record.transform.scale, mean_file=str(directory / MEAN)
     )
@@ -75,10 +74,14 @@ def _trained(run: Run) -> Model:
     from fer.formats.prototxt import read_net
     from fer.nets.states import test_transform
     from fer.runs.scores import chosen_snapshot
+    from fer.runs.unchanged import check_data, check_run
 
+    check_run(run)
     snapshot = chosen_snapshot(run)
     manifest = read_manifest(Path(run.record.data.dir))
-    transform = Transform(test_transform(read_net(run.net)), manifest.image.shape)
+    param = test_transform(read_net(run.net))
+    check_data(run, [param.mean_file])
+    transform = Transform(param, manifest.image.shape)
     return Model(run.dir, run.deploy, snapshot.weights, manifest.classes, transform)
 
 

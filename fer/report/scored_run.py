@@ -18,6 +18,7 @@ from fer.report.notes import no_iteration, run_notes
 from fer.runs.record import average_name
 from fer.runs.run import Run
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta
+from fer.runs.unchanged import check_run
 from fer.system.files import sha256
 from fer.system.records import read_record
 from fer.system.shell import command
@@ -83,6 +84,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     """
     if not run.log.is_file():
         raise FerError(f"{run.log} is missing: the run has no training log to report on")
+    check_run(run)
     log = parse_log(run.log)
     if not log.records and not log.optimization_done:  # with display 0 a whole training shows none
         raise FerError(no_iteration(str(run.log), log))

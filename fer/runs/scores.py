@@ -12,7 +12,8 @@ from fer.errors import FerError
 from fer.runs.record import Count
 from fer.runs.run import Run, Snapshot
 from fer.system.arrays import DamagedArchive, read_arrays
-from fer.system.files import sha256, write_bytes
+from fer.system.files import write_bytes
+from fer.system.hashes import file_hash
 from fer.system.records import as_json, decode_record
 from fer.system.shell import command
 
@@ -90,7 +91,7 @@ def chosen_snapshot(run: Run) -> Snapshot:
     meta = read_scores(path)[1] if path.is_file() else None
     for snapshot in (*run.snapshots(), *run.averages()):
         if meta and str(snapshot.weights.relative_to(run.dir)) == meta.weights:
-            if sha256(snapshot.weights) != meta.weights_sha256:
+            if file_hash(snapshot.weights) != meta.weights_sha256:
                 raise FerError(f"{snapshot.weights} changed since it was scored; {report} scores again")
             return snapshot
     raise FerError(f"{run.dir} is not scored, so no snapshot of it is chosen; {report} does both")

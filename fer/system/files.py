@@ -20,6 +20,10 @@ _RENAME_EXCHANGE = 2
 _WRITES_SECONDS = 10.0  # by when another process has written a file
 
 
+class Busy(FerError):
+    """Another process is at it."""
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal. Raises FerError where it cannot be read, or is no regular file."""
     try:
@@ -178,7 +182,7 @@ def _opened(path: Path, busy: str) -> int:
             return descriptor
         os.close(descriptor)
         if not held:
-            raise FerError(busy)
+            raise Busy(busy)
 
 
 def _is_open(path: Path, descriptor: int) -> bool:

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ import numpy as np
 from fer.errors import FerError
 from fer.system.files import cannot_read, open_regular
 
-_LARGE = 1 << 20  # smaller files are hashed sooner than looked up
+_LARGE = 1 << 20  # smaller files, and fewer of them than _MANY, are hashed sooner than looked up
+_MANY = 1000
 _SETTLED_NS = 2_000_000_000  # a file that changed less long ago may change again without its times showing it
 _MOST = 1000  # files whose hashes are kept
-_ENTRY = re.compile(r"(\d+ \d+ \d+ \d+ \d+) ([0-9a-f]{64})\n")
+_ENTRY = re.compile(r"([0-9a-f ]+) ([0-9a-f]{64})\n")
 
 
 def file_hash(path: Path) -> str:
@@ -28,16 +30,34 @@ def file_hash(path: Path) -> str:
     try:
         with open_regular(path) as stream:
             found = os.fstat(stream.fileno())
-            if known := _known(found):
+            if found.st_size < _LARGE:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+            if known := _known(found, _state(found)):
                 return known
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            unchanged = _identity(os.fstat(stream.fileno())) == _identity(found)
+            if _state(os.fstat(stream.fileno())) == _state(found):
+                _remember(found, _state(found), digest, found.st_ctime_ns)
+            return digest
     except OSError as error:
         raise cannot_read(path, error) from error
-    if unchanged and found.st_size >= _LARGE and time.time_ns() - found.st_ctime_ns > _SETTLED_NS:
-        with contextlib.suppress(OSError):  # a cache that cannot be written is gone without
-            _remember(found, digest)
-    return digest
+
+
+def files_hash(folder: Path, names: Sequence[str]) -> str:
+    """SHA-256 of the SHA-256s of these files of a folder, in their order. Raises FerError as `file_hash` does."""
+    try:
+        about, found = folder.stat(), [os.stat(f"{folder}{os.sep}{name}") for name in names]  # noqa: PTH116
+        states = content_hash("\n".join(map(_state, found)))
+        if known := _known(about, states):
+            return known
+        digest = hashlib.sha256()
+        for name in names:
+            with open_regular(folder / name) as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        if len(names) >= _MANY:
+            _remember(about, states, digest.hexdigest(), max(each.st_ctime_ns for each in found))
+        return digest.hexdigest()
+    except OSError as error:
+        raise cannot_read(Path(error.filename or folder), error) from error
 
 
 def content_hash(*parts: str | bytes | np.ndarray) -> str:
@@ -60,7 +80,8 @@ def check_file(path: Path, recorded: str, what: str, cure: str) -> None:
         raise FerError(f"{path} has changed since {what} (another SHA-256)\n{cure}")
 
 
-def _identity(found: os.stat_result) -> str:
+def _state(found: os.stat_result) -> str:
+    """What is another once a file was written to, or is another file."""
     return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
@@ -72,33 +93,35 @@ def _entry(found: os.stat_result) -> Path:
     return _folder() / f"{found.st_dev}-{found.st_ino}"
 
 
-def _known(found: os.stat_result) -> str | None:
-    """The hash of a file that was hashed as it is now."""
-    if found.st_size < _LARGE:
-        return None
+def _known(about: os.stat_result, state: str) -> str | None:
+    """The hash of a file or folder that was hashed in this state."""
     try:
         if not _is_own(_folder()):
             return None
-        entry = _ENTRY.fullmatch(_entry(found).read_text(encoding="ascii"))
+        entry = _ENTRY.fullmatch(_entry(about).read_text(encoding="ascii"))
     except (OSError, RuntimeError, ValueError):  # RuntimeError: no home
         return None
-    return entry[2] if entry and entry[1] == _identity(found) else None
+    return entry[2] if entry and entry[1] == state else None
 
 
-def _remember(found: os.stat_result, digest: str) -> None:
-    folder = _folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _is_own(folder):
+def _remember(about: os.stat_result, state: str, digest: str, changed_ns: int) -> None:
+    """Keep a hash, unless what was hashed changed only just now; a cache that cannot be written is gone without."""
+    if time.time_ns() - changed_ns < _SETTLED_NS:
         return
-    entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    for old in entries[: -_MOST + 1]:
-        old.unlink(missing_ok=True)
-    entry = _entry(found)
-    unfinished = entry.with_name(f"{entry.name}.{os.getpid()}")
-    unfinished.unlink(missing_ok=True)
-    with unfinished.open("x", encoding="ascii") as stream:
-        stream.write(f"{_identity(found)} {digest}\n")
-    unfinished.replace(entry)
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = _folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_own(folder):
+            return
+        entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        for old in entries[: -_MOST + 1]:
+            old.unlink(missing_ok=True)
+        entry = _entry(about)
+        unfinished = entry.with_name(f"{entry.name}.{os.getpid()}")
+        unfinished.unlink(missing_ok=True)
+        with unfinished.open("x", encoding="ascii") as stream:
+            stream.write(f"{state} {digest}\n")
+        unfinished.replace(entry)
 
 
 def _is_own(folder: Path) -> bool:
