@@ -26,6 +26,8 @@ bring wheels/ here, to any CPython {PYTHON}:
   python{PYTHON} -m venv caffe && caffe/bin/pip install --no-index --find-links wheels PACKAGES
   export FER_CAFFE_PYTHON="$PWD/caffe/bin/python\""""
 CURE = "name a Python that can `import caffe` in FER_CAFFE_PYTHON; `fer doctor` says what was found"
+# Older Pythons have no -P, which keeps the current folder out; PYTHONPATH stays, as pycaffe is often found by it.
+_IMPORTS_CAFFE = "import sys; sys.path[:] = filter(None, sys.path); import caffe"
 SETTING_UP = "setting up real Caffe (about 60 MB, once) ..."
 
 
@@ -63,9 +65,11 @@ def _users_own(name: str) -> CaffePython:
     if path is None:
         raise FerError(f"FER_CAFFE_PYTHON names {name}, which is no program\nset it to a Python that has pycaffe")
     environment = engine_environment(dict(os.environ))
-    code = "import caffe; print(caffe.__file__)"
+    path = str(Path(path).absolute())  # it is started in other folders
     try:
-        probe = subprocess.run([path, "-c", code], capture_output=True, text=True, errors="replace", env=environment)
+        probe = subprocess.run(
+            [path, "-c", _IMPORTS_CAFFE], capture_output=True, text=True, errors="replace", env=environment
+        )
     except OSError as error:
         raise FerError(f"FER_CAFFE_PYTHON names {path}, which cannot be started: {error.strerror}") from error
     if probe.returncode != 0:
@@ -167,7 +171,7 @@ def _starts(python: str, environment: dict[str, str]) -> bool:
     code = "import platform; print(platform.python_implementation(), platform.python_version())"
     try:
         answer = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, errors="replace", env=environment, timeout=30
+            [python, "-I", "-c", code], capture_output=True, text=True, errors="replace", env=environment, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

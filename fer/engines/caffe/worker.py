@@ -25,6 +25,9 @@ import subprocess
 import sys
 import tempfile
 
+# What lies beside this file is found even where PYTHONSAFEPATH is set.
+if os.path.dirname(os.path.abspath(__file__)) not in sys.path:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ.setdefault("GLOG_logtostderr", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
