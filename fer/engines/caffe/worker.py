@@ -1,6 +1,6 @@
 # /// script
 # requires-python = "==3.9.*"
-# dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy<2", "protobuf<3.21"]
+# dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy==1.26.4", "protobuf==3.20.3"]
 # ///
 """Real Caffe behind four verbs; `fer` runs this file in an interpreter of its own, and so can you:
 
