@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import fer.data.prepare
 from fer.data.directory import verify_data
 from fer.data.leaks import in_training
 from fer.data.manifest import ImageSize, SplitCounts, read_manifest
+from fer.engines.interpreter import find_caffe
 from fer.errors import FerError
 from fer.formats.database import check_database, encode_datum, encode_file_datum, read_mean
 
@@ -304,11 +304,7 @@ def test_whole_fer2013(fer2013_csv_whole: Path, out: Path) -> None:
     assert in_training(out) == {"val": [], "test": []}
 
 
-CAFFE = '''# /// script
-# requires-python = "==3.9.*"
-# dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy<2", "protobuf<3.21"]
-# ///
-"""Read a data directory with the real Caffe: a Data layer without and with the mean, and pycaffe's Datum."""
+CAFFE = '''"""Read a data directory with the real Caffe: a Data layer without and with the mean, and pycaffe's Datum."""
 import os, sys
 os.environ["GLOG_minloglevel"] = "2"
 import caffe, numpy as np
@@ -338,12 +334,10 @@ def test_real_caffe_reads_it(source: Path, out: Path, tmp_path: Path, options: d
     run(source, out, **options)
     script = tmp_path / "read.py"
     script.write_text(CAFFE)
-    # uv does not look into pyenv's versions by itself.
-    pythons = sorted(Path.home().glob(".pyenv/versions/3.9.*/bin"))
-    path = os.pathsep.join([str(Path(sys.executable).parent), *map(str, pythons), os.environ["PATH"]])
+    caffe = find_caffe()
     done = subprocess.run(
-        ["uv", "run", "--no-project", "--script", script, out, tmp_path / "seen", "14"],
-        capture_output=True, text=True, check=False, env=os.environ | {"PATH": path},
+        [caffe.python, script, out, tmp_path / "seen", "14"],
+        capture_output=True, text=True, check=False, env=caffe.environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     seen = np.load(tmp_path / "seen.npz")

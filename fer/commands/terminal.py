@@ -4,15 +4,27 @@ import codecs
 import os
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
+
+from fer.system.escapes import escaped
 
 PLAIN_LINE_SECONDS = 10.0
 PLAIN = str.maketrans({"–": "-", "·": "-", "→": "->"})
 
 
-def show_any_text() -> None:
-    """Let stdout and stderr print whatever there is to say: what their encoding has not is written in ASCII."""
+_names: list[str] = []  # of the command line, with a line's end in them
+
+
+def show_any_text(words: Sequence[str] = ()) -> None:
+    """Let stdout and stderr print whatever there is to say: what their encoding has not is written in ASCII.
+
+    `words` are the command line's: a line's end in one of them will not end a line that is shown.
+    """
+    parts = {part for word in words for part in (word.partition("=")[2], *Path(word).parts)}
+    _names[:] = sorted((part for part in parts if "\n" in part.strip()), key=len, reverse=True)
     codecs.register_error("fer.plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -25,13 +37,28 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
+# What a terminal is given goes through these: text from outside commands nothing there.
+
+
+def _harmless(text: str) -> str:
+    for name in _names:
+        text = text.replace(name, escaped(name))
+    return escaped(text, keep="\n")
+
+
+def show(text: str, end: str = "\n") -> None:
+    """Print what was asked for, on stdout."""
+    print(_harmless(text), end=end, flush=True)
+
+
 def say(text: str) -> None:
-    """Print one line to stderr without tearing a bar."""
-    tqdm.write(text, file=sys.stderr)
+    """Print a line (or several) to stderr without tearing a bar."""
+    tqdm.write(_harmless(text), file=sys.stderr)
 
 
 def error(text: str) -> None:
     """Print an error, `error:` in red on a terminal that wants colour."""
+    text = _harmless(text)
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     print(f"\033[31merror:\033[0m {text}" if colour else f"error: {text}", file=sys.stderr)
 
@@ -55,9 +82,9 @@ class Bar:
 
     def update(self, done: int, note: str = "") -> None:
         """Show that `done` of the total is done; `note` stands at the end of the line."""
-        advanced, self.done, self.note = done - self.done, done, note
+        advanced, self.done, self.note = done - self.done, done, escaped(note)
         if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.set_postfix_str(self.note, refresh=False)
             self._bar.update(advanced)
         elif time.monotonic() - self._line_at >= PLAIN_LINE_SECONDS:
             self._line_at = time.monotonic()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.commands.numbers import between, positive
+from fer.commands.terminal import show
 from fer.engines.engine import PRECISIONS
 from fer.engines.registry import AUTO, ENGINES
 from fer.errors import UsageError
@@ -81,13 +82,13 @@ def run(args: argparse.Namespace) -> int:
         else:
             run = train(args.net, args.solver, args.data, _train_options(args), display)
     if args.json:
-        print(encode_record(run.record).decode(), end="")
+        show(encode_record(run.record).decode(), end="")
     else:
         done, seconds = run.record.iteration, run.record.seconds
         early = f"; {run.record.ended}" if done < run.record.max_iter else ""
         accuracy = display.accuracy_at(done)
         report = command("fer", "report", run.dir)
-        print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{accuracy}{early}. Next: {report}")
+        show(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{accuracy}{early}. Next: {report}")
     return 0
 
 
