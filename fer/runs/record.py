@@ -94,8 +94,8 @@ class RunRecord:
     """run.json. `max_iter`, `iteration`: the end and what is reached; `ended`: why the training ended there.
 
     `batch_size` counts the images of an iteration, iter_size and all GPUs included; `repeatable` says how far the same
-    command gives the same numbers; `log_sha256` is of the log at the training's last ending, none while it goes on; `given` is
-    what the command line set in the prototxts' place, by name.
+    command gives the same numbers; `log_sha256` is of the log at the training's last ending, none while it goes on;
+    `given` is what the command line set in the prototxts' place, by name.
     """
 
     FORMAT: ClassVar[int] = 1
