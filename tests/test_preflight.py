@@ -10,6 +10,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from fer.schema import caffe_pb2
 from fer.training.preflight.plan import Plan, preflight
 from fer.training.prototxts import read_prototxts
 from fer.training.run_prototxts import net_for_run
+from fer.training.warnings import nearest_divisor
 
 SPLITS = {"Training": 21, "PublicTest": 14, "PrivateTest": 7}
 
@@ -229,23 +231,65 @@ def test_adam_keeps_two_histories(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("iterations", "batch", "warning"),
-    [
-        (2, 7, None),
-        (2, 8, "2 x batch_size 8 = 16 of 14 test images: 2 are counted twice or more; batch_size 7 with test_iter 2"),
-        (
-            1,
-            6,
-            "1 x batch_size 6 = 6 of 14 test images: 8 are left out; batch_size 7 with test_iter 2 covers each once",
-        ),
-    ],
+    ("written", "set_to"),
+    [((2, 7), (2, 7)), ((14, 1), (14, 1)), ((1, 7), (2, 7)), ((2, 8), (2, 7)), ((1, 6), (2, 7)), ((37, 97), (1, 14))],
 )
-def test_a_test_that_does_not_cover_val(lab: Lab, iterations: int, batch: int, warning: str | None) -> None:
-    lab.edit(lab.solver, "test_iter: 2", f"test_iter: {iterations}")
-    lab.edit(lab.net, "batch_size: 7", f"batch_size: {batch}")
-    warnings = lab.check().warnings
-    assert len(warnings) == (warning is not None)
-    assert warning is None or warning in warnings[0]
+def test_a_test_is_made_to_cover_val_once(lab: Lab, written: tuple[int, int], set_to: tuple[int, int]) -> None:
+    lab.edit(lab.solver, "test_iter: 2", f"test_iter: {written[0]}")
+    lab.edit(lab.net, "batch_size: 7", f"batch_size: {written[1]}")
+    plan = lab.check()
+    assert (*plan.solver.test_iter, plan.net.layer[1].data_param.batch_size) == set_to
+    assert plan.net.layer[0].data_param.batch_size == 64
+    assert plan.warnings == ()
+    assert len(plan.adapted) == (written != set_to)
+    if plan.adapted:
+        assert plan.adapted[0].startswith(
+            f"each test covers its 14 images once, with test_iter {set_to[0]} and batch_size {set_to[1]} in place of "
+            f"{written[0]} and {written[1]}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "divisor"), [(3589, 100, 97), (3571, 97, 1), (347, 97, 1), (251, 97, 251), (350, 97, 70)]
+)
+def test_the_divisor_nearest_to_a_batch(count: int, batch: int, divisor: int) -> None:
+    assert nearest_divisor(count, batch) == divisor
+
+
+def test_every_test_net_and_image_list_is_covered(lab: Lab) -> None:
+    """Two test states share the net's test layer, which covers val for both; a third reads a list of its own."""
+    (lab.folder / "faces.txt").write_text("a.jpg 6\nb.jpg 0\nc.jpg 1\n")
+    stages = 'test_iter: 3 test_iter: 5 test_iter: 2 test_state { } test_state { } test_state { stage: "list" }'
+    lab.edit(lab.solver, "test_iter: 2", stages)
+    text = lab.net.read_text().replace("batch_size: 7", "batch_size: 9")
+    second = text.index("layer {", text.index("layer {") + 1)
+    test_layer = text[second:].replace("phase: TEST", 'phase: TEST not_stage: "list"', 1)
+    image_list = (
+        'layer { name: "list" type: "ImageData" top: "data" top: "label" include { phase: TEST stage: "list" } '
+        'transform_param { crop_size: 44 } image_data_param { source: "faces.txt" batch_size: 2 is_color: false '
+        "new_height: 48 new_width: 48 } }"
+    )
+    lab.net.write_text(f"{text[:second]}{image_list}\n{test_layer}")
+    plan = lab.check()
+    assert list(plan.solver.test_iter) == [2, 2, 1]
+    assert (plan.net.layer[1].image_data_param.batch_size, plan.net.layer[2].data_param.batch_size) == (3, 7)
+    assert plan.warnings == ()
+
+
+def test_a_test_batch_that_the_net_counts_on_stays(lab: Lab) -> None:
+    """Here in a Reshape; it is warned of then."""
+    lab.edit(lab.net, "batch_size: 7", "batch_size: 8")
+    shape = (
+        'layer { name: "eight" type: "Reshape" bottom: "ip2" top: "eight" reshape_param { shape { dim: 8 dim: 7 } } }'
+    )
+    lab.net.write_text(f"{lab.net.read_text()}\n{shape.replace('top:', 'include { phase: TEST } top:')}")
+    plan = lab.check()
+    assert (*plan.solver.test_iter, plan.net.layer[1].data_param.batch_size) == (2, 8)
+    assert plan.adapted == ()
+    assert plan.warnings == (
+        "test_iter 2 x batch_size 8 = 16 of 14 test images: 2 are counted twice or more; "
+        "batch_size 7 with test_iter 2 covers each once",
+    )
 
 
 def test_the_lesson_is_warned_of(lab: Lab) -> None:
@@ -267,7 +311,7 @@ def test_shipped_nets_pass(made_data: Path, net: str, solver: str, batch: int) -
     plan = preflight(read_prototxts(find_solver(net, solver), find_net(net)), made_data)
     assert plan.batch_size == batch
     assert plan.solver.snapshot_prefix == f"snapshots/{net}"
-    assert any("test_iter 37 x batch_size 97 = 3,589 of 14 test images" in warning for warning in plan.warnings)
+    assert list(plan.solver.test_iter) == [1] and "14 images once" in plan.adapted[0]
 
 
 def test_the_classic_net_names_the_data_it_wants(made_data: Path) -> None:
@@ -305,6 +349,15 @@ def test_a_users_own_data_is_kept(tmp_path: Path, made_data: Path, monkeypatch: 
     assert ours.layer[1].image_data_param.source == str(tmp_path / "list.txt")
     assert ours.layer[1].image_data_param.root_folder == str(tmp_path / "pictures") + "/"
     assert ours.layer[2].data_param.source == str(made_data / "val_lmdb")
+
+
+@pytest.mark.parametrize("rules", ["include { phase: TEST not_stage: 'big' }", "include { phase: TEST min_level: 2 }"])
+def test_a_test_layer_reads_val_whatever_its_stages(made_data: Path, rules: str) -> None:
+    """Another layer's stages do not hide it."""
+    named = "layer { type: 'Data' include { phase: TEST stage: 'big' } }"
+    other = f"layer {{ type: 'Data' data_param {{ source: 'x' }} {rules} }}"
+    net = text_format.Parse(named + other, caffe_pb2.NetParameter())
+    assert net_for_run(net, made_data).layer[1].data_param.source == str(made_data / "val_lmdb")
 
 
 def test_image_lists_are_checked(lab: Lab) -> None:

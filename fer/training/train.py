@@ -20,7 +20,7 @@ from fer.system.files import sha256
 from fer.system.shell import command
 from fer.training.early_stopping import find_early_stopping
 from fer.training.engine import EngineChoice, describe, warn_of_order
-from fer.training.events import Notice, Tell, silent
+from fer.training.events import Adapted, Notice, Tell, silent
 from fer.training.first_record import first_record
 from fer.training.options import TrainOptions
 from fer.training.preflight.plan import Plan, preflight
@@ -64,6 +64,8 @@ def train(
         run_parent=options.runs_dir,
     )
     choice.check()
+    for text in plan.adapted:
+        tell(Adapted(text))
     for warning in plan.warnings:
         tell(Notice(warning))
     warn_of_order(engine, plan.solver, tell)

@@ -17,6 +17,7 @@ from fer.nets.solver_lint import lint_solver
 from fer.nets.states import SHUFFLE, State
 from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
+from fer.training.preflight.coverage import cover_tests
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
 from fer.training.preflight.sources import Sources, epoch, image_shape, read_sources, source_faults
 from fer.training.preflight.subject import Subject
@@ -35,7 +36,7 @@ class Plan:
 
     `snapshot_bytes` is what all snapshots of the run will take (0 where the net's sizes are not known);
     `batch_size` is images an iteration (batch_size x iter_size; 0 where the net has no Data or ImageData layer);
-    `train_count` is images an epoch.
+    `train_count` is images an epoch; `adapted` says what of the prototxts was set for the data at hand.
     """
 
     solver: caffe_pb2.SolverParameter
@@ -43,6 +44,7 @@ class Plan:
     deploy: caffe_pb2.NetParameter
     manifest: Manifest
     warnings: tuple[str, ...]
+    adapted: tuple[str, ...]
     snapshot_bytes: int
     batch_size: int
     train_count: int
@@ -95,6 +97,7 @@ def _plan(
     run_parent: Path,
 ) -> Plan:
     """The plan for data that are whole, once the net's sizes fit them and the disk."""
+    subject, adapted = cover_tests(subject, sources)
     solver, net = subject.solver, subject.net
     faults = list(shape_faults(subject, sources, manifest.classes))
     shapes = None if faults else net_shapes(subject, sources, subject.train)
@@ -112,6 +115,7 @@ def _plan(
         deploy=deploy,
         manifest=manifest,
         warnings=tuple(training_warnings(solver, net, lambda source: _count(sources, source))),
+        adapted=adapted,
         snapshot_bytes=count * each,
         batch_size=batch_size,
         train_count=train_count or manifest.splits["train"].count,
