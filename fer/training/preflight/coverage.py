@@ -9,7 +9,6 @@ from fer.schema import caffe_pb2
 from fer.training.preflight.sizes import net_shapes
 from fer.training.preflight.sources import Sources
 from fer.training.preflight.subject import Subject
-from fer.training.run_prototxts import layer_phases
 from fer.training.warnings import nearest_divisor
 
 
@@ -55,9 +54,8 @@ def _with_test(subject: Subject, number: int, layers: Iterable[int], batch: int,
 
 
 def _may_change(changed: Subject, sources: Sources, state: State, layers: Iterable[int]) -> bool:
-    """Whether the layers are those of tests alone, and the net is known to fit together with their new batch."""
-    roles = layer_phases(changed.net)
-    if any(roles[i] != {"TEST"} for i in layers):
+    """Whether the layers feed tests alone, and the net is known to fit together with their new batch."""
+    if not set(layers).isdisjoint(changed.positions(changed.train)):
         return False
     try:
         return net_shapes(changed, sources, state) is not None
