@@ -20,6 +20,7 @@ from fer.formats.database import Database, encode_datum, write_mean
 from fer.formats.prototxt import read_solver, write_text
 from fer.nets.zoo import find_net, find_solver
 from fer.schema import caffe_pb2
+from fer.training.overrides import Overrides
 from fer.training.preflight.plan import Plan, preflight
 from fer.training.prototxts import read_prototxts
 from fer.training.run_prototxts import net_for_run
@@ -101,13 +102,50 @@ def test_a_plan(lab: Lab) -> None:
 
 def test_the_command_lines_settings_take_the_place_of_the_solvers(lab: Lab) -> None:
     lab.edit(lab.solver, "solver_mode: CPU", "solver_mode: CPU random_seed: 3 snapshot_after_train: false iter_size: 2")
-    plan = lab.check(max_iter=30, gpu=2, snapshot_prefix="elsewhere/<net>")
+    plan = lab.check(overrides=Overrides(max_iter=30), gpus=(2,), snapshot_prefix="elsewhere/<net>")
     assert plan.solver.max_iter == 30
     assert (plan.solver.solver_mode, plan.solver.device_id) == (caffe_pb2.SolverParameter.GPU, 2)
     assert plan.solver.random_seed == 3
     assert plan.solver.snapshot_after_train, "a run shorter than its snapshot interval must leave a snapshot"
     assert plan.solver.snapshot_prefix == f"elsewhere/{lab.folder.name}"
     assert plan.batch_size == 128
+
+
+@pytest.mark.parametrize(
+    ("given", "iter_size", "gpus", "max_iter", "images"),
+    [
+        ({"epochs": 10}, 1, (), 4, 64),  # 21 images an epoch
+        ({"epochs": 10, "batch_size": 7}, 1, (), 30, 7),
+        ({"epochs": 10, "batch_size": 7}, 3, (), 10, 21),
+        ({"epochs": 10, "batch_size": 7}, 3, (0, 1), 5, 42),
+        ({"epochs": 0.5, "batch_size": 7}, 1, (), 2, 7),
+        ({"lr": 0.5, "batch_size": 7}, 1, (0, 1, 2), 10000, 21),
+    ],
+)
+def test_epochs_rate_and_batch_by_the_command_line(
+    lab: Lab, given: dict[str, float], iter_size: int, gpus: tuple[int, ...], max_iter: int, images: int
+) -> None:
+    lab.edit(lab.solver, "solver_mode: CPU", f"solver_mode: CPU iter_size: {iter_size}")
+    overrides = Overrides(**given)  # type: ignore[arg-type]
+    plan = lab.check(overrides=overrides, gpus=gpus)
+    assert (plan.solver.max_iter, plan.batch_size, plan.given) == (max_iter, images, given)
+    assert plan.solver.base_lr == pytest.approx(given.get("lr", 0.01)) and plan.solver.stepsize == 5000
+    train, test = plan.net.layer[:2]
+    assert train.data_param.batch_size == given.get("batch_size", 64)
+    assert test.data_param.batch_size == 7, "test_iter covers val with this one"
+    remarks = "\n".join(plan.remarks)
+    assert ("epochs" in given) == (f"max_iter {max_iter}" in remarks) == ("ends at 100% of base_lr" in remarks)
+    assert ("base_lr stays 0.01" in remarks) == ("batch_size" in given and "lr" not in given)
+
+
+def test_epochs_of_data_that_cannot_be_counted(lab: Lab) -> None:
+    layer = 'layer { name: "d" type: "DummyData" top: "data" top: "label" include { phase: TRAIN } dummy_data_param { '
+    text = lab.net.read_text()
+    start, end = text.index("layer {"), text.index("layer {", text.index("layer {") + 1)
+    shapes = "shape { dim: 4 dim: 1 dim: 44 dim: 44 } shape { dim: 4 } } }\n"
+    lab.net.write_text(text[:start] + layer + shapes + text[end:])
+    assert "give --max-iter" in faults_of(lab, overrides=Overrides(epochs=2))[0]
+    assert "--batch-size: no layer of this net" in faults_of(lab, overrides=Overrides(batch_size=2))[0]
 
 
 @pytest.mark.parametrize(
@@ -255,24 +293,19 @@ def test_the_divisor_nearest_to_a_batch(count: int, batch: int, divisor: int) ->
     assert nearest_divisor(count, batch) == divisor
 
 
-def test_every_test_net_and_image_list_is_covered(lab: Lab) -> None:
-    """Two test states share the net's test layer, which covers val for both; a third reads a list of its own."""
+def test_every_test_of_an_image_list_is_covered(lab: Lab) -> None:
+    """Two test nets share the layer."""
     (lab.folder / "faces.txt").write_text("a.jpg 6\nb.jpg 0\nc.jpg 1\n")
-    stages = 'test_iter: 3 test_iter: 5 test_iter: 2 test_state { stage: "val" } test_state { stage: "val" } test_state { stage: "list" }'
-    lab.edit(lab.solver, "test_iter: 2", stages)
-    text = lab.net.read_text().replace("batch_size: 7", "batch_size: 9")
-    second = text.index("layer {", text.index("layer {") + 1)
-    test_layer = text[second:].replace("phase: TEST", 'phase: TEST stage: "val"', 1)
-    image_list = (
-        'layer { name: "list" type: "ImageData" top: "data" top: "label" include { phase: TEST stage: "list" } '
-        'transform_param { crop_size: 44 } image_data_param { source: "faces.txt" batch_size: 2 is_color: false '
-        "new_height: 48 new_width: 48 } }"
-    )
-    lab.net.write_text(f"{text[:second]}{image_list}\n{test_layer}")
+    lab.edit(lab.solver, "test_iter: 2", "test_iter: 3 test_iter: 1 test_state { } test_state { level: 1 }")
+    lab.edit(lab.net, 'type: "Data"', 'type: "ImageData"', 2)
+    text = lab.net.read_text()
+    lab.net.write_text(text.replace('type: "ImageData"', 'type: "Data"', 1))
+    lists = 'image_data_param { source: "faces.txt" batch_size: 2 is_color: false new_height: 48 new_width: 48 }'
+    lab.edit(lab.net, "phase: TEST\n  }", f"phase: TEST\n  }}\n  {lists}")
     plan = lab.check()
-    assert list(plan.solver.test_iter) == [2, 2, 1]
-    assert (plan.net.layer[1].image_data_param.batch_size, plan.net.layer[2].data_param.batch_size) == (3, 7)
-    assert plan.warnings == ()
+    assert list(plan.solver.test_iter) == [1, 1]
+    assert plan.net.layer[1].image_data_param.batch_size == 3
+    assert len(plan.adapted) == 1 and plan.warnings == ()
 
 
 def test_a_test_batch_that_the_net_counts_on_stays(lab: Lab) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fer.commands.terminal import Bar, say
-from fer.training.events import Adapted, Displayed, Notice, Setup, SnapshotSaved, Validation
+from fer.training.events import Displayed, Notice, Setup, SnapshotSaved, Validation
 
 
 class TrainingDisplay:
@@ -15,8 +15,8 @@ class TrainingDisplay:
 
     def __call__(self, event: object) -> None:
         match event:
-            case Setup(text) | Adapted(text):
-                say(text)
+            case Setup(message):
+                say(message)
             case Notice(text):
                 say(f"warning: {text}")
             case Validation(iteration, outputs):

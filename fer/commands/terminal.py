@@ -2,7 +2,9 @@
 
 import codecs
 import os
+import shutil
 import sys
+import textwrap
 import time
 
 from tqdm import tqdm
@@ -23,6 +25,19 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end].translate(PLAIN)
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+def width() -> int | None:
+    """Columns that stdout has room for, COLUMNS where that is set; None where it is a file or a pipe."""
+    if not (os.environ.get("COLUMNS") or sys.stdout.isatty()):
+        return None
+    return max(shutil.get_terminal_size().columns, 20)
+
+
+def say_out(text: str, indent: int = 0) -> None:
+    """Print a sentence to stdout, over several lines where it is wider than the terminal; `indent` those after."""
+    room = width()
+    print(text if room is None else textwrap.fill(text, room, subsequent_indent=" " * indent, break_on_hyphens=False))
 
 
 def say(text: str) -> None:

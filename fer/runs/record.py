@@ -87,7 +87,8 @@ class RunRecord:
     """run.json. `max_iter`, `iteration`: the end and what is reached; `ended`: why the training ended there.
 
     `batch_size` counts the images of an iteration, iter_size and all GPUs included; `repeatable` says how far the same
-    command gives the same numbers; `adapted` what of the prototxts was set for the data at hand.
+    command gives the same numbers; `given` is what the command line set in the prototxts' place, by name,
+    and `adapted` says what of them was set for the data at hand.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -119,6 +120,7 @@ class RunRecord:
     weights: StartWeights | None = None
     changes: tuple[EngineChange, ...] = ()
     notes: tuple[str, ...] = ()
+    given: dict[str, float] = field(default_factory=dict)
     adapted: tuple[str, ...] = ()
     git_commit: str | None = None
     format: int = 1

@@ -20,13 +20,6 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Adapted:
-    """Something that was set in the run's own prototxts for the data at hand."""
-
-    text: str
-
-
-@dataclass(frozen=True)
 class Displayed:
     """A displayed iteration; rates count everything since the last one, tests too."""
 

@@ -24,6 +24,7 @@ from fer.training.engine import EngineChoice, describe, warn_of_order
 from fer.training.events import Notice, Tell, silent
 from fer.training.first_record import gpu_field
 from fer.training.options import ResumeOptions
+from fer.training.overrides import ENDS, Overrides
 from fer.training.prototxts import Prototxts, read_prototxts
 from fer.training.session import Session
 from fer.training.warnings import training_warnings
@@ -51,14 +52,17 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
         keeper = SnapshotKeeper(run, shapes, solver.type)
         keeper.adopt_leftovers(lambda text: tell(Notice(text)))
         snapshot = keeper.newest_intact(lambda text: tell(Notice(text)))
-        _check_end(run, snapshot, options.max_iter)
+        wanted = Overrides(options.max_iter, options.epochs)
+        max_iter = wanted.end(run.record.batch_size, run.record.data.train_count) or options.max_iter
+        _check_end(run, snapshot, max_iter)
         patience = run.record.patience if options.patience is None else options.patience
         early_stopping = _early_stopping(run, solver, net, patience, snapshot.iteration)
         _check_epoch_boundary(run, engine, snapshot, options.approximate, tell)
         warn_of_order(engine, solver, tell)
         _note_changes(run, engine, gpus, snapshot.iteration, solver)
-        if options.max_iter is not None:
-            _extend(run, solver, options.max_iter, tell)
+        if max_iter is not None:
+            _extend(run, solver, max_iter, tell)
+            run.update(given={name: n for name, n in run.record.given.items() if name not in ENDS} | wanted.given)
         _warn_anew(run, solver, net, tell)
         run.update(
             state="training",
@@ -142,7 +146,7 @@ def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:
     """Refuse to go on to an end that is already reached."""
     reached = snapshot.iteration
     if max_iter is not None and max_iter <= reached:
-        raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
+        raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter or --epochs")
     if max_iter is None and run.record.state == "finished" and reached >= run.record.max_iter:
         report = command("fer", "report", run.dir)
         raise FerError(

@@ -20,9 +20,10 @@ from fer.system.files import sha256
 from fer.system.shell import command
 from fer.training.early_stopping import find_early_stopping
 from fer.training.engine import EngineChoice, describe, warn_of_order
-from fer.training.events import Adapted, Notice, Tell, silent
+from fer.training.events import Notice, Setup, Tell, silent
 from fer.training.first_record import first_record
 from fer.training.options import TrainOptions
+from fer.training.overrides import Overrides
 from fer.training.preflight.plan import Plan, preflight
 from fer.training.prototxts import read_prototxts
 from fer.training.session import Session
@@ -56,16 +57,16 @@ def train(
         prototxts,
         data_dir,
         known_types=choice.known_types(),
-        max_iter=options.max_iter,
+        overrides=Overrides(options.max_iter, options.epochs, options.lr, options.batch_size),
         seed=options.seed,
-        gpu=gpus[0] if gpus else None,
+        gpus=gpus,
         shuffle=options.shuffle,
         snapshot_prefix=f"snapshots/{net_label(train_val)}",
         run_parent=options.runs_dir,
     )
     choice.check()
-    for text in plan.adapted:
-        tell(Adapted(text))
+    for remark in (*plan.remarks, *plan.adapted):
+        tell(Setup(remark))
     for warning in plan.warnings:
         tell(Notice(warning))
     warn_of_order(engine, plan.solver, tell)
