@@ -18,6 +18,7 @@ from fer.nets.states import SHUFFLE, State, train_state
 from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
 from fer.training.overrides import Overrides
+from fer.training.preflight.coverage import cover_tests
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
 from fer.training.preflight.sources import Sources, epoch, image_shape, read_sources, source_faults
 from fer.training.preflight.subject import Subject
@@ -38,7 +39,7 @@ class Plan:
     `snapshot_bytes` is what all snapshots of the run will take (0 where the net's sizes are not known);
     `batch_size` is images an iteration (over iter_size and all GPUs; 0 where the net has no Data or ImageData layer);
     `train_count` is images an epoch; `given` is what the command line set in the prototxts' place, and `remarks` say
-    what that means for the rest of them.
+    what that means for the rest of them; `adapted` says what of the prototxts was set for the data at hand.
     """
 
     solver: caffe_pb2.SolverParameter
@@ -46,6 +47,7 @@ class Plan:
     deploy: caffe_pb2.NetParameter
     manifest: Manifest
     warnings: tuple[str, ...]
+    adapted: tuple[str, ...]
     snapshot_bytes: int
     batch_size: int
     train_count: int
@@ -88,6 +90,8 @@ def preflight(
     faults += source_faults(subject, sources, len(manifest.classes))
     if faults:
         _refuse(faults)
+    subject, adapted = cover_tests(subject, sources)
+    solver = subject.solver
     images, count = epoch(subject, sources)
     images *= max(len(gpus), 1)
     solver.max_iter = overrides.end(images, count) or solver.max_iter
@@ -95,7 +99,7 @@ def preflight(
     plan = _plan(subject, sources, manifest, Path(run_parent))
     own = solver_for_run(solver, snapshot_prefix=prefix, seed=seed, gpu=gpus[0] if gpus else None)
     remarks = overrides.remarks(prototxts.solver or solver, solver, images, plan.train_count)
-    return replace(plan, solver=own, batch_size=images, given=overrides.given, remarks=tuple(remarks))
+    return replace(plan, solver=own, batch_size=images, given=overrides.given, remarks=tuple(remarks), adapted=adapted)
 
 
 def _plan(
@@ -121,6 +125,7 @@ def _plan(
         deploy=deploy,
         manifest=manifest,
         warnings=tuple(training_warnings(solver, net, lambda source: _count(sources, source))),
+        adapted=(),
         snapshot_bytes=count * each,
         batch_size=batch_size,
         train_count=train_count or manifest.splits["train"].count,
