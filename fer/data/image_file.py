@@ -101,14 +101,16 @@ def _errors_of_libraries() -> Iterator[list[bytes]]:
             said.append(capture.read())
 
 
-def face_of(gray: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """A gray image uint8 [H, W] as a face of FER2013's size, then as `fer prepare --resize` makes it: [side, side]."""
+def face_of(gray: np.ndarray, height: int = SIDE, width: int | None = None) -> np.ndarray:
+    """A gray image uint8 [H, W] as a face of FER2013's size, then as `fer prepare --resize` or an ImageData layer makes
+    it: [height, width], a square where no width is given."""
     if gray.shape != (SIDE, SIDE):
         shrinking = gray.shape[0] >= SIDE and gray.shape[1] >= SIDE
         gray = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-    return resize_face(gray, side)
+    return resize_face(gray, height, width)
 
 
-def resize_face(face: np.ndarray, side: int) -> np.ndarray:
-    """uint8 [48, 48] -> [side, side], as convert_imageset's -resize_width and -resize_height do."""
-    return face if face.shape == (side, side) else cv2.resize(face, (side, side))
+def resize_face(face: np.ndarray, height: int, width: int | None = None) -> np.ndarray:
+    """uint8 [48, 48] -> [height, width], as convert_imageset's -resize_width and -resize_height do."""
+    width = height if width is None else width
+    return face if face.shape == (height, width) else cv2.resize(face, (width, height))
