@@ -49,6 +49,8 @@ class LogAssembler:
         self._trainings: list[Training] = []
         self._before = Training(0.0)  # what is said before the first
         self._resumes: Training | None = None  # what the next record goes on with
+        self._wrote: dict[str, Training] = {}  # by the states
+        self._open: dict[Thread, None] = {}  # that have a record at hand, in their order
         self._known: set[int] = set()
         self._seconds = 0.0
         self.lines = self.events = 0
@@ -62,12 +64,28 @@ class LogAssembler:
             # The end of a message that another one runs into is lost: half a number is none.
             if event is None or (said.cut and not isinstance(event, Done | StoppedEarly | Fatal)):
                 continue
+            thread = self._threads.setdefault(said.thread, Thread())
+            if self._is_repeated(thread, said, event):
+                continue
             seconds = self._clock.seconds(said.date, said.time)
             if seconds is not None:
                 self.events += 1
                 self._seconds = seconds
-                finished += self._take(said, event, seconds)
+                finished += self._take(thread, event, seconds)
         return finished
+
+    def _is_repeated(self, thread: Thread, said: Said, event: Event) -> bool:
+        """Whether a line was said before, in a log that was written twice; of an output, whether its record's was."""
+        if isinstance(event, Output | TestScore | TestLoss):
+            return thread.is_repeating
+        key = hash((said.thread, said.date, said.time, said.message))
+        known = "." in said.time and key in self._known
+        if len(self._known) == MOST_KNOWN:
+            self._known.clear()
+        self._known.add(key)
+        if isinstance(event, Iteration | Testing):
+            thread.repeats(key, known)
+        return known
 
     def finish(self) -> list[LogRecord]:
         """The records that no more lines will come for."""
@@ -83,8 +101,7 @@ class LogAssembler:
         shown.latest = self._seconds
         return replace(shown.log(others), truncated=truncated)
 
-    def _take(self, said: Said, event: Event, seconds: float) -> list[Finished]:
-        thread = self._threads.setdefault(said.thread, Thread())
+    def _take(self, thread: Thread, event: Event, seconds: float) -> list[Finished]:
         match event:
             case Output(index, name, value, weight):
                 thread.output("test" if isinstance(event, TestOutput) else "train", index, name, value, weight)
@@ -94,32 +111,23 @@ class LogAssembler:
                 thread.output(phase, index, f"score#{index}", value, None)
                 return []
             case TestLoss(loss):
-                if thread.newest and thread.newest.phase == "test" and not thread.is_repeating:
+                if thread.newest and thread.newest.phase == "test":
                     thread.newest = replace(thread.newest, loss=loss)
-                return []
-        key = hash((said.thread, said.date, said.time, said.message))
-        known = "." in said.time and key in self._known
-        if len(self._known) == MOST_KNOWN:
-            self._known.clear()
-        self._known.add(key)
-        match event:
-            case Iteration() | Testing() if thread.repeats(key, known):
                 return []
             case Iteration(iteration, loss):
                 return [*self._keep(thread, thread.train(iteration, seconds, loss=loss))]
             case Testing(iteration, net):
                 return [*self._keep(thread, thread.begin(LogRecord(iteration, "test", seconds, net=net)))]
-            case _ if known:
-                return []
             case Lr(iteration, lr):
                 return [*self._keep(thread, thread.train(iteration, seconds, lr=lr))]
             case Step():  # said between the loss and its rate
                 return [event]
         ends_all = isinstance(event, Done | StoppedEarly | Fatal | Resuming)
-        ended = [*self._threads.values()] if ends_all else [thread]
-        finished: list[Finished] = [record for each in ended for record in self._keep(each, each.finish())]
-        for each in ended:
-            each.newest = None
+        finished: list[Finished] = []
+        for ended in [*self._open] if ends_all else [thread]:
+            finished += self._keep(ended, ended.finish())
+            ended.newest = None
+            self._open.pop(ended, None)
         self._note(thread, event, seconds)
         return [*finished, event]
 
@@ -146,7 +154,8 @@ class LogAssembler:
             case Snapshotting(path):
                 training.snapshots.append(path)
             case SnapshottingState(path):
-                training.states.append(path)
+                self._wrote[path] = training
+                training.prefixes.add(_prefix(path))
             case StoppedEarly():
                 training.stopped_early = True
             case Done():
@@ -158,10 +167,8 @@ class LogAssembler:
         """The training that a state is of: of those that wrote it the last, else the last of all."""
         if not path and self._resumes is not None:  # that is what was said before
             return self._resumes
-        wrote = (each for each in reversed(self._trainings) if path in each.states)
-        training = next(wrote, self._latest())
-        prefix, known = _prefix(path), {_prefix(state) for state in training.states}
-        if prefix and all(known) and known and prefix not in known:
+        training = self._wrote.get(path, self._latest())
+        if _prefix(path) and training.prefixes and _prefix(path) not in training.prefixes:
             training = Training(seconds)  # of a training that this log does not hold
         training.goes_on()
         training.resumed += [path] * bool(path)
@@ -181,26 +188,21 @@ class LogAssembler:
         current = thread.training or self._latest()
         if self._resumes is not None or not self._trainings:
             training = self._resumes or self._before
-            if not any(training is each for each in self._trainings):
-                self._trainings.append(training)
-                self._name(training, thread)
-            return training
+            return training if training.records else self._begun(training, thread)
         begins = thread.solving is not None or thread.training is None
         if begins and record.iteration > current.first and current.may_be_called(thread.solving):
             current.goes_on()  # nobody begins in the middle
             return current
         if begins or (record.iteration <= current.first and record.iteration < current.newest):
             began = record.seconds if thread.began is None or thread.solving is None else thread.began
-            training = Training(began)
-            self._trainings.append(training)
-            self._name(training, thread)
-            return training
+            return self._begun(Training(began), thread)
         return current
 
-    @staticmethod
-    def _name(training: Training, thread: Thread) -> None:
+    def _begun(self, training: Training, thread: Thread) -> Training:
+        self._trainings.append(training)
         if thread.solving is not None:
             training.net_name, training.policy = thread.solving.name, thread.policy
+        return training
 
 
 def _prefix(path: str) -> str:

@@ -64,6 +64,8 @@ def _plain(hint: Any) -> type:
 def _group(name: str, type_: type, *, at_end: bool) -> str:
     if name == "_":  # within a line it ends where it can be told to, so that no line takes long
         return ".*" if at_end else "[^()=]*?"
+    if name == "name" and not at_end:
+        return "(?P<name>(?:(?! = ).)*?)"
     return f"(?P<{name}>{PATTERNS[type_]})"
 
 

@@ -16,7 +16,7 @@ class Training:
     policy: str = ""
     records: list[LogRecord] = field(default_factory=list)
     snapshots: list[str] = field(default_factory=list)
-    states: list[str] = field(default_factory=list)
+    prefixes: set[str] = field(default_factory=set)  # of its snapshots
     resumed: list[str] = field(default_factory=list)
     done: bool = False
     stopped_early: bool = False
@@ -70,7 +70,7 @@ class Thread:
         self.is_repeating = False
         self._start = 0
         self._copies: dict[str, int] = {}
-        self._indexed: dict[int, tuple[str, float]] = {}
+        self._indexed: dict[int, str] = {}
 
     def begin(self, record: LogRecord) -> list[LogRecord]:
         finished = self.finish()
@@ -113,11 +113,12 @@ class Thread:
 
     def output(self, phase: str, index: int, name: str, value: float, weight: float | None) -> None:
         """An output of the newest record; of no record (the log's beginning is missing), or said again, of none."""
-        if self.newest is None or self.newest.phase != phase or self.is_repeating:
+        if self.newest is None or self.newest.phase != phase:
             return
-        if self._indexed.get(index) == (name, value):
+        said = f"{name} {value}"  # of a nan too
+        if self._indexed.get(index) == said:
             return
-        self._indexed.setdefault(index, (name, value))
+        self._indexed.setdefault(index, said)
         outputs = self.newest.outputs
         unique, copy = name, self._copies.get(name, 1)
         while unique in outputs:
@@ -128,9 +129,8 @@ class Thread:
         if weight is not None:
             self.newest.weights[unique] = weight
 
-    def repeats(self, key: int, known: bool) -> bool:
-        """Whether the line that begins a record says again what was said before: a log that was written twice."""
+    def repeats(self, key: int, known: bool) -> None:
+        """A line that begins a record was met, or met again: then what follows is known, unless it is the newest's."""
         self.is_repeating = known and key != self._start
         if not known:
             self._start = key
-        return known

@@ -56,15 +56,12 @@ class Log:
 
     def curve(self, phase: str, net: int = 0) -> list[LogRecord]:
         """The records of one net by rising iteration. Where a resumed run went back, what it left behind is dropped."""
-        curve: dict[tuple[str, int, int], LogRecord] = {}
-        newest = 0
+        curve: dict[tuple[int, str, int], LogRecord] = {}  # by rising iteration
         for record in self.records:
-            if record.iteration < newest:
-                curve = {key: old for key, old in curve.items() if old.iteration <= record.iteration}
-            newest = record.iteration
-            curve[record.phase, record.net, record.iteration] = record
-        wanted = (record for record in curve.values() if (record.phase, record.net) == (phase, net))
-        return sorted(wanted, key=lambda record: record.iteration)
+            while curve and next(reversed(curve))[0] > record.iteration:
+                curve.popitem()
+            curve[record.iteration, record.phase, record.net] = record
+        return [record for record in curve.values() if (record.phase, record.net) == (phase, net)]
 
     def test_nets(self) -> list[int]:
         """The numbers of the test nets."""

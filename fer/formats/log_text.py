@@ -18,9 +18,6 @@ from fer.formats.log_lines import (
     Iteration,
     Lr,
     Output,
-    Resuming,
-    Snapshotting,
-    SnapshottingState,
     Testing,
     TestLoss,
     TestScore,
@@ -105,7 +102,8 @@ def line_width(lines: Iterable[str], name: str) -> int:
         elif _BROKEN.search(first) and read_line(first) is None:
             broken.add(len(first))
     if wrapped:
-        return wrapped.most_common(1)[0][0]
+        commonest = wrapped.most_common(1)[0][0]
+        return max(width for width in wrapped if width <= commonest + _TRIMMED)
     width = max(lengths, default=0)
     if width in broken and lengths[width] >= _FEW:
         raise FerError(
@@ -140,11 +138,11 @@ def _groups(lines: Iterable[str]) -> Iterator[list[str]]:
 def _unwrapped(held: list[str], width: int, *, paths: bool = True) -> list[str]:
     """One of Caffe's lines out of pieces, where they make one; with the lines behind it that are none of its pieces.
 
-    Of lines with `paths`, which anything may end, only the width tells.
+    Of lines that end with any text, as with `paths`, only the width tells.
     """
     pieces = [line.rstrip("\n") for line in held]
     alone = read_line(pieces[0])
-    full = pieces[0].ljust(width) if alone is None else pieces[0]
+    full = pieces[0].ljust(width) if alone is None or isinstance(alone, Output) else pieces[0]
     for way in (_glued, _spaced):
         text, used = way([full, *pieces[1:]] if way is _glued else pieces, width)
         event = read_line(text) if used > 1 else None
@@ -155,8 +153,8 @@ def _unwrapped(held: list[str], width: int, *, paths: bool = True) -> list[str]:
 
 def _goes_on(alone: Event | None, event: Event | None, *, exact: bool, paths: bool) -> bool:
     """Whether the event of a line and those behind it is what was meant, not the line's own."""
-    if isinstance(event, Snapshotting | SnapshottingState | Resuming):
-        return exact and paths
+    if event is None or (exact and paths):
+        return event is not None
     if not isinstance(event, Testing | Output | TestScore | Iteration | Lr | TestLoss):
         return False
     if exact or alone is None:
@@ -164,21 +162,23 @@ def _goes_on(alone: Event | None, event: Event | None, *, exact: bool, paths: bo
     return isinstance(alone, Output) and isinstance(event, Output) and _told(alone) == _told(event)
 
 
-def _told(output: Output) -> tuple[str, float]:
-    return output.name, output.value
+def _told(output: Output) -> str:
+    return f"{output.name} {output.value}"  # of a nan too
 
 
 def _glued(pieces: list[str], width: int) -> tuple[str, int]:
     """Pieces as a console wraps: each is as long as it is wide, but for the last and for spaces left out."""
-    text, used = pieces[0], 1
-    for piece in pieces[1:]:
-        if len(text) != used * width:
+    text, best = pieces[0], (pieces[0], 1)
+    for used, piece in enumerate(pieces[1:], 2):
+        if len(text) != (used - 1) * width:
             break
-        text, used = text + piece, used + 1
-        if len(piece) < width and (len(piece) < width - _TRIMMED or read_line(text) is not None):
+        text += piece
+        if read_line(text) is not None:
+            best = text, used
+        if len(piece) < width - _TRIMMED:
             break
         text = text.ljust(used * width)
-    return text, used
+    return best
 
 
 def _spaced(pieces: list[str], width: int) -> tuple[str, int]:

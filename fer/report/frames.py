@@ -5,6 +5,7 @@ run.record.seed, run.curves, run.scores("val"), run.metrics.splits["val"].accura
 parse_log("caffe.log")                                  # as run.curves, of any Caffe log
 """
 
+import bisect
 import csv
 import io
 from collections.abc import Sequence
@@ -119,22 +120,18 @@ def curve_csv(log: Log, phase: str, net: int = 0) -> str:
     rows = [(record, record.outputs) for record in records if record.outputs]
     if not rows:
         rows = [(record, {"loss": record.loss}) for record in records if record.loss is not None]
-    rates = [(r.iteration, r.lr) for r in log.curve("train") if r.lr is not None]
+    rates = {r.iteration: r.lr for r in log.curve("train") if r.lr is not None}
+    shown = [*rates]
     names = list(dict.fromkeys(name for _, outputs in rows for name in outputs))
     text = io.StringIO()
     # Not pandas: a nan of the log is no empty cell, and a net may have more outputs than it can make columns of.
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["NumIters", "Seconds", "LearningRate", *names])
     for record, outputs in rows:
-        rate = _rate(record, rates)
+        at = bisect.bisect_right(shown, record.iteration)
+        rate = record.lr if record.lr is not None or not at else rates[shown[at - 1]]
         table.writerow(
             [record.iteration, f"{record.seconds:.6f}", "" if rate is None else rate]
             + ["" if (value := outputs.get(name)) is None else value for name in names]
         )
     return text.getvalue()
-
-
-def _rate(record: LogRecord, rates: Sequence[tuple[int, float]]) -> float | None:
-    if record.lr is not None:
-        return record.lr
-    return next((rate for iteration, rate in reversed(rates) if iteration <= record.iteration), None)
