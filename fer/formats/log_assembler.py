@@ -102,6 +102,8 @@ class LogAssembler:
         return replace(shown.log(others), truncated=truncated)
 
     def _take(self, thread: Thread, event: Event, seconds: float) -> list[Finished]:
+        if isinstance(event, Iteration | Testing | Lr):
+            self._open[thread] = None
         match event:
             case Output(index, name, value, weight):
                 thread.output("test" if isinstance(event, TestOutput) else "train", index, name, value, weight)
@@ -175,14 +177,19 @@ class LogAssembler:
         return training
 
     def _keep(self, thread: Thread, records: list[LogRecord]) -> list[LogRecord]:
+        kept: list[LogRecord] = []
         for record in records:
-            training = thread.training = self._training_of(thread, record)
-            thread.solving = self._resumes = None
+            joins, training = thread.training is None, self._training_of(thread, record)
+            thread.training, thread.solving, self._resumes = training, None, None
+            if joins:  # after another process, whose last record no line has finished
+                for other in [each for each in self._open if each is not thread and each.training is training]:
+                    kept += self._keep(other, other.finish())
             if not training.records:
                 training.first = record.iteration
             training.records.append(record)
             training.newest, training.latest = record.iteration, record.seconds
-        return records
+            kept.append(record)
+        return kept
 
     def _training_of(self, thread: Thread, record: LogRecord) -> Training:
         current = thread.training or self._latest()

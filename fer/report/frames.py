@@ -18,7 +18,7 @@ import pandas as pd
 from fer.errors import FerError
 from fer.evaluation.scores import Scores, load_scores
 from fer.formats import log as caffe_log
-from fer.formats.log_records import Log, LogRecord
+from fer.formats.log_records import Log
 from fer.report.curves import Curves, Series, make_curves
 from fer.report.files import MARK
 from fer.report.results import RunResult
