@@ -1,9 +1,12 @@
 """A training's events as a bar: iteration, loss, last val accuracy, images/s, ETA."""
 
+import itertools
 from collections.abc import Mapping
 
 from fer.commands.terminal import Bar, say
 from fer.training.events import Displayed, Notice, Setup, SnapshotSaved, Validation
+
+SHOWN = 8  # outputs of a test in a line
 
 
 class TrainingDisplay:
@@ -19,18 +22,21 @@ class TrainingDisplay:
                 say(message)
             case Notice(text):
                 say(f"warning: {text}")
-            case Validation(iteration, outputs):
-                self._validated(iteration, outputs)
+            case Validation(iteration, outputs, accuracy):
+                self._validated(iteration, outputs, accuracy)
             case Displayed():
                 self._iterated(event)
             case SnapshotSaved(iteration, path):
                 say(f"iteration {iteration:,}: snapshot {path}")
 
-    def _validated(self, iteration: int, outputs: Mapping[str, float]) -> None:
+    def _validated(self, iteration: int, outputs: Mapping[str, float], accuracy: str) -> None:
         self._tested = iteration
-        self._accuracy = "".join(f", val {name} {value:.4g}" for name, value in outputs.items() if "acc" in name)
+        self._accuracy = f", val {accuracy} {outputs[accuracy]:.4g}" if accuracy in outputs else ""
         if self._bar is None or not self._bar.live:
-            say(f"iteration {iteration:,}: val " + ", ".join(f"{name} {value:.4g}" for name, value in outputs.items()))
+            first = [accuracy] if accuracy in outputs else []
+            shown = [*first, *(name for name in itertools.islice(outputs, SHOWN) if name != accuracy)][:SHOWN]
+            more = f" and {len(outputs) - len(shown):,} more outputs" if len(outputs) > len(shown) else ""
+            say(f"iteration {iteration:,}: val {', '.join(f'{name} {outputs[name]:.4g}' for name in shown)}{more}")
 
     def _iterated(self, event: Displayed) -> None:
         if self._bar is None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fer.errors import FerError
-from fer.formats.log import Log, parse_log
+from fer.formats.log import parse_log
+from fer.formats.log_records import Log
 from fer.report.curves import collapse_sentence, make_curves
 from fer.report.ensemble import read_ensemble
 from fer.report.figures import comparison_figures, curve_figures, run_figures, scores_figures

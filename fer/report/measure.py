@@ -8,7 +8,7 @@ from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import ClassMetrics, Metrics, compute_metrics, mcnemar
 from fer.evaluation.scores import Scores, without
-from fer.formats.log import Log
+from fer.formats.log_records import Log
 from fer.report.curves import Curves
 from fer.report.results import (
     ClassResult,
@@ -122,6 +122,7 @@ def training_result(log: Log, curves: Curves, iterations: int | None = None) -> 
         best_accuracy=float(known.max()) if len(known) else None,
         last_accuracy=finite(float(accuracy.values[-1])) if len(accuracy) else None,
         last_tested=int(accuracy.iterations[-1]) if len(accuracy) else None,
+        accuracy_output=curves.main.name or None,
         held_out=curves.held_out,
         lr_below_1_percent_at=curves.collapse,
         not_finite_at=curves.diverged,

@@ -77,7 +77,7 @@ class SnapshotResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a log says; `held_out` is what the data of its tests is called."""
+    """What a log says; `held_out` is what the data of its tests is called, `accuracy_output` the accuracy's name."""
 
     iterations: int
     seconds: float | None
@@ -86,6 +86,7 @@ class TrainingResult:
     best_accuracy: float | None
     last_accuracy: float | None
     last_tested: int | None = None
+    accuracy_output: str | None = None
     held_out: str
     lr_below_1_percent_at: int | None
     not_finite_at: int | None

@@ -10,8 +10,10 @@ from fer.data.manifest import MANIFEST, Manifest, read_manifest
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, compute_metrics
 from fer.evaluation.scores import Scores, StoredScores, load_scores
-from fer.formats.log import Log, parse_log
-from fer.formats.prototxt import read_solver
+from fer.formats.log import parse_log
+from fer.formats.log_records import Log
+from fer.formats.prototxt import read_net, read_solver
+from fer.nets.accuracy import accuracy_outputs
 from fer.nets.policies import learning_rate
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
 from fer.report.notes import no_iteration, run_notes
@@ -94,7 +96,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
     crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
     ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
-    curves = make_curves(log, _schedule(run), end=run.record.iteration)
+    curves = make_curves(log, _schedule(run), end=run.record.iteration, accuracies=run_accuracies(run))
     metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
     return ScoredRun(
         run=run,
@@ -165,6 +167,14 @@ def _schedule(run: Run) -> Callable[[int], float] | None:
     except FerError:
         return None
     return lambda iteration: learning_rate(solver, iteration)
+
+
+def run_accuracies(run: Run) -> dict[str, int]:
+    """The outputs of the Accuracy layers of a run's net with their top_k; {} where the prototxts cannot be read."""
+    try:
+        return accuracy_outputs(read_net(run.net), read_solver(run.solver))
+    except FerError:
+        return {}
 
 
 def _check_scores(run: Run, scores: dict[str, StoredScores]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from fer.engines.engine import Engine
 from fer.errors import FerError, Interrupted
 from fer.evaluation.score import score_end
-from fer.formats.prototxt import write_text
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.accuracy import accuracy_outputs
 from fer.runs.run import Run
 from fer.runs.snapshots import Shapes, SnapshotKeeper
 from fer.schema import caffe_pb2
@@ -35,7 +36,8 @@ class Session:
         engine_solver = run.engine_solver.relative_to(run.dir)
         argv = self.engine.train_command(engine_solver, gpus=self.gpus, weights=weights, snapshot=snapshot)
         keeper = SnapshotKeeper(run, self.shapes, self.solver.type)
-        job = Job(argv, self.solver.max_iter, run.record.batch_size, start, self.early_stopping)
+        accuracies = accuracy_outputs(read_net(run.net), self.solver)
+        job = Job(argv, self.solver.max_iter, run.record.batch_size, start, self.early_stopping, accuracies)
         Supervisor(run, self.engine, keeper, job, self.tell).supervise(self.lock)
 
     def measure_end(self) -> None:
@@ -47,7 +49,7 @@ class Session:
         if not self.solver.test_iter or end % self.solver.test_interval == 0:
             return
         try:
-            self.tell(Validation(end, score_end(self.run)))
+            self.tell(Validation(end, score_end(self.run), "accuracy"))
         except Interrupted:
             raise
         except FerError as error:
