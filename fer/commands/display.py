@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fer.commands.terminal import Bar, say
+from fer.commands.terminal import Bar, brief, say
 from fer.training.events import Displayed, Notice, Setup, SnapshotSaved, Validation
 
 
@@ -18,7 +18,7 @@ class TrainingDisplay:
             case Setup(message):
                 say(message)
             case Notice(text):
-                say(f"warning: {text}")
+                say(f"warning: {brief(text)}")
             case Validation(iteration, outputs):
                 self._validated(iteration, outputs)
             case Displayed():

@@ -17,6 +17,7 @@ from fer.system.locks import lock
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_FULL_DISK_BYTES = 2**20
 _WRITES_SECONDS = 10.0  # by when another process has written a file
 
 
@@ -61,6 +62,12 @@ def cannot_write(path: Path, error: OSError) -> FerError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return FerError(f"cannot write {path}: the disk is full ({error.strerror}). Make room, or write elsewhere")
     return FerError(f"cannot write {path}: {error.strerror or error}")
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the disk that holds a folder has no room left, for bytes or for files."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _FULL_DISK_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, parents: bool = False) -> None:
