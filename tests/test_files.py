@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +35,46 @@ def test_a_file_that_cannot_be_finished_leaves_the_older_one(tmp_path: Path, num
     with pytest.raises(FerError, match=message):
         write_whole(tmp_path / "b", write)
     assert (tmp_path / "b").read_bytes() == b"old" and names(tmp_path) == ["b"]
+
+
+@pytest.mark.parametrize("left", ["half", "link", "dangling", "pipe"])
+def test_what_lies_where_a_file_is_written_is_never_followed_and_goes(tmp_path: Path, left: str) -> None:
+    theirs, unfinished = tmp_path / "theirs", tmp_path / ".b.partial"
+    theirs.write_bytes(b"precious")
+    match left:
+        case "half":
+            unfinished.write_bytes(b"half of a file")
+        case "pipe":
+            os.mkfifo(unfinished)
+        case _:
+            unfinished.symlink_to(theirs if left == "link" else tmp_path / "nowhere")
+    write_bytes(tmp_path / "b", b"new")
+    assert (tmp_path / "b").read_bytes() == b"new" and theirs.read_bytes() == b"precious"
+    assert names(tmp_path) == ["b", "theirs"]
+
+
+def test_two_that_write_one_file_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def slowly(stream: BinaryIO) -> None:
+        begun.set()
+        for _ in range(100):
+            stream.write(b"first")
+            time.sleep(0.001)
+
+    first = threading.Thread(target=write_whole, args=(tmp_path / "b", slowly))
+    first.start()
+    assert begun.wait(10)
+    write_bytes(tmp_path / "b", b"second")
+    first.join()
+    assert (tmp_path / "b").read_bytes() == b"second" and names(tmp_path) == ["b"]
+
+
+def test_one_that_waits_too_long_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer.system.files._WRITES_SECONDS", 0.0)
+    with pytest.raises(FerError, match=r"cannot write .*b: another process is writing it"):
+        write_whole(tmp_path / "b", lambda stream: write_bytes(tmp_path / "b", b"second"))
+    assert not names(tmp_path)
 
 
 @pytest.mark.parametrize("exchange", [True, False], ids=["exchanged", "moved"])

@@ -192,6 +192,7 @@ def test_weights_are_handed_to_the_engine(tmp_path: Path, data: Path, monkeypatc
         ("nan", "loss is nan at iteration 10.*lower base_lr", []),
         ("explode", "loss has exploded to 1e[+]06 at iteration 15", []),
         ("fatal", "Fake gave up.*Fake says: Check failed: error == cudaSuccess .2 vs. 0.  out of memory", []),
+        ("full-disk", r"Fake gave up.*SerializeToOstream.*the disk that holds .*net-solver is full", []),
         ("ours", "Fake stopped with exit code 70.*Fake says: CUDA error: an illegal memory access", []),
         ("killed", "Fake was killed .SIGKILL., most often by the system for want of memory", []),
         ("quiet", "Fake ended without having finished after iteration 10", []),

@@ -68,6 +68,9 @@ class Run:
     def __init__(self, directory: str | Path):
         self.dir = Path(directory)
         self.record = self._read()
+        for name in (SNAPSHOTS, UNVERIFIED, "scores"):
+            if (folder := self.dir / name).is_symlink() and not folder.resolve().is_relative_to(self.dir.resolve()):
+                raise FerError(f"{folder} is a link that leads out of the run directory: put the folder itself there")
 
     def _read(self) -> RunRecord:
         path = self.dir / RUN_JSON
@@ -166,6 +169,10 @@ class Run:
     def hashed(self, path: Path) -> HashedFile:
         """The entry of run.json for a file of the run."""
         return HashedFile(file_hash(path), str(path.relative_to(self.dir)))
+
+    def log_hash(self) -> str | None:
+        """The SHA-256 of the log, for run.json; None where there is none."""
+        return file_hash(self.log) if self.log.is_file() else None
 
     def weights_hash(self, snapshot: Snapshot) -> str:
         """The SHA-256 of its weights in run.json. Raises FerError if the file has another."""
