@@ -109,7 +109,7 @@ def _show_all(found: list[NetFacts]) -> None:
         for facts in found
     )
     show("\n".join(Table(columns, rows).text(width())))
-    show()
+    show("")
     for note in (
         "* recommended. Accuracy: PublicTest / PrivateTest of FER2013, centre crop; alexnet after 5 of its 174 epochs.",
         "PyTorch alone: nets with BatchNorm, which fer's own Caffe does not train. More of one: fer nets NET",

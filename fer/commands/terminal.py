@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -121,7 +121,10 @@ class Bar:
         self._started = self._line_at = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(desc=stage, total=total, unit=unit, initial=initial, file=sys.stderr, leave=False)
+            scale = unit == "B"
+            self._bar = tqdm(
+                desc=stage, total=total, unit=unit, unit_scale=scale, initial=initial, file=sys.stderr, leave=False
+            )
 
     @property
     def live(self) -> bool:
@@ -143,8 +146,9 @@ class Bar:
         rate = (self.done - self.initial) / max(time.monotonic() - self._started, 1e-9)
         eta = tqdm.format_interval((self.total - self.done) / rate) if rate > 0 else "?"
         note = f", {self.note}" if self.note else ""
-        unit = f" {self.unit}".rstrip()
-        say(f"{self.stage}: {self.done:,}/{self.total:,}{unit}, {rate:,.1f}{unit or ' '}/s, ETA {eta}{note}")
+        size, unit = (1e6, " MB") if self.unit == "B" else (1, f" {self.unit}".rstrip())
+        done, total, rate = self.done / size, self.total / size, rate / size
+        say(f"{self.stage}: {done:,.0f}/{total:,.0f}{unit}, {rate:,.1f}{unit or ' '}/s, ETA {eta}{note}")
 
     def close(self) -> None:
         """Take the bar away; a piped run that printed a line before prints its last."""
@@ -155,16 +159,19 @@ class Bar:
 
 
 class StageBars:
-    """`progress(stage, done, total)`: one bar after the other, a new one when the stage changes."""
+    """`progress(stage, done, total)`: one bar after the other, a new one when the stage changes.
 
-    def __init__(self, unit: str = ""):
-        self._unit = unit
+    `units` names the unit of stages that have another than `unit`; "B" is shown as MB.
+    """
+
+    def __init__(self, unit: str = "", units: Mapping[str, str] | None = None):
+        self._unit, self._units = unit, units or {}
         self._bar: Bar | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._bar is None or (stage, total) != (self._bar.stage, self._bar.total):
             self.close()
-            self._bar = Bar(stage, total, self._unit)
+            self._bar = Bar(stage, total, self._units.get(stage, self._unit))
         self._bar.update(done)
 
     def close(self) -> None:

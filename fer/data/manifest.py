@@ -87,7 +87,10 @@ class WrittenFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`. By split folder: `splits`, `images`; by path in the data directory: `files`."""
+    """`manifest.json`. By split folder: `splits`, `images`; by path in the data directory: `files`.
+
+    `notes` are sentences on what of the source was left out, and how the rest was fitted.
+    """
 
     FORMAT: ClassVar[int] = 1
 
@@ -105,6 +108,7 @@ class Manifest:
     audit: Audit | None = None
     dropped: Count = 0
     copies: Count = 0
+    notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 

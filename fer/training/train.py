@@ -65,7 +65,7 @@ def train(
         run_parent=options.runs_dir,
     )
     choice.check()
-    for remark in plan.remarks:
+    for remark in (*plan.remarks, *plan.adapted):
         tell(Setup(remark))
     for warning in plan.warnings:
         tell(Notice(warning))
