@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import BinaryIO
 import pytest
 
 from fer.errors import FerError
-from fer.system.files import replacement, sha256, write_bytes, write_whole
+from fer.system.files import remove_unfinished, replacement, scratch, sha256, write_bytes, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -51,6 +53,39 @@ def test_what_lies_where_a_file_is_written_is_never_followed_and_goes(tmp_path: 
     write_bytes(tmp_path / "b", b"new")
     assert (tmp_path / "b").read_bytes() == b"new" and theirs.read_bytes() == b"precious"
     assert names(tmp_path) == ["b", "theirs"]
+
+
+def test_what_killed_processes_were_writing_goes(tmp_path: Path) -> None:
+    gone = ["b.partial", "run.json.4194305", "a.png.4194305"]  # no process has a number as high as that
+    kept = [f"a.png.{os.getpid()}", "hidden", "gitignore.txt"]
+    for name in (*gone, *kept):
+        (tmp_path / f".{name}").touch()
+    (tmp_path / ".export.partial").mkdir()
+
+    def write(stream: BinaryIO) -> None:
+        remove_unfinished(tmp_path)
+        stream.write(b"whole")
+
+    write_whole(tmp_path / "c", write)
+    assert names(tmp_path) == sorted([".export.partial", "c", *(f".{name}" for name in kept)])
+
+
+def test_a_scratch_folder_goes_and_those_of_killed_processes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import os; from fer.system.files import scratch\nwith scratch('a-') as it: (it / 'file').touch(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)})
+    (left,) = tmp_path.iterdir()
+    with scratch("a-") as first:
+        assert left.exists()  # it might just have been made
+        for folder in (left, first):
+            os.utime(folder, (0, 0))
+        with scratch("a-"):
+            assert not left.exists() and first.exists()
+    assert not names(tmp_path)
 
 
 def test_two_that_write_one_file_at_once_wait_for_each_other(tmp_path: Path) -> None:
