@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping
 
-from fer.commands.terminal import Bar, say
+from fer.commands.terminal import Bar, brief, say
 from fer.training.events import Displayed, Notice, Setup, SnapshotSaved, Validation
 
 SHOWN = 8  # outputs of a test in a line
@@ -21,7 +21,7 @@ class TrainingDisplay:
             case Setup(message):
                 say(message)
             case Notice(text):
-                say(f"warning: {text}")
+                say(f"warning: {brief(text)}")
             case Validation(iteration, outputs, accuracy):
                 self._validated(iteration, outputs, accuracy)
             case Displayed():

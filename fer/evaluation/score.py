@@ -69,6 +69,7 @@ def score_run(
     Raises FerError if there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
     check_run(run)
+    run.tidy()
     snapshots = [*run.snapshots(), *run.averages()]
     if not snapshots:
         resume = command("fer", "train", "--resume", run.dir)

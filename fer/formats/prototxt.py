@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
-from fer.errors import FerError, nearest
+from fer.errors import Faults, FerError, nearest
 from fer.formats.tokens import blank_field
 from fer.formats.upgrade import upgrade_net
 from fer.schema import caffe_pb2
@@ -129,7 +129,7 @@ def _read_text(path: str | Path, message: MessageT) -> MessageT:
                 break
             text = mended
     if faults:
-        raise FerError("\n".join(faults))
+        raise Faults(faults)
     return message
 
 

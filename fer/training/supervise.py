@@ -1,7 +1,6 @@
 """Watches over a training engine from its first line to its end: progress, snapshots, losses, signals, its death."""
 
 import math
-import shutil
 import signal
 import threading
 import time
@@ -22,7 +21,7 @@ from fer.formats.log_outputs import find_accuracy
 from fer.formats.log_records import LogRecord
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
-from fer.system.hashes import file_hash
+from fer.system.files import is_full
 from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import EarlyStopping
@@ -30,7 +29,8 @@ from fer.training.loss_watch import LossWatch
 
 TAIL_LINES = 200
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-FULL_DISK_BYTES = 2**20
+# What Caffe checks as it writes a snapshot: a protobuf file, or HDF5's parts.
+CAFFE_COULD_NOT_WRITE = ("SerializeToOstream", "Failed to make float dataset", "Error saving weights to")
 
 
 class SignalRelay:
@@ -130,13 +130,8 @@ class Supervisor:
                 # What the engine wrote and we did not take in is of no use, or of a training that was lost.
                 self.keeper.remove_leftovers()
                 seconds = round(before + time.monotonic() - self._started, 3)
-                self.run.update(
-                    state="failed",
-                    ended=self.failure,
-                    seconds=seconds,
-                    iteration=self._reached(),
-                    log_sha256=file_hash(self.run.log) if self.run.log.is_file() else None,
-                )
+                facts = {"seconds": seconds, "iteration": self._reached(), "log_sha256": self.run.log_hash()}
+                self.run.update(state="failed", ended=self.failure, **facts)
             self._conclude(code, relay)
 
     def tell(self, event: object) -> None:
@@ -221,8 +216,8 @@ class Supervisor:
         try:
             snapshot = self.keeper.adopt(iteration)
         except SnapshotFault as fault:
-            full = shutil.disk_usage(self.run.dir).free < FULL_DISK_BYTES
-            self.failure = f"the snapshot of iteration {iteration:,} is of no use{': the disk is full' * full}: {fault}"
+            full = ": the disk is full" * is_full(self.run.dir)
+            self.failure = f"the snapshot of iteration {iteration:,} is of no use{full}: {fault}"
             return
         if snapshot:
             self.newest = snapshot
@@ -245,11 +240,17 @@ class Supervisor:
             self.run.update(ended=f"{self._program()} {self._ending(code)}")
             raise EngineError(
                 f"{self._program()} {self._ending(code)} after iteration {self._reached():,}\n"
-                f"{last_words([*self.tail], self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}",
+                f"{self._last_words()}\n{self._what_is_left()}; log: {self.run.log}",
                 code,
             )
         self.run.update(state="interrupted", ended=f"stopped by {signal.Signals(stopped_by).name}")
         raise Interrupted(self._stopped_text(relay), stopped_by)
+
+    def _last_words(self) -> str:
+        words = last_words([*self.tail], self.engine.title)
+        if any(check in words for check in CAFFE_COULD_NOT_WRITE):
+            return f"{words}: the disk that holds {self.run.dir} is full, or your quota of it"
+        return words
 
     def _finish(self, iteration: int, why: str) -> None:
         if not any(snapshot.iteration == iteration for snapshot in self.run.snapshots()):
