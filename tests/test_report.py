@@ -21,6 +21,7 @@ from fer.report.results import EnsembleResult, RunResult, SnapshotResult
 from fer.report.text import summary_text
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
+from fer.runs.scores import SUMS
 from fer.system.records import read_record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -269,6 +270,7 @@ def test_scores_of_a_diverged_net_are_refused(run: Run) -> None:
         arrays = dict(stored)
     arrays["probs"] = np.full_like(arrays["probs"], np.nan)
     np.savez(run.scores("val"), **arrays)
+    (run.scores("val").parent / SUMS).unlink()
     with pytest.raises(FerError, match="not a finite number"):
         report_of(run)
 

@@ -1,6 +1,7 @@
 """fer report: runs scored once, and their report."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         result = build_report(_scored_runs(args), args.out, val_only=args.val_only)
     if args.format:
+        for warning in result.warnings:
+            print(f"WARNING: {warning}", file=sys.stderr)
         print(getattr(runs_of(result), args.format)(), end="")
     else:
         print(encode_record(result).decode().rstrip() if args.json else summary_text(result))
@@ -70,5 +73,9 @@ def _scored_runs(args: argparse.Namespace) -> list[Any]:
     runs = [Run(directory) for directory in args.runs] or [newest_run(Path("runs"))]
     for run in runs:
         with StageBars() as progress:
-            score_run(run, ten_crop=args.ten_crop, snapshot=args.snapshot, val_only=args.val_only, progress=progress)
+            again = score_run(
+                run, ten_crop=args.ten_crop, snapshot=args.snapshot, val_only=args.val_only, progress=progress
+            )
+        for line in again:
+            print(f"{run.dir}: {line}", file=sys.stderr)
     return runs

@@ -127,7 +127,7 @@ class _Scorer:
             self.progress("scoring snapshots on val", number, len(snapshots))
             made_of = self._made_of("val", snapshot)
             entry = known.get(snapshot.name)
-            reason = difference(vars(entry), made_of) if entry else damage
+            reason = difference(entry, made_of) if entry else damage
             if entry is None or reason:
                 self.again.note(f"snapshot {snapshot.name}", reason)
                 entry = self._entry(snapshot, made_of)

@@ -68,6 +68,7 @@ def build_ensemble(
         splits=split_results(ensemble),
         commonest_class_accuracy=ensemble.metrics["val"].majority_baseline,
         mcnemar=(mcnemar_result("the ensemble", ensemble, names[best], scored[best]),),
+        warnings=ensemble.warnings,
         notes=ensemble.notes,
     )
     out = out or _beside("ensemble", runs)
@@ -114,6 +115,7 @@ def _comparison(scored: Sequence[ScoredRun], names: Sequence[str]) -> Comparison
         data=DataResult(title=" and ".join(dict.fromkeys(each.data for each in scored))),
         runs=tuple(run_result(each, name) for name, each in named),
         mcnemar=tuple(mcnemar_result(*a, *b) for a, b in itertools.combinations(named, 2)),
+        warnings=tuple(f"{name}: {warning}" for name, each in named for warning in each.warnings),
         notes=tuple(f"{name}: {note}" for name, each in named for note in each.notes),
     )
 

@@ -128,15 +128,15 @@ def chosen_snapshot(run: Run) -> tuple[Snapshot, ScoresMeta]:
 def read_scores(path: Path) -> tuple[dict[str, np.ndarray], ScoresMeta]:
     """(files, labels and probs by name, what the file says of itself). Raises FerError where the file is damaged or not
     as it was written."""
-    check_kept(path)
     try:
         arrays = read_arrays(path, ("files", "labels", "probs", "meta"))
     except FileNotFoundError:
         raise FerError(f"{path} is missing: the run is not scored yet (fer report RUN scores it)") from None
     except DamagedArchive as error:
         raise FerError(f"{path}: damaged: {error}. {SCORE_AGAIN}") from error
-    meta = str(arrays.pop("meta"))
-    return arrays, decode_record(meta, ScoresMeta, f"{path}: meta", SCORE_AGAIN)
+    meta = decode_record(str(arrays.pop("meta")), ScoresMeta, f"{path}: meta", SCORE_AGAIN)
+    _check_kept(path)
+    return arrays, meta
 
 
 def write_scores(path: Path, meta: ScoresMeta, *, files: Any, labels: np.ndarray, probs: np.ndarray) -> None:
@@ -148,8 +148,9 @@ def write_scores(path: Path, meta: ScoresMeta, *, files: Any, labels: np.ndarray
 
 def read_kept(path: Path, kind: type[R]) -> R:
     """A record that `keep` wrote. Raises FerError where it is missing, damaged, or not as it was written."""
-    check_kept(path)
-    return read_record(path, kind, SCORE_AGAIN)
+    record = read_record(path, kind, SCORE_AGAIN)
+    _check_kept(path)
+    return record
 
 
 def keep(path: Path, data: bytes) -> None:
@@ -160,7 +161,7 @@ def keep(path: Path, data: bytes) -> None:
     write_bytes(path.parent / SUMS, text.encode())
 
 
-def check_kept(path: Path) -> None:
+def _check_kept(path: Path) -> None:
     """Raises FerError for a file of scores that has changed since `keep` wrote it."""
     known = _read_sums(path.parent).get(path.name)
     if known is not None and path.is_file() and sha256(path) != known:
