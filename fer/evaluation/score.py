@@ -29,9 +29,9 @@ from fer.system.progress import StageProgress
 from fer.system.records import encode_record
 from fer.system.shell import command
 
-MARGINS = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}
-"""By the arithmetic of a run: how near two classes' probabilities are when another order of summing, or the rounding
-of a test in this arithmetic, may turn the net's answer."""
+MARGINS = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 2e-2}
+"""By the arithmetic of a run: how near to each other the probabilities of two answers are where a test in it, or one that
+sums in another order, may choose the other. Of VGG8's 3,589 answers on PublicTest bf16 turns 11; 36 are as near as this."""
 
 
 @dataclass(frozen=True)
