@@ -1,10 +1,10 @@
 """fer report: runs scored once, and their report."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
+from fer.commands.terminal import say, show
 from fer.errors import UsageError
 
 SUMMARY = "score a run and draw its report"
@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> int:
         result = build_report(_scored_runs(args), args.out, val_only=args.val_only)
     if args.format:
         for warning in result.warnings:
-            print(f"WARNING: {warning}", file=sys.stderr)
-        print(getattr(runs_of(result), args.format)(), end="")
+            say(f"WARNING: {warning}")
+        show(getattr(runs_of(result), args.format)(), end="")
     else:
-        print(encode_record(result).decode().rstrip() if args.json else summary_text(result))
+        show(encode_record(result).decode().rstrip() if args.json else summary_text(result))
     return 0
 
 
@@ -77,5 +77,5 @@ def _scored_runs(args: argparse.Namespace) -> list[Any]:
                 run, ten_crop=args.ten_crop, snapshot=args.snapshot, val_only=args.val_only, progress=progress
             )
         for line in again:
-            print(f"{run.dir}: {line}", file=sys.stderr)
+            say(f"{run.dir}: {line}")
     return runs

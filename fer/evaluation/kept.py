@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fer.errors import FerError
-from fer.runs.scores import MADE_OF, ScoresMeta, SnapshotScore, read_kept, read_scores
-from fer.system.records import NewerFormat, Record
+from fer.runs.scores import MADE_OF, ScoresMeta, SnapshotScore, read_scores
+from fer.system.records import NewerFormat, Record, read_record
 
 R = TypeVar("R", bound=Record)
 
@@ -33,7 +33,7 @@ def find_kept(path: Path, kind: type[R]) -> tuple[R | None, str | None]:
     if not path.exists():
         return None, None
     try:
-        return read_kept(path, kind), None
+        return read_record(path, kind), None
     except NewerFormat:
         raise
     except FerError:

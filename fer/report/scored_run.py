@@ -19,8 +19,10 @@ from fer.report.notes import no_iteration, run_notes
 from fer.report.results import AgreementResult
 from fer.runs.record import average_name
 from fer.runs.run import Run
-from fer.runs.scores import InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore, read_kept
+from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore
+from fer.runs.unchanged import check_run
 from fer.system.files import sha256
+from fer.system.records import read_record
 from fer.system.shell import command
 
 NET_NAMES = {
@@ -91,6 +93,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     """
     if not run.log.is_file():
         raise FerError(f"{run.log} is missing: the run has no training log to report on")
+    check_run(run)
     log = parse_log(run.log)
     if not log.records and not log.optimization_done:  # with display 0 a whole training shows none
         raise FerError(no_iteration(str(run.log), log))
@@ -199,7 +202,7 @@ def _read_in_training(run: Run, scores: dict[str, StoredScores]) -> dict[str, fr
     """What scoring has found; nothing where it was made of other data than the scores, or by an older fer."""
     if not run.in_training.is_file():
         return {}
-    found = read_kept(run.in_training, InTraining)
+    found = read_record(run.in_training, InTraining, SCORE_AGAIN)
     return {
         split: frozenset(found.val if split == "val" else found.test)
         for split, each in scores.items()
@@ -218,7 +221,7 @@ def _snapshot_name(meta: ScoresMeta) -> str:
 def _by_snapshot(run: Run) -> dict[str, SnapshotScore]:
     """val_by_snapshot.json, which scoring keeps."""
     path = run.scores_by_snapshot
-    return read_kept(path, ScoresBySnapshot).snapshots if path.is_file() else {}
+    return read_record(path, ScoresBySnapshot, SCORE_AGAIN).snapshots if path.is_file() else {}
 
 
 def _own_val(meta: ScoresMeta) -> str | None:
