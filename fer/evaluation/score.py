@@ -32,8 +32,8 @@ from fer.system.records import write_record
 from fer.system.shell import command
 
 MARGINS = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 2e-2}
-"""By the arithmetic of a run: how near to each other the probabilities of two answers are where a test in it, or one that
-sums in another order, may choose the other. Of VGG8's 3,589 answers on PublicTest bf16 turns 11; 36 are as near as this."""
+"""By the arithmetic of a run: how near to each other the probabilities of two answers are where a test in it, or one
+that sums in another order, may choose the other. Of VGG8's 3,589 on PublicTest bf16 turns 11, and 36 are as near."""
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,10 @@ class AgreementResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """`report` is the folder of the report, `files` are the names of what it holds; `warnings` come before all else."""
+    """`report` is the folder of the report, `files` are the names of what it holds; `warnings` come before all else.
+
+    `made_from` and `files_sha256` are the hashes by which `fer.report.kept` knows that it need not be made again.
+    """
 
     FORMAT: ClassVar[int] = 1
 
@@ -147,6 +150,8 @@ class Result:
     notes: tuple[str, ...]
     report: str = ""
     files: tuple[str, ...] = ()
+    made_from: str = ""
+    files_sha256: str = ""
     fer_version: str = __version__
     format: int = 1
 
