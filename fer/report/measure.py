@@ -4,7 +4,6 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
-from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import ClassMetrics, Metrics, compute_metrics, mcnemar
 from fer.evaluation.scores import Scores, without
@@ -51,6 +50,8 @@ def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
         splits=split_results(scored),
         commonest_class_accuracy=scored.metrics["val"].majority_baseline,
         training=training_result(scored.log, scored.curves, scored.run.record.iteration),
+        agreement=scored.agreement,
+        warnings=scored.warnings,
         notes=scored.notes,
     )
 
@@ -65,7 +66,7 @@ def split_results(scored: Scored) -> dict[str, SplitResult]:
     return {
         split: SplitResult(
             **measured(scored.metrics[split]),
-            name=SPLIT_NAMES[split],
+            name=scored.split_name(split),
             crop=CENTRE_CROP,
             clean=_clean(scored, scores),
             ten_crop=crop(TEN_CROP, scored.ten_crop[split]) if split in scored.ten_crop else None,

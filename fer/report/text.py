@@ -10,7 +10,9 @@ from fer.report.words import mcnemar_sentence, percent, snapshot_text, training_
 def summary_text(result: AnyResult) -> str:
     """What the terminal shows of a result."""
     notes = [f"Note: {note}" for note in result.notes]
-    return "\n".join([*_body(result), *([""] if notes else []), *notes, "", f"Report: {result.report}/report.html"])
+    warnings = [f"WARNING: {warning}" for warning in result.warnings]
+    lines = [*warnings, *([""] if warnings else []), *_body(result), *([""] if notes else []), *notes]
+    return "\n".join([*lines, "", f"Report: {result.report}/report.html"])
 
 
 def _body(result: AnyResult) -> list[str]:
