@@ -62,9 +62,14 @@ def to_text(message: Message) -> str:
     return text_format.MessageToString(message, as_utf8=True)
 
 
+def to_bytes(message: Message) -> bytes:
+    """A prototxt of the message, with the very bytes of what was read."""
+    return encode(to_text(message))
+
+
 def write_text(path: str | Path, message: Message) -> None:
     """Write a message as prototxt, atomically. Raises FerError."""
-    write_bytes(Path(path), encode(to_text(message)))
+    write_bytes(Path(path), to_bytes(message))
 
 
 def read_weights(path: str | Path) -> caffe_pb2.NetParameter:

@@ -42,7 +42,8 @@ def lint_net(
     """All faults of a net as read from `path`, each as "path:line: ...", in the order of lines.
 
     Looked for: an unknown layer or filler type, a missing size or source, include beside exclude rules; and in each
-    state, what `wiring_faults` finds. `states` are by default both phases with every set of stages that the net's rules name.
+    state, what `wiring_faults` finds. `states` are by default both phases with every set of stages that the net's
+    rules name.
     """
     lines = net_lines(net, path)
     found = {(lines[i], fault) for i, layer in enumerate(net.layer) for fault in _layer_faults(layer, known_types)}
@@ -88,7 +89,7 @@ def _layer_faults(layer: Layer, known_types: Collection[str]) -> Iterator[str]:
                 if name.name in _PATHS and isinstance(value, str) and min(value, default=" ") < " ":
                     yield f"layer {layer.name!r}: {name.name} {value!r}: a backslash in a path? write /"
     if layer.blobs:
-        yield f"layer {layer.name!r} holds blobs, which belong in a .caffemodel; delete them, and give it with --weights"
+        yield f"layer {layer.name!r} holds blobs; delete them: weights come as a .caffemodel, with --weights"
 
 
 def _type_hint(name: str, known_types: Collection[str]) -> str:

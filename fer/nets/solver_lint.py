@@ -74,13 +74,10 @@ def unused_fields(solver: caffe_pb2.SolverParameter) -> Iterator[str]:
     if nets:
         yield f"{', '.join(nets)} in the solver: not used, as the net that --net names is trained and tested"
     if solver.snapshot_format != caffe_pb2.SolverParameter.BINARYPROTO:
-        yield "snapshot_format: HDF5 in the solver: not used, as the snapshots of a run are binary, so as to be verified"
+        yield "snapshot_format: HDF5 in the solver: not used, as a run's snapshots are binary, so as to be verified"
     prefix = PurePosixPath(solver.snapshot_prefix)
     if prefix.is_absolute() or ".." in prefix.parts:
-        yield (
-            f"snapshot_prefix {solver.snapshot_prefix!r} in the solver: not used, as snapshots go to the run directory's "
-            "snapshots/"
-        )
+        yield f"snapshot_prefix {solver.snapshot_prefix!r} in the solver: not used, as a run has its own snapshots/"
 
 
 def _given(solver: caffe_pb2.SolverParameter, fields: Iterable[str]) -> list[str]:

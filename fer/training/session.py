@@ -48,7 +48,7 @@ class Session:
         if not self.solver.test_iter or end % self.solver.test_interval == 0:
             return
         try:
-            self.tell(Validation(end, score_end(self.run)))
+            self.tell(Validation(end, score_end(self.run, python_layers=self.engine.python_layers)))
         except Interrupted:
             raise
         except FerError as error:

@@ -6,6 +6,7 @@ from fer.errors import nearest
 from fer.formats.prototxt_text import read_text
 from fer.formats.tokens import field_line
 from fer.nets.lint import lint_net
+from fer.nets.python_layers import ALLOW, foreign_modules
 from fer.nets.states import SHUFFLE, State
 from fer.schema import caffe_pb2
 from fer.training.preflight.subject import Subject
@@ -29,6 +30,12 @@ def wiring_faults(subject: Subject, known_types: Collection[str]) -> Iterator[st
             if layers[i].type == "Data" and len(phases) == 2:
                 feeds = f"layer {layers[i].name!r} feeds training and testing alike"
                 yield subject.fault(i, f"{feeds}; add  include {{ phase: TRAIN }}")
+
+
+def module_faults(subject: Subject) -> Iterator[str]:
+    """Python layers, whose modules real Caffe would import."""
+    for i, sentence in foreign_modules(subject.net):
+        yield f"{subject.fault(i, sentence)}; if you trust it, go on with {ALLOW}"
 
 
 def _stage_faults(subject: Subject) -> Iterator[str]:
