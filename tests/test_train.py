@@ -97,7 +97,6 @@ def test_shipped_nets_are_found_by_name(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"snapshot_format": "HDF5"}, r"solver\.prototxt:\d+: HDF5 snapshots cannot"),
         ({"engine": "tensorflow"}, "there is caffe"),
         ({"weights": Path("none.caffemodel")}, "no such file"),
     ],

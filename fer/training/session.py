@@ -13,6 +13,7 @@ from fer.runs.snapshots import Shapes, SnapshotKeeper
 from fer.schema import caffe_pb2
 from fer.training.early_stopping import EarlyStopping
 from fer.training.events import Notice, Tell, Validation
+from fer.training.run_prototxts import name_net
 from fer.training.supervise import Job, Supervisor
 
 
@@ -49,7 +50,7 @@ class Session:
         if not self.solver.test_iter or end % self.solver.test_interval == 0:
             return
         try:
-            self.tell(Validation(end, score_end(self.run), "accuracy"))
+            self.tell(Validation(end, score_end(self.run, python_layers=self.engine.python_layers), "accuracy"))
         except Interrupted:
             raise
         except FerError as error:
@@ -63,6 +64,7 @@ def _write_engine_solver(run: Run, solver: caffe_pb2.SolverParameter, early_stop
     """
     copy = caffe_pb2.SolverParameter()
     copy.CopyFrom(solver)
+    name_net(copy)
     copy.snapshot_prefix = str(run.unverified_dir.relative_to(run.dir) / run.net_name)
     copy.snapshot_after_train = True
     if early_stopping:
