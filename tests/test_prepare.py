@@ -248,15 +248,14 @@ def test_damage_is_found_and_mended(source: Path, out: Path, name: str) -> None:
     assert mended == whole
 
 
-def test_full_verification_sees_one_changed_byte(source: Path, out: Path) -> None:
+def test_one_changed_byte_is_seen(source: Path, out: Path) -> None:
     run(source, out)
     file = out / "test_lmdb" / "data.mdb"
     data = bytearray(file.read_bytes())
     data[-1000] ^= 1
     file.write_bytes(data)
-    verify_data(out)
-    with pytest.raises(FerError, match=r"test_lmdb/data\.mdb: changed"):
-        verify_data(out, full=True)
+    with pytest.raises(FerError, match=r"test_lmdb/data\.mdb has changed"):
+        verify_data(out)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import codecs
 import os
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -51,6 +53,19 @@ def show(text: str, end: str = "\n") -> None:
     print(_harmless(text), end=end, flush=True)
 
 
+def width() -> int | None:
+    """Columns that stdout has room for, COLUMNS where that is set; None where it is a file or a pipe."""
+    if not (os.environ.get("COLUMNS") or sys.stdout.isatty()):
+        return None
+    return max(shutil.get_terminal_size().columns, 20)
+
+
+def say_out(text: str, indent: int = 0) -> None:
+    """Print a sentence to stdout, over several lines where it is wider than the terminal; `indent` those after."""
+    room = width()
+    show(text if room is None else textwrap.fill(text, room, subsequent_indent=" " * indent, break_on_hyphens=False))
+
+
 def say(text: str) -> None:
     """Print a line (or several) to stderr without tearing a bar."""
     tqdm.write(_harmless(text), file=sys.stderr)
@@ -73,7 +88,10 @@ class Bar:
         self._started = self._line_at = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(desc=stage, total=total, unit=unit, initial=initial, file=sys.stderr, leave=False)
+            scale = unit == "B"
+            self._bar = tqdm(
+                desc=stage, total=total, unit=unit, unit_scale=scale, initial=initial, file=sys.stderr, leave=False
+            )
 
     @property
     def live(self) -> bool:
@@ -95,8 +113,9 @@ class Bar:
         rate = (self.done - self.initial) / max(time.monotonic() - self._started, 1e-9)
         eta = tqdm.format_interval((self.total - self.done) / rate) if rate > 0 else "?"
         note = f", {self.note}" if self.note else ""
-        unit = f" {self.unit}".rstrip()
-        say(f"{self.stage}: {self.done:,}/{self.total:,}{unit}, {rate:,.1f}{unit or ' '}/s, ETA {eta}{note}")
+        size, unit = (1e6, " MB") if self.unit == "B" else (1, f" {self.unit}".rstrip())
+        done, total, rate = self.done / size, self.total / size, rate / size
+        say(f"{self.stage}: {done:,.0f}/{total:,.0f}{unit}, {rate:,.1f}{unit or ' '}/s, ETA {eta}{note}")
 
     def close(self) -> None:
         """Take the bar away; a piped run that printed a line before prints its last."""
@@ -107,16 +126,19 @@ class Bar:
 
 
 class StageBars:
-    """`progress(stage, done, total)`: one bar after the other, a new one when the stage changes."""
+    """`progress(stage, done, total)`: one bar after the other, a new one when the stage changes.
 
-    def __init__(self, unit: str = ""):
-        self._unit = unit
+    `units` names the unit of stages that have another than `unit`; "B" is shown as MB.
+    """
+
+    def __init__(self, unit: str = "", units: Mapping[str, str] | None = None):
+        self._unit, self._units = unit, units or {}
         self._bar: Bar | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._bar is None or (stage, total) != (self._bar.stage, self._bar.total):
             self.close()
-            self._bar = Bar(stage, total, self._unit)
+            self._bar = Bar(stage, total, self._units.get(stage, self._unit))
         self._bar.update(done)
 
     def close(self) -> None:

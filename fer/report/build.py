@@ -25,7 +25,7 @@ from fer.report.results import ComparisonResult, DataResult, EnsembleResult, Log
 from fer.report.scored_run import Scored, ScoredRun, read_scored_run, unique_names
 from fer.runs.run import Run
 from fer.system.progress import StageProgress
-from fer.system.records import encode_record
+from fer.system.records import seal_record
 
 R = TypeVar("R", bound=Result)
 
@@ -134,7 +134,7 @@ def _write(
     result = replace(result, report=str(out), files=names)
     files |= images
     files["report.html"] = page(result, images).encode()
-    files[MARK] = encode_record(result)
+    files[MARK] = seal_record(result)
     publish(out, files)
     return result
 

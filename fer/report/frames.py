@@ -22,6 +22,7 @@ from fer.report.scored_run import class_names
 from fer.report.table import csv_of
 from fer.runs.record import RunRecord
 from fer.runs.run import Run
+from fer.runs.unchanged import check_run
 from fer.system.records import read_record
 from fer.system.shell import command
 
@@ -43,6 +44,7 @@ class OpenedRun:
 
         Accuracy and loss on val are those of the tests during the training, means over batches.
         """
+        check_run(self._run)
         return curves_frame(make_curves(caffe_log.parse_log(self._run.log), end=self.record.iteration))
 
     def scores(self, split: str, *, ten_crop: bool = False) -> pd.DataFrame:
