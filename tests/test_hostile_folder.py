@@ -66,7 +66,7 @@ def test_no_command_runs_what_lies_in_a_run_or_the_current_folder(tmp_path: Path
 def test_python_dash_m_leaves_the_current_folder_out(tmp_path: Path) -> None:
     mark = lay_traps(tmp_path)
     for path in tmp_path.iterdir():  # what Python itself imports for -m is beyond us, and fer/ would be another program
-        if path.stem in ("fer", "importlib", "pkgutil", "runpy", "typing"):
+        if path.stem not in ("argparse", "json", "textwrap", "tqdm", "traceback"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     done = command(tmp_path, sys.executable, "-m", "fer", "--version")
     assert done.stdout.startswith("fer ") and not mark.exists(), done.stderr
