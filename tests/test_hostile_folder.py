@@ -12,6 +12,7 @@ import training
 
 from fer.engines import interpreter
 from fer.engines.interpreter import find_caffe
+from fer.system.hardware import git_commit
 
 FER = Path(sys.executable).with_name("fer")
 PACKAGES = ("fer", "cv2", "numpy", "caffe", "torch", "google")
@@ -85,4 +86,30 @@ def test_asking_pythons_for_caffe_runs_nothing_of_the_current_folder(
     monkeypatch.setenv("FER_CAFFE_PYTHON", os.path.relpath(sys.executable))
     assert find_caffe().python.is_absolute()
     assert not interpreter._starts(sys.executable, dict(os.environ))  # it is not 3.9
+    assert not mark.exists(), mark.read_text()
+
+
+def test_a_commit_is_asked_for_without_what_the_repository_would_have_git_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert git_commit() is None
+    mark = tmp_path / "mark"
+    (tmp_path / "trap").write_text(f"#!/bin/sh\necho ran $0 >> {mark}\ncat\n")
+    (tmp_path / "trap").chmod(0o755)
+    (tmp_path / "file").write_text("one")
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
+    for words in (("init", "--quiet"), ("add", "file"), ("commit", "--quiet", "-m", "first")):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+    assert git_commit() == head
+    (tmp_path / "file").write_text("two")
+    subprocess.run(["git", "config", "core.fsmonitor", str(tmp_path / "trap")], check=True)
+    hook = tmp_path / ".git" / "hooks" / "post-index-change"
+    hook.parent.mkdir(exist_ok=True)
+    hook.symlink_to(tmp_path / "trap")
+    assert git_commit() == f"{head}-dirty"
+    subprocess.run(["git", "config", "filter.trap.clean", str(tmp_path / "trap")], check=True)
+    (tmp_path / ".gitattributes").write_text("* filter=trap\n")
+    assert git_commit() == head  # whether the file differs cannot be known without the filter
     assert not mark.exists(), mark.read_text()
