@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from fer.commands.terminal import width
     from fer.report.build import build_ensemble, build_report, report_log
     from fer.report.results import AnyResult
     from fer.report.tables import runs_of
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format:
         print(getattr(runs_of(result), args.format)(), end="")
     else:
-        print(encode_record(result).decode().rstrip() if args.json else summary_text(result))
+        print(encode_record(result).decode().rstrip() if args.json else summary_text(result, width()))
     return 0
 
 

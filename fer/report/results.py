@@ -121,12 +121,14 @@ class McNemarResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """`report` is the folder of the report, `files` are the names of what it holds."""
+    """`verdict` says what was reached and what to do next; `report` is the folder of the report, `files` are the names
+    of what it holds."""
 
     FORMAT: ClassVar[int] = 1
 
     name: str
     notes: tuple[str, ...]
+    verdict: str = ""
     report: str = ""
     files: tuple[str, ...] = ()
     fer_version: str = __version__

@@ -22,32 +22,12 @@ from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
 from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import EarlyStopping
+from fer.training.losses import LossWatch
+from fer.training.pace import Pace
 
 TAIL_LINES = 200
-SATURATED = 87.3365  # -log of the smallest normal float: what Caffe shows once every probability has died
-EXPLODED = 50.0
-EXPLODED_FACTOR = 20.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FULL_DISK_BYTES = 2**20
-
-
-class LossWatch:
-    """Tells when a displayed loss says that the training is lost."""
-
-    def __init__(self) -> None:
-        self._first: float | None = None
-        self._bad_in_a_row = 0
-
-    def verdict(self, loss: float) -> str | None:
-        """What is wrong with this loss, after those before; None while nothing is."""
-        if not math.isfinite(loss):
-            return f"loss is {loss:g}"
-        if self._first is None:
-            self._first = loss
-        saturated = abs(loss - SATURATED) < 1e-3
-        bad = saturated or loss > max(EXPLODED, EXPLODED_FACTOR * self._first)
-        self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
-        return f"loss has exploded to {loss:g}" if self._bad_in_a_row >= 2 else None
 
 
 class SignalRelay:
@@ -97,6 +77,8 @@ class Job:
     images_per_iteration: int
     start: int = 0
     early_stopping: EarlyStopping | None = None
+    display: int = 0
+    test_interval: int = 0
 
 
 class Supervisor:
@@ -118,14 +100,22 @@ class Supervisor:
         self._state_due: int | None = None
         self._started = self._clock = time.monotonic()
         self._last_iteration = job.start
+        epoch = run.record.iterations_per_epoch
+        self.pace = Pace(run.odometer, self.tell, job.start, job.max_iter, job.display, job.test_interval, epoch)
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = self.run.record.seconds
         with SignalRelay(self.engine) as relay:
-            child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
+            environment = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
+            child = Child(self.job.argv, environment, self.run.dir, self.run.log, keep=[lock])
+
+            def between() -> None:
+                relay.deliver(child)
+                self.pace.look()
+
             try:
-                for line in child.lines(lambda: relay.deliver(child)):
+                for line in child.lines(between):
                     if self.enough is None:
                         self._read(line)
                         if self.enough is not None:
@@ -138,6 +128,7 @@ class Supervisor:
                     self._settle(code)
             finally:
                 child.kill()
+                self.pace.close()
                 # What the engine wrote and we did not take in is of no use, or of a training that was lost.
                 self.keeper.remove_leftovers()
                 seconds = round(before + time.monotonic() - self._started, 3)
@@ -158,6 +149,7 @@ class Supervisor:
 
     def _read(self, line: str) -> None:
         self.tail = [*self.tail[-TAIL_LINES:], line]
+        self.pace.feed(line)
         if isinstance(message := ipc.parse(line), ipc.Replaying):
             self.tell(events.Setup(f"{ipc.text_of(message)}, to go on exactly where the run was ..."))
         # The state file is whole once Caffe has gone on to say something else.
@@ -193,6 +185,7 @@ class Supervisor:
         # The first display also timed the setting up.
         known = rate > 0 and self._clock != self._started
         self._clock, self._last_iteration = now, shown.iteration
+        self.pace.displayed(shown.iteration)
         self.tell(
             events.Displayed(
                 shown.iteration,
