@@ -74,7 +74,8 @@ def measured_on_val(run: Run, curves: Curves) -> Series:
     if run.scores_by_snapshot.is_file():
         scored = read_record(run.scores_by_snapshot, ScoresBySnapshot, SCORE_AGAIN).snapshots
         points |= {int(name): each.accuracy for name, each in scored.items() if name.isdecimal()}
-    return Series.of(sorted(points.items()))
+    # An engine that early stopping ended may have run on before it heard of it.
+    return Series.of(sorted((at, value) for at, value in points.items() if at <= run.record.iteration))
 
 
 def run_verdict(

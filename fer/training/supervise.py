@@ -22,12 +22,33 @@ from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
 from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import EarlyStopping
-from fer.training.losses import LossWatch
 from fer.training.pace import Pace
 
 TAIL_LINES = 200
+SATURATED = 87.3365  # -log of the smallest normal float: what Caffe shows once every probability has died
+EXPLODED = 50.0
+EXPLODED_FACTOR = 20.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FULL_DISK_BYTES = 2**20
+
+
+class LossWatch:
+    """Tells when a displayed loss says that the training is lost."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._bad_in_a_row = 0
+
+    def verdict(self, loss: float) -> str | None:
+        """What is wrong with this loss, after those before; None while nothing is."""
+        if not math.isfinite(loss):
+            return f"loss is {loss:g}"
+        if self._first is None:
+            self._first = loss
+        saturated = abs(loss - SATURATED) < 1e-3
+        bad = saturated or loss > max(EXPLODED, EXPLODED_FACTOR * self._first)
+        self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
+        return f"loss has exploded to {loss:g}" if self._bad_in_a_row >= 2 else None
 
 
 class SignalRelay:
@@ -109,13 +130,8 @@ class Supervisor:
         with SignalRelay(self.engine) as relay:
             environment = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
             child = Child(self.job.argv, environment, self.run.dir, self.run.log, keep=[lock])
-
-            def between() -> None:
-                relay.deliver(child)
-                self.pace.look()
-
             try:
-                for line in child.lines(between):
+                for line in child.lines(lambda: relay.deliver(child), self.pace.look):
                     if self.enough is None:
                         self._read(line)
                         if self.enough is not None:
