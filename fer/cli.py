@@ -130,8 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code (0 done, 1 the user can fix it, 2 usage, 70 our bug, 130/143 stopped)."""
     from fer.commands import terminal
 
-    terminal.show_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    terminal.show_any_text(arguments)
     debug = "--debug" in arguments
     try:
         signal.signal(signal.SIGTERM, _stop_cleanly)
@@ -175,4 +175,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(debug: bool) -> None:
     if debug:
-        traceback.print_exc()
+        from fer.commands import terminal
+
+        terminal.say(traceback.format_exc().rstrip())

@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -24,8 +25,8 @@ def test_a_file_takes_an_older_one_s_place(tmp_path: Path) -> None:
     ("number", "message"), [(errno.ENOSPC, "b: the disk is full"), (errno.EROFS, "cannot write .*b: Read-only")]
 )
 def test_a_file_that_cannot_be_finished_leaves_the_older_one(tmp_path: Path, number: int, message: str) -> None:
-    def write(beside: Path) -> None:
-        beside.write_bytes(b"half")
+    def write(stream: BinaryIO) -> None:
+        stream.write(b"half")
         raise OSError(number, os.strerror(number))
 
     write_bytes(tmp_path / "b", b"old")

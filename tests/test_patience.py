@@ -131,7 +131,7 @@ def test_the_report_chooses_on_val_and_says_why_it_ended(
 
 PRIVATE = {
     "a copy of it": 'type: "Data" data_param { source: "copy" backend: LMDB batch_size: 7 }',
-    "its list": 'type: "ImageData" image_data_param { source: "DATA/test.txt" root_folder: "DATA/test/" }',
+    "its list": 'type: "ImageData" image_data_param { source: "DATA/test.txt" root_folder: "DATA/test/" is_color: 0 }',
 }
 
 

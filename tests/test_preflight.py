@@ -24,6 +24,7 @@ from fer.training.overrides import Overrides
 from fer.training.preflight.plan import Plan, preflight
 from fer.training.prototxts import read_prototxts
 from fer.training.run_prototxts import net_for_run
+from fer.training.warnings import nearest_divisor
 
 SPLITS = {"Training": 21, "PublicTest": 14, "PrivateTest": 7}
 
@@ -267,23 +268,60 @@ def test_adam_keeps_two_histories(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("iterations", "batch", "warning"),
-    [
-        (2, 7, None),
-        (2, 8, "2 x batch_size 8 = 16 of 14 test images: 2 are counted twice or more; batch_size 7 with test_iter 2"),
-        (
-            1,
-            6,
-            "1 x batch_size 6 = 6 of 14 test images: 8 are left out; batch_size 7 with test_iter 2 covers each once",
-        ),
-    ],
+    ("written", "set_to"),
+    [((2, 7), (2, 7)), ((14, 1), (14, 1)), ((1, 7), (2, 7)), ((2, 8), (2, 7)), ((1, 6), (2, 7)), ((37, 97), (1, 14))],
 )
-def test_a_test_that_does_not_cover_val(lab: Lab, iterations: int, batch: int, warning: str | None) -> None:
-    lab.edit(lab.solver, "test_iter: 2", f"test_iter: {iterations}")
-    lab.edit(lab.net, "batch_size: 7", f"batch_size: {batch}")
-    warnings = lab.check().warnings
-    assert len(warnings) == (warning is not None)
-    assert warning is None or warning in warnings[0]
+def test_a_test_is_made_to_cover_val_once(lab: Lab, written: tuple[int, int], set_to: tuple[int, int]) -> None:
+    lab.edit(lab.solver, "test_iter: 2", f"test_iter: {written[0]}")
+    lab.edit(lab.net, "batch_size: 7", f"batch_size: {written[1]}")
+    plan = lab.check()
+    assert (*plan.solver.test_iter, plan.net.layer[1].data_param.batch_size) == set_to
+    assert plan.net.layer[0].data_param.batch_size == 64
+    assert plan.warnings == ()
+    assert len(plan.adapted) == (written != set_to)
+    if plan.adapted:
+        assert plan.adapted[0].startswith(
+            f"each test covers its 14 images once, with test_iter {set_to[0]} and batch_size {set_to[1]} in place of "
+            f"{written[0]} and {written[1]}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "divisor"), [(3589, 100, 97), (3571, 97, 1), (347, 97, 1), (251, 97, 251), (350, 97, 70)]
+)
+def test_the_divisor_nearest_to_a_batch(count: int, batch: int, divisor: int) -> None:
+    assert nearest_divisor(count, batch) == divisor
+
+
+def test_every_test_of_an_image_list_is_covered(lab: Lab) -> None:
+    """Two test nets share the layer."""
+    (lab.folder / "faces.txt").write_text("a.jpg 6\nb.jpg 0\nc.jpg 1\n")
+    lab.edit(lab.solver, "test_iter: 2", "test_iter: 3 test_iter: 1 test_state { } test_state { level: 1 }")
+    lab.edit(lab.net, 'type: "Data"', 'type: "ImageData"', 2)
+    text = lab.net.read_text()
+    lab.net.write_text(text.replace('type: "ImageData"', 'type: "Data"', 1))
+    lists = 'image_data_param { source: "faces.txt" batch_size: 2 is_color: false new_height: 48 new_width: 48 }'
+    lab.edit(lab.net, "phase: TEST\n  }", f"phase: TEST\n  }}\n  {lists}")
+    plan = lab.check()
+    assert list(plan.solver.test_iter) == [1, 1]
+    assert plan.net.layer[1].image_data_param.batch_size == 3
+    assert len(plan.adapted) == 1 and plan.warnings == ()
+
+
+def test_a_test_batch_that_the_net_counts_on_stays(lab: Lab) -> None:
+    """Here in a Reshape; it is warned of then."""
+    lab.edit(lab.net, "batch_size: 7", "batch_size: 8")
+    shape = (
+        'layer { name: "eight" type: "Reshape" bottom: "ip2" top: "eight" reshape_param { shape { dim: 8 dim: 7 } } }'
+    )
+    lab.net.write_text(f"{lab.net.read_text()}\n{shape.replace('top:', 'include { phase: TEST } top:')}")
+    plan = lab.check()
+    assert (*plan.solver.test_iter, plan.net.layer[1].data_param.batch_size) == (2, 8)
+    assert plan.adapted == ()
+    assert plan.warnings == (
+        "test_iter 2 x batch_size 8 = 16 of 14 test images: 2 are counted twice or more; "
+        "batch_size 7 with test_iter 2 covers each once",
+    )
 
 
 def test_the_lesson_is_warned_of(lab: Lab) -> None:
@@ -305,7 +343,7 @@ def test_shipped_nets_pass(made_data: Path, net: str, solver: str, batch: int) -
     plan = preflight(read_prototxts(find_solver(net, solver), find_net(net)), made_data)
     assert plan.batch_size == batch
     assert plan.solver.snapshot_prefix == f"snapshots/{net}"
-    assert any("test_iter 37 x batch_size 97 = 3,589 of 14 test images" in warning for warning in plan.warnings)
+    assert list(plan.solver.test_iter) == [1] and "14 images once" in plan.adapted[0]
 
 
 def test_the_classic_net_names_the_data_it_wants(made_data: Path) -> None:

@@ -13,7 +13,7 @@ from fer.formats import prototxt, upgrade
 from fer.formats.prototxt import read_net, read_solver, read_weights
 from fer.formats.tokens import blank_field, layer_lines
 from fer.nets import lint, states, zoo
-from fer.nets.deploy import derive_deploy
+from fer.nets.deploy import derive_deploy, front_layer
 from fer.nets.lint import lint_net
 from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
@@ -225,8 +225,7 @@ def test_phases_stages_and_data_layers() -> None:
     assert [layer.data_param.batch_size for layer in states.data_layers(net, State("TRAIN"))] == [2]
     assert [layer.data_param.batch_size for layer in states.data_layers(net, State("TEST", ("big",)))] == [3]
     assert "accuracy" not in [layer.name for layer in filter_net(net, State("TRAIN")).layer]
-    assert states.test_transform(net).crop_size == 4
-    assert states.test_transform(derive_deploy(net, (1, 4, 4))) == caffe_pb2.TransformationParameter()
+    assert front_layer(net).transform_param.crop_size == 4
     with pytest.raises(FerError, match="TRAIN and TEST"):
         filter_net(net, State("train"))
 

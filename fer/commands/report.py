@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fer.commands.terminal import show
 from fer.errors import UsageError
 
 SUMMARY = "score a run and draw its report"
@@ -57,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         result = build_report(_scored_runs(args), args.out, val_only=args.val_only)
     if args.format:
-        print(getattr(runs_of(result), args.format)(), end="")
+        show(getattr(runs_of(result), args.format)(), end="")
     else:
-        print(encode_record(result).decode().rstrip() if args.json else summary_text(result, width()))
+        show(encode_record(result).decode().rstrip() if args.json else summary_text(result, width()))
     return 0
 
 

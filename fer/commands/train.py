@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.commands.numbers import between, over_0, positive
+from fer.commands.terminal import show
 from fer.engines.engine import PRECISIONS
 from fer.engines.registry import AUTO, ENGINES
 from fer.errors import FerError, UsageError
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             solver = args.solver or recommended_solver(args.net)
             run = train(args.net, solver, args.data or DATA, _train_options(args), display)
     if args.json:
-        print(encode_record(run.record).decode(), end="")
+        show(encode_record(run.record).decode(), end="")
     else:
         _tell_end(run)
     return 0
@@ -109,12 +110,12 @@ def _tell_end(run: "Run") -> None:
     epoch = record.iterations_per_epoch
     epochs = f" ({record.iteration / epoch:.3g} epochs)" if epoch else ""
     early = f"; {record.ended}" if record.iteration < record.max_iter else ""
-    print(f"{run.dir}: {record.iteration:,} iterations{epochs} in {duration(record.seconds)}{early}")
+    show(f"{run.dir}: {record.iteration:,} iterations{epochs} in {duration(record.seconds)}{early}")
     with contextlib.suppress(FerError):  # a log that shows nothing
         curves = make_curves(parse_log(run.log), end=record.iteration)
         accuracy = measured_on_val(run, curves)
         say_out(run_verdict(run, best_of(accuracy), accuracy, curves))
-    print(f"Next: {command('fer', 'report', run.dir)}")
+    show(f"Next: {command('fer', 'report', run.dir)}")
 
 
 def _check_words(args: argparse.Namespace) -> None:

@@ -45,7 +45,9 @@ class PyTorch(ProcessEngine):
             raise FerError(f"the PyTorch engine needs torch, which this Python has not\n{pip_install(*PACKAGES)}")
         threads = os.environ.get("FER_TORCH_THREADS") or str(physical_cores())
         command = (sys.executable, "-m", "fer.engines.pytorch")
-        return replace(self, command=command, environment={**os.environ, "OMP_NUM_THREADS": threads})
+        # It works in run directories, whose Python files are no code of ours (nor of those it starts).
+        environment = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": threads}
+        return replace(self, command=command, environment=environment)
 
     def known_types(self, wanted: frozenset[str]) -> frozenset[str]:
         from fer.nets.lint import KNOWN_LAYERS  # here, as the command line goes without it

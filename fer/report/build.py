@@ -26,7 +26,7 @@ from fer.report.scored_run import Scored, ScoredRun, read_scored_run, unique_nam
 from fer.report.verdict import comparison_verdict, ensemble_verdict, log_verdict
 from fer.runs.run import Run
 from fer.system.progress import StageProgress
-from fer.system.records import encode_record
+from fer.system.records import seal_record
 
 R = TypeVar("R", bound=Result)
 
@@ -140,7 +140,7 @@ def _write(
     result = replace(result, report=str(out), files=names)
     files |= images
     files["report.html"] = page(result, images).encode()
-    files[MARK] = encode_record(result)
+    files[MARK] = seal_record(result)
     publish(out, files)
     return result
 

@@ -19,8 +19,10 @@ from fer.report.curves import Curves, Series, make_curves
 from fer.report.files import MARK
 from fer.report.results import RunResult
 from fer.report.scored_run import class_names
+from fer.report.table import csv_of
 from fer.runs.record import RunRecord
 from fer.runs.run import Run
+from fer.runs.unchanged import check_run
 from fer.system.records import read_record
 from fer.system.shell import command
 
@@ -42,6 +44,7 @@ class OpenedRun:
 
         Accuracy and loss on val are those of the tests during the training, means over batches.
         """
+        check_run(self._run)
         return curves_frame(make_curves(caffe_log.parse_log(self._run.log), end=self.record.iteration))
 
     def scores(self, split: str, *, ten_crop: bool = False) -> pd.DataFrame:
@@ -98,7 +101,7 @@ def scores_frame(scores: Scores, classes: Sequence[str]) -> pd.DataFrame:
 
 def scores_csv(scores: Scores, classes: Sequence[str]) -> str:
     """`scores_frame` with every digit of the probabilities."""
-    return scores_frame(scores, classes).to_csv(index=False, lineterminator="\n")
+    return csv_of(scores_frame(scores, classes))
 
 
 def curve_csv(log: caffe_log.Log, phase: str, net: int = 0) -> str:
@@ -117,7 +120,7 @@ def curve_csv(log: caffe_log.Log, phase: str, net: int = 0) -> str:
     for name in dict.fromkeys(name for _, outputs in rows for name in outputs):
         frame[name] = np.array([outputs.get(name) for _, outputs in rows], dtype=object)
     # Not pandas' own way: a nan of the log is no empty cell.
-    return frame.map(lambda cell: "" if cell is None else str(cell)).to_csv(index=False, lineterminator="\n")
+    return csv_of(frame.map(lambda cell: "" if cell is None else str(cell)))
 
 
 def _rate(record: caffe_log.LogRecord, rates: Sequence[tuple[int, float]]) -> float | None:

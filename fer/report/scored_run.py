@@ -17,9 +17,9 @@ from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_c
 from fer.report.notes import no_iteration, run_notes
 from fer.runs.record import average_name
 from fer.runs.run import Run
-from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta
+from fer.runs.scores import InTraining, ScoresBySnapshot, ScoresMeta, read_kept
+from fer.runs.unchanged import check_run
 from fer.system.files import sha256
-from fer.system.records import read_record
 from fer.system.shell import command
 
 NET_NAMES = {
@@ -83,6 +83,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     """
     if not run.log.is_file():
         raise FerError(f"{run.log} is missing: the run has no training log to report on")
+    check_run(run)
     log = parse_log(run.log)
     if not log.records and not log.optimization_done:  # with display 0 a whole training shows none
         raise FerError(no_iteration(str(run.log), log))
@@ -186,7 +187,7 @@ def _read_in_training(run: Run, scores: dict[str, StoredScores]) -> dict[str, fr
     """What scoring has found; nothing where it was made of other data than the scores, or by an older fer."""
     if not run.in_training.is_file():
         return {}
-    found = read_record(run.in_training, InTraining, SCORE_AGAIN)
+    found = read_kept(run.in_training, InTraining)
     return {
         split: frozenset(found.val if split == "val" else found.test)
         for split, each in scores.items()
@@ -205,7 +206,7 @@ def _snapshot_name(meta: ScoresMeta) -> str:
 def _accuracies(run: Run, meta: ScoresMeta, val: Metrics, ten_crop: StoredScores | None) -> SnapshotAccuracies:
     """The accuracies of val_by_snapshot.json, which scoring keeps; `meta` is of the chosen one's scores."""
     path = run.scores_by_snapshot
-    scored = read_record(path, ScoresBySnapshot, SCORE_AGAIN).snapshots if path.is_file() else {}
+    scored = read_kept(path, ScoresBySnapshot).snapshots if path.is_file() else {}
     known = {name: each.accuracy for name, each in scored.items() if math.isfinite(each.accuracy)}
     means = {name: average.averaged[-1] for name, average in run.record.averages.items() if name in known}
     averaged = meta.averaged

@@ -3,6 +3,7 @@
 PublicTest (val) alone decides; PrivateTest has no say.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -132,24 +133,25 @@ def comparison_verdict(result: ComparisonResult) -> str:
 
     As many tests are made, each has its share of the 5% (Bonferroni).
     """
-    accuracies = {run.name: run.splits["val"].accuracy for run in result.runs}
-    best = max(accuracies, key=lambda name: accuracies[name])
-    others = sorted((name for name in accuracies if name != best), key=lambda name: -accuracies[name])
-    pairs = {name: _pair(result.mcnemar, best, name) for name in others}
-    odd = [name for name in others if pairs[name].p_value is None]
-    if len(odd) == len(others):
+    runs = result.runs
+    accuracies = [run.splits["val"].accuracy for run in runs]  # by place, as two runs may be called alike
+    best, *others = sorted(range(len(runs)), key=lambda number: -accuracies[number])
+    of_two = dict(zip(itertools.combinations(range(len(runs)), 2), result.mcnemar, strict=True))
+    pairs = {number: of_two[min(best, number), max(best, number)] for number in others}
+    tested = [number for number in others if pairs[number].p_value is not None]
+    if not tested:
         return f"No run is called best, as they cannot be compared: {pairs[others[0]].not_comparable}."
-    limit = SIGNIFICANT / (len(others) - len(odd))
-    alike = [name for name in others if (p := pairs[name].p_value) is not None and p >= limit]
-    second = next(name for name in others if name not in odd)
+    second = tested[0]
+    alike = [number for number in tested if (pairs[number].p_value or 0.0) >= SIGNIFICANT / len(tested)]
     said = (
-        f"Best on {VAL}: {best} with {percent(accuracies[best], 2)}, "
-        f"{_points(accuracies[best] - accuracies[second])} above {second}"
+        f"Best on {VAL}: {runs[best].name} with {percent(accuracies[best], 2)}, "
+        f"{_points(accuracies[best] - accuracies[second])} above {runs[second].name}"
     )
-    share = f", where each of {len(others)} comparisons has its share of 5%" if len(others) > 1 else ""
+    share = f", where each of {len(tested)} comparisons has its share of 5%" if len(tested) > 1 else ""
     if not alike:
         return f"{said}: more than chance ({_p(pairs[second])}{share})."
-    return f"{said}: no more than chance may give for {_listed(alike)} ({_p(pairs[alike[0]])}{share})."
+    names = _listed([runs[number].name for number in alike])
+    return f"{said}: no more than chance may give for {names} ({_p(pairs[alike[0]])}{share})."
 
 
 def ensemble_verdict(splits: Mapping[str, SplitResult], best: str, alone: float, pair: McNemarResult) -> str:
@@ -165,10 +167,6 @@ def ensemble_verdict(splits: Mapping[str, SplitResult], best: str, alone: float,
     if sure:
         return f"The ensemble is better than {best}, the best of its members, by more than chance ({figures})."
     return f"The ensemble is better than {best}, but by no more than chance may give ({figures})."
-
-
-def _pair(pairs: Sequence[McNemarResult], a: str, b: str) -> McNemarResult:
-    return next(pair for pair in pairs if {pair.a, pair.b} == {a, b})
 
 
 def _p(pair: McNemarResult) -> str:

@@ -1,10 +1,11 @@
 """A run's files of scores: what each says of itself, and which snapshot they choose."""
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -13,10 +14,14 @@ from fer.runs.record import Count
 from fer.runs.run import Run, Snapshot
 from fer.system.arrays import DamagedArchive, read_arrays
 from fer.system.files import sha256, write_bytes
-from fer.system.records import as_json, decode_record
+from fer.system.hashes import file_hash
+from fer.system.records import Record, as_json, decode_record, read_record
 from fer.system.shell import command
 
 SCORE_AGAIN = "Delete it and let fer report RUN score again"
+SUMS = "SHA256SUMS"
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,10 @@ class ScoresMeta:
 
     weights          of the snapshot, by its path in the run directory
     averaged         the iterations of the snapshots that it is the mean of, if it is one
-    database_sha256  of the split's data.mdb
+    database_sha256  of the split's data.mdb; of a list, over it and its image files
+    deploy_sha256, transform_sha256   of the net, and of crop, mean, scale and resize ("" by fer 0.1)
+    database         its path; `own` where it is not the data directory's
+    shape            (channels, height, width) of its images
     seconds          that the engine took
     """
 
@@ -41,17 +49,36 @@ class ScoresMeta:
     averaged: tuple[Count, ...] = ()
     database: str = ""
     seconds: float = 0.0
+    deploy_sha256: str = ""
+    transform_sha256: str = ""
+    own: bool = False
+    shape: tuple[Count, ...] = ()
     format: int = 1
 
 
 @dataclass(frozen=True)
 class SnapshotScore:
-    """A snapshot or mean on val, and the SHA-256 of its weights and of the split's data.mdb."""
+    """A snapshot or mean on val, and what it was made of, as in ScoresMeta.
+
+    `undecided` counts the images whose right answer and another are so near to each other that rounding decides.
+    """
 
     accuracy: float
     loss: float
     weights_sha256: str
     database_sha256: str
+    deploy_sha256: str = ""
+    transform_sha256: str = ""
+    undecided: int | None = None
+
+
+MADE_OF = {
+    "weights_sha256": "its weights",
+    "database_sha256": "the images",
+    "deploy_sha256": "deploy.prototxt",
+    "transform_sha256": "the crop, mean, scale or size of the images",
+}
+"""The fields that tell what scores were made of, and what they are of."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +108,28 @@ class InTraining:
     format: int = 1
 
 
-def chosen_snapshot(run: Run) -> Snapshot:
-    """The snapshot or average that scores/val.npz is of: the best on val, unless another was asked for.
+def chosen_snapshot(run: Run) -> tuple[Snapshot, ScoresMeta]:
+    """The snapshot or average that scores/val.npz is of, and what that says: the best on val, unless another was asked
+    for.
 
-    Raises FerError if the run is not scored, or the weights have changed since.
+    Raises FerError if the run is not scored, or the weights or the deploy net have changed since.
     """
     path, report = run.scores("val"), command("fer", "report", run.dir)
     meta = read_scores(path)[1] if path.is_file() else None
     for snapshot in (*run.snapshots(), *run.averages()):
         if meta and str(snapshot.weights.relative_to(run.dir)) == meta.weights:
-            if sha256(snapshot.weights) != meta.weights_sha256:
-                raise FerError(f"{snapshot.weights} changed since it was scored; {report} scores again")
-            return snapshot
+            made_of = {snapshot.weights: meta.weights_sha256, run.deploy: meta.deploy_sha256}
+            for file, known in made_of.items():
+                if known and file_hash(file) != known:
+                    raise FerError(f"{file} changed since it was scored; {report} scores again")
+            return snapshot, meta
     raise FerError(f"{run.dir} is not scored, so no snapshot of it is chosen; {report} does both")
 
 
 def read_scores(path: Path) -> tuple[dict[str, np.ndarray], ScoresMeta]:
-    """(files, labels and probs by name, what the file says of itself). Raises FerError naming what is damaged."""
+    """(files, labels and probs by name, what the file says of itself). Raises FerError where the file is damaged or not
+    as it was written."""
+    check_kept(path)
     try:
         arrays = read_arrays(path, ("files", "labels", "probs", "meta"))
     except FileNotFoundError:
@@ -112,4 +144,34 @@ def write_scores(path: Path, meta: ScoresMeta, *, files: Any, labels: np.ndarray
     """Write a scores file, atomically: files str [N], labels int64 [N], probs float32 [N,K]."""
     stream = io.BytesIO()
     np.savez(stream, files=np.array(files), labels=labels, probs=probs, meta=json.dumps(as_json(meta)))
-    write_bytes(path, stream.getvalue(), parents=True)
+    keep(path, stream.getvalue())
+
+
+def read_kept(path: Path, kind: type[R]) -> R:
+    """A record that `keep` wrote. Raises FerError where it is missing, damaged, or not as it was written."""
+    check_kept(path)
+    return read_record(path, kind, SCORE_AGAIN)
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write a file of scores atomically, and its SHA-256 into SHA256SUMS beside it, which `sha256sum -c` reads too."""
+    write_bytes(path, data, parents=True)
+    sums = _read_sums(path.parent) | {path.name: hashlib.sha256(data).hexdigest()}
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+    write_bytes(path.parent / SUMS, text.encode())
+
+
+def check_kept(path: Path) -> None:
+    """Raises FerError for a file of scores that has changed since `keep` wrote it."""
+    known = _read_sums(path.parent).get(path.name)
+    if known is not None and path.is_file() and sha256(path) != known:
+        raise FerError(f"{path} has changed since it was written. {SCORE_AGAIN}")
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of scores by its name; nothing where an older fer has scored."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}

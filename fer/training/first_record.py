@@ -49,6 +49,7 @@ def first_record(
         repeatable=_repeatable(plan.solver, engine, gpus),
         snapshots={},
         warnings=plan.warnings,
+        adapted=plan.adapted,
         git_commit=git_commit(),
     )
 

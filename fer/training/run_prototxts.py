@@ -5,10 +5,11 @@ Engines run with the run directory as their current folder, so every path in the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer.nets.lint import states_named
-from fer.nets.states import taking_part
+from fer.nets.states import State, taking_part
 from fer.schema import caffe_pb2
 
 NET_FILE = "train_val.prototxt"
@@ -23,8 +24,10 @@ _FILES = {  # fields of other layers that name a file or folder
 }
 
 
-def net_for_run(net: caffe_pb2.NetParameter, data_dir: str | Path) -> caffe_pb2.NetParameter:
-    """The net with its data taken from a data directory.
+def net_for_run(
+    net: caffe_pb2.NetParameter, data_dir: str | Path, states: Sequence[State] = ()
+) -> caffe_pb2.NetParameter:
+    """The net with its data taken from a data directory; `states` are those that the solver puts it in.
 
     A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb, and mean_file is its
     mean.binaryproto. A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb,
@@ -33,7 +36,7 @@ def net_for_run(net: caffe_pb2.NetParameter, data_dir: str | Path) -> caffe_pb2.
     copy = caffe_pb2.NetParameter()
     copy.CopyFrom(net)
     folder = Path(data_dir).resolve()
-    roles = layer_phases(net)
+    roles = layer_phases(net, states)
     for position, layer in enumerate(copy.layer):
         if layer.type == "Data":
             phases = roles.get(position, set())
@@ -67,10 +70,16 @@ def solver_for_run(
     return copy
 
 
-def layer_phases(net: caffe_pb2.NetParameter) -> dict[int, set[str]]:
-    """The phases in which each layer (by position) takes part, over all stages that the net's rules name."""
+def layer_phases(net: caffe_pb2.NetParameter, states: Sequence[State] = ()) -> dict[int, set[str]]:
+    """The phases in which each layer (by position) takes part in these states; of one that takes part in none of them,
+    those over all stages that the net's rules name."""
+    found = [_phases(net, some) for some in (states_named(net), states)]
+    return found[0] | found[1]
+
+
+def _phases(net: caffe_pb2.NetParameter, states: Sequence[State]) -> dict[int, set[str]]:
     phases: dict[int, set[str]] = {}
-    for state in states_named(net):
+    for state in states:
         for position in taking_part(net, state):
             phases.setdefault(position, set()).add(state.phase)
     return phases

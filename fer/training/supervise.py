@@ -19,6 +19,7 @@ from fer.formats.log import LogAssembler, LogRecord
 from fer.formats.log_lines import Event, SnapshottingState
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
+from fer.system.hashes import file_hash
 from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import EarlyStopping
@@ -148,7 +149,13 @@ class Supervisor:
                 # What the engine wrote and we did not take in is of no use, or of a training that was lost.
                 self.keeper.remove_leftovers()
                 seconds = round(before + time.monotonic() - self._started, 3)
-                self.run.update(state="failed", ended=self.failure, seconds=seconds, iteration=self._reached())
+                self.run.update(
+                    state="failed",
+                    ended=self.failure,
+                    seconds=seconds,
+                    iteration=self._reached(),
+                    log_sha256=file_hash(self.run.log) if self.run.log.is_file() else None,
+                )
             self._conclude(code, relay)
 
     def tell(self, event: object) -> None:

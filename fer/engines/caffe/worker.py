@@ -1,6 +1,6 @@
 # /// script
 # requires-python = "==3.9.*"
-# dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy<2", "protobuf<3.21"]
+# dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy==1.26.4", "protobuf==3.20.3"]
 # ///
 """Real Caffe behind four verbs; `fer` runs this file in an interpreter of its own, and so can you:
 
@@ -25,6 +25,9 @@ import subprocess
 import sys
 import tempfile
 
+# What lies beside this file is found even where PYTHONSAFEPATH is set.
+if os.path.dirname(os.path.abspath(__file__)) not in sys.path:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ.setdefault("GLOG_logtostderr", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -25,6 +25,8 @@ Read = tuple[np.ndarray, np.ndarray]
 
 # ---- LMDB
 
+_FLAGS = {"color": cv2.IMREAD_COLOR, "gray": cv2.IMREAD_GRAYSCALE, "": cv2.IMREAD_UNCHANGED}
+
 
 class _Records(Database):
     """The raw records of a database."""
@@ -44,7 +46,7 @@ def read_database(path: Path, force: str, room: Room) -> Read:
 
     Raises FerError for a database that is missing, cut off, empty or larger than the memory, and for a faulty Datum.
     """
-    flag = {"color": cv2.IMREAD_COLOR, "gray": cv2.IMREAD_GRAYSCALE}.get(force, cv2.IMREAD_UNCHANGED)
+    flag = _FLAGS[force]
     with closing(_Records(path)) as database:
         count, row = len(database), 0
         labels = np.zeros(count, np.float32)
@@ -60,6 +62,18 @@ def read_database(path: Path, force: str, room: Room) -> Read:
     if row != count:
         raise FerError(f"{path}: damaged: {row:,} of {count:,} records can be read")
     return pixels, labels
+
+
+def first_of_database(path: Path, force: str) -> np.ndarray:
+    """The first image of an LMDB as `read_database` has it, [H, W, C]. Raises FerError as that does."""
+    flag = _FLAGS[force]
+    with closing(_Records(path)) as database:
+        for key, data in database.records():
+            try:
+                return _decode_datum(data, flag)[0]
+            except FerError as error:
+                raise FerError(f"{path}: {key}: {error}") from None
+    raise FerError(f"{path}: damaged: no record can be read")
 
 
 def _decode_datum(data: bytes, flag: int) -> tuple[np.ndarray, int]:
@@ -133,6 +147,20 @@ def read_image_list(path: Path, options: ListOptions, room: Room) -> Read:
         for _ in pool.map(fill, range(len(lines))):
             pass
     return pixels, labels
+
+
+def list_names(path: Path) -> list[str]:
+    """The file names of a list, in its order. Raises FerError as `read_image_list` does."""
+    return [name for _, name, _ in _parse_list(path)]
+
+
+def first_image(path: Path, options: ListOptions) -> np.ndarray:
+    """The first image of a list as `read_image_list` has it, [H, W, C]. Raises FerError as that does."""
+    number, name, _ = _parse_list(path)[0]
+    try:
+        return _read_image(options.root + name, options)
+    except FerError as error:
+        raise FerError(f"{path}:{number}: {options.root + name}: {error}") from None
 
 
 def _parse_list(path: Path) -> list[tuple[int, str, int]]:

@@ -77,7 +77,7 @@ def plot_overlay(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
             "linestyle": DASHES[index // len(COLORS) % len(DASHES)],
         }
         for ax, series in zip(axes, (smooth(curves.loss)[0], curves.test_loss, curves.accuracy), strict=True):
-            ax.plot(series.iterations, series.values, label=name, **style)
+            ax.plot(series.iterations, series.values, label=_label(name), **style)
     for ax, label in zip(axes, ("training loss, smoothed", "val loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
         _robust_loss(ax, [curves for _, curves in runs]) if "loss" in label else _percent(ax)
@@ -242,3 +242,8 @@ def _iterations(ax: Axes, curves: Curves) -> None:
 def _legend(ax: Axes) -> None:
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
+
+
+def _label(name: str) -> str:
+    """For a legend, which leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name

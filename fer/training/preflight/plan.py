@@ -14,12 +14,14 @@ from fer.errors import FerError
 from fer.nets.deploy import derive_deploy
 from fer.nets.lint import KNOWN_LAYERS
 from fer.nets.solver_lint import lint_solver
-from fer.nets.states import SHUFFLE, State, train_state
+from fer.nets.states import SHUFFLE, scored_state, train_state
 from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
 from fer.training.overrides import Overrides
+from fer.training.preflight.coverage import cover_tests
+from fer.training.preflight.scoring import scored_shape
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
-from fer.training.preflight.sources import Sources, epoch, image_shape, read_sources, source_faults
+from fer.training.preflight.sources import Sources, epoch, read_sources, source_faults
 from fer.training.preflight.subject import Subject
 from fer.training.preflight.wiring import wiring_faults
 from fer.training.prototxts import Prototxts
@@ -38,7 +40,7 @@ class Plan:
     `snapshot_bytes` is what all snapshots of the run will take (0 where the net's sizes are not known);
     `batch_size` is images an iteration (over iter_size and all GPUs; 0 where the net has no Data or ImageData layer);
     `train_count` is images an epoch; `given` is what the command line set in the prototxts' place, and `remarks` say
-    what that means for the rest of them.
+    what that means for the rest of them; `adapted` says what of the prototxts was set for the data at hand.
     """
 
     solver: caffe_pb2.SolverParameter
@@ -46,6 +48,7 @@ class Plan:
     deploy: caffe_pb2.NetParameter
     manifest: Manifest
     warnings: tuple[str, ...]
+    adapted: tuple[str, ...]
     snapshot_bytes: int
     batch_size: int
     train_count: int
@@ -83,25 +86,28 @@ def preflight(
     faults += wiring_faults(written, known_types)
     if manifest is None:
         _refuse(faults)
-    subject = written.with_net(net_for_run(written.net, data_dir))
+    subject = written.with_net(net_for_run(written.net, data_dir, [written.train, *written.tests]))
     sources = read_sources(subject, len(manifest.classes))
     faults += source_faults(subject, sources, len(manifest.classes))
     if faults:
         _refuse(faults)
+    subject, adapted = cover_tests(subject, sources)
+    solver = subject.solver
     images, count = epoch(subject, sources)
     images *= max(len(gpus), 1)
     solver.max_iter = overrides.end(images, count) or solver.max_iter
     prefix = snapshot_prefix.replace("<net>", net_label(subject.net_path))
-    plan = _plan(subject, sources, manifest, Path(run_parent))
+    plan = _plan(subject, sources, manifest, Path(data_dir), Path(run_parent))
     own = solver_for_run(solver, snapshot_prefix=prefix, seed=seed, gpu=gpus[0] if gpus else None)
     remarks = overrides.remarks(prototxts.solver or solver, solver, images, plan.train_count)
-    return replace(plan, solver=own, batch_size=images, given=overrides.given, remarks=tuple(remarks))
+    return replace(plan, solver=own, batch_size=images, given=overrides.given, remarks=tuple(remarks), adapted=adapted)
 
 
 def _plan(
     subject: Subject,
     sources: Sources,
     manifest: Manifest,
+    data_dir: Path,
     run_parent: Path,
 ) -> Plan:
     """The plan for data that are whole, once the net's sizes fit them and the disk."""
@@ -110,10 +116,10 @@ def _plan(
     shapes = None if faults else net_shapes(subject, sources, subject.train)
     count, each = snapshots_size(solver, shapes)
     faults += disk_faults(count, each, run_parent) if shapes else ()
-    tested = (subject.tests or [State("TEST")])[0]
-    deploy = _attempt(faults, derive_deploy, net, image_shape(subject, sources, tested) or manifest.image.shape)
-    if faults or deploy is None:
+    shape = _attempt(faults, scored_shape, subject, data_dir, manifest)
+    if faults or shape is None:
         _refuse(faults)
+    deploy = derive_deploy(net, shape, scored_state(solver))
     batch_size, train_count = epoch(subject, sources)
     return Plan(
         solver=solver,
@@ -121,6 +127,7 @@ def _plan(
         deploy=deploy,
         manifest=manifest,
         warnings=tuple(training_warnings(solver, net, lambda source: _count(sources, source))),
+        adapted=(),
         snapshot_bytes=count * each,
         batch_size=batch_size,
         train_count=train_count or manifest.splits["train"].count,

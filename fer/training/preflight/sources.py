@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fer.engines.caffe import augmentation
 from fer.errors import FerError
+from fer.evaluation.splits import READ_LAYERS, layer_source
 from fer.formats.database import DatabaseInfo, check_database, read_mean
 from fer.nets.infogain import read_infogain
 from fer.nets.states import State
@@ -95,6 +96,13 @@ def _list_faults(
         yield subject.fault(i, f"{about} has a label {wrong[0]!r}, which is not 0..{classes - 1}")
     elif not labels:
         yield subject.fault(i, f"{about} is empty")
+    elif bool(layer.image_data_param.new_height) != bool(layer.image_data_param.new_width):
+        yield subject.fault(i, f"layer {layer.name!r}: new_height and new_width must be set together")
+    else:
+        try:
+            yield from _transform_faults(subject, i, layer, layer_source(layer).shape)
+        except FerError as error:
+            yield str(error)
 
 
 def _file_faults(subject: Subject, i: int, layer: caffe_pb2.LayerParameter, classes: int) -> Iterator[str]:
@@ -140,11 +148,11 @@ def image_shape(subject: Subject, sources: Sources, state: State) -> tuple[int, 
     """(channels, height, width) of the images in a state's first data layer, before any crop, if known."""
     for i in subject.positions(state):
         layer = subject.net.layer[i]
-        if layer.type == "Data" and (info := sources.database(layer.data_param.source)):
-            return info.shape
-        if layer.type == "ImageData" and layer.image_data_param.new_height:
-            param = layer.image_data_param
-            return (3 if param.is_color else 1, param.new_height, param.new_width)
+        if layer.type in READ_LAYERS:
+            try:
+                return layer_source(layer).shape
+            except FerError:
+                return None
     return None
 
 

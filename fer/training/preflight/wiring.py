@@ -23,7 +23,7 @@ def wiring_faults(subject: Subject, known_types: Collection[str]) -> Iterator[st
     if not any(_is_loss(layers[i]) for i in subject.positions(subject.train)):
         yield f"{subject.net_path}:1: no loss layer takes part in TRAIN: there is nothing to learn from"
     if subject.tests:
-        for i, phases in layer_phases(subject.net).items():
+        for i, phases in layer_phases(subject.net, [subject.train, *subject.tests]).items():
             if layers[i].type == "Data" and len(phases) == 2:
                 feeds = f"layer {layers[i].name!r} feeds training and testing alike"
                 yield subject.fault(i, f"{feeds}; add  include {{ phase: TRAIN }}")
