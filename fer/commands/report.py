@@ -43,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from fer.commands.terminal import width
     from fer.report.tables import runs_of
     from fer.report.text import summary_text
     from fer.system.records import encode_record
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"WARNING: {warning}")
         show(getattr(runs_of(result), args.format)(), end="")
     else:
-        show(encode_record(result).decode().rstrip() if args.json else summary_text(result))
+        show(encode_record(result).decode().rstrip() if args.json else summary_text(result, width()))
     return 0
 
 

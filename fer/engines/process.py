@@ -73,8 +73,8 @@ class Child:
             except OSError as error:
                 raise FerError(f"cannot start {argv[0]}: {error.strerror}") from error
 
-    def lines(self, between: Callable[[], None]) -> Iterator[str]:
-        """The log's lines as they are written, until the engine is gone; `between` is called at each and in waiting."""
+    def lines(self, *between: Callable[[], None]) -> Iterator[str]:
+        """The log's lines as they are written, until the engine is gone; `between` are called at each and in waiting."""
         rest = b""
         with self.log.open("rb") as stream:
             stream.seek(self._offset)
@@ -84,8 +84,10 @@ class Child:
                 *whole, rest = (rest[:CHUNK] + chunk).split(b"\n")
                 for line in whole:
                     yield line.decode("utf-8", "replace")
-                    between()
-                between()
+                    for each in between:
+                        each()
+                for each in between:
+                    each()
                 if gone and not chunk:
                     break
                 if not chunk:

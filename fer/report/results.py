@@ -139,7 +139,8 @@ class AgreementResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """`report` is the folder of the report, `files` are the names of what it holds; `warnings` come before all else.
+    """`warnings` come before all else; `verdict` says what was reached and what to do next; `report` is the folder of
+    the report, `files` are the names of what it holds.
 
     `made_from` and `files_sha256` are the hashes by which `fer.report.kept` knows that it need not be made again.
     """
@@ -149,6 +150,7 @@ class Result:
     name: str
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...]
+    verdict: str = ""
     report: str = ""
     files: tuple[str, ...] = ()
     made_from: str = ""

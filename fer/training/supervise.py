@@ -26,6 +26,7 @@ from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import EarlyStopping
 from fer.training.loss_watch import LossWatch
+from fer.training.pace import Pace
 
 TAIL_LINES = 200
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -84,6 +85,8 @@ class Job:
     start: int = 0
     early_stopping: EarlyStopping | None = None
     accuracies: Mapping[str, int] = field(default_factory=dict)
+    display: int = 0
+    test_interval: int = 0
 
 
 class Supervisor:
@@ -107,14 +110,17 @@ class Supervisor:
         self._state_due: int | None = None
         self._started = self._clock = time.monotonic()
         self._last_iteration = job.start
+        epoch = run.record.iterations_per_epoch
+        self.pace = Pace(run.odometer, self.tell, job.start, job.max_iter, job.display, job.test_interval, epoch)
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = self.run.record.seconds
         with self._relay as relay:
-            child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
+            environment = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
+            child = Child(self.job.argv, environment, self.run.dir, self.run.log, keep=[lock])
             try:
-                for line in child.lines(lambda: relay.deliver(child)):
+                for line in child.lines(lambda: relay.deliver(child), self.pace.look):
                     if self.enough is None:
                         self._read(line)
                         if self.enough is not None:
@@ -127,6 +133,7 @@ class Supervisor:
                     self._settle(code)
             finally:
                 child.kill()
+                self.pace.close()
                 # What the engine wrote and we did not take in is of no use, or of a training that was lost.
                 self.keeper.remove_leftovers()
                 seconds = round(before + time.monotonic() - self._started, 3)
@@ -148,6 +155,7 @@ class Supervisor:
 
     def _read(self, line: str) -> None:
         self.tail.append(line)
+        self.pace.feed(line)
         if "net output #" in line and (self._relay.stopped_by is not None or "Train net" in line):
             return  # shown nowhere; there may be thousands
         if isinstance(message := ipc.parse(line), ipc.Replaying):
@@ -186,6 +194,7 @@ class Supervisor:
         # The first display also timed the setting up.
         known = rate > 0 and self._clock != self._started
         self._clock, self._last_iteration = now, shown.iteration
+        self.pace.displayed(shown.iteration)
         self.tell(
             events.Displayed(
                 shown.iteration,
