@@ -113,7 +113,7 @@ def test_without_atomic_exchange_too(source: Path, out: Path, monkeypatch: pytes
     run(source, out)
     monkeypatch.setattr("fer.system.files._exchange", lambda first, second: False)
     assert run(source, out, jpeg_quality=90).manifest.options.jpeg_quality == 90
-    verify_data(out, full=True)
+    verify_data(out)
     assert left_overs(out) == []
 
 

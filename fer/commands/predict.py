@@ -13,7 +13,9 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer.commands.terminal import show
 from fer.errors import UsageError
+from fer.system.escapes import escaped
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             for result in predict(sources, classifier, detect, colour=bool(args.annotate or args.detector)):
                 if isinstance(result, Failure):
                     failures += 1
-                    terminal.error(f"{result.source.name}: {result.reason}")
+                    terminal.error(f"{escaped(result.source.name)}: {result.reason}")
                     shown.failed(result)
                     continue
                 faces += len(result.faces)
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 raise
         shown.end()
     if not faces and failures < len(sources):
-        print("No face was found. (A picture that is a face, closely cropped: --no-detect.)", file=sys.stderr)
+        terminal.say("No face was found. (A picture that is a face, closely cropped: --no-detect.)")
     return 1 if failures else 0
 
 
@@ -102,13 +104,13 @@ class _Table:
     """A line for each face as it comes, in percent."""
 
     def __init__(self, model: Model, *, with_place: bool):
-        self._widths = {name: max(len(name), 5) for name in model.classes}
+        self._widths = {name: max(len(escaped(name)), 5) for name in model.classes}
         self._with_place = with_place
         self._begun = False
 
     def add(self, result: Result) -> None:
         if not self._begun:
-            print(" ".join(f"{name:>{width}}" for name, width in self._widths.items()), flush=True)
+            show(" ".join(f"{escaped(name):>{width}}" for name, width in self._widths.items()))
             self._begun = True
         frame = "" if result.picture.frame is None else f" frame {result.picture.frame}"
         for face in result.faces:
@@ -117,10 +119,10 @@ class _Table:
             )
             box = face.box
             place = f" at {box.x},{box.y} {box.width}x{box.height}" if self._with_place else ""
-            print(f"{numbers}  {face.label:9}{result.source.name}{frame}{place}", flush=True)
+            show(f"{numbers}  {escaped(face.label):9}{escaped(result.source.name)}{frame}{place}")
         if not result.faces:
             blank = " " * (sum(self._widths.values()) + len(self._widths) - 1)
-            print(f"{blank}  {'no face':9}{result.source.name}{frame}", flush=True)
+            show(f"{blank}  {'no face':9}{escaped(result.source.name)}{frame}")
 
     def failed(self, failure: Failure) -> None:
         """Said on stderr already."""
@@ -174,16 +176,16 @@ class _Document:
 
     def end(self) -> None:
         self._end_video()
-        print(f'{{\n  "model": {json.dumps(self._model)},')
+        show(f'{{\n  "model": {json.dumps(self._model)},')
         for name, ends, items in (
             ("images", ",", self._images),
             ("videos", ",", self._videos),
             ("errors", "", self._errors),
         ):
-            print(f'  "{name}": ', end="")
+            show(f'  "{name}": ', end="")
             items.write_to(sys.stdout)
-            print(ends)
-        print("}")
+            show(ends)
+        show("}")
 
 
 class _JsonList:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fer.commands.numbers import between
+from fer.commands.terminal import say_out, show
 from fer.data.options import JPEG_QUALITY, MAX_COPIES, RESIZE, Affine, PrepareOptions
 from fer.errors import UsageError
 
@@ -67,16 +68,16 @@ def run(args: argparse.Namespace) -> int:
     with StageBars("images", {"unpacking": "B", "reading": "B"}) as progress:
         outcome = prepare(args.source, args.out, options, force=args.force, progress=progress)
     if args.json:
-        print(encode_record(outcome.manifest).decode(), end="")
+        show(encode_record(outcome.manifest).decode(), end="")
     elif outcome.up_to_date:
-        print(f"{args.out} is up to date (--force rebuilds).")
+        show(f"{args.out} is up to date (--force rebuilds).")
     else:
         if outcome.manifest.audit:
-            print(audit_text(outcome.manifest.audit))
+            show(audit_text(outcome.manifest.audit))
         for note in outcome.manifest.notes:
-            print(note)
+            say_out(note)
         if copies := outcome.manifest.copies:
-            print(f"{copies:,} moved copies of Training images lie in train")
+            show(f"{copies:,} moved copies of Training images lie in train")
         train = command("fer", "train", "--net", "lenet", "--solver", "s2", "--data", args.out)
-        print(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
+        show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
     return 0

@@ -1,6 +1,6 @@
 """Pictures with the faces' boxes and labels drawn in: image files and videos that never take an input's place."""
 
-import os
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fer.errors import FerError, UsageError
 from fer.inference.faces import Picture
 from fer.inference.media import Source
 from fer.inference.predict import Face, Result
-from fer.system.files import write_bytes
+from fer.system.files import beside, write_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -31,6 +31,8 @@ class Annotator:
         self._targets = _targets(out, sources, many)
         self._video: cv2.VideoWriter | None = None
         self._source: Source | None = None
+        self._file: Path | None = None
+        self._at_end = contextlib.ExitStack()
 
     def __enter__(self) -> "Annotator":
         return self
@@ -55,7 +57,9 @@ class Annotator:
         target, size = self._targets[source], (first.shape[1], first.shape[0])
         target.parent.mkdir(parents=True, exist_ok=True)
         codec = cv2.VideoWriter.fourcc(*CODECS[target.suffix.lower()])
-        self._video = cv2.VideoWriter(str(_beside(target)), codec, rate, size)
+        folder = self._at_end.enter_context(beside(target, f"{target}: another process is writing it. Wait for it"))
+        self._file = folder / target.name  # in a folder of its own, as OpenCV would follow a link
+        self._video = cv2.VideoWriter(str(self._file), codec, rate, size)
         self._source = source
         if not self._video.isOpened():
             self._end(whole=False)
@@ -63,15 +67,14 @@ class Annotator:
 
     def _end(self, whole: bool = True) -> None:
         """Close the video at work, if any: it gets its name, or is gone."""
-        if self._video is None or self._source is None:
+        if self._video is None or self._source is None or self._file is None:
             return
-        target = self._targets[self._source]
+        target, file = self._targets[self._source], self._file
         self._video.release()
-        self._video = self._source = None
-        if whole:
-            _beside(target).replace(target)
-        else:
-            _beside(target).unlink(missing_ok=True)
+        self._video = self._source = self._file = None
+        with self._at_end.pop_all():
+            if whole:
+                file.replace(target)
 
 
 def draw(picture: Picture, faces: Sequence[Face]) -> np.ndarray:
@@ -132,7 +135,3 @@ def _check_name(out: Path, source: Source) -> None:
     if not fits:
         names = ".mp4 or .avi" if source.is_video else ".jpg, .png or .bmp"
         raise UsageError(f"--annotate {out}: its name must end in {names}, or be that of a folder")
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")

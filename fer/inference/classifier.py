@@ -18,7 +18,7 @@ from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
 from fer.nets.transform import Transform
 from fer.runs.run import RUN_JSON, Run
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import check_file
 
 DEPLOY, WEIGHTS, MEAN, ONNX = "deploy.prototxt", "weights.caffemodel", "mean.binaryproto", "model.onnx"
 SHIPPED = Path(__file__).resolve().parent / "model"
@@ -67,8 +67,7 @@ def find_model(directory: Path | None = None) -> Model:
 def _exported(directory: Path) -> Model:
     record = read_model_json(directory)
     for name in (DEPLOY, WEIGHTS, MEAN):
-        if sha256(directory / name) != record.files.get(name):
-            raise FerError(f"{directory / name} has changed since it was exported; {EXPORT_AGAIN}")
+        check_file(directory / name, record.files.get(name, ""), "it was exported", EXPORT_AGAIN)
     param = caffe_pb2.TransformationParameter(
         crop_size=record.transform.crop_size, scale=record.transform.scale, mean_file=str(directory / MEAN)
     )
@@ -82,11 +81,14 @@ def _trained(run: Run) -> Model:
     from fer.nets.deploy import front_layer
     from fer.nets.states import scored_state
     from fer.runs.scores import chosen_snapshot
+    from fer.runs.unchanged import check_data, check_run
 
+    check_run(run)
     snapshot, scores = chosen_snapshot(run)
     manifest = read_manifest(Path(run.record.data.dir))
     channels, height, width = scores.shape or manifest.image.shape
     param = front_layer(read_net(run.net), scored_state(read_solver(run.solver))).transform_param
+    check_data(run, [param.mean_file])
     transform = Transform(param, (channels, height, width))
     colour = scores.own and channels == COLOURS
     return Model(run.dir, run.deploy, snapshot.weights, manifest.classes, transform, colour)

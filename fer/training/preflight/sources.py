@@ -10,11 +10,10 @@ from fer.evaluation.splits import READ_LAYERS, layer_source
 from fer.formats.database import DatabaseInfo, check_database, read_mean
 from fer.formats.image_list import ListedImage, read_list
 from fer.nets.infogain import read_infogain
+from fer.nets.python_layers import AUGMENT
 from fer.nets.states import State
 from fer.schema import caffe_pb2
 from fer.training.preflight.subject import Subject
-
-AUGMENT = "augment"  # the module of the Python layer that both engines have
 
 
 @dataclass(frozen=True)
