@@ -292,6 +292,8 @@ def test_the_divisor_nearest_to_a_batch(count: int, batch: int, divisor: int) ->
 
 def test_every_test_of_an_image_list_is_covered(lab: Lab) -> None:
     """Two test nets share the layer."""
+    for name in "abc":
+        cv2.imwrite(str(lab.folder / f"{name}.jpg"), np.zeros((48, 48), np.uint8))
     (lab.folder / "faces.txt").write_text("a.jpg 6\nb.jpg 0\nc.jpg 1\n")
     lab.edit(lab.solver, "test_iter: 2", "test_iter: 3 test_iter: 1 test_state { } test_state { level: 1 }")
     lab.edit(lab.net, 'type: "Data"', 'type: "ImageData"', 2)

@@ -108,8 +108,8 @@ def _targets(out: Path, sources: Sequence[Source], many: bool) -> dict[Source, P
         if target.exists() and _file_id(target) in inputs:
             raise UsageError(f"--annotate {out}: {target} is one of the pictures to read; name another place")
         if target in writers:
-            both = f"{writers[target].name} and {source.name}"
-            raise UsageError(f"--annotate {out}: {both} would both become {target}")
+            both = f"{writers[target].name}\n{source.name}"
+            raise UsageError(f"--annotate {out}: two pictures would both become {target}:\n{both}")
         writers[target] = source
     return {source: target for target, source in writers.items()}
 
