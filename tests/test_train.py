@@ -277,7 +277,7 @@ def test_warnings_are_those_of_the_training_as_it_goes_on(tmp_path: Path, data: 
 # ---- solvers and nets of people's
 
 
-TAKEN = {
+TAKEN: dict[str, tuple[dict[str, object], str | None]] = {
     "the net in the solver": ({"net_param": "{ layer { } }"}, "net_param in the solver: not used"),
     "nets for each phase": ({"train_net": '"a"', "test_net": '"b"'}, "train_net, test_net in the solver: not used"),
     "snapshots in HDF5": ({"net": '"n"', "snapshot_format": "HDF5"}, "snapshot_format: HDF5 in the solver: not used"),
@@ -292,8 +292,8 @@ TAKEN = {
 def test_fields_of_a_solver_that_a_run_does_not_follow(tmp_path: Path, data: Path, name: str) -> None:
     fields, warning = TAKEN[name]
     net, solver = training.write_net(tmp_path)
-    lines = dict(line.split(": ", 1) for line in solver.read_text().splitlines() if not line.startswith("net:"))
-    lines |= fields
+    whole = dict(line.split(": ", 1) for line in solver.read_text().splitlines() if not line.startswith("net:"))
+    lines = whole | fields
     solver.write_text("".join(f"{key}: {value}\n" for key, value in lines.items() if value is not None))
     run = train(net, solver, data, engine="fake", seed=1, max_iter=5, runs_dir=tmp_path / "runs")
     assert [text for text in run.record.warnings if text.startswith(warning)] if warning else not run.record.warnings

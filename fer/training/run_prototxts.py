@@ -31,9 +31,10 @@ def net_for_run(
 ) -> caffe_pb2.NetParameter:
     """The net with its data taken from a data directory; `states` are those that the solver puts it in.
 
-    A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb, and mean_file is its
-    mean.binaryproto. A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb,
-    test_lmdb, mean.binaryproto) is kept, its path made absolute; so are the files other layers name.
+    A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb (whatever backend it
+    names), and mean_file is its mean.binaryproto.
+    A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb, test_lmdb,
+    mean.binaryproto) is kept, its path made absolute; so are the files other layers name.
     """
     copy = caffe_pb2.NetParameter()
     copy.CopyFrom(net)
@@ -44,6 +45,8 @@ def net_for_run(
             phases = roles.get(position, set())
             name = _DATABASES["TEST" if phases == {"TEST"} else "TRAIN"]
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
+            if layer.data_param.source == _text(folder / name):
+                layer.data_param.backend = caffe_pb2.DataParameter.LMDB
         for kind, message in layer.ListFields():
             if kind.message_type and "engine" in kind.message_type.fields_by_name and message.engine == _CUDNN:
                 message.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends

@@ -52,9 +52,7 @@ def train(
     )
     engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(options.gpu) if options.gpu is not None else ()
-    weights = options.weights or _solver_weights(prototxts)
-    if weights is not None and not weights.is_file():
-        raise FerError(f"{'--weights' if options.weights else 'weights in the solver:'} {weights}: no such file")
+    weights = _start_weights(prototxts, options)
     plan = preflight(
         prototxts,
         data_dir,
@@ -94,13 +92,17 @@ def train(
     return run
 
 
-def _solver_weights(prototxts: Prototxts) -> Path | None:
-    """The .caffemodel that the solver itself starts from, seen from the current folder or else from the solver's."""
+def _start_weights(prototxts: Prototxts, options: TrainOptions) -> Path | None:
+    """The .caffemodel to start from: that of --weights, else the solver's own, seen from the current folder or from the
+    solver's. Raises FerError where it is not there."""
     named = prototxts.solver.weights if prototxts.solver else ()
-    if not named:
-        return None
-    path = file_path(named[0])
-    return path if path.is_file() else prototxts.solver_path.parent / path
+    path, by = options.weights, "--weights"
+    if path is None and named:
+        path, by = file_path(named[0]), "weights in the solver:"
+        path = path if path.is_file() else prototxts.solver_path.parent / path
+    if path is not None and not path.is_file():
+        raise FerError(f"{by} {path}: no such file")
+    return path
 
 
 def _check_name(name: str, runs_dir: Path) -> str:
