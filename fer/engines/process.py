@@ -13,6 +13,7 @@ from pathlib import Path
 from fer.errors import FerError
 
 POLL_SECONDS = 0.05
+CHUNK = 2**20
 _OUR_BUG = 70
 _FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ [^\]]+\] (.*)")
 # Caffe's lines, of which a failed layer lacks the second; and the words of the PyTorch engine.
@@ -72,18 +73,21 @@ class Child:
             except OSError as error:
                 raise FerError(f"cannot start {argv[0]}: {error.strerror}") from error
 
-    def lines(self, between: Callable[[], None]) -> Iterator[str]:
-        """The log's lines as they are written, until the engine is gone; `between` is called while waiting."""
+    def lines(self, *between: Callable[[], None]) -> Iterator[str]:
+        """The log's lines as they are written, until the engine is gone; `between` are called at each and in waiting."""
         rest = b""
         with self.log.open("rb") as stream:
             stream.seek(self._offset)
             while True:
                 gone = self.process.poll() is not None
-                chunk = stream.read()
-                *whole, rest = (rest + chunk).split(b"\n")
+                chunk = stream.read(CHUNK)
+                *whole, rest = (rest[:CHUNK] + chunk).split(b"\n")
                 for line in whole:
                     yield line.decode("utf-8", "replace")
-                between()
+                    for each in between:
+                        each()
+                for each in between:
+                    each()
                 if gone and not chunk:
                     break
                 if not chunk:

@@ -3,7 +3,6 @@
 It is asked by a training of one iteration (the wheel's BatchNorm does not train, and a user's own may be of any age).
 """
 
-import tempfile
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from fer.engines.interpreter import WORKER, find_caffe
 from fer.engines.process import EngineFailed, call
 from fer.engines.process_engine import ProcessEngine
 from fer.errors import FerError
+from fer.system.files import scratch
 
 if TYPE_CHECKING:
     from fer.nets.states import State
@@ -108,8 +108,8 @@ class RealCaffe(ProcessEngine):
         """The weights that a training of one iteration leaves. Raises EngineFailed."""
         from fer.formats.prototxt import read_weights  # here, as the command line goes without it
 
-        with tempfile.TemporaryDirectory(prefix="fer-caffe-") as folder:
-            path = Path(folder) / "solver.prototxt"
+        with scratch("fer-caffe-") as folder:
+            path = folder / "solver.prototxt"
             path.write_text(solver, encoding="utf-8")
             argv = self.train_command(Path(path.name))
             call(argv, self.train_environment, path.parent, speaker=self.title, task="trying one iteration")

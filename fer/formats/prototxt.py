@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
-from fer.errors import FerError, nearest
+from fer.errors import Faults, FerError, nearest
 from fer.formats.forks import explain_field
 from fer.formats.prototxt_text import backslash_faults, decode, encode, file_path, read_text
 from fer.formats.tokens import blank_field
@@ -147,7 +147,7 @@ def _read_message(path: str | Path, message: MessageT) -> MessageT:
                 break
             text = mended
     if faults:
-        raise FerError("\n".join(faults))
+        raise Faults(faults)
     return message
 
 

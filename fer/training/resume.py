@@ -43,6 +43,7 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     options, tell = options or ResumeOptions(), progress or silent
     run = Run(run_dir)
     with run.locked(LETS_GO_SECONDS) as lock:
+        _check_begun(run)
         check_run(run)
         check_data(run)
         prototxts = read_prototxts(run.solver, run.net)
@@ -79,6 +80,15 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
         session.train(start=snapshot.iteration, snapshot=state)
         session.measure_end()
     return run
+
+
+def _check_begun(run: Run) -> None:
+    missing = [path for path in (run.solver, run.net) if not path.is_file()]
+    if missing and not run.record.prototxt_sha256:
+        raise FerError(
+            f"{missing[0]} is missing: the run was cut short in the making, and nothing was trained\n"
+            f"begin again: {command('fer', 'train', '--net', 'NET', '--solver', 'SOLVER', '--name', run.dir.name)}"
+        )
 
 
 def _engine_to_go_on(

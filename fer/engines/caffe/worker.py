@@ -150,10 +150,10 @@ def describe(args):
     net_param.state.phase = caffe_pb2.Phase.Value(args.phase)
     net_param.state.level = args.level
     net_param.state.stage.extend(args.stage)
-    with tempfile.NamedTemporaryFile("w", suffix=".prototxt", encoding="latin-1") as stream:
+    with tempfile.TemporaryFile("w", encoding="latin-1") as stream:  # without a name, as no kill can leave it behind
         stream.write(text_format.MessageToString(net_param, as_utf8=True))
         stream.flush()
-        net = caffe.Net(stream.name, getattr(caffe, args.phase))
+        net = caffe.Net("/proc/self/fd/%d" % stream.fileno(), getattr(caffe, args.phase))
     named = list(zip(names_of(net._layer_names), net.layers))  # noqa: B905 -- Python 3.6 has no strict
     blobs = zip(names_of(net._blob_names), net._blobs)  # noqa: B905
     answer = {
@@ -181,10 +181,10 @@ net_param {
 def one_step():
     """Whether one solver step moves the weights and leaves them finite."""
     caffe.set_mode_cpu()
-    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as stream:
+    with tempfile.TemporaryFile("w") as stream:  # one without a name, as no kill can leave it behind
         stream.write(ONE_STEP)
         stream.flush()
-        solver = caffe.get_solver(stream.name)
+        solver = caffe.get_solver("/proc/self/fd/%d" % stream.fileno())
     before = solver.net.params["ip"][0].data.copy()
     solver.step(1)
     after = solver.net.params["ip"][0].data

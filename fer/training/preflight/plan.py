@@ -10,7 +10,7 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from fer.data.directory import verify_data
 from fer.data.manifest import Manifest
-from fer.errors import FerError
+from fer.errors import Faults, FerError
 from fer.nets.deploy import derive_deploy
 from fer.nets.lint import KNOWN_LAYERS
 from fer.nets.solver_lint import lint_solver
@@ -179,5 +179,4 @@ def _attempt(faults: list[str], function: Callable[P, T], *args: P.args, **kwarg
 
 
 def _refuse(faults: Iterable[str]) -> NoReturn:
-    lines = [line for fault in dict.fromkeys(faults) for line in fault.splitlines()]
-    raise FerError(lines[0] if len(lines) == 1 else "\n".join(["not started; to mend first:", *lines]))
+    raise Faults(faults, "not started; to mend first:")
