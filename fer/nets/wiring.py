@@ -171,7 +171,9 @@ def _in_place_faults(
                     yield i, f"layer {layer.name!r} works in place on {top!r}, which {read}; give it a top of its own"
             readers[top] = []
             # Only a weight that is written there is a reader to Caffe, not the one that a loss layer has by itself.
-            weighted = weighted | {top} if k < len(layer.loss_weight) and layer.loss_weight[k] else weighted - {top}
+            weighted.discard(top)
+            if k < len(layer.loss_weight) and layer.loss_weight[k]:
+                weighted.add(top)
 
 
 def _gradient_faults(net: caffe_pb2.NetParameter, positions: Sequence[int]) -> Iterator[tuple[int, str]]:
