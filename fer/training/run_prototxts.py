@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer.errors import FerError
 from fer.nets.lint import states_named
 from fer.nets.states import State, taking_part
 from fer.schema import caffe_pb2
@@ -30,9 +31,10 @@ def net_for_run(
 ) -> caffe_pb2.NetParameter:
     """The net with its data taken from a data directory; `states` are those that the solver puts it in.
 
-    A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb, and mean_file is its
-    mean.binaryproto. A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb,
-    test_lmdb, mean.binaryproto) is kept, its path made absolute; so are the files other layers name.
+    A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb (whatever backend it
+    names), and mean_file is its mean.binaryproto.
+    A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb, test_lmdb,
+    mean.binaryproto) is kept, its path made absolute; so are the files other layers name.
     """
     copy = caffe_pb2.NetParameter()
     copy.CopyFrom(net)
@@ -43,9 +45,11 @@ def net_for_run(
             phases = roles.get(position, set())
             name = _DATABASES["TEST" if phases == {"TEST"} else "TRAIN"]
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
-        for field, param in layer.ListFields():
-            if field.message_type and "engine" in field.message_type.fields_by_name and param.engine == _CUDNN:
-                param.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
+            if layer.data_param.source == _text(folder / name):
+                layer.data_param.backend = caffe_pb2.DataParameter.LMDB
+        for kind, message in layer.ListFields():
+            if kind.message_type and "engine" in kind.message_type.fields_by_name and message.engine == _CUDNN:
+                message.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
         if layer.transform_param.mean_file:
             layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
         for param, fields in _FILES.items():
@@ -62,7 +66,7 @@ def solver_for_run(
     always taken, so that a run shorter than its snapshot interval leaves one."""
     copy = caffe_pb2.SolverParameter()
     copy.CopyFrom(solver)
-    for field in ("snapshot_after_train", "snapshot_format", "device_id"):
+    for field in ("snapshot_after_train", "snapshot_format", "device_id", "weights"):
         copy.ClearField(field)
     name_net(copy)
     copy.snapshot_prefix = snapshot_prefix
@@ -98,10 +102,19 @@ def _phases(net: caffe_pb2.NetParameter, states: Sequence[State]) -> dict[int, s
 
 def _place(path: str, our_names: frozenset[str] | set[str], ours: Path) -> str:
     theirs = Path(path)
-    return str(theirs.resolve() if theirs.exists() and theirs.name not in our_names else ours)
+    return _text(theirs.resolve() if theirs.exists() and theirs.name not in our_names else ours)
 
 
 def _make_absolute(message: object, field: str) -> None:
     given = getattr(message, field)
     # A root_folder is put in front of file names as it is, so its last slash counts.
-    setattr(message, field, str(Path(given).resolve()) + ("/" if given.endswith("/") else ""))
+    setattr(message, field, _text(Path(given).resolve()) + ("/" if given.endswith("/") else ""))
+
+
+def _text(path: Path) -> str:
+    """A path as a prototxt can hold it."""
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError:
+        raise FerError(f"{path}: a folder whose name is no UTF-8 cannot stand in a prototxt; rename it") from None
+    return str(path)
