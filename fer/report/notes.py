@@ -69,7 +69,7 @@ def _others(log: Log, held_out: str) -> list[str]:
     """That the log holds more than one training, which is shown, and how good the others were."""
     if not log.others:
         return []
-    what = f"The log holds {len(log.others) + 1:,} trainings: all here is of the one that began last"
+    what = f"The log holds {len(log.others) + 1:,} trainings: all here is of the one that began, or was resumed, last"
     first = [_in_short(number, each, held_out) for number, each in enumerate(log.others[:FEW], 1)]
     more = [f"and {len(log.others) - FEW:,} more"] if len(log.others) > FEW else []
     return [f"{what}{f' ({shorten(log.net_name)})' * bool(log.net_name)}. Left out: {'; '.join(first + more)}."]
