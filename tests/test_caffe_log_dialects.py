@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,10 +134,10 @@ def test_a_log_of_tests_or_of_rates_alone() -> None:
     assert losses(parse_log(said(log_lines.Lr(0, 0.1), log_lines.Lr(10, 0.01)))) == [(0, 0.1, None), (10, 0.01, None)]
 
 
-def fold(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> bytes:
     """As a console wraps lines, and leaves out the spaces at their ends."""
     pieces = (line[at : at + width] for line in text.split("\n") for at in range(0, max(len(line), 1), width))
-    return "\n".join(piece.rstrip() for piece in pieces)
+    return "\n".join(piece.rstrip() for piece in pieces).encode()
 
 
 POWERSHELL = """
@@ -147,21 +148,30 @@ At line:1 char:1
     + FullyQualifiedErrorId : NativeCommandError
  
 """  # noqa: W293
+
+
+def each_line(before: str, behind: str) -> Callable[[str], bytes]:
+    return lambda text: "".join(f"{before}{line}{behind}\n" for line in text.splitlines()).encode()
+
+
+def as_docker_keeps_it(text: str) -> bytes:
+    said = ({"log": line + "\n", "stream": "stderr"} for line in text.splitlines())
+    return "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in said).encode()
+
+
 COPIES: dict[str, Callable[[str], bytes]] = {
-    **{name: (lambda text, name=name: text.encode(name)) for name in ("utf-16-le", "utf-16-be", "utf-8-sig", "utf-32")},
+    **{name: partial(str.encode, encoding=name) for name in ("utf-16-le", "utf-16-be", "utf-8-sig", "utf-32")},
     "crcrlf": lambda text: text.replace("\n", "\r\r\n").encode(),
     "powershell": lambda text: ("caffe.exe : " + text.replace("\n", POWERSHELL, 1)).encode("utf-16"),
     "appended": lambda text: text[:500].encode() + text[500:].encode("utf-16-le"),
-    "colours": lambda text: "".join(f"\x1b[0;32m{line}\x1b[m\n" for line in text.splitlines()).encode(),
-    "shown colours": lambda text: "".join(f"^[[32m{line}^[[0m\n" for line in text.splitlines()).encode(),
-    "docker": lambda text: "".join(f"2026-11-24T05:29:09.7Z {line}\n" for line in text.splitlines()).encode(),
-    "docker's json": lambda text: "".join(
-        json.dumps({"log": line + "\n", "stream": "stderr"}, separators=(",", ":")) + "\n" for line in text.splitlines()
-    ).encode(),
-    "mpirun": lambda text: "".join(f"[1,0]<stderr>:{line}\n" for line in text.splitlines()).encode(),
+    "colours": each_line("\x1b[0;32m", "\x1b[m"),
+    "shown colours": each_line("^[[32m", "^[[0m"),
+    "docker": each_line("2026-11-24T05:29:09.7Z ", ""),
+    "docker's json": as_docker_keeps_it,
+    "mpirun": each_line("[1,0]<stderr>:", ""),
     "a crashed disk": lambda text: b"\0" * 4999 + text.encode(),
     "twice": lambda text: "".join(2 * line for line in text.splitlines(keepends=True)).encode(),
-    **{f"wrapped at {width}": (lambda text, width=width: fold(text, width).encode()) for width in (60, 79, 80, 100)},
+    **{f"wrapped at {width}": partial(wrapped, width=width) for width in (60, 79, 80, 100)},
 }
 
 

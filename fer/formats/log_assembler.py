@@ -106,6 +106,8 @@ class LogAssembler:
     def _take(self, thread: Thread, event: Event, seconds: float) -> list[Finished]:
         if isinstance(event, Iteration | Testing | Lr):
             self._open[thread] = None
+            if thread.training:
+                thread.training.threads[thread] = None
         match event:
             case Output(_, name, value, weight):
                 thread.output("test" if isinstance(event, TestOutput) else "train", name, value, weight)
@@ -184,7 +186,8 @@ class LogAssembler:
             joins, training = thread.training is None, self._training_of(thread, record)
             thread.training, thread.solving, self._resumes = training, None, None
             if joins:  # after another process, whose last record no line has finished
-                for other in [each for each in self._open if each is not thread and each.training is training]:
+                others, training.threads = training.threads, {}
+                for other in others:
                     kept += self._keep(other, other.finish())
             if not training.records:
                 training.first = record.iteration

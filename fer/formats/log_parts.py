@@ -24,6 +24,7 @@ class Training:
     first: int = 0
     newest: int = 0
     latest: float = 0.0
+    threads: dict["Thread", None] = field(default_factory=dict)  # that may have a record of it at hand
 
     def goes_on(self) -> None:
         """After an end that was none."""

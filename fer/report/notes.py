@@ -15,6 +15,7 @@ from fer.report.curves import Curves, collapse_sentence, make_curves
 from fer.runs.run import Run
 
 FEW = 3
+MOST_NETS = 16
 LONGEST = 150
 
 
@@ -60,9 +61,19 @@ def log_notes(log: Log, curves: Curves) -> list[str]:
         notes.append(f"Caffe stopped with: {shorten(log.fatal)}")
     if log.stopped_early:
         notes.append("Training was stopped early.")
-    if others := [str(net) for net in log.test_nets() if net != 0]:
-        notes.append(f"The log has further test nets (#{', #'.join(others)}): figures show #0, test_N.csv the others.")
+    if others := further_nets(log):
+        left = len(log.test_nets()) - 1 - len(others)
+        more = f" The {left:,} behind them are left out." if left else ""
+        notes.append(
+            f"The log has further test nets ({', '.join(f'#{net}' for net in others)}): "
+            f"figures show #0, test_N.csv the others.{more}"
+        )
     return notes
+
+
+def further_nets(log: Log) -> list[int]:
+    """The test nets besides #0 that have a table."""
+    return [net for net in log.test_nets() if net != 0][:MOST_NETS]
 
 
 def _others(log: Log, held_out: str) -> list[str]:
