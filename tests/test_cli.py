@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import training
 
-from fer import cli
+from fer import __version__, cli
 from fer.commands import doctor, terminal
 from fer.commands.display import TrainingDisplay
-from fer.errors import FerError, Interrupted
+from fer.commands.words import COMMANDS, OPTIONS
+from fer.errors import Faults, FerError, Interrupted
 from fer.system.shell import command
 from fer.training import events
 
@@ -38,12 +39,41 @@ def test_it_is_a_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["prepare"], ["train"], ["report"], ["average"], ["export"], ["predict"], ["infogain"], ["doctor"]],
+    [[], *([name] for name in cli.COMMANDS)],
 )
 def test_help_opens_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(*command, "--help") == 0
     said = capsys.readouterr().out
     assert said.index("examples:") < said.index("options:")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], "usage: fer [-h]"),
+        (["--debug"], "usage: fer [-h]"),
+        (["help"], "usage: fer [-h]"),
+        (["help", "train"], "usage: fer train"),
+        (["--debug", "train", "--help"], "usage: fer train"),
+        (["version"], f"fer {__version__}\n"),
+        (["-V"], f"fer {__version__}\n"),
+    ],
+)
+def test_help_and_version_by_any_name(words: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(*words) == 0
+    assert capsys.readouterr().out.startswith(shown)
+
+
+def test_each_word_leads_to_what_there_is() -> None:
+    """Every command and option that a hint names."""
+    parser = cli._parser()
+    hints = [("", hint) for hint in COMMANDS.values()]
+    hints += [(typed, hint) for typed, each in OPTIONS.items() for hint in each.values()]
+    assert not COMMANDS.keys() & parser.commands.keys()
+    for typed, hint in hints:
+        named = re.findall(r"\bfer ([a-z]+)", hint) or [typed]
+        options = {option for name in named for option in parser.commands[name].options}
+        assert set(re.findall(r"--[a-z-]+", hint)) <= options, hint
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -60,15 +90,39 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([], 2, "COMMAND"),
-        (["trian"], 2, "invalid choice: 'trian'"),
+        (["trian"], 2, "no command 'trian' (did you mean train?)"),
+        (["help", "trian"], 2, "no command 'trian' (did you mean train?)"),
+        (["Compare"], 2, "(that is fer report RUN RUN)"),
+        (["ensemble"], 2, "(that is fer report --ensemble RUN RUN)"),
+        (["eval"], 2, "(that is fer report RUN)"),
+        (["resume"], 2, "(that is fer train --resume RUN)"),
+        (["list"], 2, "(that is fer runs, or fer nets)"),
+        (["lenet"], 2, "(that is fer train lenet)"),
+        (["--slover", "train"], 2, "fer has no option --slover"),
+        (["train", "lenet", "--slover", "s1"], 2, "--slover (did you mean --solver?)\nSee fer train --help."),
+        (["train", "--max_iter=5", "lenet"], 2, "--max_iter (did you mean --max-iter?)\nSee fer train --help."),
+        (["train", "-lr", "1", "lenet"], 2, "-lr (did you mean --lr?)"),
+        (["train", "lenet", "--out", "x"], 2, "--out (that is --name NAME trains in runs/NAME)"),
+        (["train", "lenet", "--stepsize", "9"], 2, "--stepsize (it stands in the solver: fer nets NET --copy FOLDER"),
+        (["report", "--epochs", "3"], 2, "--epochs (fer train has it)\nSee fer report --help."),
+        (["prepare", "--epcohs", "3"], 2, "fer prepare has no option --epcohs\nSee fer prepare --help."),
+        (["prepare", "a.csv", "b.csv"], 2, "b.csv: more than fer prepare takes\nSee fer prepare --help."),
+        (["train", "lenet", "s2", "more"], 2, "lenet s2 more: more than one net"),
+        (["train", "lenet", "--net", "vgg8"], 2, "'lenet' and --net vgg8: give one of them"),
+        (["train", "lenet", "--epochs", "0"], 2, "'0' is not a number over 0"),
+        (["train", "lenet", "--epochs", "1", "--max-iter", "1"], 2, "not allowed with"),
+        (["train", "lenet", "--approximate-resume"], 2, "--approximate-resume is for --resume RUN"),
+        (["train", "--resume", "runs/x", "--lr", "1", "--seed", "0"], 2, "that run's own seed, lr: leave"),
+        (["nets", "--copy", "mine"], 2, "fer nets NET --copy FOLDER"),
+        (["nets", "lent"], 1, "did you mean lenet?"),
+        (["runs"], 1, "runs: no such folder of runs"),
         (["prepare"], 2, "source"),
         (["prepare", "x.csv", "--jpeg-quality", "101"], 2, "1..100"),
         (["prepare", "x.csv", "--resize", "huge"], 2, "whole number"),
         (["prepare", "x.csv", "--augment", "21"], 2, "1..20"),
         (["prepare", "x.csv", "--shift", "0.1"], 2, "--shift is for copies of images: give --augment K"),
         (["prepare", "x.csv", "--augment", "1", "--rotation", "-1"], 2, "--rotation -1: not from 0 to 180"),
-        (["train"], 2, "--net and --solver"),
+        (["train"], 2, "fer train needs a net (or --resume RUN)"),
         (["train", "--resume", "runs/x", "--net", "lenet"], 2, "leave the others out"),
         (["infogain", "h.binaryproto"], 2, "--smoothing E"),
         (["infogain", "h.binaryproto", "--smoothing", "1"], 2, "less than 1"),
@@ -104,7 +158,8 @@ def test_mistakes_get_an_exit_code_and_words(
     [
         (FerError("mend this"), 1, "error: mend this"),
         (Interrupted("stopped", signal.SIGTERM), 143, "error: stopped"),
-        (KeyboardInterrupt(), 130, "Ctrl-C"),
+        (Interrupted("stopped", signal.SIGINT), 130, "stopped"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
         (OSError(28, "No space left on device", "out.mdb"), 1, "No space left on device: out.mdb"),
         (ValueError("odd"), 70, "a bug in fer: ValueError: odd"),
     ],
@@ -117,7 +172,8 @@ def test_exit_codes_of_what_a_command_raises(
 
     monkeypatch.setattr(doctor, "run", fail)
     assert cli.main(["doctor"]) == code
-    assert words in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert words in said and said.startswith("error: ") == (code != 130)  # Ctrl-C is meant
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +265,38 @@ def test_an_old_accuracy_is_shown_with_its_iteration(
     with TrainingDisplay() as display:
         display(events.Validation(0, {"accuracy": 0.1429}, "accuracy"))
         display(events.Displayed(20, 400, 1.5, 0.01, None, None))
-        assert display.accuracy_at(20) == ""
-        display(events.Validation(20, {"accuracy": 0.44}, "accuracy"))
-        assert display.accuracy_at(20) == ", val accuracy 0.44"
     assert "loss 1.5, val accuracy 0.1429 at 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FerError("one"), "error: one\n"),
+        (FerError("\n".join(f"line {n}" for n in range(9))), "error: line 0\nline 1 (and 6 more lines)\nline 8\n"),
+        (Faults(["a:1: one", "b:2: two"] * 2, "to mend:"), "error: to mend:\na:1: one\nb:2: two\n"),
+        (Faults(["alone"], "to mend:"), "error: alone\n"),
+    ],
+)
+def test_an_error_has_three_lines_and_a_list_of_faults_one_a_fault(
+    error: FerError, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fer.commands.doctor.run", fail)
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("kind", [FerError, RuntimeError, OSError])
+def test_an_error_of_a_megabyte_is_cut_and_keeps_its_head_and_its_cure(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind("wrong: " + "\x1b" * 2**20 + ". Do this")
+
+    monkeypatch.setattr("fer.commands.doctor.run", fail)
+    cli.main(["doctor"])
+    error = capsys.readouterr().err
+    assert "wrong: " in error.splitlines()[0] and len(error.splitlines()) <= 3
+    assert max(map(len, error.splitlines())) <= 200 and (kind is RuntimeError or "Do this" in error)

@@ -24,6 +24,21 @@ from fer.training import events
 pytestmark = pytest.mark.usefixtures("fake")
 
 
+# ---- what the command line has set
+
+
+def test_rate_batch_and_epochs_stand_in_the_record_and_are_kept(tmp_path: Path, data: Path) -> None:
+    run = start(tmp_path, data, max_iter=None, epochs=4, lr=0.5, batch_size=7)
+    assert (run.record.max_iter, run.record.batch_size) == (40, 7)
+    assert run.record.given == {"epochs": 4, "lr": 0.5, "batch_size": 7}
+    run = resume(run.dir, epochs=6.5)
+    assert (run.record.max_iter, run.record.iteration) == (65, 65)
+    assert run.record.given == {"epochs": 6.5, "lr": 0.5, "batch_size": 7}
+    assert "base_lr: 0.5" in run.solver.read_text() and "batch_size: 7" in run.net.read_text()
+    with pytest.raises(FerError, match="larger --max-iter or --epochs"):
+        resume(run.dir, epochs=6)
+
+
 # ---- signals
 
 

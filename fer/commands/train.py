@@ -1,39 +1,54 @@
 """fer train: a net trained in a run directory, or trained on."""
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer.commands.numbers import between, positive
+from fer.commands.numbers import between, over_0, positive
+from fer.commands.terminal import show
 from fer.engines.engine import PRECISIONS
 from fer.engines.registry import AUTO, ENGINES
-from fer.errors import UsageError
+from fer.errors import FerError, UsageError
 
 if TYPE_CHECKING:
+    from fer.runs.run import Run
     from fer.training.options import ResumeOptions, TrainOptions
 
+# What a run has of its own, and keeps when it goes on.
+OF_THE_RUN = ("net", "solver", "data", "weights", "name", "shuffle", "seed", "lr", "batch_size")
+DATA = Path("data/fer2013")
 SUMMARY = "train a net in a run directory"
 HELP = """\
 examples:
-  fer train --net lenet --solver s2
+  fer train lenet
+  fer train lenet --epochs 30 --lr 0.005 --batch-size 32
   fer train --net alexnet --solver s3 --seed 1 --max-iter 5000
   fer train --net my/train_val.prototxt --solver my/solver.prototxt --data data/fer2013
   fer train --net alexnet --solver s1 --gpu 0 --precision bf16
   fer train --net vgg8 --solver s1 --patience 20 --precision auto
   fer train --resume runs/alexnet-s3
 
-Trains in runs/<net>-<solver>. Ctrl-C stops at the next iteration with the work saved.
+Trains in runs/<net>-<solver>; without --solver by the one recommended (fer nets). Ctrl-C stops at the next iteration
+with the work saved. --epochs, --max-iter, --lr and --batch-size stand in the run's own copy of the prototxts, and
+--resume keeps them. A batch is that of one pass on one GPU: an iteration has iter_size times the number of GPUs as
+many images, of which epochs are counted. The schedule (stepvalue, stepsize) and the rate are not scaled with them.
 FER_TORCH_GRAPH=0 in the environment: the PyTorch engine trains on a GPU without CUDA graphs.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    add("nets", nargs="*", metavar="NET", help="the same as --net; a second word is the same as --solver")
     add("--net", help="a shipped net (lenet, alexnet, vgg8, ...) or a train_val.prototxt")
-    add("--solver", help="one of the net's solvers (s1, s2, ...) or a solver.prototxt")
-    add("--data", type=Path, default=Path("data/fer2013"), metavar="DIR", help="data directory (default: %(default)s)")
+    add("--solver", help="one of the net's solvers (s1, s2, ...) or a solver.prototxt (default: the recommended one)")
+    add("--data", type=Path, metavar="DIR", help=f"data directory (default: {DATA})")
     add("--name", help="name of the run directory (default: <net>-<solver>)")
-    add("--max-iter", type=positive, metavar="N", help="stop after N iterations (default: the solver's)")
+    end = parser.add_mutually_exclusive_group()
+    end.add_argument("--max-iter", type=positive, metavar="N", help="stop after N iterations (default: the solver's)")
+    end.add_argument("--epochs", type=over_0, metavar="N", help="stop after N times through the training images")
+    add("--lr", type=over_0, metavar="X", help="base_lr (default: the solver's)")
+    add("--batch-size", type=positive, metavar="N", help="images of a pass in training (default: the net's)")
     add("--seed", type=between(0, 2**31 - 1), help="random_seed: makes the run repeatable")
     add(
         "--patience",
@@ -51,6 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
     add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
     add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")
+    add("--allow-python-layers", action="store_true", help="let Caffe import the modules of a net's own Python layers")
     add(
         "--engine",
         choices=[AUTO, *ENGINES],
@@ -62,33 +78,67 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    _check_words(args)
     from fer.commands.display import TrainingDisplay
+    from fer.nets.zoo import recommended_solver
     from fer.system.records import encode_record
-    from fer.system.shell import command
     from fer.training.resume import resume
     from fer.training.train import train
 
-    if args.resume is None and not (args.net and args.solver):
-        raise UsageError(
-            "fer train needs --net and --solver (or --resume RUN).\nExample: fer train --net lenet --solver s2"
-        )
-    own = (args.net, args.solver, args.weights, args.name, args.shuffle, args.seed is not None)
-    if args.resume is not None and any(own):
-        raise UsageError("--resume RUN goes on with that run's own net, solver, name and seed: leave the others out.")
     with TrainingDisplay() as display:
         if args.resume is not None:
             run = resume(args.resume, _resume_options(args), display)
         else:
-            run = train(args.net, args.solver, args.data, _train_options(args), display)
+            solver = args.solver or recommended_solver(args.net)
+            run = train(args.net, solver, args.data or DATA, _train_options(args), display)
     if args.json:
-        print(encode_record(run.record).decode(), end="")
+        show(encode_record(run.record).decode(), end="")
     else:
-        done, seconds = run.record.iteration, run.record.seconds
-        early = f"; {run.record.ended}" if done < run.record.max_iter else ""
-        accuracy = display.accuracy_at(done)
-        report = command("fer", "report", run.dir)
-        print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{accuracy}{early}. Next: {report}")
+        _tell_end(run)
     return 0
+
+
+def _tell_end(run: "Run") -> None:
+    """What the training has come to, and what to do next."""
+    from fer.commands.terminal import say_out
+    from fer.formats.log import parse_log
+    from fer.report.curves import make_curves
+    from fer.report.verdict import best_of, measured_on_val, run_verdict
+    from fer.report.words import duration
+    from fer.system.shell import command
+
+    record = run.record
+    epoch = record.iterations_per_epoch
+    epochs = f" ({record.iteration / epoch:.3g} epochs)" if epoch else ""
+    early = f"; {record.ended}" if record.iteration < record.max_iter else ""
+    show(f"{run.dir}: {record.iteration:,} iterations{epochs} in {duration(record.seconds)}{early}")
+    with contextlib.suppress(FerError):  # a log that shows nothing
+        curves = make_curves(parse_log(run.log), end=record.iteration)
+        accuracy = measured_on_val(run, curves)
+        say_out(run_verdict(run, best_of(accuracy), accuracy, curves))
+    show(f"Next: {command('fer', 'report', run.dir)}")
+
+
+def _check_words(args: argparse.Namespace) -> None:
+    """Settle what the words without an option are, and refuse what would have no effect. Raises UsageError."""
+    for option, word in zip(("net", "solver"), args.nets, strict=False):
+        if getattr(args, option) not in (None, word):
+            raise UsageError(f"{word!r} and --{option} {getattr(args, option)}: give one of them")
+        setattr(args, option, word)
+    if len(args.nets) > 2:
+        raise UsageError(f"{' '.join(args.nets)}: more than one net\nSee fer train --help.")
+    if args.resume is None and not args.net:
+        raise UsageError("fer train needs a net (or --resume RUN); fer nets lists them\nExample: fer train lenet")
+    if args.resume is None and args.approximate_resume:
+        raise UsageError("--approximate-resume is for --resume RUN: leave it out.")
+    own = {name: getattr(args, name) for name in OF_THE_RUN}
+    if args.resume is not None and (
+        given := [name for name, value in own.items() if value is not None and value is not False]
+    ):
+        raise UsageError(
+            f"--resume RUN goes on with that run's own {', '.join(name.replace('_', '-') for name in given)}: "
+            "leave the others out."
+        )
 
 
 def _train_options(args: argparse.Namespace) -> "TrainOptions":
@@ -100,10 +150,14 @@ def _train_options(args: argparse.Namespace) -> "TrainOptions":
         gpu=args.gpu,
         precision=args.precision or "fp32",
         max_iter=args.max_iter,
+        epochs=args.epochs,
+        lr=args.lr,
+        batch_size=args.batch_size,
         seed=args.seed,
         shuffle=args.shuffle,
         weights=args.weights,
         patience=args.patience,
+        python_layers=args.allow_python_layers,
     )
 
 
@@ -115,7 +169,9 @@ def _resume_options(args: argparse.Namespace) -> "ResumeOptions":
         gpu=args.gpu,
         precision=args.precision,
         max_iter=args.max_iter,
+        epochs=args.epochs,
         patience=args.patience,
+        python_layers=args.allow_python_layers,
         approximate=args.approximate_resume,
     )
 

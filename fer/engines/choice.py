@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fer.engines.engine import Demand, Engine, Say
 from fer.engines.real_caffe import OTHER_CAFFE
-from fer.engines.registry import CHOSEN, engine_called, engines_that
+from fer.engines.registry import CHOSEN, ENGINES, engine_called, engines_that
 from fer.errors import FerError, UsageError
 from fer.nets.states import filter_net, test_states, train_state
 from fer.schema import caffe_pb2
@@ -18,6 +18,14 @@ def demand_of(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter) ->
         layer.name for layer in trained if layer.type == "BatchNorm" and not layer.batch_norm_param.use_global_stats
     )
     return Demand(frozenset(layer.type for layer in (*trained, *tested)), next(norms, None), solver.type)
+
+
+def as_they_come(demand: Demand) -> list[str]:
+    """Names of the engines that can train what is asked, as far as is known without starting one.
+
+    Of Caffe this is the one that fer brings, whose BatchNorm does not train.
+    """
+    return [name for name in ENGINES if not (name == "caffe" and demand.statistics)]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from fer.errors import FerError, nearest
 
 TRAIN_VAL = "train_val.prototxt"
+_RECOMMENDED = re.compile(r"^ +fer train .*--solver (\S+)", re.MULTILINE)
 
 
 def _shipped_folder() -> Path:
@@ -63,6 +64,24 @@ def find_solver(net: str | Path, name_or_path: str | Path) -> Path:
     names = solver_names(train_val)
     listed = f"solvers of {net}: {', '.join(names)}; or give" if names else f"{net} has no solvers beside it; give"
     raise FerError(f"no solver called {name!r}{nearest(name, names)}\n{listed} the path of a solver.prototxt")
+
+
+def recommended_solver(net: str | Path) -> str:
+    """The solver that the README beside a net trains it with first; without one the only solver beside it.
+
+    Raises FerError where neither says it.
+    """
+    train_val = find_net(net)
+    names, readme = solver_names(train_val), train_val.with_name("README.md")
+    told = _RECOMMENDED.search(readme.read_text(encoding="utf-8")) if readme.is_file() else None
+    if told and told[1] in names:
+        return told[1]
+    if len(names) == 1:
+        return names[0]
+    if not names and (only := train_val.with_name("solver.prototxt")).is_file():
+        return str(only)
+    listed = f"one of {', '.join(names)}, or " if names else ""
+    raise FerError(f"no solver is recommended for {net}: name {listed}a solver.prototxt with --solver")
 
 
 def net_label(train_val: str | Path) -> str:

@@ -23,8 +23,11 @@ from fer.report.curves import Curves, Series, make_curves
 from fer.report.files import MARK
 from fer.report.results import RunResult
 from fer.report.scored_run import class_names, run_accuracies
+from fer.report.table import csv_of
 from fer.runs.record import RunRecord
 from fer.runs.run import Run
+from fer.runs.unchanged import check_run
+from fer.system.escapes import csv_text
 from fer.system.records import read_record
 from fer.system.shell import command
 
@@ -46,6 +49,7 @@ class OpenedRun:
 
         Accuracy and loss on val are those of the tests during the training, means over batches.
         """
+        check_run(self._run)
         return curves_frame(self._curves)
 
     @property
@@ -107,7 +111,7 @@ def scores_frame(scores: Scores, classes: Sequence[str]) -> pd.DataFrame:
 
 def scores_csv(scores: Scores, classes: Sequence[str]) -> str:
     """`scores_frame` with every digit of the probabilities."""
-    return scores_frame(scores, classes).to_csv(index=False, lineterminator="\n")
+    return csv_of(scores_frame(scores, classes))
 
 
 def curve_csv(log: Log, phase: str, net: int = 0) -> str:
@@ -126,7 +130,7 @@ def curve_csv(log: Log, phase: str, net: int = 0) -> str:
     text = io.StringIO()
     # Not pandas: a nan of the log is no empty cell, and a net may have more outputs than it can make columns of.
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["NumIters", "Seconds", "LearningRate", *names])
+    table.writerow(["NumIters", "Seconds", "LearningRate", *map(csv_text, names)])
     for record, outputs in rows:
         at = bisect.bisect_right(shown, record.iteration)
         rate = record.lr if record.lr is not None or not at else rates[shown[at - 1]]

@@ -4,7 +4,6 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
-from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import ClassMetrics, Metrics, compute_metrics, mcnemar
 from fer.evaluation.scores import Scores, without
@@ -23,13 +22,15 @@ from fer.report.results import (
     TrainingResult,
 )
 from fer.report.scored_run import Scored, ScoredRun
+from fer.report.verdict import Reached, measured_on_val, run_verdict
 from fer.system.records import as_json
 
 CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
 # The facts of run.json that tell how a run was trained.
 FACTS = (
     "engine", "net", "solver", "seed", "gpu", "precision", "state", "command", "started", "seconds", "max_iter",
-    "iteration", "patience", "ended", "hardware", "versions", "repeatable", "git_commit", "prototxt_sha256",
+    "iteration", "patience", "ended", "hardware", "versions", "repeatable", "git_commit", "prototxt_sha256", "given",
+    "adapted",
 )  # fmt: skip
 
 
@@ -50,8 +51,19 @@ def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
         splits=split_results(scored),
         commonest_class_accuracy=scored.metrics["val"].majority_baseline,
         training=training_result(scored.log, scored.curves, scored.run.record.iteration),
+        agreement=scored.agreement,
+        warnings=scored.warnings,
         notes=scored.notes,
+        verdict=_verdict(scored),
     )
+
+
+def _verdict(scored: ScoredRun) -> str:
+    averaged, chosen = scored.scores["val"].meta.averaged, scored.accuracies.chosen
+    what = f"the mean of {len(averaged)} snapshots" if averaged else f"iteration {chosen.iteration:,}"
+    reached = Reached(chosen.accuracy, what, chosen.iteration)
+    accuracy = measured_on_val(scored.run, scored.curves)
+    return run_verdict(scored.run, reached, accuracy, scored.curves, scored.accuracies.majority_baseline)
 
 
 def split_results(scored: Scored) -> dict[str, SplitResult]:
@@ -64,7 +76,7 @@ def split_results(scored: Scored) -> dict[str, SplitResult]:
     return {
         split: SplitResult(
             **measured(scored.metrics[split]),
-            name=SPLIT_NAMES[split],
+            name=scored.split_name(split),
             crop=CENTRE_CROP,
             clean=_clean(scored, scores),
             ten_crop=crop(TEN_CROP, scored.ten_crop[split]) if split in scored.ten_crop else None,

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from fer.report import tables, words
 from fer.report.results import DataResult, Result, RunResult
+from fer.system.escapes import escaped
 
 # figure -> its caption; the page shows those that were drawn
 CAPTIONS = {
@@ -36,7 +38,12 @@ AS_PNG = {"mistakes_val"}  # photographs
 def page(result: Result, images: Mapping[str, bytes]) -> str:
     """The page of a result, with the figures ("figures/<name>.svg", ".png") inside it."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: (
+            value if isinstance(value, markupsafe.Markup) or not isinstance(value, str) else escaped(value, keep="\n")
+        ),
     )
     for word in (words.percent, words.interval, words.snapshot_text, words.mcnemar_sentence):
         environment.filters[word.__name__] = word

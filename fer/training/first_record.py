@@ -28,7 +28,7 @@ def first_record(
         seed=plan.solver.random_seed,
         gpu=gpu_field(gpus),
         precision=engine.precision,
-        batch_size=plan.batch_size * max(len(gpus), 1),  # images an iteration, iter_size and all GPUs included
+        batch_size=plan.batch_size,
         data=TrainedOn(
             dir=str(Path(data_dir).resolve()),
             title=plan.manifest.title,
@@ -43,11 +43,13 @@ def first_record(
         seconds=0.0,
         max_iter=plan.solver.max_iter,
         iteration=0,
+        given=plan.given,
         patience=None,
         ended=None,
         repeatable=_repeatable(plan.solver, engine, gpus),
         snapshots={},
         warnings=plan.warnings,
+        adapted=plan.adapted,
         git_commit=git_commit(),
     )
 

@@ -15,10 +15,11 @@ class TrainOptions:
     engine          a name of the registry, or auto: the first of its engines that can do what is asked
     gpu             0, "0,1" or "all": of several each takes the net's batch, and their gradients are averaged
     precision       fp32, tf32, bf16, or auto: bf16 where the hardware calculates in it, else fp32
-    max_iter, seed  in place of the solver's own
+    max_iter, epochs, lr, batch_size, seed  in place of the prototxts' own, as fer.training.overrides says
     shuffle         read the LMDB of the training in a new order each epoch, as a solver's train_state can ask for too
     weights         a .caffemodel to start from
     patience        end once so many tests in a row have not beaten the best accuracy on val, whose snapshot is kept
+    python_layers   let real Caffe import the modules of Python layers that are not fer's own
     """
 
     name: str | None = None
@@ -27,10 +28,14 @@ class TrainOptions:
     gpu: int | str | None = None
     precision: str = "fp32"
     max_iter: int | None = None
+    epochs: float | None = None
+    lr: float | None = None
+    batch_size: int | None = None
     seed: int | None = None
     shuffle: bool = False
     weights: Path | None = None
     patience: int | None = None
+    python_layers: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,9 @@ class ResumeOptions:
     """How a run goes on.
 
     engine, gpu, precision  other ones than the run's own (auto, None): snapshots are the same for every engine
-    max_iter                train further than the run's solver says
+    max_iter, epochs        train further than the run's solver says, counted from the run's beginning
     patience                another one than the run's own (None); 0: none
+    python_layers           let real Caffe import the modules of Python layers that are not fer's own
     approximate             let an engine that cannot resume exactly go on in mid-epoch, with the data from their start
     """
 
@@ -47,5 +53,7 @@ class ResumeOptions:
     gpu: int | str | None = None
     precision: str | None = None
     max_iter: int | None = None
+    epochs: float | None = None
     patience: int | None = None
     approximate: bool = False
+    python_layers: bool = False

@@ -15,6 +15,7 @@ from fer.formats.prototxt import write_text
 from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
+from fer.runs.unchanged import check_data, check_run
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
 from fer.system.hardware import hardware
@@ -24,6 +25,7 @@ from fer.training.engine import EngineChoice, describe, warn_of_order
 from fer.training.events import Notice, Tell, silent
 from fer.training.first_record import gpu_field
 from fer.training.options import ResumeOptions
+from fer.training.overrides import ENDS, Overrides
 from fer.training.prototxts import Prototxts, read_prototxts
 from fer.training.session import Session
 from fer.training.warnings import training_warnings
@@ -41,7 +43,9 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     options, tell = options or ResumeOptions(), progress or silent
     run = Run(run_dir)
     with run.locked(LETS_GO_SECONDS) as lock:
-        _check_unchanged(run)
+        _check_begun(run)
+        check_run(run)
+        check_data(run)
         prototxts = read_prototxts(run.solver, run.net)
         solver, net = prototxts.solver, prototxts.net
         if solver is None or net is None:
@@ -51,18 +55,22 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
         keeper = SnapshotKeeper(run, shapes, solver.type)
         keeper.adopt_leftovers(lambda text: tell(Notice(text)))
         snapshot = keeper.newest_intact(lambda text: tell(Notice(text)))
-        _check_end(run, snapshot, options.max_iter)
+        wanted = Overrides(options.max_iter, options.epochs)
+        max_iter = wanted.end(run.record.batch_size, run.record.data.train_count) or options.max_iter
+        _check_end(run, snapshot, max_iter)
         patience = run.record.patience if options.patience is None else options.patience
         early_stopping = _early_stopping(run, solver, net, patience, snapshot.iteration)
         _check_epoch_boundary(run, engine, snapshot, options.approximate, tell)
         warn_of_order(engine, solver, tell)
         _note_changes(run, engine, gpus, snapshot.iteration, solver)
-        if options.max_iter is not None:
-            _extend(run, solver, options.max_iter, tell)
+        if max_iter is not None:
+            _extend(run, solver, max_iter, tell)
+            run.update(given={name: n for name, n in run.record.given.items() if name not in ENDS} | wanted.given)
         _warn_anew(run, solver, net, tell)
         run.update(
             state="training",
             ended=None,
+            log_sha256=None,
             max_iter=solver.max_iter,
             iteration=snapshot.iteration,
             patience=early_stopping.limit if early_stopping else None,
@@ -74,20 +82,13 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     return run
 
 
-def _check_unchanged(run: Run) -> None:
-    """Refuse prototxts and data that are not those the run began with."""
-    for name, known in run.record.prototxt_sha256.items():
-        if sha256(run.dir / name) != known:
-            raise FerError(
-                f"{run.dir / name} has changed since the run began, so going on would mix two trainings\n"
-                "put it back, or start a new run with fer train --net ... --weights (a snapshot of this one)"
-            )
-    for name, known in run.record.data.files.items():
-        if sha256(Path(name)) != known:
-            raise FerError(
-                f"{name} has changed since the run began, so going on would mix two trainings\n"
-                "prepare the same data again, or start a new run"
-            )
+def _check_begun(run: Run) -> None:
+    missing = [path for path in (run.solver, run.net) if not path.is_file()]
+    if missing and not run.record.prototxt_sha256:
+        raise FerError(
+            f"{missing[0]} is missing: the run was cut short in the making, and nothing was trained\n"
+            f"begin again: {command('fer', 'train', '--net', 'NET', '--solver', 'SOLVER', '--name', run.dir.name)}"
+        )
 
 
 def _engine_to_go_on(
@@ -103,7 +104,7 @@ def _engine_to_go_on(
     precision = options.precision or run.record.precision
     choice = EngineChoice(prototxts, name, gpu=gpu, precision=precision, shuffle=None, tell=tell)
     choice.check()
-    engine = choice.engine
+    engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(gpu) if gpu is not None else ()
     before = str(run.record.gpu).count(",") + 1
     if max(len(gpus), 1) != before:
@@ -142,7 +143,7 @@ def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:
     """Refuse to go on to an end that is already reached."""
     reached = snapshot.iteration
     if max_iter is not None and max_iter <= reached:
-        raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter")
+        raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter or --epochs")
     if max_iter is None and run.record.state == "finished" and reached >= run.record.max_iter:
         report = command("fer", "report", run.dir)
         raise FerError(

@@ -1,7 +1,6 @@
 """Watches over a training engine from its first line to its end: progress, snapshots, losses, signals, its death."""
 
 import math
-import shutil
 import signal
 import threading
 import time
@@ -22,14 +21,17 @@ from fer.formats.log_outputs import find_accuracy
 from fer.formats.log_records import LogRecord
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
+from fer.system.files import is_full
 from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import EarlyStopping
 from fer.training.loss_watch import LossWatch
+from fer.training.pace import Pace
 
 TAIL_LINES = 200
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-FULL_DISK_BYTES = 2**20
+# What Caffe checks as it writes a snapshot: a protobuf file, or HDF5's parts.
+CAFFE_COULD_NOT_WRITE = ("SerializeToOstream", "Failed to make float dataset", "Error saving weights to")
 
 
 class SignalRelay:
@@ -83,6 +85,8 @@ class Job:
     start: int = 0
     early_stopping: EarlyStopping | None = None
     accuracies: Mapping[str, int] = field(default_factory=dict)
+    display: int = 0
+    test_interval: int = 0
 
 
 class Supervisor:
@@ -106,14 +110,17 @@ class Supervisor:
         self._state_due: int | None = None
         self._started = self._clock = time.monotonic()
         self._last_iteration = job.start
+        epoch = run.record.iterations_per_epoch
+        self.pace = Pace(run.odometer, self.tell, job.start, job.max_iter, job.display, job.test_interval, epoch)
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = self.run.record.seconds
         with self._relay as relay:
-            child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
+            environment = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
+            child = Child(self.job.argv, environment, self.run.dir, self.run.log, keep=[lock])
             try:
-                for line in child.lines(lambda: relay.deliver(child)):
+                for line in child.lines(lambda: relay.deliver(child), self.pace.look):
                     if self.enough is None:
                         self._read(line)
                         if self.enough is not None:
@@ -126,10 +133,12 @@ class Supervisor:
                     self._settle(code)
             finally:
                 child.kill()
+                self.pace.close()
                 # What the engine wrote and we did not take in is of no use, or of a training that was lost.
                 self.keeper.remove_leftovers()
                 seconds = round(before + time.monotonic() - self._started, 3)
-                self.run.update(state="failed", ended=self.failure, seconds=seconds, iteration=self._reached())
+                facts = {"seconds": seconds, "iteration": self._reached(), "log_sha256": self.run.log_hash()}
+                self.run.update(state="failed", ended=self.failure, **facts)
             self._conclude(code, relay)
 
     def tell(self, event: object) -> None:
@@ -146,6 +155,7 @@ class Supervisor:
 
     def _read(self, line: str) -> None:
         self.tail.append(line)
+        self.pace.feed(line)
         if "net output #" in line and (self._relay.stopped_by is not None or "Train net" in line):
             return  # shown nowhere; there may be thousands
         if isinstance(message := ipc.parse(line), ipc.Replaying):
@@ -184,6 +194,7 @@ class Supervisor:
         # The first display also timed the setting up.
         known = rate > 0 and self._clock != self._started
         self._clock, self._last_iteration = now, shown.iteration
+        self.pace.displayed(shown.iteration)
         self.tell(
             events.Displayed(
                 shown.iteration,
@@ -214,8 +225,8 @@ class Supervisor:
         try:
             snapshot = self.keeper.adopt(iteration)
         except SnapshotFault as fault:
-            full = shutil.disk_usage(self.run.dir).free < FULL_DISK_BYTES
-            self.failure = f"the snapshot of iteration {iteration:,} is of no use{': the disk is full' * full}: {fault}"
+            full = ": the disk is full" * is_full(self.run.dir)
+            self.failure = f"the snapshot of iteration {iteration:,} is of no use{full}: {fault}"
             return
         if snapshot:
             self.newest = snapshot
@@ -238,11 +249,17 @@ class Supervisor:
             self.run.update(ended=f"{self._program()} {self._ending(code)}")
             raise EngineError(
                 f"{self._program()} {self._ending(code)} after iteration {self._reached():,}\n"
-                f"{last_words([*self.tail], self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}",
+                f"{self._last_words()}\n{self._what_is_left()}; log: {self.run.log}",
                 code,
             )
         self.run.update(state="interrupted", ended=f"stopped by {signal.Signals(stopped_by).name}")
         raise Interrupted(self._stopped_text(relay), stopped_by)
+
+    def _last_words(self) -> str:
+        words = last_words([*self.tail], self.engine.title)
+        if any(check in words for check in CAFFE_COULD_NOT_WRITE):
+            return f"{words}: the disk that holds {self.run.dir} is full, or your quota of it"
+        return words
 
     def _finish(self, iteration: int, why: str) -> None:
         if not any(snapshot.iteration == iteration for snapshot in self.run.snapshots()):

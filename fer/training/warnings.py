@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from fer.nets.policies import early_collapse
+from fer.nets.solver_lint import unused_fields
 from fer.nets.states import data_layers, test_states
 from fer.schema import caffe_pb2
 
@@ -19,6 +20,7 @@ def training_warnings(
 def _warnings(
     solver: caffe_pb2.SolverParameter, net: caffe_pb2.NetParameter, count: Callable[[str], int]
 ) -> Iterator[str]:
+    yield from unused_fields(solver)
     if collapse := early_collapse(solver):
         yield collapse
     tests = test_states(solver)
@@ -37,8 +39,13 @@ def _coverage(iterations: int, batch: int, count: int) -> str | None:
     seen = iterations * batch
     if seen == count:
         return None
-    sizes = [size for size in range(max(2, batch // 3), 3 * batch + 1) if count % size == 0]
-    best = min(sizes, key=lambda size: abs(size - batch), default=None)
-    cure = f"; batch_size {best} with test_iter {count // best} covers each once" if best else ""
+    best = nearest_divisor(count, batch)
+    cure = f"batch_size {best} with test_iter {count // best} covers each once"
     what = f"{seen - count:,} are counted twice or more" if seen > count else f"{count - seen:,} are left out"
-    return f"test_iter {iterations} x batch_size {batch} = {seen:,} of {count:,} test images: {what}{cure}"
+    return f"test_iter {iterations} x batch_size {batch} = {seen:,} of {count:,} test images: {what}; {cure}"
+
+
+def nearest_divisor(count: int, batch: int) -> int:
+    """Of the divisors of `count` up to three times `batch`, as memory allows that one, the nearest to it as a ratio."""
+    divisors = [size for size in range(1, min(count, 3 * batch) + 1) if count % size == 0]
+    return min(divisors, key=lambda size: max(size / batch, batch / size))

@@ -9,7 +9,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fer.report.curves import Curves, Series, SnapshotAccuracies, smooth
-from fer.report.plots.look import BLUE, COLORS, DASHES, GRAY, GREEN, INK, PURPLE, RED, SKY, THOUSANDS, canvas, look
+from fer.report.plots.look import (
+    BLUE,
+    COLORS,
+    DASHES,
+    GRAY,
+    GREEN,
+    INK,
+    PURPLE,
+    RED,
+    SKY,
+    THOUSANDS,
+    canvas,
+    look,
+    short,
+)
 
 
 @look
@@ -77,7 +91,7 @@ def plot_overlay(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
             "linestyle": DASHES[index // len(COLORS) % len(DASHES)],
         }
         for ax, series in zip(axes, (smooth(curves.loss)[0], curves.test_loss, curves.accuracy), strict=True):
-            ax.plot(series.iterations, series.values, label=name, **style)
+            ax.plot(series.iterations, series.values, label=_label(name), **style)
     for ax, label in zip(axes, ("training loss, smoothed", "val loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
         _robust_loss(ax, [curves for _, curves in runs]) if "loss" in label else _percent(ax)
@@ -105,7 +119,7 @@ def plot_side_by_side(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
             _mark_collapse(ax, curves)
         _iterations(column[2], curves)
         column[2].locator_params(axis="x", nbins=3)
-        column[0].set_title(name)
+        column[0].set_title(short(name, 40))
     for ax, label in zip(axes[:, 0], ("learning rate", "loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
     _scale_lr(axes[0, 0], [curves for _, curves in runs])
@@ -242,3 +256,8 @@ def _iterations(ax: Axes, curves: Curves) -> None:
 def _legend(ax: Axes) -> None:
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
+
+
+def _label(name: str) -> str:
+    """For a legend, which leaves out what begins with an underscore."""
+    return f" {short(name, 60)}" if name.startswith("_") else short(name, 60)

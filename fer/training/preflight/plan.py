@@ -3,30 +3,34 @@
 plan = preflight(read_prototxts("solver.prototxt"), "data/fer2013")
 """
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
 from fer.data.directory import verify_data
 from fer.data.manifest import Manifest
-from fer.errors import FerError
+from fer.errors import Faults, FerError
 from fer.nets.deploy import derive_deploy
 from fer.nets.lint import KNOWN_LAYERS
 from fer.nets.solver_lint import lint_solver
-from fer.nets.states import SHUFFLE, State
+from fer.nets.states import SHUFFLE, scored_state, train_state
 from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
+from fer.training.overrides import Overrides
+from fer.training.preflight.coverage import cover_tests
+from fer.training.preflight.scoring import scored_shape
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
-from fer.training.preflight.sources import Sources, epoch, image_shape, read_sources, source_faults
+from fer.training.preflight.sources import Sources, epoch, read_sources, source_faults
 from fer.training.preflight.subject import Subject
-from fer.training.preflight.wiring import wiring_faults
+from fer.training.preflight.wiring import module_faults, wiring_faults
 from fer.training.prototxts import Prototxts
 from fer.training.run_prototxts import net_for_run, solver_for_run
 from fer.training.warnings import training_warnings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+NOTHING_ELSE = Overrides()
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class Plan:
     """A run that may start. `solver`, `net` and `deploy` are the run directory's copies.
 
     `snapshot_bytes` is what all snapshots of the run will take (0 where the net's sizes are not known);
-    `batch_size` is images an iteration (batch_size x iter_size; 0 where the net has no Data or ImageData layer);
-    `train_count` is images an epoch.
+    `batch_size` is images an iteration (over iter_size and all GPUs; 0 where the net has no Data or ImageData layer);
+    `train_count` is images an epoch; `given` is what the command line set in the prototxts' place, and `remarks` say
+    what that means for the rest of them; `adapted` says what of the prototxts was set for the data at hand.
     """
 
     solver: caffe_pb2.SolverParameter
@@ -43,9 +48,12 @@ class Plan:
     deploy: caffe_pb2.NetParameter
     manifest: Manifest
     warnings: tuple[str, ...]
+    adapted: tuple[str, ...]
     snapshot_bytes: int
     batch_size: int
     train_count: int
+    given: dict[str, float]
+    remarks: tuple[str, ...]
 
 
 def preflight(
@@ -53,45 +61,56 @@ def preflight(
     data_dir: str | Path,
     *,
     known_types: Collection[str] = KNOWN_LAYERS,
-    max_iter: int | None = None,
+    overrides: Overrides = NOTHING_ELSE,
     seed: int | None = None,
-    gpu: int | None = None,
+    gpus: Sequence[int] = (),
     shuffle: bool = False,
+    python_layers: bool = False,
     snapshot_prefix: str = "snapshots/<net>",
     run_parent: str | Path = Path("runs"),
 ) -> Plan:
     """Check a solver, its net and a data directory, and plan the run.
 
-    `max_iter`, `seed`, `gpu` take the place of the solver's own; `shuffle` adds the stage of that name.
+    `overrides`, `seed`, `gpus` take the place of the prototxts' own; `shuffle` adds the stage of that name;
+    `python_layers` allows Python layers of the user's own.
     `<net>` in `snapshot_prefix` becomes the net's name. `run_parent` is the folder whose disk takes the snapshots.
     Raises one FerError that lists every fault found, each with its file and line.
     """
     faults = list(prototxts.faults)
-    solver = _changed(prototxts.solver, max_iter, shuffle)
+    solver = _changed(prototxts.solver, overrides, shuffle)
     if solver is not None:
         faults += lint_solver(solver, prototxts.solver_path)
     manifest = _attempt(faults, verify_data, Path(data_dir))
     if solver is None or prototxts.net is None or prototxts.net_path is None:
         _refuse(faults)
-    written = Subject(solver, prototxts.solver_path, prototxts.net, prototxts.net_path)
+    changed = _attempt(faults, overrides.changed_net, prototxts.net, train_state(solver)) or prototxts.net
+    written = Subject(solver, prototxts.solver_path, changed, prototxts.net_path)
     faults += wiring_faults(written, known_types)
+    faults += () if python_layers else module_faults(written)
     if manifest is None:
         _refuse(faults)
-    subject = written.with_net(net_for_run(written.net, data_dir))
+    subject = written.with_net(net_for_run(written.net, data_dir, [written.train, *written.tests]))
     sources = read_sources(subject, len(manifest.classes))
     faults += source_faults(subject, sources, len(manifest.classes))
     if faults:
         _refuse(faults)
-    return _plan(subject, sources, manifest, snapshot_prefix, seed, gpu, Path(run_parent))
+    subject, adapted = cover_tests(subject, sources)
+    solver = subject.solver
+    images, count = epoch(subject, sources)
+    images *= max(len(gpus), 1)
+    solver.max_iter = overrides.end(images, count) or solver.max_iter
+    prefix = snapshot_prefix.replace("<net>", net_label(subject.net_path))
+    plan = _plan(subject, sources, manifest, Path(data_dir), Path(run_parent))
+    own = solver_for_run(solver, snapshot_prefix=prefix, seed=seed, gpu=gpus[0] if gpus else None)
+    remarks = overrides.remarks(prototxts.solver or solver, solver, images, plan.train_count)
+    return replace(plan, solver=own, batch_size=images, given=overrides.given, remarks=tuple(remarks), adapted=adapted)
 
 
 def _plan(
     subject: Subject,
     sources: Sources,
     manifest: Manifest,
-    snapshot_prefix: str,
-    seed: int | None,
-    gpu: int | None,
+    data_dir: Path,
     run_parent: Path,
 ) -> Plan:
     """The plan for data that are whole, once the net's sizes fit them and the disk."""
@@ -100,34 +119,33 @@ def _plan(
     shapes = None if faults else net_shapes(subject, sources, subject.train)
     count, each = snapshots_size(solver, shapes)
     faults += disk_faults(count, each, run_parent) if shapes else ()
-    tested = (subject.tests or [State("TEST")])[0]
-    deploy = _attempt(faults, derive_deploy, net, image_shape(subject, sources, tested) or manifest.image.shape)
-    if faults or deploy is None:
+    shape = _attempt(faults, scored_shape, subject, data_dir, manifest)
+    if faults or shape is None:
         _refuse(faults)
+    deploy = derive_deploy(net, shape, scored_state(solver))
     batch_size, train_count = epoch(subject, sources)
-    prefix = snapshot_prefix.replace("<net>", net_label(subject.net_path))
     return Plan(
-        solver=solver_for_run(solver, snapshot_prefix=prefix, seed=seed, gpu=gpu),
+        solver=solver,
         net=net,
         deploy=deploy,
         manifest=manifest,
         warnings=tuple(training_warnings(solver, net, lambda source: _count(sources, source))),
+        adapted=(),
         snapshot_bytes=count * each,
         batch_size=batch_size,
         train_count=train_count or manifest.splits["train"].count,
+        given={},
+        remarks=(),
     )
 
 
 def _changed(
-    solver: caffe_pb2.SolverParameter | None, max_iter: int | None, shuffle: bool
+    solver: caffe_pb2.SolverParameter | None, overrides: Overrides, shuffle: bool
 ) -> caffe_pb2.SolverParameter | None:
     """A copy with what the command line says."""
     if solver is None:
         return None
-    copy = caffe_pb2.SolverParameter()
-    copy.CopyFrom(solver)
-    if max_iter is not None:
-        copy.max_iter = max_iter
+    copy = overrides.changed(solver)
     if shuffle and SHUFFLE not in copy.train_state.stage:
         copy.train_state.stage.append(SHUFFLE)
     return copy
@@ -149,5 +167,4 @@ def _attempt(faults: list[str], function: Callable[P, T], *args: P.args, **kwarg
 
 
 def _refuse(faults: Iterable[str]) -> NoReturn:
-    lines = [line for fault in dict.fromkeys(faults) for line in fault.splitlines()]
-    raise FerError(lines[0] if len(lines) == 1 else "\n".join(["not started; to mend first:", *lines]))
+    raise Faults(faults, "not started; to mend first:")
