@@ -102,6 +102,7 @@ def _tell_end(run: "Run") -> None:
     """What the training has come to, and what to do next."""
     from fer.commands.terminal import say_out
     from fer.formats.log import parse_log
+    from fer.nets.accuracy import read_accuracy_outputs
     from fer.report.curves import make_curves
     from fer.report.verdict import best_of, measured_on_val, run_verdict
     from fer.report.words import duration
@@ -113,7 +114,8 @@ def _tell_end(run: "Run") -> None:
     early = f"; {record.ended}" if record.iteration < record.max_iter else ""
     show(f"{run.dir}: {record.iteration:,} iterations{epochs} in {duration(record.seconds)}{early}")
     with contextlib.suppress(FerError):  # a log that shows nothing
-        curves = make_curves(parse_log(run.log), end=record.iteration)
+        accuracies = read_accuracy_outputs(run.net, run.solver)
+        curves = make_curves(parse_log(run.log), end=record.iteration, accuracies=accuracies)
         accuracy = measured_on_val(run, curves)
         say_out(run_verdict(run, best_of(accuracy), accuracy, curves))
     show(f"Next: {command('fer', 'report', run.dir)}")

@@ -20,7 +20,7 @@ from fer.report.files import MARK, publish
 from fer.report.frames import curve_csv, scores_csv
 from fer.report.kept import files_hash_of, fingerprint, report_folder
 from fer.report.measure import mcnemar_result, run_result, split_results, training_result
-from fer.report.notes import log_notes, no_iteration
+from fer.report.notes import further_nets, log_notes, no_iteration
 from fer.report.page import page
 from fer.report.plots.look import Figure, render
 from fer.report.results import ComparisonResult, DataResult, EnsembleResult, LogResult, Result, RunResult
@@ -152,7 +152,7 @@ def _write(
 
 def _log_tables(log: Log) -> dict[str, str]:
     tables = {"train.csv": curve_csv(log, "train"), "test.csv": curve_csv(log, "test")}
-    return tables | {f"test_{net}.csv": curve_csv(log, "test", net) for net in log.test_nets() if net != 0}
+    return tables | {f"test_{net}.csv": curve_csv(log, "test", net) for net in further_nets(log)}
 
 
 def _scores_tables(scored: Scored) -> dict[str, str]:
