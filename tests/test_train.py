@@ -97,7 +97,6 @@ def test_shipped_nets_are_found_by_name(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"snapshot_format": "HDF5"}, r"solver\.prototxt:\d+: HDF5 snapshots cannot"),
         ({"engine": "tensorflow"}, "there is caffe"),
         ({"weights": Path("none.caffemodel")}, "no such file"),
     ],
@@ -255,7 +254,7 @@ def test_the_end_is_measured_on_val_where_no_test_falls_on_it(tmp_path: Path, da
     assert validations(told) == [0, 5]
     known = read_record(run.scores_by_snapshot, ScoresBySnapshot).snapshots
     outputs = {"accuracy": known["5"].accuracy, "loss": known["5"].loss}
-    assert list(known) == ["5"] and told[-1] == events.Validation(5, outputs)
+    assert list(known) == ["5"] and told[-1] == events.Validation(5, outputs, "accuracy")
     told.clear()
     run = resume(run.dir, max_iter=20, progress=told.append)
     assert validations(told) == []  # Caffe's own test

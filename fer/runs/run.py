@@ -121,6 +121,11 @@ class Run:
         return self.unverified_dir / SOLVER
 
     @property
+    def odometer(self) -> Path:
+        """What the engine writes its finished iterations to while it trains."""
+        return self.dir.absolute() / UNVERIFIED / "iteration"
+
+    @property
     def scores_by_snapshot(self) -> Path:
         return self.dir / SCORES / "val_by_snapshot.json"
 

@@ -103,7 +103,7 @@ def _engine_to_go_on(
     precision = options.precision or run.record.precision
     choice = EngineChoice(prototxts, name, gpu=gpu, precision=precision, shuffle=None, tell=tell)
     choice.check()
-    engine = choice.engine
+    engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(gpu) if gpu is not None else ()
     before = str(run.record.gpu).count(",") + 1
     if max(len(gpus), 1) != before:

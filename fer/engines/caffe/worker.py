@@ -40,6 +40,9 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from worker_training import read_text, train, use_device
 
+# A user's own Python layers, behind all that is installed here.
+sys.path.extend(filter(None, os.environ.get("FER_PYTHON_LAYERS", "").split(os.pathsep)))
+
 PREDICT_BATCH = 64
 
 
