@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
     add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
     add("--val-only", action="store_true", help="leave test (PrivateTest) unscored: while a recipe is being chosen")
+    add("--allow-python-layers", action="store_true", help="let Caffe import the modules of a net's own Python layers")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print metrics.json")
     shown.add_argument("--format", choices=["markdown", "latex", "csv"], help="print the table of the RUNs")
@@ -42,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from fer.commands.terminal import width
     from fer.report.tables import runs_of
     from fer.report.text import summary_text
     from fer.system.records import encode_record
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"WARNING: {warning}")
         show(getattr(runs_of(result), args.format)(), end="")
     else:
-        show(encode_record(result).decode().rstrip() if args.json else summary_text(result))
+        show(encode_record(result).decode().rstrip() if args.json else summary_text(result, width()))
     return 0
 
 
@@ -87,7 +89,12 @@ def _scored_runs(args: argparse.Namespace) -> list[Any]:
     for run in runs:
         with StageBars() as progress:
             again = score_run(
-                run, ten_crop=args.ten_crop, snapshot=args.snapshot, val_only=args.val_only, progress=progress
+                run,
+                ten_crop=args.ten_crop,
+                snapshot=args.snapshot,
+                val_only=args.val_only,
+                python_layers=args.allow_python_layers,
+                progress=progress,
             )
         for line in again:
             say(f"{run.dir}: {line}")

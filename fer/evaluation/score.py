@@ -51,6 +51,7 @@ def score_run(
     ten_crop: bool = False,
     snapshot: int | str | None = None,
     val_only: bool = False,
+    python_layers: bool = False,
     progress: StageProgress | None = None,
 ) -> list[str]:
     """Score a run's verified snapshots and their averages on val, choose the best (of equals the earliest), score
@@ -66,17 +67,19 @@ def score_run(
     ten_crop  score the chosen snapshot on the average of ten crops too; the choice is made on the centre crop
     snapshot  take the one of this iteration, or the average of this name, instead of choosing
     val_only  leave test unscored
+    python_layers  let real Caffe import the modules of Python layers that are not fer's own
 
     Raises FerError if there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
     check_run(run)
+    run.tidy()
     snapshots = [*run.snapshots(), *run.averages()]
     if not snapshots:
         resume = command("fer", "train", "--resume", run.dir)
         raise FerError(f"{run.dir} has no verified snapshot to score; train it further: {resume}")
     if snapshot is not None and all(known.name != str(snapshot) for known in snapshots):
         raise FerError(f"{run.dir} has no snapshot {snapshot}; it has {', '.join(known.name for known in snapshots)}")
-    with _scoring(run, progress) as scorer:
+    with _scoring(run, python_layers, progress) as scorer:
         wanted = [known for known in snapshots if snapshot is None or known.name == str(snapshot)]
         by_snapshot = scorer.validate(wanted)
         chosen = max(wanted, key=lambda known: (by_snapshot[known.name].accuracy, -known.iteration))
@@ -87,26 +90,27 @@ def score_run(
         return scorer.again.lines()
 
 
-def score_end(run: Run) -> dict[str, float]:
+def score_end(run: Run, *, python_layers: bool = False) -> dict[str, float]:
     """{"accuracy", "loss"} on val of a run's last snapshot, kept in val_by_snapshot.json.
 
     Raises FerError as `score_run` does.
     """
-    with _scoring(run) as scorer:
+    with _scoring(run, python_layers) as scorer:
         last = run.snapshots()[-1]
         entry = scorer.validate([last])[last.name]
     return {"accuracy": entry.accuracy, "loss": entry.loss}
 
 
 @contextmanager
-def _scoring(run: Run, progress: StageProgress | None = None) -> Iterator["_Scorer"]:
+def _scoring(run: Run, python_layers: bool, progress: StageProgress | None = None) -> Iterator["_Scorer"]:
     with ExitStack() as stack:
-        yield _Scorer(run, stack, progress or (lambda stage, done, total: None))
+        yield _Scorer(run, stack, python_layers, progress or (lambda stage, done, total: None))
 
 
 class _Scorer:
-    def __init__(self, run: Run, stack: ExitStack, progress: StageProgress):
+    def __init__(self, run: Run, stack: ExitStack, python_layers: bool, progress: StageProgress):
         self.run = run
+        self.python_layers = python_layers
         self.progress = progress
         self.again = Again()
         self.data_dir = Path(run.record.data.dir)
@@ -265,7 +269,8 @@ class _Scorer:
 
     def _scoring_engine(self) -> Engine:
         if self._engine is None:
-            self._engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            self._engine = engine.allowing(self.python_layers)
             self._gpu = self._engine.first_gpu(self.run.record.gpu)
         return self._engine
 

@@ -14,6 +14,7 @@ from fer.data.dataset import held_out
 from fer.engines.core.images import (
     ListOptions,
     Read,
+    check_image_list,
     first_image,
     first_of_database,
     list_names,
@@ -151,6 +152,10 @@ class SplitSource:
         if self.is_list:
             return read_image_list(self.path, self._options, room)
         return read_database(self.path, self._force, room)
+
+    def check_images(self, *, one_size: bool) -> None:
+        """Look at each image that a list names. Raises FerError, with its line, for one that cannot be read."""
+        check_image_list(self.path, self._options, one_size=one_size)
 
     def names(self) -> list[str]:
         """A name for each image, in the same order, each once: `00012.jpg` of the key `00000012_00012.jpg`."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fer.errors import FerError
-from fer.formats.log import Log, parse_log
+from fer.formats.log import parse_log
+from fer.formats.log_records import Log
 from fer.report.curves import collapse_sentence, make_curves
 from fer.report.ensemble import read_ensemble
 from fer.report.figures import comparison_figures, curve_figures, run_figures, scores_figures
@@ -24,6 +25,7 @@ from fer.report.page import page
 from fer.report.plots.look import Figure, render
 from fer.report.results import ComparisonResult, DataResult, EnsembleResult, LogResult, Result, RunResult
 from fer.report.scored_run import Scored, ScoredRun, read_scored_run, unique_names
+from fer.report.verdict import comparison_verdict, ensemble_verdict, log_verdict
 from fer.runs.run import Run
 from fer.system.progress import StageProgress
 from fer.system.records import seal_record
@@ -65,13 +67,16 @@ def build_ensemble(
     names = unique_names(scored)
     ensemble = read_ensemble(scored, names)
     best = max(range(len(runs)), key=lambda i: scored[i].metrics["val"].accuracy)
+    splits = split_results(ensemble)
+    pair = mcnemar_result("the ensemble", ensemble, names[best], scored[best])
     result = EnsembleResult(
+        verdict=ensemble_verdict(splits, names[best], scored[best].metrics["val"].accuracy, pair),
         name=ensemble.name,
         data=DataResult(title=ensemble.data),
         members=tuple(map(run_result, scored, names)),
-        splits=split_results(ensemble),
+        splits=splits,
         commonest_class_accuracy=ensemble.metrics["val"].majority_baseline,
-        mcnemar=(mcnemar_result("the ensemble", ensemble, names[best], scored[best]),),
+        mcnemar=(pair,),
         warnings=ensemble.warnings,
         notes=ensemble.notes,
         made_from=made_from,
@@ -94,6 +99,7 @@ def report_log(log_path: str | Path, out: str | Path, *, progress: StageProgress
     sentence = collapse_sentence(curves)
     result = LogResult(
         name=name,
+        verdict=log_verdict(curves),
         log=str(log_path),
         training=training_result(log, curves),
         notes=(*([sentence] if sentence else []), *log_notes(log, curves)),
@@ -111,7 +117,7 @@ def _read_all(runs: Sequence[Run], val_only: bool) -> list[ScoredRun]:
 
 def _comparison(scored: Sequence[ScoredRun], names: Sequence[str]) -> ComparisonResult:
     named = list(zip(names, scored, strict=True))
-    return ComparisonResult(
+    result = ComparisonResult(
         name=" against ".join(names),
         data=DataResult(title=" and ".join(dict.fromkeys(each.data for each in scored))),
         runs=tuple(run_result(each, name) for name, each in named),
@@ -119,6 +125,7 @@ def _comparison(scored: Sequence[ScoredRun], names: Sequence[str]) -> Comparison
         warnings=tuple(f"{name}: {warning}" for name, each in named for warning in each.warnings),
         notes=tuple(f"{name}: {note}" for name, each in named for note in each.notes),
     )
+    return replace(result, verdict=comparison_verdict(result))
 
 
 def _write(

@@ -77,7 +77,7 @@ class SnapshotResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a log says; `held_out` is what the data of its tests is called."""
+    """What a log says; `held_out` is what the data of its tests is called, `accuracy_output` the accuracy's name."""
 
     iterations: int
     seconds: float | None
@@ -86,6 +86,7 @@ class TrainingResult:
     best_accuracy: float | None
     last_accuracy: float | None
     last_tested: int | None = None
+    accuracy_output: str | None = None
     held_out: str
     lr_below_1_percent_at: int | None
     not_finite_at: int | None
@@ -138,7 +139,8 @@ class AgreementResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """`report` is the folder of the report, `files` are the names of what it holds; `warnings` come before all else.
+    """`warnings` come before all else; `verdict` says what was reached and what to do next; `report` is the folder of
+    the report, `files` are the names of what it holds.
 
     `made_from` and `files_sha256` are the hashes by which `fer.report.kept` knows that it need not be made again.
     """
@@ -148,6 +150,7 @@ class Result:
     name: str
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...]
+    verdict: str = ""
     report: str = ""
     files: tuple[str, ...] = ()
     made_from: str = ""

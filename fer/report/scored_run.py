@@ -10,8 +10,10 @@ from fer.data.manifest import MANIFEST, Manifest, read_manifest
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, compute_metrics
 from fer.evaluation.scores import Scores, StoredScores, load_scores
-from fer.formats.log import Log, parse_log
-from fer.formats.prototxt import read_solver
+from fer.formats.log import parse_log
+from fer.formats.log_records import Log
+from fer.formats.prototxt import read_net, read_solver
+from fer.nets.accuracy import accuracy_outputs
 from fer.nets.policies import learning_rate
 from fer.report.agreement import check_agreement, disagreement
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
@@ -104,7 +106,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
     crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
     ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
-    curves = make_curves(log, _schedule(run), end=run.record.iteration)
+    curves = make_curves(log, _schedule(run), end=run.record.iteration, accuracies=run_accuracies(run))
     metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
     by_snapshot = _by_snapshot(run)
     meta = scores["val"].meta
@@ -180,6 +182,14 @@ def _schedule(run: Run) -> Callable[[int], float] | None:
     except FerError:
         return None
     return lambda iteration: learning_rate(solver, iteration)
+
+
+def run_accuracies(run: Run) -> dict[str, int]:
+    """The outputs of the Accuracy layers of a run's net with their top_k; {} where the prototxts cannot be read."""
+    try:
+        return accuracy_outputs(read_net(run.net), read_solver(run.solver))
+    except FerError:
+        return {}
 
 
 def _check_scores(run: Run, scores: dict[str, StoredScores]) -> None:
