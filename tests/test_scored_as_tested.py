@@ -27,7 +27,8 @@ from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores, log_loss
 from fer.formats import log_lines
 from fer.formats.database import DatabaseWriter, encode_datum
-from fer.formats.log import Log, LogRecord, parse_log
+from fer.formats.log import parse_log
+from fer.formats.log_records import Log, LogRecord
 from fer.formats.prototxt import read_net, read_solver, write_text
 from fer.inference.classifier import Classifier, find_model
 from fer.inference.faces import whole
@@ -212,7 +213,7 @@ def test_predict_gives_the_scores_own_probabilities(tmp_path: Path, data: Path, 
     run = make_run(tmp_path, planned(*write(tmp_path, data, CASES[name]), data), data)
     score_run(run)
     scores = load_scores(run.scores("val"))
-    pictures = find_sources([data / "val" / name for name in scores.files[:5]])
+    pictures = find_sources([data / "val" / name for name in scores.files[:5]]).sources
     for row, result in enumerate(predict(pictures, Classifier(find_model(run.dir)), whole)):
         assert isinstance(result, Result)
         given = list(result.faces[0].probabilities.values())
@@ -224,7 +225,7 @@ def test_predict_says_that_it_has_no_colours_to_give(tmp_path: Path, data: Path)
     run = make_run(tmp_path, planned(*write(tmp_path, data, case), data), data)
     score_run(run)
     with pytest.raises(FerError, match="was trained on images in colour"):
-        next(iter(predict(find_sources([data / "val"]), Classifier(find_model(run.dir)), whole)))
+        next(iter(predict(find_sources([data / "val"]).sources, Classifier(find_model(run.dir)), whole)))
 
 
 SHIFTED = TAIL.replace(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fer.errors import FerError
-from fer.formats.log import Log
+from fer.formats.log_records import Log
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.deploy import find_judge, front_layer
 from fer.nets.states import filter_net, scored_state
