@@ -107,11 +107,11 @@ def make_own(folder: Path, data: Path) -> None:
     (folder / "turned").mkdir(parents=True)
     for name, _ in lines:
         image = cv2.imread(str(data / "val" / name), cv2.IMREAD_GRAYSCALE)
-        cv2.imwrite(str(folder / "turned" / name), image[::-1])
+        cv2.imwrite(str(folder / "turned" / name), np.asarray(image)[::-1])
     lines[1] = lines[0]
     (folder / "own.txt").write_text("".join(f"turned/{name} {label}\n" for name, label in lines))
     files = [(folder / "turned" / name).read_bytes() for name, _ in lines]
-    gray = [cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_GRAYSCALE)[np.newaxis] for file in files]
+    gray = [np.asarray(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_GRAYSCALE))[None] for file in files]
     labels = [int(label) for _, label in lines]
     with DatabaseWriter(folder / "own_lmdb", COUNT, 1 << 20) as writer:
         datums = map(encode_datum, gray, labels)

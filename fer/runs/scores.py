@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -67,6 +67,15 @@ class SnapshotScore:
     deploy_sha256: str = ""
     transform_sha256: str = ""
     undecided: int | None = None
+
+
+class MadeOf(TypedDict):
+    """What scores are made of, by the names of their fields."""
+
+    weights_sha256: str
+    database_sha256: str
+    deploy_sha256: str
+    transform_sha256: str
 
 
 MADE_OF = {
