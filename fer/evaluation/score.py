@@ -22,7 +22,7 @@ from fer.evaluation.scores import count_undecided, log_loss, make_scores
 from fer.evaluation.splits import as_images, reading_of
 from fer.nets.states import State
 from fer.runs.run import Run, Snapshot
-from fer.runs.scores import InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
+from fer.runs.scores import InTraining, MadeOf, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
 from fer.runs.snapshots import Shapes, verify_weights
 from fer.runs.unchanged import check_data, check_run
 from fer.system.files import beside
@@ -144,7 +144,7 @@ class _Scorer:
         self.progress("scoring snapshots on val", len(snapshots), len(snapshots))
         return fresh
 
-    def _entry(self, snapshot: Snapshot, made_of: dict[str, str]) -> SnapshotScore:
+    def _entry(self, snapshot: Snapshot, made_of: MadeOf) -> SnapshotScore:
         images = self.images("val")
         scores = make_scores("val", images.files, images.labels, self._score("val", snapshot, False)[0])
         accuracy, loss = float(scores.correct.mean()), log_loss(scores.labels, scores.probs)
@@ -214,7 +214,7 @@ class _Scorer:
             self._scratch = self._stack.enter_context(beside(self.run.dir / "scores", busy))
         return self._scratch
 
-    def _made_of(self, split: str, snapshot: Snapshot) -> dict[str, str]:
+    def _made_of(self, split: str, snapshot: Snapshot) -> MadeOf:
         return {
             "weights_sha256": self.run.weights_hash(snapshot),
             "database_sha256": self.reading.sources[split].sha256,

@@ -207,11 +207,12 @@ def check_alike(val: SplitSource, test: SplitSource) -> None:
     """Raises FerError unless test's images, read as val's, have val's shape, so that one net can score both."""
     if val.shape == test.shape:
         return
-    cure = (
-        "set new_height and new_width in image_data_param"
-        if val.is_list
-        else "take val_lmdb of the data directory, made with  fer prepare --resize  where another size is wanted"
-    )
+    if val.is_list:
+        cure = "set new_height and new_width in image_data_param"
+    elif val.shape[0] != test.shape[0]:
+        cure = "take the data directory's val_lmdb; force_color acts on databases made with  fer prepare --encoded"
+    else:
+        cure = "take the data directory's val_lmdb, made with  fer prepare --resize  where another size is wanted"
     raise FerError(
         f"{val.path}: its images are {_by(val.shape)}, those of {test.path}, which the report scores as well, "
         f"{_by(test.shape)}\n{cure}"

@@ -44,7 +44,7 @@ def find_accuracy(records: Sequence[LogRecord], known: Mapping[str, int] = Mappi
     there is a top-1. No output that leaves [0, 1] is an accuracy.
     """
     names = list(dict.fromkeys(name for record in records for name in record.outputs))
-    if by_net := [name for name in names if known.get(name) == 1]:
+    if by_net := [name for name, top_k in known.items() if top_k == 1 and name in names]:
         return _said(_main(by_net), by_net, "Accuracy layers of top_k 1")
     losses, every = {name for record in records for name in record.weights}, set(names)
     alike = [name for name in names if name in known or (name not in losses and is_like_accuracy(name))]

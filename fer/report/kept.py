@@ -29,7 +29,8 @@ def find_report(
 ) -> RunResult | ComparisonResult | EnsembleResult | None:
     """What metrics.json holds of the report in `out`, where that is whole and made from all that the runs hold now."""
     folder = out or report_folder(runs, ensemble=ensemble)
-    kind = EnsembleResult if ensemble else RunResult if len(runs) == 1 else ComparisonResult
+    several = EnsembleResult if ensemble else ComparisonResult
+    kind: type[RunResult | ComparisonResult | EnsembleResult] = RunResult if len(runs) == 1 else several
     try:
         found = read_record(folder / MARK, kind)
         files = {name: (folder / name).read_bytes() for name in found.files if name != MARK}
