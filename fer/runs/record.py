@@ -143,5 +143,10 @@ class RunRecord:
                 raise ValueError(f"averages.{name}: is of {average.name}")
 
     @property
+    def iterations_per_epoch(self) -> float:
+        """0 where the images of an iteration or an epoch are not known."""
+        return self.data.train_count / self.batch_size if self.batch_size else 0.0
+
+    @property
     def settings(self) -> EngineSettings:
         return EngineSettings(self.engine, self.gpu, self.precision)

@@ -26,7 +26,7 @@ from typing import Any
 
 from fer.errors import FerError
 from fer.runs.record import HashedFile, RunRecord, average_name
-from fer.system.files import Busy, beside, cannot_write, write_bytes
+from fer.system.files import Busy, beside, cannot_write, remove_unfinished, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.locks import lock
 from fer.system.records import read_record, rewrite_record, write_record
@@ -36,6 +36,7 @@ RUN_JSON = "run.json"
 SOLVER, NET, DEPLOY = "solver.prototxt", "train_val.prototxt", "deploy.prototxt"
 SNAPSHOTS = "snapshots"
 UNVERIFIED = f"{SNAPSHOTS}/.unverified"
+SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class Run:
     def __init__(self, directory: str | Path):
         self.dir = Path(directory)
         self.record = self._read()
+        for name in (SNAPSHOTS, UNVERIFIED, SCORES):
+            if (folder := self.dir / name).is_symlink() and not folder.resolve().is_relative_to(self.dir.resolve()):
+                raise FerError(f"{folder} is a link that leads out of the run directory: put the folder itself there")
 
     def _read(self) -> RunRecord:
         path = self.dir / RUN_JSON
@@ -117,16 +121,21 @@ class Run:
         return self.unverified_dir / SOLVER
 
     @property
+    def odometer(self) -> Path:
+        """What the engine writes its finished iterations to while it trains."""
+        return self.dir.absolute() / UNVERIFIED / "iteration"
+
+    @property
     def scores_by_snapshot(self) -> Path:
-        return self.dir / "scores" / "val_by_snapshot.json"
+        return self.dir / SCORES / "val_by_snapshot.json"
 
     @property
     def in_training(self) -> Path:
-        return self.dir / "scores" / "in_training.json"
+        return self.dir / SCORES / "in_training.json"
 
     def scores(self, split_folder: str, ten_crop: bool = False) -> Path:
         """The scores file of "val" or "test"."""
-        return self.dir / "scores" / f"{split_folder}{'_tencrop' if ten_crop else ''}.npz"
+        return self.dir / SCORES / f"{split_folder}{'_tencrop' if ten_crop else ''}.npz"
 
     def weights_file(self, iteration: int) -> Path:
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.caffemodel"
@@ -167,6 +176,10 @@ class Run:
         """The entry of run.json for a file of the run."""
         return HashedFile(file_hash(path), str(path.relative_to(self.dir)))
 
+    def log_hash(self) -> str | None:
+        """The SHA-256 of the log, for run.json; None where there is none."""
+        return file_hash(self.log) if self.log.is_file() else None
+
     def weights_hash(self, snapshot: Snapshot) -> str:
         """The SHA-256 of its weights in run.json. Raises FerError if the file has another."""
         record = self.record
@@ -179,6 +192,11 @@ class Run:
         """Set fields of run.json, atomically. What others have put into the file stays in it."""
         self.record = replace(self.record, **fields)
         rewrite_record(self.dir / RUN_JSON, self.record)
+
+    def tidy(self) -> None:
+        """Remove what killed processes were writing."""
+        for folder in (self.dir, self.dir / SCORES):
+            remove_unfinished(folder)
 
     @contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[int]:
@@ -196,6 +214,7 @@ class Run:
                     )
                 time.sleep(0.05)
             self.record = self._read()  # who held the lock until now may have written it
+            self.tidy()
             yield descriptor
         finally:
             os.close(descriptor)
