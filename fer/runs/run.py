@@ -193,6 +193,13 @@ class Run:
         self.record = replace(self.record, **fields)
         rewrite_record(self.dir / RUN_JSON, self.record)
 
+    def replace_prototxt(self, name: str, data: bytes) -> None:
+        """Write one of the prototxts anew. Wherever we are killed, run.json has the hash of what is there."""
+        digest = hashlib.sha256(data).hexdigest()
+        self.update(next_sha256={name: digest})
+        write_bytes(self.dir / name, data)
+        self.update(prototxt_sha256={**self.record.prototxt_sha256, name: digest}, next_sha256={})
+
     def tidy(self) -> None:
         """Remove what killed processes were writing."""
         for folder in (self.dir, self.dir / SCORES):
