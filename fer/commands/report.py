@@ -1,11 +1,17 @@
 """fer report: runs scored once, and their report."""
 
 import argparse
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from fer.commands.terminal import show
-from fer.errors import UsageError
+from fer.commands.terminal import StageBars, say, show, width
+from fer.errors import FerError, UsageError
+
+if TYPE_CHECKING:
+    from fer.report.results import AnyResult
+    from fer.runs.run import Run
 
 SUMMARY = "score a run and draw its report"
 HELP = """\
@@ -19,7 +25,8 @@ examples:
 
 Scores each image of val (PublicTest) and test (PrivateTest) once, with the snapshot that is best
 on val, and writes metrics.json, CSVs, figures and report.html. No RUN: the newest one in runs/.
---ensemble reports several runs as one net, their probabilities averaged.
+--ensemble reports several runs as one net, their probabilities averaged. A report of val alone does not take the place
+of a whole one. A run that cannot be written is reported with --out.
 """
 
 
@@ -27,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("runs", nargs="*", type=Path, metavar="RUN", help="run directories (default: the newest in runs/)")
     add("--log", type=Path, metavar="FILE", help="report on any Caffe log alone")
+    add("--data", type=Path, metavar="DIR", help="where the data that the RUNs were trained on are now")
     add("--out", type=Path, metavar="DIR", help="where to write (default: RUN/report)")
     add("--ten-crop", action="store_true", help="also average ten crops (corners, centre, mirrored) of each image")
     add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
@@ -39,38 +47,64 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.commands.terminal import width
-    from fer.report.build import build_ensemble, build_report, report_log
-    from fer.report.results import AnyResult
+    if args.log is not None:
+        return _report_log(args)
+    # What is wrong with the words is said before anything heavy is imported, or done.
+    from fer.report.files import check_place, report_folder
+    from fer.runs.opened import open_runs, scores_can_be_kept
+
+    if args.ensemble and len(args.runs) < 2:
+        raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
+    runs = open_runs(args.runs, Path("runs"), args.data)
+    kind = "ensemble" if args.ensemble else "compare"
+    out = args.out or report_folder(runs, kind, val_only=args.val_only)
+    check_place(out)
+    with contextlib.ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(scores_can_be_kept(run, asked=args.out is not None))
+        _score(runs, args)
+        from fer.report.build import build_ensemble, build_report
+
+        build = build_ensemble if args.ensemble else build_report
+        _show(build(runs, out, val_only=args.val_only), args)
+    return 0
+
+
+def _report_log(args: argparse.Namespace) -> int:
+    of_runs = {"RUN": args.runs, "--val-only": args.val_only, "--format": args.format, "--ensemble": args.ensemble}
+    of_runs |= {"--ten-crop": args.ten_crop, "--snapshot": args.snapshot, "--data": args.data}
+    if given := [name for name, value in of_runs.items() if value]:
+        raise UsageError(f"--log FILE reports on a log alone: leave {', '.join(given)} out.")
+    if not args.log.is_file():
+        raise FerError(f"{args.log}: no such file")
+    from fer.report.files import check_place
+
+    out = args.out or args.log.with_name(args.log.name + ".report")
+    check_place(out)
+    from fer.report.build import report_log
+
+    _show(report_log(args.log, out), args)
+    return 0
+
+
+def _show(result: "AnyResult", args: argparse.Namespace) -> None:
     from fer.report.tables import runs_of
     from fer.report.text import summary_text
     from fer.system.records import encode_record
 
-    result: AnyResult
-    if args.log is not None:
-        if args.runs or args.val_only or args.format:
-            raise UsageError("--log FILE reports on a log alone: leave RUN, --val-only and --format out.")
-        result = report_log(args.log, args.out or args.log.with_name(args.log.name + ".report"))
-    elif args.ensemble:
-        if len(args.runs) < 2:
-            raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
-        result = build_ensemble(_scored_runs(args), args.out, val_only=args.val_only)
-    else:
-        result = build_report(_scored_runs(args), args.out, val_only=args.val_only)
     if args.format:
         show(getattr(runs_of(result), args.format)(), end="")
     else:
         show(encode_record(result).decode().rstrip() if args.json else summary_text(result, width()))
-    return 0
 
 
-def _scored_runs(args: argparse.Namespace) -> list[Any]:
-    from fer.commands.terminal import StageBars
+def _score(runs: "Sequence[Run]", args: argparse.Namespace) -> None:
     from fer.evaluation.score import score_run
-    from fer.runs.run import Run, newest_run
 
-    runs = [Run(directory) for directory in args.runs] or [newest_run(Path("runs"))]
     for run in runs:
         with StageBars() as progress:
-            score_run(run, ten_crop=args.ten_crop, snapshot=args.snapshot, val_only=args.val_only, progress=progress)
-    return runs
+            again = score_run(
+                run, ten_crop=args.ten_crop, snapshot=args.snapshot, val_only=args.val_only, progress=progress
+            )
+        for line in again:
+            say(line)

@@ -56,6 +56,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_writable(path: Path) -> bool:
+    """Whether a file or folder, or the nearest one above that is there, lets itself be written."""
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return os.access(there, os.W_OK)
+
+
 def cannot_write(path: Path, error: OSError) -> FerError:
     """The FerError for an OSError met while writing `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -11,11 +11,12 @@ from fer.engines.registry import AUTO, CHOSEN
 from fer.errors import FerError
 from fer.formats.database import Database
 from fer.formats.log import parse_log
-from fer.formats.prototxt import write_text
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.files import with_paths
 from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
-from fer.runs.unchanged import check_data, check_run
+from fer.runs.unchanged import check_data, check_run, data_dir
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
 from fer.system.hardware import hardware
@@ -41,10 +42,12 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     when its prototxts or data have changed.
     """
     options, tell = options or ResumeOptions(), progress or silent
-    run = Run(run_dir)
+    run = Run(run_dir, options.data)
     with run.locked(LETS_GO_SECONDS) as lock:
         check_run(run)
+        data_dir(run)
         check_data(run)
+        _settle_paths(run)
         prototxts = read_prototxts(run.solver, run.net)
         solver, net = prototxts.solver, prototxts.net
         if solver is None or net is None:
@@ -79,6 +82,17 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
         session.train(start=snapshot.iteration, snapshot=state)
         session.measure_end()
     return run
+
+
+def _settle_paths(run: Run) -> None:
+    """Write the paths as they are now into the run's net and its record: its engine reads them there."""
+    net = read_net(run.net)
+    moved = with_paths(net, run.moved)
+    hashes = run.record.prototxt_sha256
+    if moved != net:
+        write_text(run.net, moved)
+        hashes = {**hashes, run.net.name: sha256(run.net)}
+    run.update(data=run.record.data, dir=str(run.dir.resolve()), prototxt_sha256=hashes)
 
 
 def _engine_to_go_on(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer.nets.files import FIELDS
 from fer.nets.lint import states_named
 from fer.nets.states import State, taking_part
 from fer.schema import caffe_pb2
@@ -16,12 +17,7 @@ NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
 _OUR_NAMES = frozenset(["train_lmdb", "val_lmdb", "test_lmdb"])
 _MEAN = "mean.binaryproto"
-_FILES = {  # fields of other layers that name a file or folder
-    "image_data_param": ("source", "root_folder"),
-    "hdf5_data_param": ("source",),
-    "window_data_param": ("source", "root_folder"),
-    "infogain_loss_param": ("source",),
-}
+_OURS = ("data_param", "transform_param")  # whose files a data directory has
 
 
 def net_for_run(
@@ -44,9 +40,9 @@ def net_for_run(
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
         if layer.transform_param.mean_file:
             layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
-        for param, fields in _FILES.items():
+        for param, fields in FIELDS.items():
             for field in fields:
-                if layer.HasField(param) and getattr(getattr(layer, param), field):
+                if param not in _OURS and layer.HasField(param) and getattr(getattr(layer, param), field):
                     _make_absolute(getattr(layer, param), field)
     return copy
 
