@@ -21,7 +21,6 @@ from fer.evaluation.scores import load_scores
 from fer.report.text import summary_text
 from fer.runs.record import Average, HashedFile
 from fer.runs.run import Run
-from fer.runs.scores import keep
 from fer.runs.snapshots import SnapshotFault
 from fer.system.files import sha256
 from fer.training.average_run import average_run
@@ -81,7 +80,7 @@ def test_it_takes_part_in_the_choice_on_val(run: Run) -> None:
     known = stored["snapshots"]
     assert list(known) == ["10", "20", "30", "40", "50", "60", "average_20-60", "average_50-60"]
     known["average_20-60"]["accuracy"] = 0.9  # as if it had been the best
-    keep(run.scores_by_snapshot, json.dumps(stored).encode())
+    run.scores_by_snapshot.write_text(json.dumps(stored))
     score_run(run)
     for split in ("val", "test"):
         meta = load_scores(run.scores(split)).meta

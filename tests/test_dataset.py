@@ -221,7 +221,7 @@ def test_a_packed_tar_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.Monke
     opened: list[BinaryIO] = []
     unpack = archive._PACKED[b"\x1f\x8b"]
 
-    def unpack_and_tell(raw: BinaryIO) -> io.BufferedIOBase:
+    def unpack_and_tell(raw: BinaryIO) -> BinaryIO:
         opened.append(raw)
         return unpack(raw)
 

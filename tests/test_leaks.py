@@ -23,7 +23,6 @@ from fer.report.build import build_ensemble
 from fer.report.results import CleanResult, CropResult
 from fer.report.text import summary_text
 from fer.runs.run import Run
-from fer.runs.scores import keep
 
 
 def write(path: Path, datums: list[bytes]) -> None:
@@ -83,7 +82,7 @@ def test_scoring_writes_them_once(tmp_path: Path, data: Path, fake: None, monkey
 
 def leak(run: Run, val: list[str], test: list[str], digest: str = "of no database") -> Run:
     hashes = {"train": "a", "val": digest, "test": "of no database"}
-    keep(run.in_training, json.dumps({"val": val, "test": test, "database_sha256": hashes}).encode())
+    run.in_training.write_text(json.dumps({"val": val, "test": test, "database_sha256": hashes}))
     return run
 
 

@@ -1,13 +1,16 @@
 """A training's events as a bar: iteration, loss, last val accuracy, images/s, ETA."""
 
+import itertools
 import time
 from collections.abc import Mapping
 
-from fer.commands.terminal import Bar, say
+from fer.commands.terminal import Bar, brief, say
 from fer.report.words import duration
 from fer.training.events import Displayed, Estimate, Moved, Notice, Setup, SnapshotSaved, Validation
 
 DAY = 86400.0
+
+SHOWN = 8  # outputs of a test in a line
 
 
 class TrainingDisplay:
@@ -24,9 +27,9 @@ class TrainingDisplay:
             case Setup(message):
                 say(message)
             case Notice(text):
-                say(f"warning: {text}")
-            case Validation(iteration, outputs):
-                self._validated(iteration, outputs)
+                say(f"warning: {brief(text)}")
+            case Validation(iteration, outputs, accuracy):
+                self._validated(iteration, outputs, accuracy)
             case Moved(iteration, max_iter):
                 self._reached(iteration, max_iter)
             case Displayed():
@@ -38,11 +41,14 @@ class TrainingDisplay:
                 if self._bar is not None and iteration >= self._bar.total:
                     self._end(iteration)
 
-    def _validated(self, iteration: int, outputs: Mapping[str, float]) -> None:
+    def _validated(self, iteration: int, outputs: Mapping[str, float], accuracy: str) -> None:
         self._tested = iteration
-        self._accuracy = "".join(f", val {name} {value:.4g}" for name, value in outputs.items() if "acc" in name)
+        self._accuracy = f", val {accuracy} {outputs[accuracy]:.4g}" if accuracy in outputs else ""
         if self._bar is None or not self._bar.live:
-            say(f"iteration {iteration:,}: val " + ", ".join(f"{name} {value:.4g}" for name, value in outputs.items()))
+            first = [accuracy] if accuracy in outputs else []
+            shown = [*first, *(name for name in itertools.islice(outputs, SHOWN) if name != accuracy)][:SHOWN]
+            more = f" and {len(outputs) - len(shown):,} more outputs" if len(outputs) > len(shown) else ""
+            say(f"iteration {iteration:,}: val {', '.join(f'{name} {outputs[name]:.4g}' for name in shown)}{more}")
 
     def _iterated(self, event: Displayed) -> None:
         rate = f", {event.images_per_second:,.0f} images/s" if event.images_per_second else ""

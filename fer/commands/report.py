@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
     add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
     add("--val-only", action="store_true", help="leave test (PrivateTest) unscored: while a recipe is being chosen")
+    add("--allow-python-layers", action="store_true", help="let Caffe import the modules of a net's own Python layers")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print metrics.json")
     shown.add_argument("--format", choices=["markdown", "latex", "csv"], help="print the table of the RUNs")
@@ -63,16 +64,27 @@ def run(args: argparse.Namespace) -> int:
         for run in runs:
             stack.enter_context(scores_can_be_kept(run, asked=args.out is not None))
         _score(runs, args)
-        from fer.report.build import build_ensemble, build_report
-
-        build = build_ensemble if args.ensemble else build_report
-        _show(build(runs, out, val_only=args.val_only), args)
+        _show(_report(runs, out, args), args)
     return 0
+
+
+def _report(runs: "Sequence[Run]", out: Path, args: argparse.Namespace) -> "AnyResult":
+    """The report that was asked for; one that is there already and would come out the same is not made again."""
+    from fer.report.kept import find_report
+
+    kept = find_report(runs, out, ensemble=args.ensemble, val_only=args.val_only)
+    if kept is not None:
+        return kept
+    from fer.report.build import build_ensemble, build_report  # they take seconds to import
+
+    build = build_ensemble if args.ensemble else build_report
+    return build(runs, out, val_only=args.val_only)
 
 
 def _report_log(args: argparse.Namespace) -> int:
     of_runs = {"RUN": args.runs, "--val-only": args.val_only, "--format": args.format, "--ensemble": args.ensemble}
     of_runs |= {"--ten-crop": args.ten_crop, "--snapshot": args.snapshot, "--data": args.data}
+    of_runs |= {"--allow-python-layers": args.allow_python_layers}
     if given := [name for name, value in of_runs.items() if value]:
         raise UsageError(f"--log FILE reports on a log alone: leave {', '.join(given)} out.")
     if not args.log.is_file():
@@ -93,6 +105,8 @@ def _show(result: "AnyResult", args: argparse.Namespace) -> None:
     from fer.system.records import encode_record
 
     if args.format:
+        for warning in result.warnings:
+            say(f"WARNING: {warning}")
         show(getattr(runs_of(result), args.format)(), end="")
     else:
         show(encode_record(result).decode().rstrip() if args.json else summary_text(result, width()))
@@ -104,7 +118,12 @@ def _score(runs: "Sequence[Run]", args: argparse.Namespace) -> None:
     for run in runs:
         with StageBars() as progress:
             again = score_run(
-                run, ten_crop=args.ten_crop, snapshot=args.snapshot, val_only=args.val_only, progress=progress
+                run,
+                ten_crop=args.ten_crop,
+                snapshot=args.snapshot,
+                val_only=args.val_only,
+                python_layers=args.allow_python_layers,
+                progress=progress,
             )
         for line in again:
-            say(line)
+            say(f"{run.dir}: {line}")

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -17,6 +18,8 @@ PLAIN_LINE_SECONDS = 10.0
 PLAIN = str.maketrans({"–": "-", "·": "-", "→": "->"})
 
 
+_LINE = 200 - len("warning: ")
+_PART = re.compile(r"[.;] ")
 _names: list[str] = []  # of the command line, with a line's end in them
 
 
@@ -71,9 +74,39 @@ def say(text: str) -> None:
     tqdm.write(_harmless(text), file=sys.stderr)
 
 
-def error(text: str) -> None:
-    """Print an error, `error:` in red on a terminal that wants colour."""
+def brief(text: str, most_lines: int = 3) -> str:
+    """The text in so many lines of 200 characters: broken where a sentence ends, or cut where that is not enough.
+
+    Of more lines the first and the last stay, of a longer one both ends: what is wrong stands first, the cure last.
+    """
     text = _harmless(text)
+    wrapped = [part for line in text[: 2 * most_lines * _LINE].split("\n") for part in _broken(line)]
+    if len(text) <= 2 * most_lines * _LINE and len(wrapped) <= most_lines and max(map(len, wrapped)) <= _LINE:
+        return "\n".join(wrapped)
+    lines = [_cut(line) for line in text.split("\n")]
+    left_out = len(lines) - most_lines
+    if left_out > 0:
+        lines[most_lines - 2 : -1] = [_cut(f"{lines[most_lines - 2]} (and {left_out:,} more lines)")]
+    return "\n".join(lines)
+
+
+def _broken(line: str) -> list[str]:
+    """A line as several, each of which ends with a sentence or a part of one."""
+    parts = []
+    while len(line) > _LINE and (ends := list(_PART.finditer(line, 0, _LINE))):
+        parts.append(line[: ends[-1].end()].rstrip())
+        line = line[ends[-1].end() :]
+    return [*parts, line]
+
+
+def _cut(line: str) -> str:
+    tail = _LINE // 3
+    return line if len(line) <= _LINE else f"{line[: _LINE - tail - 5]} ... {line[-tail:]}"
+
+
+def error(text: str, most_lines: int = 3) -> None:
+    """Print an error, `error:` in red on a terminal that wants colour; cut where it is long, not to flood one."""
+    text = brief(text, most_lines)
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     print(f"\033[31merror:\033[0m {text}" if colour else f"error: {text}", file=sys.stderr)
 

@@ -71,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
     add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
     add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")
+    add("--allow-python-layers", action="store_true", help="let Caffe import the modules of a net's own Python layers")
     add(
         "--engine",
         choices=[AUTO, *ENGINES],
@@ -161,6 +162,7 @@ def _train_options(args: argparse.Namespace) -> "TrainOptions":
         shuffle=args.shuffle,
         weights=args.weights,
         patience=args.patience,
+        python_layers=args.allow_python_layers,
     )
 
 
@@ -175,6 +177,7 @@ def _resume_options(args: argparse.Namespace) -> "ResumeOptions":
         epochs=args.epochs,
         data=args.data,
         patience=args.patience,
+        python_layers=args.allow_python_layers,
         approximate=args.approximate_resume,
     )
 

@@ -2,6 +2,7 @@
 
 import bz2
 import contextlib
+import errno
 import gzip
 import io
 import lzma
@@ -18,10 +19,10 @@ from fer.data.source_kind import choose_csv, is_hidden_path, refuse_other_kinds
 from fer.errors import FerError
 from fer.system.progress import StageProgress
 
-_PACKED: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
-    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ": lzma.LZMAFile,
+_PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+    b"\x1f\x8b": lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw)),
+    b"BZh": lambda raw: cast(BinaryIO, _Streams(raw, bz2.BZ2Decompressor)),
+    b"\xfd7zXZ": lambda raw: cast(BinaryIO, _Streams(raw, lzma.LZMADecompressor)),
 }
 _BLOCK = 1 << 20
 _MAX_IMAGE_FILE = 64 << 20
@@ -64,7 +65,7 @@ def kind_of(raw: BinaryIO, path: Path) -> str:
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
     if head.startswith(tuple(_PACKED)):
-        inner = _unpacker(raw)(raw).read(512)
+        inner = open_packed(raw).read(512)
         raw.seek(0)
         return "packed tar" if _is_tar(inner) else "packed"
     return "tar" if _is_tar(head) else "plain"
@@ -77,13 +78,6 @@ def _is_tar(head: bytes) -> bool:
     except tarfile.HeaderError:
         return head[257:262] == b"ustar"
     return True
-
-
-def _unpacker(raw: BinaryIO) -> Callable[[BinaryIO], io.BufferedIOBase]:
-    head = raw.read(8)
-    raw.seek(0)
-    (unpack,) = (kind for magic, kind in _PACKED.items() if head.startswith(magic))
-    return unpack
 
 
 @contextlib.contextmanager
@@ -157,27 +151,47 @@ def unpacked(raw: BinaryIO, size: int, folder: Path | None, progress: StageProgr
         yield cast(BinaryIO, plain)
 
 
-class _Packed(io.RawIOBase):
-    """A packed file, decompressed as it is read; what bz2 calls damage is a ReadError."""
+class _Streams(io.RawIOBase):
+    """The bzip2 or xz streams of a file, one behind the other; Python's own classes pass over all that follows damage.
 
-    def __init__(self, packed: io.BufferedIOBase):
-        self._packed = packed
+    Raises EOFError where it is cut, ReadError for what is no stream.
+    """
+
+    def __init__(self, raw: BinaryIO, decoder: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]):
+        self._raw, self._new = raw, decoder
+        self._decoder, self._streams = decoder(), 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        while True:
+            data = b""
+            if self._decoder.eof:
+                data = (self._decoder.unused_data or self._raw.read(_BLOCK)).lstrip(b"\0")  # padding
+                if not data and not (data := self._raw.read(_BLOCK).lstrip(b"\0")):
+                    return b""
+                self._decoder = self._new()
+                self._streams += 1
+            elif self._decoder.needs_input and not (data := self._raw.read(_BLOCK)):
+                raise EOFError("it ends too early")
+            if found := self._decode(data, size):
+                return found
+
+    def _decode(self, data: bytes, size: int) -> bytes:
         try:
-            return self._packed.read(size)
-        except OSError as error:
-            if error.errno is not None or isinstance(error, gzip.BadGzipFile):
-                raise
-            raise tarfile.ReadError(str(error)) from None
+            return self._decoder.decompress(data, size)
+        except (OSError, lzma.LZMAError) as error:
+            raise tarfile.ReadError("other data lies behind its end" if self._streams else str(error)) from None
 
 
 def open_packed(raw: BinaryIO) -> BinaryIO:
     """What is in the gzip, bzip2 or xz file `raw`, as a stream."""
-    return cast(BinaryIO, _Packed(_unpacker(raw)(raw)))
+    head = raw.read(8)
+    raw.seek(0)
+    (unpack,) = (kind for magic, kind in _PACKED.items() if head.startswith(magic))
+    return unpack(raw)
 
 
 @contextlib.contextmanager
@@ -185,14 +199,22 @@ def damage_explained(path: Path) -> Iterator[None]:
     """Raise what an archive's damage raises as a FerError."""
     try:
         yield
-    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.ReadError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise FerError(f"{path}: the archive is truncated or damaged ({error}). Download it again") from None
     except gzip.BadGzipFile as error:
-        reason = "other data lies behind its end" if "Not a gzipped file" in str(error) else error
-        raise FerError(f"{path}: the archive is truncated or damaged ({reason}). Download it again") from None
+        raise _damaged(path, "other data lies behind its end" if "Not a gzipped" in str(error) else error) from None
+    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.ReadError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from None
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # bz2's word for damage, and a place before a file's beginning
+            raise
+        raise _damaged(path, error) from None
     except NotImplementedError as error:
         raise FerError(f"{path}: the archive cannot be read: {error}. Unpack it") from None
     except RuntimeError as error:
         if "password" not in str(error):
             raise
         raise FerError(f"{path}: the archive is encrypted: unpack it with its password") from None
+
+
+def _damaged(path: Path, reason: object) -> FerError:
+    """zipfile repeats whole headers, so the reason is cut."""
+    return FerError(f"{path}: the archive is truncated or damaged ({str(reason)[:100]}). Download it again")

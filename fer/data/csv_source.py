@@ -136,7 +136,7 @@ def _parse_block(header: _Header, block: bytes) -> Batch:
             try:
                 pixels[row] = parse_pixels(plain_numbers(text))
             except ValueError as error:
-                reason = _OPEN_QUOTE if b"\n" in text else str(error)
+                reason = _OPEN_QUOTE if b"\n" in text and not text.startswith((b"[", b"(")) else str(error)
                 raise _FaultyRow(row, lines[row], reason) from None
     return make_batch(splits, labels, pixels.reshape(-1, SIDE, SIDE))
 
@@ -151,7 +151,10 @@ def _split_row(row: bytes, header: _Header) -> list[bytes]:
         raise ValueError("NUL bytes: the file is damaged")
     if quotes:
         text = row.decode("latin-1")  # whatever its bytes are, they come back
-        parsed = next(csv.reader([text], delimiter=header.delimiter.decode(), skipinitialspace=True))
+        try:
+            parsed = next(csv.reader([text], delimiter=header.delimiter.decode(), skipinitialspace=True))
+        except csv.Error as error:
+            raise ValueError(str(error).partition(" - ")[0]) from None
         fields = [field.encode("latin-1").strip() for field in parsed]
     else:
         fields = [field.strip() for field in split(row, header.delimiter)]

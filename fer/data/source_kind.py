@@ -32,9 +32,8 @@ def refuse_other_kinds(head: bytes, path: Path) -> None:
     """Raise FerError for a file that begins as one of a kind that is not read."""
     for magic, what in _NOT_READ.items():
         if head.lower().startswith(magic.lower()) if magic.startswith(b"<") else head.startswith(magic):
-            raise FerError(
-                f"{path}: {what}. Read are fer2013.csv, plain or in .gz .bz2 .xz .zip .tar, and class folders"
-            )
+            read = "fer2013.csv, plain or in .gz .bz2 .xz .zip .tar, or class folders"
+            raise FerError(f"{path}: {what}\nA source is {read}")
 
 
 def choose_csv(where: Path, names: list[str], what: str) -> str | None:

@@ -34,6 +34,9 @@ bring wheels/ here, to any CPython {PYTHON}:
 CURE = "name a Python that can `import caffe` in FER_CAFFE_PYTHON; `fer doctor` says what was found"
 # Older Pythons have no -P, which keeps the current folder out; PYTHONPATH stays, as pycaffe is often found by it.
 _IMPORTS_CAFFE = "import sys; sys.path[:] = filter(None, sys.path); import caffe"
+# Where the worker finds a user's Python layers: behind its own packages, which a PYTHONPATH of another Python must not
+# take the place of.
+PYTHON_LAYERS = "FER_PYTHON_LAYERS"
 SETTING_UP = "setting up real Caffe (about 60 MB, once) ..."
 
 
@@ -50,7 +53,7 @@ class CaffePython:
         return f"{self.how} ({self.python})"
 
 
-_known: dict[tuple[str | None, str | None], CaffePython] = {}
+_known: dict[tuple[str | None, ...], CaffePython] = {}
 
 
 def find_caffe(progress: Callable[[str], None] | None = None) -> CaffePython:
@@ -59,7 +62,7 @@ def find_caffe(progress: Callable[[str], None] | None = None) -> CaffePython:
     Raises FerError with the cure when Caffe cannot be had.
     """
     named = os.environ.get("FER_CAFFE_PYTHON")
-    key = named, os.environ.get("PATH")
+    key = named, os.environ.get("PATH"), os.environ.get("PYTHONPATH")
     if key not in _known:
         _known[key] = _users_own(named) if named else _wheel(progress)
     return _known[key]
@@ -70,7 +73,7 @@ def _users_own(name: str) -> CaffePython:
     path = shutil.which(name)
     if path is None:
         raise FerError(f"FER_CAFFE_PYTHON names {name}, which is no program\nset it to a Python that has pycaffe")
-    environment = engine_environment(dict(os.environ))
+    environment = engine_environment({**os.environ, **python_path("PYTHONPATH")})
     path = str(Path(path).absolute())  # it is started in other folders
     try:
         probe = subprocess.run(
@@ -99,7 +102,8 @@ def _wheel(progress: Callable[[str], None] | None) -> CaffePython:
         ready = _script_python(environment)
     if ready is None:
         raise FerError(f"uv set up Caffe's environment but does not find it again\n{CURE}")
-    return CaffePython(ready, "kendryte-caffe's wheel in CPython 3.9", engine_environment(environment), tuple(skipped))
+    environment = engine_environment({**environment, **python_path(PYTHON_LAYERS)})
+    return CaffePython(ready, "kendryte-caffe's wheel in CPython 3.9", environment, tuple(skipped))
 
 
 def _with_cache(environment: dict[str, str]) -> list[str]:
@@ -233,6 +237,16 @@ def offline_cure() -> str:
     """How to get the wheel onto a machine without a network, in lines."""
     export = command(sys.executable, "-m", "uv", *_EXPORT, "--frozen", "--script", WORKER)
     return _OFFLINE.replace("EXPORT", export)
+
+
+def python_path(variable: str) -> dict[str, str]:
+    """The user's PYTHONPATH as `variable`, if it is set, seen from the folder that we are in: engines run in others.
+
+    An empty entry, which would mean the folder of the run, is left out.
+    """
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = [os.path.abspath(entry) for entry in entries if entry]  # noqa: PTH100 -- Path.absolute() keeps ".."
+    return {variable: os.pathsep.join(folders)} if "PYTHONPATH" in os.environ else {}
 
 
 def engine_environment(environment: dict[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from fer.engines.engine import PRECISIONS, Say
+from fer.engines.interpreter import python_path
 from fer.engines.process_engine import ProcessEngine
 from fer.errors import FerError
 from fer.system.hardware import physical_cores
@@ -46,7 +47,7 @@ class PyTorch(ProcessEngine):
         threads = os.environ.get("FER_TORCH_THREADS") or str(physical_cores())
         command = (sys.executable, "-m", "fer.engines.pytorch")
         # It works in run directories, whose Python files are no code of ours (nor of those it starts).
-        environment = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": threads}
+        environment = {**os.environ, **python_path("PYTHONPATH"), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": threads}
         return replace(self, command=command, environment=environment)
 
     def known_types(self, wanted: frozenset[str]) -> frozenset[str]:

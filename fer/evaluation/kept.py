@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fer.errors import FerError
-from fer.runs.scores import MADE_OF, ScoresMeta, read_kept, read_scores
-from fer.system.records import NewerFormat, Record
+from fer.runs.scores import MADE_OF, ScoresMeta, SnapshotScore, read_scores
+from fer.system.records import NewerFormat, Record, read_record
 
 R = TypeVar("R", bound=Record)
 
@@ -33,7 +33,7 @@ def find_kept(path: Path, kind: type[R]) -> tuple[R | None, str | None]:
     if not path.exists():
         return None, None
     try:
-        return read_kept(path, kind), None
+        return read_record(path, kind), None
     except NewerFormat:
         raise
     except FerError:
@@ -52,14 +52,13 @@ def is_kept(path: Path, wanted: ScoresMeta) -> tuple[bool, str | None]:
         return False, "damaged or edited"
     if (found.weights, found.averaged, found.iteration) != (wanted.weights, wanted.averaged, wanted.iteration):
         return False, None  # another snapshot is wanted
-    known = {name: getattr(found, name) for name in ("split", "ten_crop", "engine", *MADE_OF)}
-    reason = difference(known, {name: getattr(wanted, name) for name in known})
+    reason = difference(found, {name: getattr(wanted, name) for name in ("split", "ten_crop", "engine", *MADE_OF)})
     return reason is None, reason
 
 
-def difference(found: Mapping[str, object], wanted: Mapping[str, object]) -> str | None:
+def difference(found: SnapshotScore | ScoresMeta, wanted: Mapping[str, object]) -> str | None:
     """Which of the things that kept scores were made of are others now; None where none is."""
-    if any(found[name] == "" for name in wanted):
+    if any(getattr(found, name) == "" for name in wanted):
         return "an older fer did not note what they were made from"
-    others = [MADE_OF.get(name, f"the {name}") for name in wanted if found[name] != wanted[name]]
+    others = [MADE_OF.get(name, f"the {name}") for name in wanted if getattr(found, name) != wanted[name]]
     return f"changed since: {', '.join(others)}" if others else None

@@ -22,17 +22,18 @@ from fer.evaluation.scores import count_undecided, log_loss, make_scores
 from fer.evaluation.splits import as_images, reading_of
 from fer.nets.states import State
 from fer.runs.run import Run, Snapshot
-from fer.runs.scores import InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore, keep, write_scores
+from fer.runs.scores import InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
 from fer.runs.snapshots import Shapes, verify_weights
 from fer.runs.unchanged import check_data, check_run, data_dir
-from fer.system.files import beside, sha256
+from fer.system.files import beside
+from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
-from fer.system.records import encode_record
+from fer.system.records import write_record
 from fer.system.shell import command
 
-MARGINS = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}
-"""By the arithmetic of a run: how near two classes' probabilities are when another order of summing, or the rounding
-of a test in this arithmetic, may turn the net's answer."""
+MARGINS = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 2e-2}
+"""By the arithmetic of a run: how near to each other the probabilities of two answers are where a test in it, or one
+that sums in another order, may choose the other. Of VGG8's 3,589 on PublicTest bf16 turns 11, and 36 are as near."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def score_run(
     ten_crop: bool = False,
     snapshot: int | str | None = None,
     val_only: bool = False,
+    python_layers: bool = False,
     progress: StageProgress | None = None,
 ) -> list[str]:
     """Score a run's verified snapshots and their averages on val, choose the best (of equals the earliest), score
@@ -65,17 +67,19 @@ def score_run(
     ten_crop  score the chosen snapshot on the average of ten crops too; the choice is made on the centre crop
     snapshot  take the one of this iteration, or the average of this name, instead of choosing
     val_only  leave test unscored
+    python_layers  let real Caffe import the modules of Python layers that are not fer's own
 
     Raises FerError if there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
     check_run(run)
+    run.tidy()
     snapshots = [*run.snapshots(), *run.averages()]
     if not snapshots:
         resume = command("fer", "train", "--resume", run.dir)
         raise FerError(f"{run.dir} has no verified snapshot to score; train it further: {resume}")
     if snapshot is not None and all(known.name != str(snapshot) for known in snapshots):
         raise FerError(f"{run.dir} has no snapshot {snapshot}; it has {', '.join(known.name for known in snapshots)}")
-    with _scoring(run, progress) as scorer:
+    with _scoring(run, python_layers, progress) as scorer:
         wanted = [known for known in snapshots if snapshot is None or known.name == str(snapshot)]
         by_snapshot = scorer.validate(wanted)
         chosen = max(wanted, key=lambda known: (by_snapshot[known.name].accuracy, -known.iteration))
@@ -86,26 +90,27 @@ def score_run(
         return scorer.again.lines()
 
 
-def score_end(run: Run) -> dict[str, float]:
+def score_end(run: Run, *, python_layers: bool = False) -> dict[str, float]:
     """{"accuracy", "loss"} on val of a run's last snapshot, kept in val_by_snapshot.json.
 
     Raises FerError as `score_run` does.
     """
-    with _scoring(run) as scorer:
+    with _scoring(run, python_layers) as scorer:
         last = run.snapshots()[-1]
         entry = scorer.validate([last])[last.name]
     return {"accuracy": entry.accuracy, "loss": entry.loss}
 
 
 @contextmanager
-def _scoring(run: Run, progress: StageProgress | None = None) -> Iterator["_Scorer"]:
+def _scoring(run: Run, python_layers: bool, progress: StageProgress | None = None) -> Iterator["_Scorer"]:
     with ExitStack() as stack:
-        yield _Scorer(run, stack, progress or (lambda stage, done, total: None))
+        yield _Scorer(run, stack, python_layers, progress or (lambda stage, done, total: None))
 
 
 class _Scorer:
-    def __init__(self, run: Run, stack: ExitStack, progress: StageProgress):
+    def __init__(self, run: Run, stack: ExitStack, python_layers: bool, progress: StageProgress):
         self.run = run
+        self.python_layers = python_layers
         self.progress = progress
         self.again = Again()
         self.data_dir = data_dir(run)
@@ -114,7 +119,6 @@ class _Scorer:
         self.reading = reading_of(run)
         self._stack = stack
         self._scratch: Path | None = None
-        self._checked: set[str] = set()
         self._images: dict[str, StoredSplit] = {}
         self._engine: Engine | None = None
         self._shapes: Shapes | None = None
@@ -130,12 +134,12 @@ class _Scorer:
             self.progress("scoring snapshots on val", number, len(snapshots))
             made_of = self._made_of("val", snapshot)
             entry = known.get(snapshot.name)
-            reason = difference(vars(entry), made_of) if entry else damage
+            reason = difference(entry, made_of) if entry else damage
             if entry is None or reason:
                 self.again.note(f"snapshot {snapshot.name}", reason)
                 entry = self._entry(snapshot, made_of)
                 known[snapshot.name] = entry
-                keep(path, encode_record(ScoresBySnapshot(known)))
+                write_record(path, ScoresBySnapshot(known), parents=True)
             fresh[snapshot.name] = entry
         self.progress("scoring snapshots on val", len(snapshots), len(snapshots))
         return fresh
@@ -178,15 +182,15 @@ class _Scorer:
     def note_leaks(self) -> None:
         """Write which held-out images of the data directory also lie in Training, unless it is there for these data."""
         path = self.run.in_training
-        sources = self.reading.sources
-        databases = {split: self._hash(split) for split, source in sources.items() if not source.own}
-        databases["train"] = sha256(self.data_dir / "train_lmdb" / "data.mdb")
+        sources = self.reading.sources.items()
+        databases = {split: source.sha256 for split, source in sources if not source.own}
+        databases["train"] = file_hash(self.data_dir / "train_lmdb" / "data.mdb")
         known, damage = find_kept(path, InTraining)
         if known is None or known.database_sha256 != databases:
             self.again.note(path.name, damage)
             self.progress("comparing with Training", 0, 1)
             found = {split: tuple(map(_file, keys)) for split, keys in in_training(self.data_dir).items()}
-            keep(path, encode_record(InTraining(found["val"], found["test"], databases)))
+            write_record(path, InTraining(found["val"], found["test"], databases), parents=True)
             self.progress("comparing with Training", 1, 1)
 
     def images(self, split: str) -> StoredSplit:
@@ -213,27 +217,10 @@ class _Scorer:
     def _made_of(self, split: str, snapshot: Snapshot) -> dict[str, str]:
         return {
             "weights_sha256": self.run.weights_hash(snapshot),
-            "database_sha256": self._hash(split),
-            "deploy_sha256": sha256(self.run.deploy),
+            "database_sha256": self.reading.sources[split].sha256,
+            "deploy_sha256": file_hash(self.run.deploy),
             "transform_sha256": self.reading.transform_sha256,
         }
-
-    def _hash(self, split: str) -> str:
-        """The hash of a split's images, once they are those that the run was trained beside."""
-        source = self.reading.sources[split]
-        if split not in self._checked:
-            self._checked.add(split)
-            changed = self.run.record.data.files.get(str(source.file), source.file_sha256) != source.file_sha256
-            written = self.manifest.images.get(split)
-            if not source.own and source.images_sha256 and written and written.sha256 != source.images_sha256:
-                changed = True
-            if changed:
-                raise FerError(
-                    f"{source.file} has changed since {self.run.dir} was trained, "
-                    "so its scores would be of other data\n"
-                    "prepare the same data again, or train anew"
-                )
-        return source.sha256
 
     def _score(
         self, split: str, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None = None
@@ -282,7 +269,8 @@ class _Scorer:
 
     def _scoring_engine(self) -> Engine:
         if self._engine is None:
-            self._engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            self._engine = engine.allowing(self.python_layers)
             self._gpu = self._engine.first_gpu(self.run.record.gpu)
         return self._engine
 

@@ -1,6 +1,7 @@
 """The images of val and test as a net reads them: val from what its TEST data layer names, test in the same way."""
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from fer.data.dataset import held_out
 from fer.engines.core.images import (
     ListOptions,
     Read,
+    check_image_list,
     first_image,
     first_of_database,
     list_names,
@@ -27,7 +29,7 @@ from fer.nets.files import with_paths
 from fer.nets.states import State, scored_state
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import file_hash, files_hash
 
 READ_LAYERS = ("Data", "ImageData")
 
@@ -51,7 +53,7 @@ class Reading:
         digest = hashlib.sha256(text_format.MessageToString(transform).encode())
         digest.update(text_format.MessageToString(images).encode())
         if mean := self.layer.transform_param.mean_file:
-            digest.update(sha256(Path(mean)).encode())
+            digest.update(file_hash(Path(mean)).encode())
         return digest.hexdigest()
 
     def check_deploy(self, path: Path) -> None:
@@ -124,17 +126,17 @@ class SplitSource:
 
     @cached_property
     def file_sha256(self) -> str:
-        return sha256(self.file)
+        return file_hash(self.file)
 
     @cached_property
     def images_sha256(self) -> str | None:
         """Of a list, the SHA-256 over those of its image files, as a manifest has it for a folder."""
         if not self.is_list:
             return None
-        digest = hashlib.sha256()
-        for name in list_names(self.path):
-            digest.update(bytes.fromhex(sha256(Path(self.root + name))))
-        return digest.hexdigest()
+        names = list_names(self.path)
+        if self.root.endswith("/"):
+            return files_hash(Path(self.root), names)
+        return files_hash(Path("/"), [os.path.abspath(self.root + name)[1:] for name in names])  # noqa: PTH100
 
     @property
     def sha256(self) -> str:
@@ -152,6 +154,10 @@ class SplitSource:
         if self.is_list:
             return read_image_list(self.path, self._options, room)
         return read_database(self.path, self._force, room)
+
+    def check_images(self, *, one_size: bool) -> None:
+        """Look at each image that a list names. Raises FerError, with its line, for one that cannot be read."""
+        check_image_list(self.path, self._options, one_size=one_size)
 
     def names(self) -> list[str]:
         """A name for each image, in the same order, each once: `00012.jpg` of the key `00000012_00012.jpg`."""

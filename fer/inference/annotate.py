@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer.data.image_file import is_image_name
 from fer.errors import FerError, UsageError
 from fer.inference.faces import Picture
 from fer.inference.media import Source
 from fer.inference.predict import Face, Result
 from fer.system.files import beside, write_bytes
 
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 COLOUR, DARK = (90, 220, 90), (20, 20, 20)  # BGR
 
@@ -21,7 +21,8 @@ COLOUR, DARK = (90, 220, 90), (20, 20, 20)  # BGR
 class Annotator:
     """Writes what it is given to `out`: a file where there is one source and the name fits, else a folder.
 
-    In a folder the files are called as the inputs, videos ending in .mp4 or .avi. A context manager, at whose end a
+    In a folder the files are called as the inputs, with .jpg behind other names than .jpg, .png and .bmp, and videos
+    ending in .mp4 or .avi. A context manager, at whose end a
     video is whole; one that did not get there leaves nothing. Raises UsageError where `out` does not suit, or a file
     would take the place of an input or of another.
     """
@@ -123,11 +124,14 @@ def _drawn_name(source: Source) -> Path:
     """A source's name in a folder of drawings."""
     if source.is_video and source.within.suffix.lower() not in CODECS:
         return source.within.with_suffix(".mp4")
-    return source.within if source.is_video or is_image_name(source.within.name) else source.within.with_suffix(".jpg")
+    name = source.within.name
+    return (
+        source.within if source.is_video or name.lower().endswith(PICTURES) else source.within.with_name(f"{name}.jpg")
+    )
 
 
 def _check_name(out: Path, source: Source) -> None:
-    fits = out.suffix.lower() in CODECS if source.is_video else is_image_name(out.name)
+    fits = out.suffix.lower() in CODECS if source.is_video else out.name.lower().endswith(PICTURES)
     if not fits:
         names = ".mp4 or .avi" if source.is_video else ".jpg, .png or .bmp"
         raise UsageError(f"--annotate {out}: its name must end in {names}, or be that of a folder")

@@ -1,6 +1,6 @@
 """Expressions of the faces in photos, videos and a camera's frames.
 
-for result in predict(find_sources([Path("photo.jpg")]), Classifier(find_model()), Cascade()):
+for result in predict(find_sources([Path("photo.jpg")]).sources, Classifier(find_model()), Cascade()):
     result.faces[0].label, result.faces[0].probabilities
 """
 

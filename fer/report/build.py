@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from fer.errors import FerError
-from fer.formats.log import Log, parse_log
+from fer.formats.log import parse_log
+from fer.formats.log_records import Log
 from fer.report.curves import collapse_sentence, make_curves
 from fer.report.ensemble import read_ensemble
 from fer.report.figures import comparison_figures, curve_figures, run_figures, scores_figures
 from fer.report.files import MARK, publish, report_folder
 from fer.report.frames import curve_csv, scores_csv
+from fer.report.kept import files_hash_of, fingerprint
 from fer.report.measure import mcnemar_result, run_result, split_results, training_result
 from fer.report.notes import log_notes, no_iteration
 from fer.report.page import page
@@ -41,15 +43,16 @@ def build_report(
     a report of test too is there. `val_only` leaves test out, scored or not.
     Raises FerError: no run, a run twice, a run that is not scored or is damaged, a folder that cannot be written.
     """
+    made_from = fingerprint(runs, val_only=val_only)
     scored = _read_all(runs, val_only)
     out = out or report_folder(runs, "compare", val_only=val_only)
     if len(scored) > 1:
         names = unique_names(scored)
-        figures = comparison_figures(scored, names)
-        return _write(out, _comparison(scored, names), figures, {}, progress)
+        result = replace(_comparison(scored, names), made_from=made_from)
+        return _write(out, result, comparison_figures(scored, names), {}, progress)
     (one,) = scored
     tables = _log_tables(one.log) | _scores_tables(one)
-    return _write(out, run_result(one), run_figures(one), tables, progress)
+    return _write(out, replace(run_result(one), made_from=made_from), run_figures(one), tables, progress)
 
 
 def build_ensemble(
@@ -60,6 +63,7 @@ def build_ensemble(
     `out` defaults to ensemble-<names> beside the first run. Raises FerError as build_report does, and for one run
     alone and for runs that did not score the same images.
     """
+    made_from = fingerprint(runs, ensemble=True, val_only=val_only)
     scored = _read_all(runs, val_only)
     names = unique_names(scored)
     ensemble = read_ensemble(scored, names)
@@ -74,7 +78,9 @@ def build_ensemble(
         splits=splits,
         commonest_class_accuracy=ensemble.metrics["val"].majority_baseline,
         mcnemar=(pair,),
+        warnings=ensemble.warnings,
         notes=ensemble.notes,
+        made_from=made_from,
     )
     out = out or report_folder(runs, "ensemble", val_only=val_only)
     return _write(out, result, scores_figures(ensemble), _scores_tables(ensemble), progress)
@@ -116,6 +122,7 @@ def _comparison(scored: Sequence[ScoredRun], names: Sequence[str]) -> Comparison
         data=DataResult(title=" and ".join(dict.fromkeys(each.data for each in scored))),
         runs=tuple(run_result(each, name) for name, each in named),
         mcnemar=tuple(mcnemar_result(*a, *b) for a, b in itertools.combinations(named, 2)),
+        warnings=tuple(f"{name}: {warning}" for name, each in named for warning in each.warnings),
         notes=tuple(f"{name}: {note}" for name, each in named for note in each.notes),
     )
     return replace(result, verdict=comparison_verdict(result))
@@ -137,6 +144,7 @@ def _write(
     result = replace(result, report=str(out), files=names)
     files |= images
     files["report.html"] = page(result, images).encode()
+    result = replace(result, files_sha256=files_hash_of(files))
     files[MARK] = seal_record(result)
     publish(out, files)
     return result

@@ -12,7 +12,9 @@ def summary_text(result: AnyResult, width: int | None = None) -> str:
     """What the terminal shows of a result, in lines of `width` characters at most (but for paths and commands)."""
     title, body = _body(result, width)
     notes = [f"Note: {note}" for note in result.notes]
-    said = [title, *([result.verdict] if result.verdict else []), "", *body, *([""] if notes else []), *notes]
+    warnings = [f"WARNING: {warning}" for warning in result.warnings]
+    verdict = [result.verdict] if result.verdict else []
+    said = [*warnings, *([""] if warnings else []), title, *verdict, "", *body, *([""] if notes else []), *notes]
     lines = [part for line in said for part in (_wrapped(line, width) if line not in body else [line])]
     return "\n".join([*lines, "", f"Report: {result.report}/report.html"])
 

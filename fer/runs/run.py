@@ -27,7 +27,7 @@ from typing import Any
 from fer.errors import FerError
 from fer.runs.moved import find_files, moved_record
 from fer.runs.record import HashedFile, RunRecord, average_name
-from fer.system.files import Busy, beside, cannot_write, write_bytes
+from fer.system.files import Busy, beside, cannot_write, remove_unfinished, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.locks import lock
 from fer.system.records import read_record, rewrite_record, write_record
@@ -37,6 +37,7 @@ RUN_JSON = "run.json"
 SOLVER, NET, DEPLOY = "solver.prototxt", "train_val.prototxt", "deploy.prototxt"
 SNAPSHOTS = "snapshots"
 UNVERIFIED = f"{SNAPSHOTS}/.unverified"
+SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ class Run:
 
     def __init__(self, directory: str | Path, data: Path | None = None):
         self.dir = Path(directory)
-        self.scores_dir = self.dir / "scores"
+        self.scores_dir = self.dir / SCORES
+        for name in (SNAPSHOTS, UNVERIFIED, SCORES):
+            if (folder := self.dir / name).is_symlink() and not folder.resolve().is_relative_to(self.dir.resolve()):
+                raise FerError(f"{folder} is a link that leads out of the run directory: put the folder itself there")
         self._data = data
         self._take(self._read())
 
@@ -185,6 +189,10 @@ class Run:
         """The entry of run.json for a file of the run."""
         return HashedFile(file_hash(path), str(path.relative_to(self.dir)))
 
+    def log_hash(self) -> str | None:
+        """The SHA-256 of the log, for run.json; None where there is none."""
+        return file_hash(self.log) if self.log.is_file() else None
+
     def weights_hash(self, snapshot: Snapshot) -> str:
         """The SHA-256 of its weights in run.json. Raises FerError if the file has another."""
         record = self.record
@@ -198,6 +206,11 @@ class Run:
         written = replace(self._written, **fields)
         rewrite_record(self.dir / RUN_JSON, written)
         self._take(written)
+
+    def tidy(self) -> None:
+        """Remove what killed processes were writing."""
+        for folder in (self.dir, self.scores_dir):
+            remove_unfinished(folder)
 
     @contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[int]:
@@ -215,6 +228,7 @@ class Run:
                     )
                 time.sleep(0.05)
             self._take(self._read())  # who held the lock until now may have written it
+            self.tidy()
             yield descriptor
         finally:
             os.close(descriptor)

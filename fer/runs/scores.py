@@ -1,11 +1,9 @@
 """A run's files of scores: what each says of itself, and which snapshot they choose."""
 
-import hashlib
 import io
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,15 +11,12 @@ from fer.errors import FerError
 from fer.runs.record import Count
 from fer.runs.run import Run, Snapshot
 from fer.system.arrays import DamagedArchive, read_arrays
-from fer.system.files import sha256, write_bytes
-from fer.system.hashes import file_hash
-from fer.system.records import Record, as_json, decode_record, read_record
+from fer.system.files import write_bytes
+from fer.system.hashes import content_hash, file_hash
+from fer.system.records import decode_record, seal_record
 from fer.system.shell import command
 
 SCORE_AGAIN = "Delete it and let fer report RUN score again"
-SUMS = "SHA256SUMS"
-
-R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -34,6 +29,7 @@ class ScoresMeta:
     deploy_sha256, transform_sha256   of the net, and of crop, mean, scale and resize ("" by fer 0.1)
     database         its path; `own` where it is not the data directory's
     shape            (channels, height, width) of its images
+    arrays_sha256    of the file's other arrays, by content_hash
     seconds          that the engine took
     """
 
@@ -53,6 +49,7 @@ class ScoresMeta:
     transform_sha256: str = ""
     own: bool = False
     shape: tuple[Count, ...] = ()
+    arrays_sha256: str = ""
     format: int = 1
 
 
@@ -129,49 +126,22 @@ def chosen_snapshot(run: Run) -> tuple[Snapshot, ScoresMeta]:
 def read_scores(path: Path) -> tuple[dict[str, np.ndarray], ScoresMeta]:
     """(files, labels and probs by name, what the file says of itself). Raises FerError where the file is damaged or not
     as it was written."""
-    check_kept(path)
     try:
         arrays = read_arrays(path, ("files", "labels", "probs", "meta"))
     except FileNotFoundError:
         raise FerError(f"{path} is missing: the run is not scored yet (fer report RUN scores it)") from None
     except DamagedArchive as error:
         raise FerError(f"{path}: damaged: {error}. {SCORE_AGAIN}") from error
-    meta = str(arrays.pop("meta"))
-    return arrays, decode_record(meta, ScoresMeta, f"{path}: meta", SCORE_AGAIN)
+    meta = decode_record(str(arrays.pop("meta")), ScoresMeta, f"{path}: meta", SCORE_AGAIN)
+    if meta.arrays_sha256 and meta.arrays_sha256 != content_hash(*arrays.values()):
+        raise FerError(f"{path}: edited since fer wrote it. {SCORE_AGAIN}")
+    return arrays, meta
 
 
 def write_scores(path: Path, meta: ScoresMeta, *, files: Any, labels: np.ndarray, probs: np.ndarray) -> None:
     """Write a scores file, atomically: files str [N], labels int64 [N], probs float32 [N,K]."""
+    arrays = {"files": np.array(files), "labels": labels, "probs": probs}
+    sealed = seal_record(replace(meta, arrays_sha256=content_hash(*arrays.values())))
     stream = io.BytesIO()
-    np.savez(stream, files=np.array(files), labels=labels, probs=probs, meta=json.dumps(as_json(meta)))
-    keep(path, stream.getvalue())
-
-
-def read_kept(path: Path, kind: type[R]) -> R:
-    """A record that `keep` wrote. Raises FerError where it is missing, damaged, or not as it was written."""
-    check_kept(path)
-    return read_record(path, kind, SCORE_AGAIN)
-
-
-def keep(path: Path, data: bytes) -> None:
-    """Write a file of scores atomically, and its SHA-256 into SHA256SUMS beside it, which `sha256sum -c` reads too."""
-    write_bytes(path, data, parents=True)
-    sums = _read_sums(path.parent) | {path.name: hashlib.sha256(data).hexdigest()}
-    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    write_bytes(path.parent / SUMS, text.encode())
-
-
-def check_kept(path: Path) -> None:
-    """Raises FerError for a file of scores that has changed since `keep` wrote it."""
-    known = _read_sums(path.parent).get(path.name)
-    if known is not None and path.is_file() and sha256(path) != known:
-        raise FerError(f"{path} has changed since it was written. {SCORE_AGAIN}")
-
-
-def _read_sums(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file of scores by its name; nothing where an older fer has scored."""
-    try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return {}
-    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    np.savez(stream, **arrays, meta=sealed.decode())
+    write_bytes(path, stream.getvalue(), parents=True)

@@ -14,9 +14,8 @@ from fer.system.shell import command
 
 def check_run(run: Run) -> None:
     """Raise FerError, with the cure, where the solver, the net, deploy or the log is not the run's any more."""
-    anew = (
-        f"put it back, or train what it says now: {command('fer', 'train', '--net', run.net, '--solver', run.solver)}"
-    )
+    train = command("fer", "train", "--net", run.net, "--solver", run.solver)
+    anew = f"put it back, or train what it says now: {train}"
     for name, known in run.record.prototxt_sha256.items():
         check_file(run.dir / name, known, "the run was trained with it", anew)
     if run.record.log_sha256 is not None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from fer.system.locks import lock
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_FULL_DISK_BYTES = 2**20
 _WRITES_SECONDS = 10.0  # by when another process has written a file
 
 
@@ -71,6 +73,12 @@ def cannot_write(path: Path, error: OSError) -> FerError:
     return FerError(f"cannot write {path}: {error.strerror or error}")
 
 
+def is_full(folder: Path) -> bool:
+    """Whether the disk that holds a folder has no room left, for bytes or for files."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _FULL_DISK_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, parents: bool = False) -> None:
     """Have `write` fill a file beside `path` (`parents`: in a new folder too), sync it, and give it its name.
 
@@ -91,6 +99,43 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, parents: boo
 def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     """Write a file as `write_whole` does."""
     write_whole(path, lambda stream: stream.write(data), parents=parents)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes were writing into a folder, fer 0.1 included, which put its process number there."""
+    for path in folder.glob(".?*.*"):
+        number = path.name.rpartition(".")[2]
+        old = number.isdecimal() and not Path("/proc", number).exists()
+        with contextlib.suppress(OSError):
+            if (number == "partial" or old) and (path.is_file() or path.is_symlink()):
+                _left_and_removed(path)
+
+
+@contextlib.contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """A folder for a while, among the system's temporary ones; those that killed processes have left go too."""
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            _remove_scratch(left)
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lock(descriptor)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_scratch(folder: Path) -> None:
+    """Remove a folder of ours that nobody has locked for a minute, in which it may have been made."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid == os.getuid() and time.time() - found.st_mtime > 60 and lock(descriptor):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -85,11 +85,11 @@ def decode_record(data: bytes | str, kind: type[R], where: str, cure: str = "") 
         raise NewerFormat(f"{where}: format {found}, which a newer fer wrote; this one reads up to {newest}{ending}")
     upgrade = getattr(kind, "upgrade", None)
     try:
+        if (no_text := next((text for text in _strings(fields) if not _is_text(text)), None)) is not None:
+            raise FerError(f"{where}: damaged: {no_text!a} is no text{ending}")
         record: R = msgspec.convert(upgrade(fields) if upgrade else fields, kind, str_keys=True)
-        if fault := next((text for text in _strings(fields) if not _is_text(text)), None):
-            raise FerError(f"{where}: damaged: {fault!a} is no text{ending}")
         sealed = _is_sealed(fields)
-    except (msgspec.ValidationError, UnicodeError) as error:
+    except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
         raise FerError(f"{where}: damaged: {_fault(str(error))}{ending}") from None
     if not sealed:
         raise FerError(

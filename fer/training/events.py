@@ -50,10 +50,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Validation:
-    """A finished test pass: its outputs by name."""
+    """A finished test pass: its outputs by name, and which of them is the accuracy, "" where none is."""
 
     iteration: int
     outputs: dict[str, float]
+    accuracy: str = ""
 
 
 @dataclass(frozen=True)

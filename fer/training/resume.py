@@ -44,6 +44,7 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     options, tell = options or ResumeOptions(), progress or silent
     run = Run(run_dir, options.data)
     with run.locked(LETS_GO_SECONDS) as lock:
+        _check_begun(run)
         check_run(run)
         data_dir(run)
         check_data(run)
@@ -84,6 +85,15 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     return run
 
 
+def _check_begun(run: Run) -> None:
+    missing = [path for path in (run.solver, run.net) if not path.is_file()]
+    if missing and not run.record.prototxt_sha256:
+        raise FerError(
+            f"{missing[0]} is missing: the run was cut short in the making, and nothing was trained\n"
+            f"begin again: {command('fer', 'train', '--net', 'NET', '--solver', 'SOLVER', '--name', run.dir.name)}"
+        )
+
+
 def _settle_paths(run: Run) -> None:
     """Write the paths as they are now into the run's net and its record: its engine reads them there."""
     net = read_net(run.net)
@@ -108,7 +118,7 @@ def _engine_to_go_on(
     precision = options.precision or run.record.precision
     choice = EngineChoice(prototxts, name, gpu=gpu, precision=precision, shuffle=None, tell=tell)
     choice.check()
-    engine = choice.engine
+    engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(gpu) if gpu is not None else ()
     before = str(run.record.gpu).count(",") + 1
     if max(len(gpus), 1) != before:

@@ -15,6 +15,7 @@ from fer.schema import caffe_pb2
 
 NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
+_CUDNN = caffe_pb2.ConvolutionParameter.CUDNN  # the same number in every layer's enum
 _OUR_NAMES = frozenset(["train_lmdb", "val_lmdb", "test_lmdb"])
 _MEAN = "mean.binaryproto"
 _OURS = ("data_param", "transform_param")  # whose files a data directory has
@@ -38,6 +39,9 @@ def net_for_run(
             phases = roles.get(position, set())
             name = _DATABASES["TEST" if phases == {"TEST"} else "TRAIN"]
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
+        for field, param in layer.ListFields():
+            if field.message_type and "engine" in field.message_type.fields_by_name and param.engine == _CUDNN:
+                param.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
         if layer.transform_param.mean_file:
             layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
         for param, fields in FIELDS.items():
@@ -54,9 +58,9 @@ def solver_for_run(
     always taken, so that a run shorter than its snapshot interval leaves one."""
     copy = caffe_pb2.SolverParameter()
     copy.CopyFrom(solver)
-    for field in ("train_net", "snapshot_after_train", "device_id"):
+    for field in ("snapshot_after_train", "snapshot_format", "device_id"):
         copy.ClearField(field)
-    copy.net = NET_FILE
+    name_net(copy)
     copy.snapshot_prefix = snapshot_prefix
     copy.solver_mode = caffe_pb2.SolverParameter.CPU if gpu is None else caffe_pb2.SolverParameter.GPU
     if gpu is not None:
@@ -64,6 +68,13 @@ def solver_for_run(
     if seed is not None:
         copy.random_seed = seed
     return copy
+
+
+def name_net(solver: caffe_pb2.SolverParameter) -> None:
+    """Let a solver name the run's own net, and no other."""
+    for field in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
+        solver.ClearField(field)
+    solver.net = NET_FILE
 
 
 def layer_phases(net: caffe_pb2.NetParameter, states: Sequence[State] = ()) -> dict[int, set[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError, UsageError
-from fer.formats.prototxt import to_text
+from fer.formats.prototxt import to_bytes
 from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
 from fer.runs.record import StartWeights
 from fer.runs.run import DEPLOY, NET, SOLVER, Run, create_run, remove_unbegun
@@ -49,7 +49,7 @@ def train(
     choice = EngineChoice(
         prototxts, options.engine, gpu=options.gpu, precision=options.precision, shuffle=options.shuffle, tell=tell
     )
-    engine = choice.engine
+    engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(options.gpu) if options.gpu is not None else ()
     if options.weights is not None and not options.weights.is_file():
         raise FerError(f"--weights {options.weights}: no such file")
@@ -61,6 +61,7 @@ def train(
         seed=options.seed,
         gpus=gpus,
         shuffle=options.shuffle,
+        python_layers=options.python_layers,
         snapshot_prefix=f"snapshots/{net_label(train_val)}",
         run_parent=options.runs_dir,
     )
@@ -112,7 +113,7 @@ def _removed_on_failure(run: Run) -> Iterator[None]:
 
 def _prototxts(plan: Plan) -> dict[str, bytes]:
     messages = {SOLVER: plan.solver, NET: plan.net, DEPLOY: plan.deploy}
-    return {name: to_text(message).encode() for name, message in messages.items()}
+    return {name: to_bytes(message) for name, message in messages.items()}
 
 
 def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: Tell) -> None:

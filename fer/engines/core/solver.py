@@ -223,6 +223,8 @@ class Solver:
         index = 0
         for (name, weight), values in zip(self.net.outputs, outputs, strict=True):
             for value in values.ravel().tolist():
+                if self.signals.stop:  # a net may have a million
+                    return
                 self.log(TrainOutput(index, name, value, weight))
                 index += 1
 
@@ -259,6 +261,8 @@ class Solver:
         index = 0
         for (name, weight), values in zip(net.outputs, total, strict=True):
             for value in net.host(values / batches).ravel().tolist():
+                if self.signals.stop:
+                    return
                 self.log(TestOutput(index, name, value, weight))
                 index += 1
 

@@ -64,7 +64,7 @@ def look(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             figure = draw(*args, **kwargs)
         for text in figure.findobj(Text):
             if isinstance(text, Text):
-                text.set_text(plain(text.get_text(), keep="\n"))
+                text.set_text(plain(text.get_text()))
         return figure
 
     return drawn
@@ -79,9 +79,18 @@ def _our_settings() -> Iterator[None]:
         yield
 
 
-def plain(text: str, keep: str = "") -> str:
-    """Text from outside as matplotlib draws it and does not read it: `$` begins no formula."""
-    return escaped(text, keep).replace("$", r"\$")
+def plain(text: str) -> str:
+    """Text from outside, on one line or several, that matplotlib draws and does not read: `$` begins no formula.
+
+    Of a line as long as a figure is wide the beginning, as a title that leads out of it leaves the axes no room.
+    """
+    return "\n".join(short(line, 110) for line in text.split("\n")).replace("$", r"\$")
+
+
+def short(name: str, most: int = 20) -> str:
+    """A name on one line; of one with more than `most` characters the beginning, to leave room for what is drawn."""
+    shown = escaped(name)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
 
 
 def render(figure: Figure, kind: str) -> bytes:

@@ -10,8 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from fer.evaluation.metrics import Metrics
-from fer.report.plots.look import BLUE, COLORS, GREEN, INK, ORANGE, THOUSANDS, canvas, look, plain
-from fer.system.escapes import escaped
+from fer.report.plots.look import BLUE, COLORS, GREEN, INK, ORANGE, THOUSANDS, canvas, look, plain, short
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
     Written in the cells: counts, or with `normalised` the share of the row in percent. A class without images is blank.
     """
     figure, ax = canvas(ax, 5.4, 4.6)
-    names = [plain(c.name) for c in metrics.classes]
+    names = [plain(short(c.name)) for c in metrics.classes]
     totals = metrics.confusion.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, metrics.confusion / np.maximum(totals, 1), np.nan)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -43,7 +42,7 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
             color = "white" if share > 0.55 else INK
             ax.text(column, row, text, ha="center", va="center", color=color, fontsize=8.5, fontweight=weight)
     ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), [f"{plain(c.name)} ({c.support:,})" for c in metrics.classes])
+    ax.set_yticks(range(len(names)), [f"{plain(short(c.name))} ({c.support:,})" for c in metrics.classes])
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class (images)")
     ax.grid(visible=False)
@@ -65,7 +64,12 @@ def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
     for index, each in enumerate(metrics.classes):
         if each.roc is not None:
             rates = each.roc.false_positive_rate, each.roc.true_positive_rate
-            ax.plot(*rates, color=COLORS[index % len(COLORS)], linewidth=1.2, label=f"{each.name}  {each.roc.auc:.3f}")
+            ax.plot(
+                *rates,
+                color=COLORS[index % len(COLORS)],
+                linewidth=1.2,
+                label=f"{short(each.name)}  {each.roc.auc:.3f}",
+            )
     for curve, name, dash in ((metrics.roc_macro, "macro", "--"), (metrics.roc_micro, "micro", ":")):
         if curve is not None:
             rates = curve.false_positive_rate, curve.true_positive_rate
@@ -87,7 +91,7 @@ def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Fig
         known = [(index + offset, value) for index, value in enumerate(values) if value is not None]
         bars = ax.bar([x for x, _ in known], [y for _, y in known], width * 0.94, color=color, label=kind.capitalize())
         ax.bar_label(bars, [f"{100 * y:.0f}" for _, y in known], fontsize=7, padding=1.5)
-    ax.set_xticks(range(len(metrics.classes)), [f"{plain(c.name)}\n{c.support:,}" for c in metrics.classes])
+    ax.set_xticks(range(len(metrics.classes)), [f"{plain(short(c.name))}\n{c.support:,}" for c in metrics.classes])
     ax.tick_params(axis="x", length=0)
     ax.grid(visible=False, axis="x")
     ax.set_ylim(0, 1.05)
@@ -108,8 +112,8 @@ def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> 
     for ax, mistake in zip(axes.flat, mistakes, strict=False):
         ax.imshow(mistake.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(
-            f"{escaped(mistake.true)} → {escaped(mistake.predicted)}\n"
-            f"{100 * mistake.probability:.1f}%  {escaped(mistake.file)}",
+            f"{short(mistake.true)} → {short(mistake.predicted)}\n"
+            f"{100 * mistake.probability:.1f}%  {short(mistake.file)}",
             fontsize=6.8,
             loc="center",
             pad=3,
@@ -129,7 +133,7 @@ def plot_class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str
         labels = [f"{value:,} ({100 * value / total:.0f}%)" for value in values]
         ax.bar_label(bars, labels, fontsize=7, padding=2)
         ax.set_xlim(0, max(1, *values) * 1.48)
-        ax.set_yticks(range(len(classes)), [plain(name) for name in classes])
+        ax.set_yticks(range(len(classes)), [plain(short(name)) for name in classes])
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
         ax.locator_params(axis="x", nbins=4)

@@ -9,7 +9,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fer.report.curves import Curves, Series, SnapshotAccuracies, smooth
-from fer.report.plots.look import BLUE, COLORS, DASHES, GRAY, GREEN, INK, PURPLE, RED, SKY, THOUSANDS, canvas, look
+from fer.report.plots.look import (
+    BLUE,
+    COLORS,
+    DASHES,
+    GRAY,
+    GREEN,
+    INK,
+    PURPLE,
+    RED,
+    SKY,
+    THOUSANDS,
+    canvas,
+    look,
+    short,
+)
 
 
 @look
@@ -105,7 +119,7 @@ def plot_side_by_side(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
             _mark_collapse(ax, curves)
         _iterations(column[2], curves)
         column[2].locator_params(axis="x", nbins=3)
-        column[0].set_title(name)
+        column[0].set_title(short(name, 40))
     for ax, label in zip(axes[:, 0], ("learning rate", "loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
     _scale_lr(axes[0, 0], [curves for _, curves in runs])
@@ -246,4 +260,4 @@ def _legend(ax: Axes) -> None:
 
 def _label(name: str) -> str:
     """For a legend, which leaves out what begins with an underscore."""
-    return f" {name}" if name.startswith("_") else name
+    return f" {short(name, 60)}" if name.startswith("_") else short(name, 60)

@@ -10,7 +10,7 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from fer.data.directory import verify_data
 from fer.data.manifest import Manifest
-from fer.errors import FerError
+from fer.errors import Faults, FerError
 from fer.nets.deploy import derive_deploy
 from fer.nets.lint import KNOWN_LAYERS
 from fer.nets.solver_lint import lint_solver
@@ -23,7 +23,7 @@ from fer.training.preflight.scoring import scored_shape
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
 from fer.training.preflight.sources import Sources, epoch, read_sources, source_faults
 from fer.training.preflight.subject import Subject
-from fer.training.preflight.wiring import wiring_faults
+from fer.training.preflight.wiring import module_faults, wiring_faults
 from fer.training.prototxts import Prototxts
 from fer.training.run_prototxts import net_for_run, solver_for_run
 from fer.training.warnings import training_warnings
@@ -65,12 +65,14 @@ def preflight(
     seed: int | None = None,
     gpus: Sequence[int] = (),
     shuffle: bool = False,
+    python_layers: bool = False,
     snapshot_prefix: str = "snapshots/<net>",
     run_parent: str | Path = Path("runs"),
 ) -> Plan:
     """Check a solver, its net and a data directory, and plan the run.
 
-    `overrides`, `seed`, `gpus` take the place of the prototxts' own; `shuffle` adds the stage of that name.
+    `overrides`, `seed`, `gpus` take the place of the prototxts' own; `shuffle` adds the stage of that name;
+    `python_layers` allows Python layers of the user's own.
     `<net>` in `snapshot_prefix` becomes the net's name. `run_parent` is the folder whose disk takes the snapshots.
     Raises one FerError that lists every fault found, each with its file and line.
     """
@@ -84,6 +86,7 @@ def preflight(
     changed = _attempt(faults, overrides.changed_net, prototxts.net, train_state(solver)) or prototxts.net
     written = Subject(solver, prototxts.solver_path, changed, prototxts.net_path)
     faults += wiring_faults(written, known_types)
+    faults += () if python_layers else module_faults(written)
     if manifest is None:
         _refuse(faults)
     subject = written.with_net(net_for_run(written.net, data_dir, [written.train, *written.tests]))
@@ -164,5 +167,4 @@ def _attempt(faults: list[str], function: Callable[P, T], *args: P.args, **kwarg
 
 
 def _refuse(faults: Iterable[str]) -> NoReturn:
-    lines = [line for fault in dict.fromkeys(faults) for line in fault.splitlines()]
-    raise FerError(lines[0] if len(lines) == 1 else "\n".join(["not started; to mend first:", *lines]))
+    raise Faults(faults, "not started; to mend first:")
