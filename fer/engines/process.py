@@ -74,7 +74,7 @@ class Child:
                 raise FerError(f"cannot start {argv[0]}: {error.strerror}") from error
 
     def lines(self, *between: Callable[[], None]) -> Iterator[str]:
-        """The log's lines as they are written, until the engine is gone; `between` are called at each, and in waiting."""
+        """The log's lines as they are written, until the engine is gone; `between` are called at each and when idle."""
         rest = b""
         with self.log.open("rb") as stream:
             stream.seek(self._offset)

@@ -11,8 +11,7 @@ from fer.engines.registry import AUTO, CHOSEN
 from fer.errors import FerError
 from fer.formats.database import Database
 from fer.formats.log import parse_log
-from fer.formats.prototxt import read_net, write_text
-from fer.nets.files import with_paths
+from fer.formats.prototxt import write_text
 from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
@@ -28,6 +27,7 @@ from fer.training.first_record import gpu_field
 from fer.training.options import ResumeOptions
 from fer.training.overrides import ENDS, Overrides
 from fer.training.prototxts import Prototxts, read_prototxts
+from fer.training.run_prototxts import settle_paths
 from fer.training.session import Session
 from fer.training.warnings import training_warnings
 
@@ -48,7 +48,7 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
         check_run(run)
         data_dir(run)
         check_data(run)
-        _settle_paths(run)
+        settle_paths(run)
         prototxts = read_prototxts(run.solver, run.net)
         solver, net = prototxts.solver, prototxts.net
         if solver is None or net is None:
@@ -92,17 +92,6 @@ def _check_begun(run: Run) -> None:
             f"{missing[0]} is missing: the run was cut short in the making, and nothing was trained\n"
             f"begin again: {command('fer', 'train', '--net', 'NET', '--solver', 'SOLVER', '--name', run.dir.name)}"
         )
-
-
-def _settle_paths(run: Run) -> None:
-    """Write the paths as they are now into the run's net and its record: its engine reads them there."""
-    net = read_net(run.net)
-    moved = with_paths(net, run.moved)
-    hashes = run.record.prototxt_sha256
-    if moved != net:
-        write_text(run.net, moved)
-        hashes = {**hashes, run.net.name: sha256(run.net)}
-    run.update(data=run.record.data, dir=str(run.dir.resolve()), prototxt_sha256=hashes)
 
 
 def _engine_to_go_on(

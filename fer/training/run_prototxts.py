@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer.nets.files import FIELDS
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.files import FIELDS, with_paths
 from fer.nets.lint import states_named
 from fer.nets.states import State, taking_part
+from fer.runs.run import Run
 from fer.schema import caffe_pb2
+from fer.system.files import sha256
 
 NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
@@ -39,9 +42,9 @@ def net_for_run(
             phases = roles.get(position, set())
             name = _DATABASES["TEST" if phases == {"TEST"} else "TRAIN"]
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
-        for field, param in layer.ListFields():
-            if field.message_type and "engine" in field.message_type.fields_by_name and param.engine == _CUDNN:
-                param.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
+        for given, message in layer.ListFields():
+            if given.message_type and "engine" in given.message_type.fields_by_name and message.engine == _CUDNN:
+                message.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
         if layer.transform_param.mean_file:
             layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
         for param, fields in FIELDS.items():
@@ -75,6 +78,17 @@ def name_net(solver: caffe_pb2.SolverParameter) -> None:
     for field in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
         solver.ClearField(field)
     solver.net = NET_FILE
+
+
+def settle_paths(run: Run) -> None:
+    """Write the paths as they are now into the run's net and its record: its engine reads them there."""
+    net = read_net(run.net)
+    moved = with_paths(net, run.moved)
+    hashes = run.record.prototxt_sha256
+    if moved != net:
+        write_text(run.net, moved)
+        hashes = {**hashes, run.net.name: sha256(run.net)}
+    run.update(data=run.record.data, dir=str(run.dir.resolve()), prototxt_sha256=hashes)
 
 
 def layer_phases(net: caffe_pb2.NetParameter, states: Sequence[State] = ()) -> dict[int, set[str]]:
