@@ -1,7 +1,10 @@
 """Runs and data that were moved: looked for beside the run, named with --data, guarded by their hashes."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,25 @@ def test_a_report_of_val_leaves_the_whole_one(
     assert cli.main(["report", str(run), "--val-only"]) == 0
     assert (run / "report" / "metrics.json").read_bytes() == whole and (run / "report-val" / "metrics.json").is_file()
     assert capsys.readouterr().out.count("report-val/report.html") == 1
+
+
+def test_data_that_runs_were_trained_on_are_not_replaced_unasked(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    shutil.copytree(project, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    folder, csv = Path("data/faces"), project.parent / "other.csv"
+    run = Run("runs/net-solver")
+    run.update(data=replace(run.record.data, dir=str(folder.resolve()), files={}))
+    sample = [sys.executable, training.ROOT / "scripts" / "make_sample.py", csv, "--train", "3", "--test", "2"]
+    subprocess.run(sample, check=True, capture_output=True)
+    before = listing(folder)
+    assert cli.main(["prepare", str(csv), "--out", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert "was made from" in said and "sample.csv" in said
+    assert "net-solver was trained on it, and cannot go on or be scored without it; take another --out, or" in said
+    assert listing(folder) == before
+    assert cli.main(["prepare", str(csv), "--out", str(folder), "--force"]) == 0
+    assert cli.main(["prepare", str(csv), "--out", str(folder)]) == 0  # up to date
+    assert cli.main(["prepare", str(csv), "--out", str(folder), "--encoded", "--shuffle"]) == 1
+    assert "from the same source with other options (encoded, shuffle)" in capsys.readouterr().err

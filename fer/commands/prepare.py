@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 
 from fer.commands.numbers import between
-from fer.commands.terminal import say_out, show
+from fer.commands.terminal import say_out, show, width
 from fer.data.options import JPEG_QUALITY, MAX_COPIES, RESIZE, Affine, PrepareOptions
 from fer.errors import FerError, UsageError
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with StageBars("images", {"unpacking": "B", "reading": "B"}) as progress:
         try:
-            outcome = prepare(args.source, args.out, options, force=args.force, progress=progress)
+            outcome = prepare(args.source, args.out, options, force=args.force, replace=args.force, progress=progress)
         except WouldReplaceError as error:
             raise FerError(f"{error}\n{_trained_on(args.out)}take another --out, or --force to replace it") from None
     if args.json:
@@ -77,12 +77,12 @@ def run(args: argparse.Namespace) -> int:
         show(f"{args.out} is up to date (--force rebuilds).")
     else:
         if outcome.manifest.audit:
-            show(audit_text(outcome.manifest.audit))
+            show(audit_text(outcome.manifest.audit, width()))
         for note in outcome.manifest.notes:
             say_out(note)
         if copies := outcome.manifest.copies:
             show(f"{copies:,} moved copies of Training images lie in train")
-        train = command("fer", "train", "--net", "lenet", "--solver", "s2", "--data", args.out)
+        train = command("fer", "train", "lenet", "--data", args.out)
         show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
     return 0
 

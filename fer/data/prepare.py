@@ -65,9 +65,17 @@ class Outcome:
 
 
 def prepare(
-    source: Path, out: Path, options: PrepareOptions, *, force: bool = False, progress: StageProgress | None = None
+    source: Path,
+    out: Path,
+    options: PrepareOptions,
+    *,
+    force: bool = False,
+    replace: bool = True,
+    progress: StageProgress | None = None,
 ) -> Outcome:
     """Make the data directory `out` from `source`; leave it if it is already what would be made, unless `force`.
+
+    One that another source, or other options, made gives way only with `replace`.
 
     Atomic: until the last step the old `out` stays as it was, and no failure leaves a half-made one. Progress has the
     stages `unpacking` and `reading` (bytes), `decoding` and `writing` (images). Raises FerError for a faulty source, a
@@ -86,7 +94,8 @@ def prepare(
             manifest = _up_to_date(source, out, options)
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
-            _check_same(source, out, options)
+            if not replace:
+                _check_same(source, out, options)
         manifest = _build(source, fresh, out, options, progress)
         if source_state(source) != before:
             raise FerError(f"{source}: changed while it was read. Run again")
@@ -112,7 +121,7 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> Manifest | 
 
 
 class WouldReplaceError(FerError):
-    """A data directory that was made from something else, and stays unless `force` says otherwise."""
+    """A data directory that was made from something else, and is not to be replaced."""
 
 
 def _check_same(source: Path, out: Path, options: PrepareOptions) -> None:

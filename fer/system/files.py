@@ -59,11 +59,11 @@ def sync(path: Path) -> None:
 
 
 def is_writable(path: Path) -> bool:
-    """Whether a file or folder, or the nearest one above that is there, lets itself be written."""
-    there = path.absolute()
+    """Whether a file or folder lets itself be written, or made in the nearest folder above that is there."""
+    there = whole = path.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
-    return os.access(there, os.W_OK)
+    return (there == whole or there.is_dir()) and os.access(there, os.W_OK)
 
 
 def cannot_write(path: Path, error: OSError) -> FerError:
