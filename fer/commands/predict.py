@@ -104,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fits(line: str) -> bool:
-    room = width()
-    return room is None or len(line) <= room
+    """Whether a terminal has room for it; what goes into a file or another program has a line for each face."""
+    return not sys.stdout.isatty() or len(line) <= (width() or len(line))
 
 
 class _Table:

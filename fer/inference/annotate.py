@@ -113,7 +113,7 @@ def _targets(out: Path, sources: Sequence[Source], many: bool) -> dict[Source, P
             raise UsageError(f"--annotate {out}: {target} cannot be written; name another place")
         if target in writers:
             both = f"{writers[target].name} and {source.name}"
-            raise UsageError(f"--annotate {out}: {both} would both become {target}")
+            raise UsageError(f"--annotate {out}: would both become {target.relative_to(out)}: {both}")
         writers[target] = source
     return {source: target for target, source in writers.items()}
 
