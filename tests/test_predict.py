@@ -352,6 +352,8 @@ def places(tmp_path: Path) -> Iterator[tuple[list[Path], Path, str]]:
     yield [tmp_path], tmp_path, "is one of the pictures to read"
     yield [a, b], tmp_path / "out", "would both become"
     yield [a, clip], clip, "must be a folder"
+    yield [a], b / "deep" / "out.png", "cannot be written"
+    yield [a, b], a / "out", "cannot be written"
     yield [a], tmp_path / "a.gif", "must end in .jpg, .png or .bmp"
     yield [clip], tmp_path / "clip.png", "must end in .mp4 or .avi"
 
@@ -415,3 +417,17 @@ def test_yunets_boxes_become_squares_in_the_photos_pixels(tmp_path: Path, monkey
     boxes = YuNet(tmp_path / "yunet.onnx")(picture)
     assert sizes == [(1280, 640)]
     assert boxes == [Box(0, 1200, 120, 80), Box(180, 100, 120, 120)]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_line_has_room_on_the_terminal(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(Path("face-of-somebody.png"), photo())
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert cli.main(["predict", "face-of-somebody.png", "--no-detect", "--annotate", "drawn"]) == 0
+    said = capsys.readouterr()
+    assert max(map(len, said.out.splitlines())) <= columns
+    assert "face-of-somebody.png" in said.out and "Happy" in said.out and said.err == "drawn in: drawn\n"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fer.training.options import ResumeOptions, TrainOptions
 
 # What a run has of its own, and keeps when it goes on.
-OF_THE_RUN = ("net", "solver", "data", "weights", "name", "shuffle", "seed", "lr", "batch_size")
+OF_THE_RUN = ("net", "solver", "weights", "name", "shuffle", "seed", "lr", "batch_size")
 DATA = Path("data/fer2013")
 SUMMARY = "train a net in a run directory"
 HELP = """\
@@ -42,7 +42,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("nets", nargs="*", metavar="NET", help="the same as --net; a second word is the same as --solver")
     add("--net", help="a shipped net (lenet, alexnet, vgg8, ...) or a train_val.prototxt")
     add("--solver", help="one of the net's solvers (s1, s2, ...) or a solver.prototxt (default: the recommended one)")
-    add("--data", type=Path, metavar="DIR", help=f"data directory (default: {DATA})")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help=f"data directory (default: {DATA}; with --resume the run's own, wherever it is now)",
+    )
     add("--name", help="name of the run directory (default: <net>-<solver>)")
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--max-iter", type=positive, metavar="N", help="stop after N iterations (default: the solver's)")
@@ -172,6 +177,7 @@ def _resume_options(args: argparse.Namespace) -> "ResumeOptions":
         precision=args.precision,
         max_iter=args.max_iter,
         epochs=args.epochs,
+        data=args.data,
         patience=args.patience,
         python_layers=args.allow_python_layers,
         approximate=args.approximate_resume,

@@ -24,7 +24,7 @@ from fer.nets.states import State
 from fer.runs.run import Run, Snapshot
 from fer.runs.scores import InTraining, MadeOf, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
 from fer.runs.snapshots import Shapes, verify_weights
-from fer.runs.unchanged import check_data, check_run
+from fer.runs.unchanged import check_data, check_run, data_dir
 from fer.system.files import beside
 from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
@@ -113,7 +113,7 @@ class _Scorer:
         self.python_layers = python_layers
         self.progress = progress
         self.again = Again()
-        self.data_dir = Path(run.record.data.dir)
+        self.data_dir = data_dir(run)
         self.manifest = verify_data(self.data_dir)
         check_data(run)
         self.reading = reading_of(run)
@@ -211,7 +211,7 @@ class _Scorer:
         """A folder in the run directory that goes with us; one that a killed process has left goes too."""
         if self._scratch is None:
             busy = f"{self.run.dir} is being scored by another process; wait for it"
-            self._scratch = self._stack.enter_context(beside(self.run.dir / "scores", busy))
+            self._scratch = self._stack.enter_context(beside(self.run.scores_dir, busy))
         return self._scratch
 
     def _made_of(self, split: str, snapshot: Snapshot) -> MadeOf:

@@ -25,6 +25,7 @@ from fer.errors import FerError
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.deploy import front_layer
+from fer.nets.files import with_paths
 from fer.nets.states import State, scored_state
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
@@ -78,7 +79,8 @@ def reading(net: caffe_pb2.NetParameter, state: State, data_dir: Path) -> Readin
 
 def reading_of(run: Run) -> Reading:
     """How a run is scored. Raises FerError where it cannot be."""
-    return reading(read_net(run.net), scored_state(read_solver(run.solver)), Path(run.record.data.dir))
+    net = with_paths(read_net(run.net), run.moved)
+    return reading(net, scored_state(read_solver(run.solver)), Path(run.record.data.dir))
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.files import FIELDS, with_paths
 from fer.nets.lint import states_named
 from fer.nets.states import State, taking_part
+from fer.runs.run import Run
 from fer.schema import caffe_pb2
+from fer.system.files import sha256
 
 NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
 _CUDNN = caffe_pb2.ConvolutionParameter.CUDNN  # the same number in every layer's enum
 _OUR_NAMES = frozenset(["train_lmdb", "val_lmdb", "test_lmdb"])
 _MEAN = "mean.binaryproto"
-_FILES = {  # fields of other layers that name a file or folder
-    "image_data_param": ("source", "root_folder"),
-    "hdf5_data_param": ("source",),
-    "window_data_param": ("source", "root_folder"),
-    "infogain_loss_param": ("source",),
-}
+_OURS = ("data_param", "transform_param")  # whose files a data directory has
 
 
 def net_for_run(
@@ -47,14 +46,14 @@ def net_for_run(
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
             if layer.data_param.source == _text(folder / name):
                 layer.data_param.backend = caffe_pb2.DataParameter.LMDB
-        for kind, message in layer.ListFields():
-            if kind.message_type and "engine" in kind.message_type.fields_by_name and message.engine == _CUDNN:
+        for given, message in layer.ListFields():
+            if given.message_type and "engine" in given.message_type.fields_by_name and message.engine == _CUDNN:
                 message.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
         if layer.transform_param.mean_file:
             layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
-        for param, fields in _FILES.items():
+        for param, fields in FIELDS.items():
             for field in fields:
-                if layer.HasField(param) and getattr(getattr(layer, param), field):
+                if param not in _OURS and layer.HasField(param) and getattr(getattr(layer, param), field):
                     _make_absolute(getattr(layer, param), field)
     return copy
 
@@ -83,6 +82,17 @@ def name_net(solver: caffe_pb2.SolverParameter) -> None:
     for field in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
         solver.ClearField(field)
     solver.net = NET_FILE
+
+
+def settle_paths(run: Run) -> None:
+    """Write the paths as they are now into the run's net and its record: its engine reads them there."""
+    net = read_net(run.net)
+    moved = with_paths(net, run.moved)
+    hashes = run.record.prototxt_sha256
+    if moved != net:
+        write_text(run.net, moved)
+        hashes = {**hashes, run.net.name: sha256(run.net)}
+    run.update(data=run.record.data, dir=str(run.dir.resolve()), prototxt_sha256=hashes)
 
 
 def layer_phases(net: caffe_pb2.NetParameter, states: Sequence[State] = ()) -> dict[int, set[str]]:

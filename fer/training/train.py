@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fer.data.manifest import read_manifest
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import to_bytes
 from fer.formats.prototxt_text import file_path
@@ -47,6 +48,8 @@ def train(
     train_val, solver_path = find_net(net), find_solver(net, solver)
     base_name = _check_name(options.name, options.runs_dir) if options.name else run_label(train_val, solver_path)
     prototxts = read_prototxts(solver_path, train_val)
+    if not Path(data_dir).is_dir():
+        read_manifest(data_dir)  # says what makes one, before an engine is set up
     choice = EngineChoice(
         prototxts, options.engine, gpu=options.gpu, precision=options.precision, shuffle=options.shuffle, tell=tell
     )
