@@ -69,10 +69,7 @@ def train(
         run_parent=options.runs_dir,
     )
     choice.check()
-    for remark in (*plan.remarks, *plan.adapted):
-        tell(Setup(remark))
-    for warning in plan.warnings:
-        tell(Notice(warning))
+    _tell_of(plan, tell)
     warn_of_order(engine, plan.solver, tell)
     record = first_record(plan, net_label(train_val), solver_path, data_dir, engine, gpus)
     patience = options.patience or None
@@ -93,6 +90,13 @@ def train(
                 shutil.rmtree(run.dir)
         session.measure_end()
     return run
+
+
+def _tell_of(plan: Plan, tell: Tell) -> None:
+    for remark in (*plan.remarks, *plan.adapted):
+        tell(Setup(remark))
+    for warning in plan.warnings:
+        tell(Notice(warning))
 
 
 def _start_weights(prototxts: Prototxts, options: TrainOptions) -> Path | None:
