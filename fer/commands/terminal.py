@@ -75,7 +75,7 @@ def say(text: str) -> None:
 
 
 def brief(text: str, most_lines: int = 3) -> str:
-    """The text in so many lines of 200 characters: broken where a sentence or a word ends, or cut where that is not enough.
+    """The text in so many lines of 200 characters: broken where a sentence or a word ends, or cut where it must be.
 
     Of more lines the first and the last stay, of a longer one both ends: what is wrong stands first, the cure last.
     """
