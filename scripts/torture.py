@@ -5,12 +5,11 @@
     python scripts/torture.py --only inputs --seed 7       other damage than seed 1's, and that alone
 
 Held is: an exit code of 0, 1 or 2 within a minute and 3 GiB; an error of at most three lines of 200 characters; nothing
-half-written under its name; a training that was killed ends with the bytes of one that was not; a swapped file is noticed.
+half-written under its name; a training that was killed ends with the bytes of one that was not; a swap is noticed.
 What failed is listed with what is needed to try it again. Exit code 1 where anything did.
 """
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -18,11 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-
-# Small nets on a machine that may be busy; numpy and torch read it when they are imported.
-os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
-for name in ("FER_CAFFE", "FER_CAFFE_PYTHON"):
-    os.environ.pop(name, None)
 
 from torture_bench import ENGINES, Bench, Trial, make_bench
 from torture_disks import small_disks

@@ -1,4 +1,4 @@
-"""Disks that are full, have no inodes left, or take no large files: a plain error, and all goes well once there is room."""
+"""Disks that are full, have no inodes left, or take no large files: a plain error, and all is well with room."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of `fer prepare` and of both engines' trainings: nothing half-written, the same last byte."""
+"""SIGKILL at random moments of `fer prepare` and of both engines' trainings: nothing half-written, the same end."""
 
 import os
 import random
