@@ -88,8 +88,8 @@ def audit(catalog: Catalog) -> Audit:
 def audit_text(result: Audit, room: int | None = None) -> str:
     """What `audit` returned, as lines of `room` characters at most for the terminal."""
     blank = result.blank
-    titles = ("", *CLASSES, "all")
-    rows: list[tuple[str, ...]] = [titles]
+
+    rows: list[tuple[str, ...]] = [("", *CLASSES, "all")]
     for split in SPLITS:
         counts = result.class_counts[split.folder]
         rows.append((split.value, *(f"{count:,}" for count in (*counts, sum(counts)))))
