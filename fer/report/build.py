@@ -23,6 +23,7 @@ from fer.report.page import page
 from fer.report.plots.look import Figure, render
 from fer.report.results import ComparisonResult, DataResult, EnsembleResult, LogResult, Result, RunResult
 from fer.report.scored_run import Scored, ScoredRun, read_scored_run, unique_names
+from fer.report.tables import best_on_val
 from fer.runs.run import Run
 from fer.system.progress import StageProgress
 from fer.system.records import encode_record
@@ -42,8 +43,9 @@ def build_report(
     scored = _read_all(runs, val_only)
     if len(scored) > 1:
         names = unique_names(scored)
-        figures = comparison_figures(scored, names)
-        return _write(out or _beside("compare", runs), _comparison(scored, names), figures, {}, progress)
+        result = _comparison(scored, names)
+        figures = comparison_figures(scored, names, best_on_val(result.runs))
+        return _write(out or _beside("compare", runs), result, figures, {}, progress)
     (one,) = scored
     tables = _log_tables(one.log) | _scores_tables(one)
     return _write(out or runs[0].report_dir, run_result(one), run_figures(one), tables, progress)
@@ -133,7 +135,7 @@ def _write(
     names = tuple(sorted([*files, *images, MARK, "report.html"]))
     result = replace(result, report=str(out), files=names)
     files |= images
-    files["report.html"] = page(result, images).encode()
+    files["report.html"] = page(result, figures, images).encode()
     files[MARK] = encode_record(result)
     publish(out, files)
     return result

@@ -1,14 +1,17 @@
 """report.html: one file, nothing from outside, readable on paper and on a phone. Its template is report.html.j2."""
 
 import base64
+import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from fer.report import tables, words
+from fer.report.plots.look import Figure
 from fer.report.results import DataResult, Result, RunResult
 
 # figure -> its caption; the page shows those that were drawn
@@ -30,20 +33,32 @@ CAPTIONS = {
     "side_by_side": "The runs side by side; a row shares its scale.",
     "overlay": "The runs over each other.",
 }
-AS_PNG = {"mistakes_val"}  # photographs
+PHOTOGRAPHS = {"mistakes_val"}
 
 
-def page(result: Result, images: Mapping[str, bytes]) -> str:
-    """The page of a result, with the figures ("figures/<name>.svg", ".png") inside it."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure inside the page: its bytes as an address, and the size in CSS pixels that it was drawn for."""
+
+    address: str
+    width: int
+    height: int
+    photographs: bool
+
+
+def page(result: Result, figures: Mapping[str, Figure], images: Mapping[str, bytes]) -> str:
+    """The page of a result, with the figures inside it, as `images` has them ("figures/<name>.svg", ".png")."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    for word in (words.percent, words.interval, words.snapshot_text, words.mcnemar_sentence):
+    for word in (words.percent, words.interval, words.snapshot_text, words.mcnemar_sentence, slug):
         environment.filters[word.__name__] = word
     return environment.get_template("report.html.j2").render(
         result=result,
         captions=CAPTIONS,
-        drawn={name: _embedded(name, images) for name in CAPTIONS if f"figures/{name}.svg" in images},
+        contents=[],  # the headings, which the template gathers
+        drawn={name: _picture(name, images, figures[name]) for name in CAPTIONS if name in figures},
+        part=tables.PART,
         accuracy_table=tables.accuracy_table,
         class_table=tables.class_table,
         runs_table=tables.runs_table,
@@ -54,10 +69,17 @@ def page(result: Result, images: Mapping[str, bytes]) -> str:
     )
 
 
-def _embedded(name: str, images: Mapping[str, bytes]) -> str:
-    """A figure as the address of an image."""
-    kind, media = ("png", "image/png") if name in AS_PNG else ("svg", "image/svg+xml")
-    return f"data:{media};base64,{base64.b64encode(images[f'figures/{name}.{kind}']).decode()}"
+def slug(title: str) -> str:
+    """A heading as the name of its place in the page."""
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
+
+
+def _picture(name: str, images: Mapping[str, bytes], figure: Figure) -> Picture:
+    photographs = name in PHOTOGRAPHS
+    kind, media = ("png", "image/png") if photographs else ("svg", "image/svg+xml")
+    address = f"data:{media};base64,{base64.b64encode(images[f'figures/{name}.{kind}']).decode()}"
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return Picture(address, width, height, photographs)
 
 
 def _data_facts(data: DataResult) -> list[tuple[str, str]]:
@@ -87,6 +109,8 @@ def _flat(value: Any) -> str:
     """A fact of run.json as one text."""
     if value is None:
         return ""
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_flat, value))
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_flat(each)}" for key, each in value.items() if each is not None)
     return str(value)
