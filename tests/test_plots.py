@@ -225,7 +225,7 @@ def test_the_running_mean() -> None:
 def test_no_legend_lies_on_a_line(name: str) -> None:
     figure = FIGURES[name]()
     figure.draw_without_rendering()
-    legends = [(ax, ax.get_legend()) for ax in figure.axes if ax.get_legend()]
+    legends = [(ax, legend) for ax in figure.axes if (legend := ax.get_legend())]
     assert legends
     for ax, legend in legends:
         box, plot = legend.get_window_extent(), ax.get_window_extent()
@@ -239,7 +239,7 @@ def seen(figure: Figure, label: str) -> list[bool]:
     found = []
     for line in (line for ax in figure.axes for line in ax.lines if line.get_label() == label):
         known = np.isfinite(np.asarray(line.get_ydata(), float))
-        marked = line.get_marker() != "None" and len(line.get_markevery() or ()) > 0
+        marked = line.get_marker() != "None" and bool(line.get_markevery())
         found.append(bool((known[:-1] & known[1:]).any()) or marked)
     return found
 
@@ -250,9 +250,9 @@ def test_a_single_point_is_seen() -> None:
     assert len(one.accuracy) == len(one.loss) == 1
     assert seen(plot_overlay([("one", one), ("two", curves())], TITLE), "one") == [True] * 3
     assert seen(plot_side_by_side([("one", one)], TITLE), "val") == [True]
-    assert seen(plot_learning_rate(make_curves(Log([LogRecord(0, "train", 0.0, lr=0.1)])), TITLE), "learning rate") == [
-        True
-    ]
+    assert seen(
+        plot_learning_rate(make_curves(Log((LogRecord(0, "train", 0.0, lr=0.1),))), TITLE), "learning rate"
+    ) == [True]
     holes = Series.of([(i, math.nan if i % 2 else 1.0) for i in range(100)])
     assert seen(plot_overlay([("holes", replace(one, test_loss=holes))], TITLE), "holes") == [True] * 3
 
@@ -261,7 +261,7 @@ def test_lines_differ_in_more_than_colour() -> None:
     runs = [(str(i), curves()) for i in range(7)]
     for ax in plot_overlay(runs, TITLE).axes:
         assert len({line.get_marker() for line in ax.lines}) == 7
-        assert all(len(line.get_markevery()) >= 8 for line in ax.lines)
+        assert all(len(np.atleast_1d(line.get_markevery())) >= 8 for line in ax.lines)
     middle = plot_overview(curves(), TITLE).axes[1].lines
     assert middle[-1].get_linestyle() != middle[-2].get_linestyle()
 
