@@ -252,43 +252,6 @@ def test_a_single_point_is_seen() -> None:
     assert seen(plot_side_by_side([("one", one)], TITLE), "val") == [True]
     rate = make_curves(Log((LogRecord(0, "train", 0.0, lr=0.1),)))
     assert seen(plot_learning_rate(rate, TITLE), "learning rate") == [True]
-    holes = Series.of([(i, np.nan if i % 2 else 1.0) for i in range(100)])
-    assert smooth(holes)[0].values == pytest.approx(np.ones(100))
-    assert smooth(Series.of([(0, 1.0)]))[1] == 1
-
-
-@pytest.mark.parametrize("name", ["overview", "validation", "training_loss", "side_by_side", "bars"])
-def test_no_legend_lies_on_a_line(name: str) -> None:
-    figure = FIGURES[name]()
-    figure.draw_without_rendering()
-    legends = [(ax, legend) for ax in figure.axes if (legend := ax.get_legend())]
-    assert legends
-    for ax, legend in legends:
-        box, plot = legend.get_window_extent(), ax.get_window_extent()
-        assert box.y0 >= plot.y1
-        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
-        assert not any(box.overlaps(other.get_window_extent()) for other in figure.axes)
-
-
-def seen(figure: Figure, label: str) -> list[bool]:
-    """Whether each line of this label has anything to see: two points joined, or a mark."""
-    found = []
-    for line in (line for ax in figure.axes for line in ax.lines if line.get_label() == label):
-        known = np.isfinite(np.asarray(line.get_ydata(), float))
-        marked = line.get_marker() != "None" and bool(line.get_markevery())
-        found.append(bool((known[:-1] & known[1:]).any()) or marked)
-    return found
-
-
-def test_a_single_point_is_seen() -> None:
-    """Of a run with one test, and of one whose every other loss is not finite."""
-    one = curves(iterations=1)
-    assert len(one.accuracy) == len(one.loss) == 1
-    assert seen(plot_overlay([("one", one), ("two", curves())], TITLE), "one") == [True] * 3
-    assert seen(plot_side_by_side([("one", one)], TITLE), "val") == [True]
-    assert seen(
-        plot_learning_rate(make_curves(Log((LogRecord(0, "train", 0.0, lr=0.1),))), TITLE), "learning rate"
-    ) == [True]
     holes = Series.of([(i, math.nan if i % 2 else 1.0) for i in range(100)])
     assert seen(plot_overlay([("holes", replace(one, test_loss=holes))], TITLE), "holes") == [True] * 3
 

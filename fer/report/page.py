@@ -1,4 +1,4 @@
-"""report.html: one file, nothing from outside, readable on paper and on a phone. Its template is report.html.j2."""
+"""report.html: one file, nothing from outside, for screens, phones and paper: report.html.j2, report.css, report.js."""
 
 import base64
 import re
@@ -109,6 +109,8 @@ def _flat(value: Any) -> str:
     """A fact of run.json as one text."""
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:.10g}"
     if isinstance(value, list | tuple):
         return "; ".join(map(_flat, value))
     if isinstance(value, Mapping):
