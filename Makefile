@@ -1,17 +1,18 @@
 # make demo   everything on a drawn sample, real Caffe included: prepare -> train -> report (under 5 minutes)
 # make test   all tests, linters and contracts          make fast   the quick tier only
 # make setup  .venv with fer                             make bench CSV=fer2013.csv  the benchmarks, on the CPU
+# make lock   the locked versions anew, as pyproject.toml and the files that there are allow (UPGRADE=--upgrade: newer)
 # make speedrun CSV=fer2013.csv   the README's best row from the CSV, under 2 hours on two cores
 PYTHON ?= python3
-# The versions that CI tests; `make test CONSTRAINTS=` takes the newest instead.
-CONSTRAINTS ?= .ci/constraints.txt
+# The versions that CI tests, each file with its hash; `make test CONSTRAINTS=` takes the newest instead.
+CONSTRAINTS ?= .ci/requirements-dev.txt
 # PyTorch's build for the CPU (190 MB) where there is no NVIDIA driver: PyPI's has CUDA in it, some gigabytes.
 TORCH_INDEX ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,https://download.pytorch.org/whl/cpu)
 CSV ?= fer2013.csv
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test fast lint demo bench speedrun clean
+.PHONY: setup test fast lint lock demo bench speedrun clean
 
 setup: $(VENV)/.fer
 
@@ -19,20 +20,41 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fer needs Python 3.11 or newer; name one: make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv $(VENV)
 
-# Every user's packages; the tests want the developer's tools and PyTorch besides.
-LOCKED := $(addprefix --constraint ,$(CONSTRAINTS))
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(LOCKED)
+# Every user's packages; the tests want the developer's tools and PyTorch besides. fer itself has no hash: it is built here.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+HASHED = $(PIP) --require-hashes --no-deps --only-binary :all: --requirement
+FROM_TORCH := --retries 1 --index-url $(TORCH_INDEX)
+NO_TORCH := echo "no PyTorch from $(TORCH_INDEX): pip looks where it always does"
 
 $(VENV)/.fer: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+ifneq ($(CONSTRAINTS),)
+	$(HASHED) .ci/requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+else
 	$(PIP) --editable .
+endif
 	@touch $@
 
 $(VENV)/.fer-dev: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
-ifneq ($(TORCH_INDEX),)
-	$(PIP) --no-deps --retries 1 --index-url $(TORCH_INDEX) 'torch>=2.6' || echo "no PyTorch from $(TORCH_INDEX): pip looks where it always does"
-endif
+ifneq ($(CONSTRAINTS),)
+	$(HASHED) $(CONSTRAINTS)
+	$(if $(TORCH_INDEX),$(HASHED) .ci/torch-cpu.txt $(FROM_TORCH) || { $(NO_TORCH); $(HASHED) .ci/torch-cuda.txt; },$(HASHED) .ci/torch-cuda.txt)
+	$(PIP) --no-deps --no-build-isolation --editable .
+else
+	$(if $(TORCH_INDEX),$(PIP) --no-deps $(FROM_TORCH) 'torch>=2.6' || $(NO_TORCH))
 	$(PIP) --editable '.[dev,pytorch]'
+endif
 	@touch $@
+
+# CUDA's packages come with PyPI's PyTorch alone.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE) \
+	--custom-compile-command 'make lock'
+CUDA = $(shell sed -nE 's/^((torch|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+|setuptools)==).*/--no-emit-package \1/p' .ci/torch-cuda.txt | tr -d =)
+
+lock: $(VENV)/.fer-dev
+	echo 'torch$(shell sed -nE 's/^torch(==[0-9.]+).*/\1/p' .ci/torch-cpu.txt)' | $(COMPILE) - -o .ci/torch-cuda.txt
+	$(COMPILE) pyproject.toml .ci/build.in --extra dev --extra pytorch --constraint .ci/torch-cuda.txt $(CUDA) -o .ci/requirements-dev.txt
+	$(COMPILE) pyproject.toml .ci/build.in --constraint .ci/requirements-dev.txt -o .ci/requirements.txt
 
 # A worker for each core; one takes a whole file, as its tests share what they make.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

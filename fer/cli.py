@@ -13,7 +13,7 @@ from typing import NoReturn
 from fer import __version__
 from fer.commands import average, doctor, export, infogain, nets, predict, prepare, report, runs, schedule, train
 from fer.commands.words import command_hint, option_hint
-from fer.errors import FerError, Interrupted, UsageError
+from fer.errors import Faults, FerError, Interrupted, UsageError
 from fer.nets.zoo import net_names
 
 COMMANDS = {
@@ -22,6 +22,7 @@ COMMANDS = {
 }
 
 STOPPED = 128 + signal.SIGINT
+MOST_FAULTS = 20  # lines of those found at once; any other error has three
 MAIN_HELP = """\
 examples:
   fer prepare fer2013.csv                      Kaggle's CSV -> data/fer2013 (JPGs, index files, LMDBs, mean)
@@ -130,8 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code (0 done, 1 the user can fix it, 2 usage, 70 our bug, 130/143 stopped)."""
     from fer.commands import terminal
 
-    terminal.show_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    terminal.show_any_text(arguments)
     debug = "--debug" in arguments
     try:
         signal.signal(signal.SIGTERM, _stop_cleanly)
@@ -143,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if problem.exit_code == STOPPED:  # on purpose, which is no error
             terminal.say(str(problem))
         else:
-            terminal.error(str(problem))
+            terminal.error(str(problem), MOST_FAULTS if isinstance(problem, Faults) else 3)
         return problem.exit_code
     except KeyboardInterrupt:
         terminal.say("stopped by Ctrl-C; nothing half-written was left behind")
@@ -175,4 +176,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(debug: bool) -> None:
     if debug:
-        traceback.print_exc()
+        from fer.commands import terminal
+
+        terminal.say(traceback.format_exc().rstrip())

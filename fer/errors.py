@@ -10,6 +10,14 @@ class FerError(Exception):
     exit_code = 1
 
 
+class Faults(FerError):
+    """Several things that the user can mend, a line each, found at once; `heading` says of what."""
+
+    def __init__(self, faults: Iterable[str], heading: str = ""):
+        lines = [line for fault in dict.fromkeys(faults) for line in fault.splitlines()]
+        super().__init__("\n".join([heading] * (heading != "" and len(lines) > 1) + lines))
+
+
 class UsageError(FerError):
     """A wrong command line. Exit code 2."""
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.formats.log import parse_log
+from fer.formats.log_outputs import find_accuracy
 from fer.runs.run import RUN_JSON, Run
 from fer.system.hardware import native_bf16
 from fer.system.locks import lock
@@ -124,7 +125,7 @@ def status(run: Path) -> str:
     shown, tests = log.curve("train"), log.curve("test")
     reached = max(record.iteration, shown[-1].iteration if shown else 0)
     line = f"{run.name:14} {found:11} {reached:>7,} of {record.max_iter:,}"
-    if tests and (accuracy := tests[-1].outputs.get("accuracy")) is not None:
+    if (accuracy := tests[-1].outputs.get(find_accuracy(tests).name) if tests else None) is not None:
         line += f", {accuracy:.2%} on val"
     if found == "training" and len(shown) > 1:
         first, last = shown[max(0, len(shown) - 20)], shown[-1]

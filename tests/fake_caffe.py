@@ -2,8 +2,8 @@
 
 It appends its arguments to $FAKE_ARGV, takes $FAKE_SECONDS an iteration, has the accuracies $FAKE_ACCURACIES
 (of iteration 0, of the next test, ...; the last one stays) and goes wrong as $FAKE_FAULT says:
-nan, explode, fatal, killed, quiet, cut-weights, cut-state, nan-weights, empty-weights, nan-probs, short-probs,
-nan-average, no-batch-norm, no-type, no-solver, bad-layer.
+nan, explode, fatal, full-disk, killed, quiet, cut-weights, cut-state, nan-weights, empty-weights, nan-probs,
+short-probs, nan-average, no-batch-norm, no-type, no-solver, bad-layer.
 """
 
 import argparse
@@ -35,6 +35,10 @@ from fer.schema import caffe_pb2
 
 SHAPES = {"ip": [[7, 4], [7]]}
 FAULT = os.environ.get("FAKE_FAULT", "")
+FATAL = {
+    "fatal": "Check failed: error == cudaSuccess (2 vs. 0)  out of memory",
+    "full-disk": "Check failed: proto.SerializeToOstream(&output) ",
+}
 ACCURACIES = [float(word) for word in os.environ.get("FAKE_ACCURACIES", "0.5").split(",")]
 log = LogWriter(sys.stderr)
 
@@ -111,8 +115,8 @@ def train(args: argparse.Namespace) -> int:
             loss = float("nan") if FAULT == "nan" and late else 1e6 if FAULT == "explode" and late else 1.0
             log(Iteration(i, loss, 10.0, 1.0, solver.display))
             log(Lr(i, solver.base_lr))
-            if FAULT == "fatal" and late:
-                log(Fatal("Check failed: error == cudaSuccess (2 vs. 0)  out of memory"))
+            if FAULT in FATAL and late:
+                log(Fatal(FATAL[FAULT]))
                 os.kill(os.getpid(), signal.SIGABRT)
             if FAULT == "ours" and late:
                 log(Fatal("CUDA error: an illegal memory access was encountered"))

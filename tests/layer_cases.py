@@ -143,6 +143,15 @@ CASES = [
     Case("Pooling", "pooling_param { kernel_size: 3 stride: 2 }", (normal(2, 3, 8, 7),)),
     Case("Pooling", "pooling_param { kernel_size: 3 stride: 2 }", (normal(2, 3, 8, 7),), tops=2),
     Case("Pooling", "pooling_param { kernel_size: 3 stride: 2 pad: 2 }", (ties(2, 3, 8, 7),), tops=2, gradcheck=False),
+    *(  # windows larger than the image, cut at its edge
+        Case("Pooling", f"pooling_param {{ pool: {kind} {window} }}", (normal(2, 3, 4, 5),), tops=tops)
+        for kind, tops in (("MAX", 1), ("AVE", 1), ("MAX", 2))
+        for window in (
+            "kernel_size: 6 stride: 3",
+            "kernel_size: 8 stride: 4 pad: 1",
+            "kernel_h: 5 kernel_w: 2 stride: 2",
+        )
+    ),
     Case("Pooling", "pooling_param { pool: MAX global_pooling: true }", (ties(2, 3, 4, 5),), gradcheck=False),
     Case("Pooling", "pooling_param { pool: AVE global_pooling: true }", (normal(2, 3, 4, 5),)),
     *(
@@ -375,6 +384,9 @@ REFUSED = [
     ("Pooling", "", [(1, 3, 5, 5)], "kernel_size"),
     ("Pooling", "pooling_param { kernel_size: 2 pad: 2 }", [(1, 3, 5, 5)], "less than the kernel"),
     ("Pooling", "pooling_param { kernel_size: 7 }", [(1, 3, 5, 5)], "does not fit"),
+    ("Pooling", "pooling_param { kernel_size: 6 stride: 2 round_mode: FLOOR }", [(1, 3, 5, 5)], "does not fit"),
+    ("Pooling", "pooling_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }", [(1, 3, 5, 5)], "or kernel_h and kernel_w"),
+    ("Pooling", "pooling_param { kernel_size: 2 pad_h: 1 }", [(1, 3, 5, 5)], "takes pad, or pad_h and pad_w"),
     ("Pooling", "pooling_param { kernel_size: 2 }", [(3, 5)], "needs images"),
     ("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 pad: 1 }", [(1, 3, 5, 5)], "no pad"),
     ("LRN", "lrn_param { local_size: 4 }", [(1, 3, 5, 5)], "odd"),

@@ -65,6 +65,7 @@ def make_run(folder: Path) -> Run:
         ),
     )
     run = create_run(folder / "runs", "small-s1", record)
+    run.solver.write_text(training.SOLVER)
     write_text(run.net, net)
     write_text(run.deploy, derive_deploy(net, (1, 48, 48)))
     snapshots = {}

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from fer.errors import FerError
 from fer.formats import log_lines
-from fer.formats.log import LogAssembler, LogRecord, parse_log
+from fer.formats.log import parse_log
+from fer.formats.log_assembler import LogAssembler
 from fer.formats.log_lines import LINES, format_line, read_line
+from fer.formats.log_records import LogRecord
 
 GOLDEN = Path(__file__).parent / "golden"
 WHEN = datetime(2026, 11, 24, 5, 29, 9, 769240)
@@ -33,6 +35,8 @@ events = st.one_of(
     st.builds(log_lines.Resuming, names),
     st.builds(log_lines.Testing, counts, counts),
     st.builds(log_lines.TestLoss, numbers),
+    st.builds(log_lines.TestScore, counts, numbers),
+    st.builds(log_lines.TrainScore, counts, numbers),
     outputs(log_lines.TestOutput),
     outputs(log_lines.TrainOutput),
     st.builds(log_lines.Iteration, counts, numbers),
@@ -57,7 +61,7 @@ def test_what_is_written_is_read_back(event: log_lines.Event) -> None:
 
 def test_every_event_of_the_grammar_is_in_the_round_trip() -> None:
     drawn = {"Solving", "Policy", "Resuming", "Testing", "TestLoss", "TestOutput", "TrainOutput", "Iteration", "Lr"}
-    drawn |= {"Step", "Snapshotting", "SnapshottingState", "StoppedEarly", "Done"}
+    drawn |= {"TestScore", "TrainScore", "Step", "Snapshotting", "SnapshottingState", "StoppedEarly", "Done"}
     assert {line.event.__name__ for line in LINES} == drawn
 
 

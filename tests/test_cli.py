@@ -16,7 +16,7 @@ from fer import __version__, cli
 from fer.commands import doctor, terminal
 from fer.commands.display import TrainingDisplay
 from fer.commands.words import COMMANDS, OPTIONS
-from fer.errors import FerError, Interrupted
+from fer.errors import Faults, FerError, Interrupted
 from fer.system.shell import command
 from fer.training import events
 
@@ -263,9 +263,40 @@ def test_an_old_accuracy_is_shown_with_its_iteration(
 ) -> None:
     monkeypatch.setattr(terminal, "PLAIN_LINE_SECONDS", 0.0)
     with TrainingDisplay() as display:
-        display(events.Validation(0, {"accuracy": 0.1429}))
+        display(events.Validation(0, {"accuracy": 0.1429}, "accuracy"))
         display(events.Displayed(20, 400, 1.5, 0.01, None, None))
-        assert display.accuracy_at(20) == ""
-        display(events.Validation(20, {"accuracy": 0.44}))
-        assert display.accuracy_at(20) == ", val accuracy 0.44"
     assert "loss 1.5, val accuracy 0.1429 at 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FerError("one"), "error: one\n"),
+        (FerError("\n".join(f"line {n}" for n in range(9))), "error: line 0\nline 1 (and 6 more lines)\nline 8\n"),
+        (Faults(["a:1: one", "b:2: two"] * 2, "to mend:"), "error: to mend:\na:1: one\nb:2: two\n"),
+        (Faults(["alone"], "to mend:"), "error: alone\n"),
+    ],
+)
+def test_an_error_has_three_lines_and_a_list_of_faults_one_a_fault(
+    error: FerError, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fer.commands.doctor.run", fail)
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("kind", [FerError, RuntimeError, OSError])
+def test_an_error_of_a_megabyte_is_cut_and_keeps_its_head_and_its_cure(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind("wrong: " + "\x1b" * 2**20 + ". Do this")
+
+    monkeypatch.setattr("fer.commands.doctor.run", fail)
+    cli.main(["doctor"])
+    error = capsys.readouterr().err
+    assert "wrong: " in error.splitlines()[0] and len(error.splitlines()) <= 3
+    assert max(map(len, error.splitlines())) <= 200 and (kind is RuntimeError or "Do this" in error)

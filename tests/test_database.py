@@ -197,9 +197,21 @@ def test_mean_is_compute_image_means_bytes(tmp_path: Path) -> None:
 def test_mean_of_new_style_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mean.binaryproto"
     blob = caffe_pb2.BlobProto(data=range(12))
-    blob.shape.dim.extend([3, 2, 2])
+    blob.shape.dim.extend([1, 3, 2, 2])
     path.write_bytes(blob.SerializeToString())
     np.testing.assert_array_equal(read_mean(path), np.arange(12, dtype=np.float32).reshape(3, 2, 2))
+
+
+@pytest.mark.parametrize("shape", [[3, 2, 2], [12], [3, 4], [1, 1, 3, 2, 2], [2, 1, 3, 2]])
+def test_a_mean_without_caffes_four_axes_is_refused(tmp_path: Path, shape: list[int]) -> None:
+    """Real Caffe takes the second axis for the channels: of [1, 48, 48] it says 1 vs. 48, and aborts."""
+    path = tmp_path / "mean.binaryproto"
+    blob = caffe_pb2.BlobProto(data=range(12))
+    blob.shape.dim.extend(shape)
+    path.write_bytes(blob.SerializeToString())
+    words = "Caffe wants 1 x 3 x 2 x 2" if len(shape) == 3 else "not a mean image: its shape is"
+    with pytest.raises(FerError, match=words):
+        read_mean(path)
 
 
 def test_bad_means(tmp_path: Path) -> None:

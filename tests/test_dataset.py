@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from sample_csv import FOLDERS, Sample, csv_text, face, read, rows, text, write_csv, write_folders
 
 from fer.data import archive
-from fer.data.csv_source import parse_pixels, parse_pixels_fast
 from fer.data.dataset import Split
 from fer.data.image_file import decode_image, face_of
+from fer.data.pixel_text import parse_pixels, parse_pixels_fast
 from fer.data.source import open_source, source_sha256, source_state
 from fer.errors import FerError
 from fer.formats.image_header import image_size
@@ -58,7 +58,7 @@ def test_other_column_order_spaces_quotes_and_crlf(tmp_path: Path) -> None:
 
 
 def test_blocks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer.data.csv_source._BLOCK", 9_973)
+    monkeypatch.setattr("fer.data.csv_text._BLOCK", 9_973)
     path = write_csv(tmp_path / "fer2013.csv")
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     assert_is_sample_data(read(path))
@@ -124,9 +124,10 @@ BAD_FILES = {
     "empty": (b"", "the file is empty"),
     "blank": (b"\n\n", "the file is empty"),
     "header only": (b"emotion,pixels,Usage\n", "no row"),
-    "BOM": (b"\xef\xbb\xbfemotion,pixels,Usage\n", "byte order mark"),
-    "UTF-16": ("emotion,pixels,Usage\n".encode("utf-16"), "byte order mark"),
-    "no Usage": (b"emotion,pixels\n0,1\n", "the column `usage` is not there"),
+    "half of a UTF-16 letter": ("emotion,pixels,Usage\n\ud800".encode("utf-16", "surrogatepass"), "not the utf-16"),
+    "the competition's train.csv": (b"emotion,pixels\n0,1\n", "train.csv is Training alone: icml_face_data.csv"),
+    "the competition's test.csv": (b"pixels\n1 2\n", "test.csv holds faces without labels"),
+    "no Usage": (b"emotion,pixels,name\n0,1,x\n", "the column `usage` is not there"),
     "Usage twice": (b"emotion,pixels,Usage,usage\n0,1\n", "the column `usage` is twice"),
     "NUL": (b"emo\0tion,pixels,Usage\n", "NUL"),
     "no header": (f"0,{GOOD},Training\n".encode(), "the column `emotion` is not there"),
@@ -220,7 +221,7 @@ def test_a_packed_tar_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.Monke
     opened: list[BinaryIO] = []
     unpack = archive._PACKED[b"\x1f\x8b"]
 
-    def unpack_and_tell(raw: BinaryIO) -> io.BufferedIOBase:
+    def unpack_and_tell(raw: BinaryIO) -> BinaryIO:
         opened.append(raw)
         return unpack(raw)
 
@@ -233,8 +234,8 @@ def test_a_packed_tar_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.Monke
         Workers(0) as workers,
         open_source(path, workers, progress=lambda *step: told.append(step), scratch=tmp_path / "scratch") as faces,
     ):
-        assert len(opened) == 1 and not faces.in_folders
-        assert sum(len(batch) for batch in faces.batches) == len(rows()) and len(opened) == 1
+        assert not faces.in_folders and sum(len(batch) for batch in faces.batches) == len(rows())
+        assert len(opened) == 2  # to look what it is, and to unpack it
     size = path.stat().st_size
     assert ("unpacking", size, size) in told and told[-1][0] == "reading" and told[-1][1] <= told[-1][2]
     assert [*(tmp_path / "scratch").iterdir()] == []

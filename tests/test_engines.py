@@ -1,12 +1,17 @@
 """Finding Caffe, starting engines, and turning their death into sentences."""
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import training
@@ -128,6 +133,33 @@ def test_caffe_that_cannot_be_set_up_names_the_cure(monkeypatch: pytest.MonkeyPa
     with pytest.raises(FerError, match=r"(?s)no network.*FER_CAFFE_PYTHON"):
         find_caffe(told.append)
     assert told == [interpreter.SETTING_UP]
+
+
+def test_every_package_of_caffe_is_locked_with_its_hash() -> None:
+    header = re.search(r"^# dependencies = (.*)$", WORKER.read_text(), re.MULTILINE)
+    lock = tomllib.loads(interpreter.LOCK.read_text())
+    pins = {f"{each['name']}=={each['version']}" for each in lock["package"]}
+    assert header and set(json.loads(header[1])) <= pins
+    files = [file for each in lock["package"] for file in each["wheels"]]
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", file["hash"]) for file in files)
+    assert {urlsplit(file["url"]).hostname for file in files} == {"files.pythonhosted.org"}
+    assert {each["source"]["registry"] for each in lock["package"]} == {"https://pypi.org/simple"}
+
+
+@pytest.mark.full
+def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = interpreter.LOCK.read_text()
+    before, name, after = lock.partition('name = "six"\nversion')
+    worker = tmp_path / WORKER.name
+    worker.write_text(WORKER.read_text())
+    worker.with_name(interpreter.LOCK.name).write_text(before + name + re.sub("sha256:.{8}", "sha256:00000000", after))
+    monkeypatch.setattr(interpreter, "WORKER", worker)
+    monkeypatch.setattr(interpreter, "LOCK", worker.with_name(interpreter.LOCK.name))
+    with pytest.raises(FerError, match="could not be set up: Hash mismatch for `"):
+        find_caffe()
+    python = interpreter._script_python(dict(os.environ))
+    assert python and not interpreter._is_whole(python)
+    shutil.rmtree(python.parent.parent)
 
 
 def test_one_blas_thread_unless_asked() -> None:
@@ -265,7 +297,6 @@ def test_real_caffe_is_found_and_works() -> None:
     facts = find_engine("caffe").doctor()
     assert facts["one_step_ok"] and "SoftmaxWithLoss" in facts["layer_types"]
     assert facts["caffe"].startswith("1.0") and not facts["gpu"]
-    assert not WORKER.with_name("worker.py.lock").exists()
     with pytest.raises(FerError, match="CPU-only"):
         find_engine("caffe").check_gpus(0)
 

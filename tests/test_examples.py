@@ -145,6 +145,7 @@ def make_runs(runs: Path) -> None:
         solver = runs / name / "solver.prototxt"
         solver.write_text(solver.read_text().replace("max_iter: 2", "max_iter: 4"))
         info["prototxt_sha256"]["solver.prototxt"] = sha256(solver)
+        del info["content_sha256"]  # the edit is meant
         record.write_text(json.dumps(info))
     warm = runs / "vgg8-warm" / "snapshots"
     shutil.copy(warm / "vgg8_iter_2.caffemodel", warm / "vgg8_iter_450.caffemodel")

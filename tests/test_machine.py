@@ -1,6 +1,7 @@
 """What fer.system.hardware and fer doctor say of a processor, on written copies of /proc/cpuinfo."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_the_doctor_goes_on_where_something_cannot_be_looked_at(monkeypatch: pyt
     assert "Permission denied: '/no/entry'" in findings_text(findings) and findings[-1].what == "disk"
 
 
-def test_the_doctor_says_how_to_get_caffe_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_says_how_to_get_caffe_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(say: object = None) -> None:
         raise FerError("real Caffe could not be set up: no network\nthe cure")
 
@@ -76,9 +77,12 @@ def test_the_doctor_says_how_to_get_caffe_without_a_network(monkeypatch: pytest.
     monkeypatch.delenv("FER_CAFFE_PYTHON", raising=False)
     caffe, offline = doctor._caffe()
     assert not caffe.ok and "no network" in caffe.cure and not offline.needed
-    wheel = "kendryte-caffe==1.0.0.20210829 'numpy<2' 'protobuf<3.21'"
-    assert f"--dest wheels {wheel}" in offline.cure and f"--find-links wheels {wheel}" in offline.cure
+    assert "--dest wheels -r caffe.txt" in offline.cure and "--find-links wheels -r caffe.txt" in offline.cure
     assert "export FER_CAFFE_PYTHON=" in offline.cure
+    (export,) = (line for line in offline.cure.splitlines() if line.endswith(" > caffe.txt"))
+    subprocess.run(export, shell=True, check=True, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    written = (tmp_path / "caffe.txt").read_text()
+    assert "kendryte-caffe==1.0.0.20210829" in written and written.count("--hash=sha256:") > written.count("==")
     monkeypatch.setenv("FER_CAFFE_PYTHON", "/no/python")  # a wrong name is no matter of a network
     assert len(list(doctor._caffe())) == 1
 

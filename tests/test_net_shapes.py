@@ -26,6 +26,8 @@ LAYERS = {  # a layer from data (2 x 6 x 17 x 14) to x
     "pooling padded": 'type: "Pooling" pooling_param { kernel_size: 3 stride: 3 pad: 1 pool: AVE }',
     "pooling clipped": 'type: "Pooling" pooling_param { kernel_h: 2 kernel_w: 3 stride_h: 4 stride_w: 2 '
     "pad_h: 1 pad_w: 1 }",
+    "pooling cut": 'type: "Pooling" pooling_param { kernel_size: 18 stride: 5 }',
+    "pooling cut, padded": 'type: "Pooling" pooling_param { kernel_h: 19 kernel_w: 3 stride: 4 pad_h: 1 pad_w: 0 }',
     "pooling floor": 'type: "Pooling" pooling_param { kernel_size: 2 stride: 2 round_mode: FLOOR }',
     "pooling global": 'type: "Pooling" pooling_param { pool: AVE global_pooling: true }',
     "inner product": 'type: "InnerProduct" inner_product_param { num_output: 5 }',
@@ -84,7 +86,8 @@ def test_pooling_covers_each_pixel_it_can(size: int, kernel: int, stride: int, p
     net = net_of(f'type: "Pooling" pooling_param {{ kernel_size: {kernel} stride: {stride} pad: {pad} '
                  f"round_mode: {'FLOOR' if floor else 'CEIL'} }}")  # fmt: skip
     net.layer[0].input_param.shape[0].dim[:] = [1, 1, size, size]
-    if size + 2 * pad < kernel:
+    room = size + 2 * pad - kernel
+    if room < 0 if floor else room <= -stride:  # rounded up, a window larger than the image is cut at its edge
         with pytest.raises(ShapeError):
             infer_shapes(net)
         return

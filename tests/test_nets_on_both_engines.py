@@ -19,7 +19,7 @@ from fer.engines.core.verbs.predict import predict
 from fer.engines.pytorch.backend import Backend
 from fer.engines.registry import find_engine
 from fer.formats.prototxt import read_net
-from fer.nets import states
+from fer.nets.deploy import front_layer
 from fer.nets.zoo import find_net
 
 pytestmark = pytest.mark.full
@@ -72,7 +72,7 @@ def test_what_pytorch_trains_caffe_scores_alike(
     assert all(np.abs(blob - before[key]).max() > 0 for key, blob in agreement.parameters(solver).items())
     images = np.random.default_rng(7).integers(0, 256, (7, 1, SIDE, SIDE), np.uint8)
     np.save(tmp_path / "images.npy", images)
-    transform = states.test_transform(read_net(folder / "net.prototxt"))
+    transform = front_layer(read_net(folder / "net.prototxt")).transform_param
     weights, rest = folder / "pytorch_iter_2.caffemodel", (tmp_path / "images.npy", transform)
     deploy = find_net(name).with_name("deploy.prototxt")
     assert deploy is not None

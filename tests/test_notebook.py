@@ -88,7 +88,7 @@ def test_fer_is_imported_without_pandas() -> None:
 def tables(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
     """What `fer report --format` prints of the two runs."""
     monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
-    monkeypatch.setattr("fer.evaluation.score.score_run", lambda run, **options: None)
+    monkeypatch.setattr("fer.evaluation.score.score_run", lambda run, **options: [])
     runs = [str(home / "runs" / name) for name in ("lenet-s1", "lenet-s2")]
 
     def printed(kind: str) -> str:

@@ -25,7 +25,7 @@ OLD = Path(__file__).parent / "golden" / "old_data"
 
 
 def test_it_is_whole_and_what_it_was() -> None:
-    manifest = verify_data(OLD, full=True)
+    manifest = verify_data(OLD)
     assert manifest.options == PrepareOptions(jpeg_quality=50, encoded=True, title="drawn faces")
     assert manifest.image == ImageSize(1, 48, 48) and manifest.splits["val"] == SplitCounts(7, (1,) * 7)
     assert manifest.audit is not None and manifest.audit.val_in_train == 1 and manifest.title == "drawn faces"

@@ -33,6 +33,9 @@ CASES = {
     "max, a window that would begin outside": 'type: "Pooling" pooling_param { pool: MAX kernel_size: 2'
     " stride: 3 pad: 1 }",
     "max, with gaps": 'type: "Pooling" pooling_param { pool: MAX kernel_size: 4 stride: 5 }',
+    "max, cut": 'type: "Pooling" pooling_param { pool: MAX kernel_size: 9 stride: 4 }',
+    "average, cut": 'type: "Pooling" pooling_param { pool: AVE kernel_size: 9 stride: 4 }',
+    "average, cut and padded": 'type: "Pooling" pooling_param { pool: AVE kernel_size: 11 stride: 4 pad: 1 }',
     "average": 'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 }',
     "average, padded": 'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }',
     "average, padded with gaps": 'type: "Pooling" pooling_param { pool: AVE kernel_size: 2 stride: 3 pad: 1 }',

@@ -1,6 +1,7 @@
 """fer train --patience: ended by its own tests on val, the best one's snapshot kept, never by PrivateTest."""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -67,7 +68,9 @@ def test_the_command_ends_well_and_says_why(
     monkeypatch.setitem(ENGINES, "caffe", training.fake_pycaffe)
     assert main([*words, "--engine", "caffe", "--patience", "3"]) == 0
     said = capsys.readouterr().out
-    assert "100 iterations in" in said and "val accuracy has not risen for 3 tests, since iteration 40" in said
+    assert re.search(r"100 iterations \(22.9 epochs\) in \d+ s; val accuracy", said)
+    assert "50.00% on PublicTest (val) with iteration 40" in said
+    assert "val accuracy has not risen for 3 tests, since iteration 40" in said
     assert main(["train", "--resume", "runs/run"]) == 1
 
 
@@ -128,7 +131,7 @@ def test_the_report_chooses_on_val_and_says_why_it_ended(
 
 PRIVATE = {
     "a copy of it": 'type: "Data" data_param { source: "copy" backend: LMDB batch_size: 7 }',
-    "its list": 'type: "ImageData" image_data_param { source: "DATA/test.txt" root_folder: "DATA/test/" }',
+    "its list": 'type: "ImageData" image_data_param { source: "DATA/test.txt" root_folder: "DATA/test/" is_color: 0 }',
 }
 
 

@@ -77,7 +77,9 @@ def video(path: Path, frames: int = 3) -> Path:
 
 def predicted(capsys: pytest.CaptureFixture[str], *words: Any, code: int = 0) -> dict[str, Any]:
     assert cli.main(["predict", "--json", *map(str, words)]) == code
-    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    told: dict[str, Any] = json.loads(printed)
+    assert printed == json.dumps(told, indent=2) + "\n"
     return told
 
 
@@ -230,7 +232,7 @@ def test_ctrl_c_in_a_video_leaves_no_half_of_one(tmp_path: Path, monkeypatch: py
 
 
 BAD = {
-    "text.jpg": (b"hello", "not a JPEG, PNG or BMP"),
+    "text.jpg": (b"hello", "not an image that OpenCV reads"),
     "empty.png": (b"", "an empty file"),
     "cut.png": (cv2.imencode(".png", photo())[1].tobytes()[:200], "cut off"),
     "huge.png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (30_000).to_bytes(4, "big") * 2 + bytes(20), "30,000 x 30,000"),
@@ -262,7 +264,10 @@ def test_errors_are_in_the_document(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "text.jpg").write_bytes(b"hello")
     os.mkfifo(tmp_path / "pipe.jpg")
     errors = predicted(capsys, tmp_path / "text.jpg", tmp_path / "pipe.jpg", code=1)["errors"]
-    assert [error["error"] for error in errors] == ["an unreadable image: not a JPEG, PNG or BMP file", "not a file"]
+    assert [error["error"] for error in errors] == [
+        "an unreadable image: not an image that OpenCV reads (JPEG, PNG, WebP, TIFF, BMP, GIF, ...)",
+        "not a file",
+    ]
 
 
 def test_a_file_too_large_is_not_read(
@@ -321,7 +326,7 @@ def test_several_are_drawn_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFix
         document = predicted(capsys, tmp_path / "in", "--annotate", out, code=1)
         assert len(document["images"]) == 2
         assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == ["a.jpg", "c.avi", "deep/b.png"]
-    frames = list(pictures.find_sources([out / "c.avi"])[0].pictures())
+    frames = list(pictures.find_sources([out / "c.avi"]).sources[0].pictures())
     assert len(frames) == 3 and frames[0].rate == 10
 
 

@@ -113,7 +113,7 @@ def test_without_atomic_exchange_too(source: Path, out: Path, monkeypatch: pytes
     run(source, out)
     monkeypatch.setattr("fer.system.files._exchange", lambda first, second: False)
     assert run(source, out, jpeg_quality=90).manifest.options.jpeg_quality == 90
-    verify_data(out, full=True)
+    verify_data(out)
     assert left_overs(out) == []
 
 
@@ -203,7 +203,7 @@ def test_full_disk_is_an_error_message(tmp_path: Path, monkeypatch: pytest.Monke
 def test_bad_row_is_named_with_helper_processes(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fer.data.prepare, "_SMALL_SOURCE", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
-    monkeypatch.setattr("fer.data.csv_source._BLOCK", 9_973)
+    monkeypatch.setattr("fer.data.csv_text._BLOCK", 9_973)
     lines = source.read_text().splitlines()
     lines[30] = lines[30].replace(" ", " x", 1)
     lines[40] = ""

@@ -20,7 +20,7 @@ from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
 from fer.formats.log import parse_log
 from fer.formats.prototxt import read_net
-from fer.nets import states
+from fer.nets.deploy import front_layer
 from fer.nets.states import State
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
@@ -168,7 +168,7 @@ def test_from_start_to_report(tmp_path: Path, data: Path, whole: Run) -> None:
 def test_both_engines_score_the_same_weights_alike(tmp_path: Path, data: Path, whole: Run) -> None:
     images = tmp_path / "images.npy"
     np.save(images, np.random.default_rng(1).integers(0, 256, (50, 1, 48, 48), np.uint8))
-    transform = states.test_transform(read_net(whole.net))
+    transform = front_layer(read_net(whole.net)).transform_param
     for ten_crop in (False, True):
         answers = []
         for engine in ("pytorch", "caffe"):

@@ -1,14 +1,14 @@
 """Records in JSON files: what is damaged or newer is named by file and field."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from fer.errors import FerError
-from fer.system.records import as_json, encode_record, read_record, write_record
+from fer.system.records import SEAL, as_json, encode_record, read_record, rewrite_record, write_record
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,54 @@ def test_damage_is_named_by_file_and_field(tmp_path: Path, content: bytes, expec
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(FerError, match=r"cannot read .*a\.json: No such file"):
         read_record(tmp_path / "a.json", Whole)
+
+
+def edited(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_an_edit_by_hand_is_seen_and_taken_once_it_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_record(path, Whole("n", Part(3), (0.1, 1e-7, float("nan"), 3.0)))
+    edited(path)
+    assert read_record(path, Whole).name == "n"  # written anew by another program, and the same
+    edited(path, part={"count": 4})
+    with pytest.raises(FerError, match=r"a\.json: edited since fer wrote it.* Make it again\n.*delete the entry"):
+        read_record(path, Whole, "Make it again")
+    fields = json.loads(path.read_text())
+    del fields[SEAL]
+    path.write_text(json.dumps(fields))
+    assert read_record(path, Whole).part.count == 4
+    edited(path, **{SEAL: 1})
+    with pytest.raises(FerError, match="edited"):
+        read_record(path, Whole)
+
+
+def test_remarks_of_others_stay_and_are_not_sealed(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_record(path, Whole("n", Part(3), ()))
+    edited(path, remark="the one of the paper")
+    for _ in range(2):
+        rewrite_record(path, replace(read_record(path, Whole), name="m"))
+        assert read_record(path, Whole).name == "m"
+        assert json.loads(path.read_text())["remark"] == "the one of the paper"
+        edited(path, remark="the one of the paper")
+    path.write_text("[]")
+    rewrite_record(path, Whole("n", Part(3), ()))
+    path.write_text("{")
+    with pytest.raises(FerError, match="damaged or gone, while it was in use"):
+        rewrite_record(path, Whole("n", Part(3), ()))
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "\udfff\udfff"])
+def test_what_is_no_text_is_refused_wherever_it_stands(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    for place in ({"name": text}, {"more": [{"deep": text}]}, {text: 1}):
+        path.write_text(json.dumps(json.loads(GOOD) | place))
+        with pytest.raises(FerError, match=r"a\.json: damaged: .* is no text"):
+            read_record(path, Whole)
+
+
+def test_a_file_s_name_that_is_no_utf_8_is_text(tmp_path: Path) -> None:
+    write_record(tmp_path / "a.json", Whole("caf\udce9.jpg", Part(1), ()))
+    assert read_record(tmp_path / "a.json", Whole).name == "caf\udce9.jpg"

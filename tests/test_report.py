@@ -15,6 +15,7 @@ from made_report import comparison_of, report_of
 from made_run import log_events, log_text, make_run, write_by_snapshot, write_scores
 
 from fer.data.dataset import CLASSES
+from fer.data.manifest import read_manifest
 from fer.errors import FerError
 from fer.formats import log_lines
 from fer.report.build import build_ensemble, build_report, report_log
@@ -23,7 +24,7 @@ from fer.report.tables import best_on_val, runs_table
 from fer.report.text import summary_text
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
-from fer.system.records import read_record
+from fer.system.records import read_record, write_record
 
 GOLDEN = Path(__file__).parent / "golden"
 Made = tuple[Run, RunResult, Path]
@@ -228,8 +229,8 @@ def test_without_the_data_directory_counts_and_images_are_left_out_and_that_is_s
 
 
 def test_data_made_anew_is_not_taken_for_the_old(run: Run, tmp_path: Path) -> None:
-    manifest = tmp_path / "data" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace("drawn sample, not FER2013", "FER2013"))
+    data = tmp_path / "data"
+    write_record(data / "manifest.json", replace(read_manifest(data), title="FER2013"))
     result = report_of(run)
     assert any("was made anew since" in note for note in result.notes)
     assert "drawn" in result.data.title and "figures/mistakes_val.png" not in result.files

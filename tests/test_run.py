@@ -1,5 +1,6 @@
 """The run directory: names, atomic writes, lock."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,8 @@ from made_run import make_record
 
 from fer.errors import FerError
 from fer.runs.record import HashedFile, SnapshotFiles
-from fer.runs.run import Run, create_run, newest_run
+from fer.runs.run import Run, create_run, newest_run, remove_unbegun
+from fer.system.files import sha256
 
 
 def test_a_taken_name_gets_the_next_free_number(tmp_path: Path) -> None:
@@ -23,6 +25,67 @@ def test_a_name_asked_for_is_taken_or_refused(tmp_path: Path) -> None:
     assert create_run(tmp_path, "mine", make_record(), exact=True).name == "mine"
     with pytest.raises(FerError, match="exists already"):
         create_run(tmp_path, "mine", make_record(), exact=True)
+
+
+PROTOTXTS = {"solver.prototxt": b"max_iter: 1", "train_val.prototxt": b"layer {}", "deploy.prototxt": b"input: 'x'"}
+
+
+def test_a_run_is_there_with_all_its_files_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk at any of its files: nothing is left, and the same command makes it once there is room."""
+    fsync, left = os.fsync, 0
+
+    def until_full(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", until_full)
+    for room in range(len(PROTOTXTS) + 1):
+        left = room
+        with pytest.raises(FerError, match="the disk is full"):
+            create_run(tmp_path, "mine", make_record(), PROTOTXTS, exact=True)
+        assert not list(tmp_path.iterdir())
+    left = 100
+    run = create_run(tmp_path, "mine", make_record(), PROTOTXTS, exact=True)
+    assert {name: sha256(run.dir / name) for name in PROTOTXTS} == run.record.prototxt_sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("files", "goes"),
+    [
+        ([], True),
+        (["run.json"], True),
+        ([".run.json.123"], True),
+        (["run.json", *PROTOTXTS, "snapshots/.unverified/solver.prototxt"], True),
+        (["run.json", *PROTOTXTS, "train.log"], False),
+        (["run.json", "snapshots/net_iter_1.caffemodel"], False),
+        (["run.json", "snapshots/.unverified/net_iter_1.caffemodel"], False),
+        (["solver.prototxt", "notes.txt"], False),
+        ([".git/run.json"], False),
+    ],
+)
+def test_a_run_that_was_cut_in_the_making_gives_way(tmp_path: Path, files: list[str], goes: bool) -> None:
+    for name in files:
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / name).touch()
+    (tmp_path / "a").mkdir(exist_ok=True)
+    remove_unbegun(tmp_path / "a")
+    assert (tmp_path / "a").exists() is not goes
+
+
+def test_a_run_that_is_about_to_begin_stays(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "a", make_record())
+    with run.locked():
+        remove_unbegun(run.dir)
+        assert run.dir.exists()
+    (tmp_path / "link").symlink_to(run.dir)
+    remove_unbegun(tmp_path / "link")
+    assert run.dir.exists()
+    remove_unbegun(run.dir)
+    assert not run.dir.exists()
 
 
 def test_two_at_once_get_two_directories(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -21,7 +22,7 @@ from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
-from fer.system.records import read_record
+from fer.system.records import read_record, write_record
 from fer.training import events
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -69,6 +70,18 @@ def test_the_next_run_gets_the_next_name_and_a_name_is_kept(tmp_path: Path, data
         start(tmp_path, data, name="../mine")
 
 
+def test_a_run_cut_in_the_making_is_begun_again_under_its_name(tmp_path: Path, data: Path) -> None:
+    """As a full disk has left one: nothing but its run.json."""
+    record = start(tmp_path, data, name="mine").record
+    shutil.rmtree(tmp_path / "runs" / "mine")
+    write_record(
+        tmp_path / "runs" / "mine" / "run.json", replace(record, prototxt_sha256={}, snapshots={}), parents=True
+    )
+    with pytest.raises(FerError, match=r"(?s)solver\.prototxt is missing.*begin again: .* --name mine"):
+        resume(tmp_path / "runs" / "mine")
+    assert start(tmp_path, data, name="mine").record.state == "finished"
+
+
 def test_a_run_shorter_than_its_snapshot_interval_has_a_snapshot(tmp_path: Path, data: Path) -> None:
     assert [s.iteration for s in start(tmp_path, data, max_iter=7).snapshots()] == [7]
 
@@ -84,7 +97,6 @@ def test_shipped_nets_are_found_by_name(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"snapshot_format": "HDF5"}, r"solver\.prototxt:\d+: HDF5 snapshots cannot"),
         ({"engine": "tensorflow"}, "there is caffe"),
         ({"weights": Path("none.caffemodel")}, "no such file"),
     ],
@@ -192,6 +204,7 @@ def test_weights_are_handed_to_the_engine(tmp_path: Path, data: Path, monkeypatc
         ("nan", "loss is nan at iteration 10.*lower base_lr", []),
         ("explode", "loss has exploded to 1e[+]06 at iteration 15", []),
         ("fatal", "Fake gave up.*Fake says: Check failed: error == cudaSuccess .2 vs. 0.  out of memory", []),
+        ("full-disk", r"Fake gave up.*SerializeToOstream.*the disk that holds .*net-solver is full", []),
         ("ours", "Fake stopped with exit code 70.*Fake says: CUDA error: an illegal memory access", []),
         ("killed", "Fake was killed .SIGKILL., most often by the system for want of memory", []),
         ("quiet", "Fake ended without having finished after iteration 10", []),
@@ -241,7 +254,7 @@ def test_the_end_is_measured_on_val_where_no_test_falls_on_it(tmp_path: Path, da
     assert validations(told) == [0, 5]
     known = read_record(run.scores_by_snapshot, ScoresBySnapshot).snapshots
     outputs = {"accuracy": known["5"].accuracy, "loss": known["5"].loss}
-    assert list(known) == ["5"] and told[-1] == events.Validation(5, outputs)
+    assert list(known) == ["5"] and told[-1] == events.Validation(5, outputs, "accuracy")
     told.clear()
     run = resume(run.dir, max_iter=20, progress=told.append)
     assert validations(told) == []  # Caffe's own test

@@ -20,7 +20,7 @@ from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
 from fer.formats.database import Database, read_mean
 from fer.formats.prototxt import read_net
-from fer.nets import states
+from fer.nets.deploy import front_layer
 from fer.nets.states import State
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
@@ -189,7 +189,7 @@ def test_ten_crops_are_the_corners_and_the_centre_each_mirrored(tmp_path: Path, 
         return probs
 
     plain = caffe_pb2.TransformationParameter()  # the crops come prepared
-    transform = states.test_transform(read_net(whole.net))
+    transform = front_layer(read_net(whole.net)).transform_param
     crops = []
     for y, x in [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]:
         window = np.s_[..., y : y + 44, x : x + 44]

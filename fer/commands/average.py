@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from fer.commands.numbers import between, positive
+from fer.commands.terminal import show
 
 SUMMARY = "the mean of a run's last snapshots as one more"
 HELP = """\
@@ -42,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
         made = average_run(run, last=args.last, first=args.first, batches=args.batches, progress=progress)
     entry = run.record.averages[made.name]
     if args.json:
-        print(json.dumps(as_json(entry), indent=2))
+        show(json.dumps(as_json(entry), indent=2))
     else:
         of = ", ".join(f"{iteration:,}" for iteration in made.averaged)
         statistics = f", BatchNorm's statistics of {entry.batches:,} batches" if entry.batches else ""
-        print(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: {command('fer', 'report', run.dir)}")
+        show(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: {command('fer', 'report', run.dir)}")
     return 0

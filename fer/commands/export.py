@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from fer.commands.terminal import show
+
 SUMMARY = "a run's net as files for Caffe, OpenCV and ONNX"
 HELP = """\
 examples:
@@ -34,13 +36,13 @@ def run(args: argparse.Namespace) -> int:
     with StageBars() as progress:
         record = export_run(Run(args.run_directory), out, onnx=not args.no_onnx, progress=progress)
     if args.json:
-        print(encode_record(record).decode(), end="")
+        show(encode_record(record).decode(), end="")
         return 0
-    print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    show(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     images = record.accuracy["val"].images
-    print(f"Largest difference from the run's own probabilities, over {images:,} images of val:")
+    show(f"Largest difference from the run's own probabilities, over {images:,} images of val:")
     for name, difference in record.largest_difference_on_val.items():
-        print(f"  {name:24}{difference:.1e}")
+        show(f"  {name:24}{difference:.1e}")
     for name, reason in record.not_checked.items():
-        print(f"  {name:24}not tried: {reason}")
+        show(f"  {name:24}not tried: {reason}")
     return 0

@@ -155,7 +155,7 @@ def _pytorch() -> Iterator[Finding]:
     except metadata.PackageNotFoundError:
         yield Finding("pytorch", False, "not installed: only real Caffe trains", pip_install(*PYTORCH_PACKAGES), False)
         return
-    answer = _output([sys.executable, "-c", _ASK_TORCH], timeout=120)
+    answer = _output([sys.executable, "-P", "-c", _ASK_TORCH], timeout=120)
     yield Finding(
         "pytorch",
         bool(answer),

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from fer.commands.numbers import power, share
+from fer.commands.terminal import show
 from fer.errors import UsageError
 
 SUMMARY = "label smoothing and class weights for InfogainLoss"
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     matrix = infogain_matrix(len(CLASSES), args.smoothing, counts, 1.0 if args.power is None else args.power)
     write_infogain(args.out, matrix)
     for name, row in zip(CLASSES, matrix, strict=True):
-        print(f"{name:9}" + "".join(f"{value:8.4f}" for value in row))
+        show(f"{name:9}" + "".join(f"{value:8.4f}" for value in row))
     source = json.dumps(str(args.out), ensure_ascii=False)  # quoted as in a prototxt
-    print(f"{args.out} is ready. Next: infogain_loss_param {{ source: {source} }} (see fer infogain --help)")
+    show(f"{args.out} is ready. Next: infogain_loss_param {{ source: {source} }} (see fer infogain --help)")
     return 0

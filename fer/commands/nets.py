@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer.commands.terminal import say_out, show, width
 from fer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = [net_facts(name) for name in ([args.net] if args.net else net_names())]
     if args.json:
-        print(json.dumps([_as_json(facts) for facts in found], indent=2))
+        show(json.dumps([_as_json(facts) for facts in found], indent=2))
     elif args.net:
         _show_one(found[0])
     else:
@@ -59,7 +60,7 @@ def _copy(net: str, folder: Path) -> int:
     made = copy_net(net, folder)
     name = f"./{folder}" if str(folder) in net_names() else str(folder)
     solver = [] if net_facts(folder.resolve()).recommended else ["--solver", "SOLVER"]
-    print(f"{folder}: {', '.join(path.name for path in made)}. Next: {command('fer', 'train', name, *solver)}")
+    show(f"{folder}: {', '.join(path.name for path in made)}. Next: {command('fer', 'train', name, *solver)}")
     return 0
 
 
@@ -85,7 +86,6 @@ TITLES = {"caffe": "Caffe", "pytorch": "PyTorch"}
 
 
 def _show_all(found: list[NetFacts]) -> None:
-    from fer.commands.terminal import say_out, width
     from fer.nets.catalog import millions
     from fer.report.table import Column, Table
 
@@ -108,8 +108,8 @@ def _show_all(found: list[NetFacts]) -> None:
         )
         for facts in found
     )
-    print("\n".join(Table(columns, rows).text(width())))
-    print()
+    show("\n".join(Table(columns, rows).text(width())))
+    show("")
     for note in (
         "* recommended. Accuracy: PublicTest / PrivateTest of FER2013, centre crop; alexnet after 5 of its 174 epochs.",
         "PyTorch alone: nets with BatchNorm, which fer's own Caffe does not train. More of one: fer nets NET",
@@ -118,19 +118,18 @@ def _show_all(found: list[NetFacts]) -> None:
 
 
 def _show_one(facts: NetFacts) -> None:
-    from fer.commands.terminal import say_out
     from fer.nets.catalog import first_comment, millions
     from fer.system.shell import command
 
-    print(f"{facts.title}: {millions(facts.parameters)} parameters, {millions(facts.multiply_adds)} multiply-adds")
-    print(f"input     {'x'.join(map(str, facts.input))}")
-    print(f"engines   {', '.join(TITLES.get(name, name) for name in _engines(facts))}")
+    show(f"{facts.title}: {millions(facts.parameters)} parameters, {millions(facts.multiply_adds)} multiply-adds")
+    show(f"input     {'x'.join(map(str, facts.input))}")
+    show(f"engines   {', '.join(TITLES.get(name, name) for name in _engines(facts))}")
     if known := facts.known:
         where = f"{100 * known.val:.2f}% on PublicTest, {100 * known.test:.2f}% on PrivateTest"
-        print(f"accuracy  {where} ({known.solver}, {known.how})")
-    print(f"files     {facts.folder}")
+        show(f"accuracy  {where} ({known.solver}, {known.how})")
+    show(f"files     {facts.folder}")
     for name in facts.solvers:
         comment = first_comment(facts.folder / f"solver_{name}.prototxt")
         say_out(f"solver    {name}{' (recommended)' * (name == facts.recommended)}: {comment}", indent=10)
     solver = [] if facts.recommended else ["--solver", "SOLVER"]
-    print(f"Next: {command('fer', 'train', facts.name, *solver)}")
+    show(f"Next: {command('fer', 'train', facts.name, *solver)}")

@@ -6,14 +6,22 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import sys
+import tempfile
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer.commands.terminal import show
 from fer.errors import UsageError
+from fer.system.escapes import escaped
 
 if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
     from fer.inference.classifier import Model
+    from fer.inference.media import Source
     from fer.inference.predict import Failure, Result
 
 SUMMARY = "expressions of the faces in photos and videos"
@@ -26,7 +34,8 @@ examples:
   fer predict face.png --no-detect
 
 Finds faces (upright and frontal ones, by OpenCV's cascade) and gives each the probabilities of the seven classes, in
-percent. Photos are JPEG, PNG or BMP, turned upright as their EXIF orientation says.
+percent. Photos are in any format that OpenCV reads (of animations the first frame), turned upright as their EXIF
+orientation says.
 """
 
 
@@ -59,10 +68,14 @@ def run(args: argparse.Namespace) -> int:
 
     classifier = Classifier(find_model(args.model))
     detect = whole if args.no_detect else YuNet(args.detector) if args.detector else Cascade()
-    sources = find_sources(args.paths, args.webcam, args.annotate and args.annotate.resolve())
-    shown = _Document(classifier.model) if args.json else _Table(classifier.model, with_place=not args.no_detect)
+    found = find_sources(args.paths, args.webcam, args.annotate and args.annotate.resolve())
+    sources = found.sources
+    for note in found.notes:
+        terminal.say(note)
     failures = faces = 0
     with contextlib.ExitStack() as stack:
+        table = _Table(classifier.model, with_place=not args.no_detect)
+        shown = stack.enter_context(_Document(classifier.model)) if args.json else table
         annotator = None
         if args.annotate:
             many = len(sources) > 1 or any(path.is_dir() for path in args.paths)
@@ -71,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             for result in predict(sources, classifier, detect, colour=bool(args.annotate or args.detector)):
                 if isinstance(result, Failure):
                     failures += 1
-                    terminal.error(f"{result.source.name}: {result.reason}")
+                    terminal.error(f"{escaped(result.source.name)}: {result.reason}")
                     shown.failed(result)
                     continue
                 faces += len(result.faces)
@@ -81,9 +94,9 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:  # the way to end a camera
             if args.webcam is None:
                 raise
-    shown.close()
+        shown.end()
     if not faces and failures < len(sources):
-        print("No face was found. (A picture that is a face, closely cropped: --no-detect.)", file=sys.stderr)
+        terminal.say("No face was found. (A picture that is a face, closely cropped: --no-detect.)")
     return 1 if failures else 0
 
 
@@ -91,13 +104,13 @@ class _Table:
     """A line for each face as it comes, in percent."""
 
     def __init__(self, model: Model, *, with_place: bool):
-        self._widths = {name: max(len(name), 5) for name in model.classes}
+        self._widths = {name: max(len(escaped(name)), 5) for name in model.classes}
         self._with_place = with_place
         self._begun = False
 
     def add(self, result: Result) -> None:
         if not self._begun:
-            print(" ".join(f"{name:>{width}}" for name, width in self._widths.items()), flush=True)
+            show(" ".join(f"{escaped(name):>{width}}" for name, width in self._widths.items()))
             self._begun = True
         frame = "" if result.picture.frame is None else f" frame {result.picture.frame}"
         for face in result.faces:
@@ -106,44 +119,104 @@ class _Table:
             )
             box = face.box
             place = f" at {box.x},{box.y} {box.width}x{box.height}" if self._with_place else ""
-            print(f"{numbers}  {face.label:9}{result.source.name}{frame}{place}", flush=True)
+            show(f"{numbers}  {escaped(face.label):9}{escaped(result.source.name)}{frame}{place}")
         if not result.faces:
             blank = " " * (sum(self._widths.values()) + len(self._widths) - 1)
-            print(f"{blank}  {'no face':9}{result.source.name}{frame}", flush=True)
+            show(f"{blank}  {'no face':9}{escaped(result.source.name)}{frame}")
 
     def failed(self, failure: Failure) -> None:
         """Said on stderr already."""
 
-    def close(self) -> None:
+    def end(self) -> None:
         """All is printed."""
 
 
 class _Document:
-    """One JSON document at the end: {"model", "images": [...], "videos": [...], "errors": [...]}."""
+    """One JSON document at the end: {"model", "images": [...], "videos": [...], "errors": [...]}.
+
+    What there is to say of a long film is laid aside on disk, not in memory.
+    """
 
     def __init__(self, model: Model):
-        self._images: list[Any] = []
-        self._videos: dict[str, Any] = {}
-        self._errors: list[Any] = []
+        self._images, self._videos, self._errors, self._frames = (_JsonList(indent) for indent in (2, 2, 2, 6))
+        self._video: Source | None = None
+        self._about: dict[str, Any] = {}
         self._model = str(model.directory)
 
     def add(self, result: Result) -> None:
-        picture, name = result.picture, result.source.name
+        picture = result.picture
         faces = [
             {"box": vars(face.box), "label": face.label, "probabilities": face.probabilities} for face in result.faces
         ]
         height, width = picture.gray.shape
-        about = {"path": name, "width": width, "height": height}
+        about = {"path": result.source.name, "width": width, "height": height}
         if picture.frame is None:
-            self._images.append({**about, "faces": faces})
-        else:
-            video = self._videos.setdefault(name, {**about, "frames_per_second": picture.rate, "frames": []})
-            video["frames"].append({"frame": picture.frame, "faces": faces})
+            self._images.add({**about, "faces": faces})
+            return
+        if result.source is not self._video:
+            self._end_video()
+            self._video, self._about = result.source, {**about, "frames_per_second": picture.rate}
+        self._frames.add({"frame": picture.frame, "faces": faces})
+
+    def _end_video(self) -> None:
+        if self._video is not None:
+            self._videos.add(self._about, frames=self._frames)
+            self._frames.clear()
+            self._video = None
 
     def failed(self, failure: Failure) -> None:
-        self._errors.append({"path": failure.source.name, "error": failure.reason})
+        self._errors.add({"path": failure.source.name, "error": failure.reason})
+
+    def __enter__(self) -> _Document:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for items in (self._images, self._videos, self._errors, self._frames):
+            items.close()
+
+    def end(self) -> None:
+        self._end_video()
+        show(f'{{\n  "model": {json.dumps(self._model)},')
+        for name, ends, items in (
+            ("images", ",", self._images),
+            ("videos", ",", self._videos),
+            ("errors", "", self._errors),
+        ):
+            show(f'  "{name}": ', end="")
+            items.write_to(sys.stdout)
+            show(ends)
+        show("}")
+
+
+class _JsonList:
+    """A list of a JSON document, indented by so many spaces; a long one lies in a temporary file."""
+
+    def __init__(self, indent: int):
+        self._text = tempfile.SpooledTemporaryFile(1 << 20, "w+", encoding="ascii")  # noqa: SIM115 -- lives as long as this
+        self._margin = " " * indent
+        self._begun = False
+
+    def add(self, item: dict[str, Any], **lists: _JsonList) -> None:
+        """Append an item, whose last fields may be lists of this kind."""
+        self._text.write(",\n" if self._begun else "[\n")
+        self._begun = True
+        self._text.write(textwrap.indent(json.dumps(item, indent=2).removesuffix("\n}"), self._margin + "  "))
+        for name, members in lists.items():
+            self._text.write(f',\n{self._margin}    "{name}": ')
+            members.write_to(self._text)
+        self._text.write(f"\n{self._margin}  }}")
+
+    def write_to(self, stream: SupportsWrite[str]) -> None:
+        """The list; more may be added afterwards."""
+        self._text.seek(0)
+        shutil.copyfileobj(self._text, stream)
+        stream.write(f"\n{self._margin}]" if self._begun else "[]")
+
+    def clear(self) -> None:
+        """Make it an empty list."""
+        self._text.seek(0)
+        self._text.truncate()
+        self._begun = False
 
     def close(self) -> None:
-        videos = list(self._videos.values())
-        document = {"model": self._model, "images": self._images, "videos": videos, "errors": self._errors}
-        print(json.dumps(document, indent=2))
+        self._text.close()

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fer.commands.numbers import between
+from fer.commands.terminal import say_out, show
 from fer.data.options import JPEG_QUALITY, MAX_COPIES, RESIZE, Affine, PrepareOptions
 from fer.errors import UsageError
 
@@ -15,9 +16,11 @@ examples:
   fer prepare fer2013.csv --resize 256 --out data/fer2013-256
   fer prepare fer2013.csv --augment 4 --out data/fer2013-x5
 
-Turns FER2013 (fer2013.csv, icml_face_data.csv, either inside .gz .zip .tar.gz, or class folders)
-into a data directory that fer and every Caffe tool reads. The copies of --augment lie shuffled among
-the images of train (folder, index, database, mean); val and test have none.
+Turns FER2013 (fer2013.csv or icml_face_data.csv, plain, in a folder or in .gz .bz2 .xz .zip .tar, or
+class folders) into a data directory that fer and every Caffe tool reads. Class folders hold images of any
+size in the formats that OpenCV reads; where validation or test is missing, the other of the two is halved.
+The copies of --augment lie shuffled among the images of train (folder, index, database, mean); val and
+test have none.
 """
 
 
@@ -62,17 +65,19 @@ def run(args: argparse.Namespace) -> int:
         augment=args.augment,
         affine=Affine(**ranges),
     )
-    with StageBars("images") as progress:
+    with StageBars("images", {"unpacking": "B", "reading": "B"}) as progress:
         outcome = prepare(args.source, args.out, options, force=args.force, progress=progress)
     if args.json:
-        print(encode_record(outcome.manifest).decode(), end="")
+        show(encode_record(outcome.manifest).decode(), end="")
     elif outcome.up_to_date:
-        print(f"{args.out} is up to date (--force rebuilds).")
+        show(f"{args.out} is up to date (--force rebuilds).")
     else:
         if outcome.manifest.audit:
-            print(audit_text(outcome.manifest.audit))
+            show(audit_text(outcome.manifest.audit))
+        for note in outcome.manifest.notes:
+            say_out(note)
         if copies := outcome.manifest.copies:
-            print(f"{copies:,} moved copies of Training images lie in train")
+            show(f"{copies:,} moved copies of Training images lie in train")
         train = command("fer", "train", "--net", "lenet", "--solver", "s2", "--data", args.out)
-        print(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
+        show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
     return 0

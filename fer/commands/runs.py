@@ -24,18 +24,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.commands import terminal
+    from fer.commands.terminal import error, show, width
     from fer.report.run_list import list_runs, run_list_table
 
     found, faults = list_runs(args.folder)
     if args.sort == "accuracy":
         found.sort(key=lambda each: -1.0 if each.val_accuracy is None else each.val_accuracy, reverse=True)
     if args.json:
-        print(json.dumps([vars(each) for each in found], indent=2))
+        show(json.dumps([vars(each) for each in found], indent=2))
     elif found:
-        print("\n".join(run_list_table(found).text(terminal.width())))
+        show("\n".join(run_list_table(found).text(width())))
     elif not faults:
-        print(f"no run in {args.folder}/; fer train lenet makes one")
+        show(f"no run in {args.folder}/; fer train lenet makes one")
     for fault in faults:
-        terminal.error(fault)
+        error(fault)
     return 1 if faults else 0

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fer.commands.numbers import positive
+from fer.commands.terminal import show
 from fer.errors import UsageError
 
 SUMMARY = "a solver with a cosine or a warm-up, for stock Caffe"
@@ -53,6 +54,6 @@ def run(args: argparse.Namespace) -> int:
     rates = [learning_rate(made, iteration) for iteration in shown]
     write_text(args.out, made)
     for iteration, rate in zip(shown, rates, strict=True):
-        print(f"iteration {iteration:>9,}   lr {rate:.6f}")
-    print(f"{args.out} is ready. Next: {command('fer', 'train', '--net', args.net, '--solver', args.out)}")
+        show(f"iteration {iteration:>9,}   lr {rate:.6f}")
+    show(f"{args.out} is ready. Next: {command('fer', 'train', '--net', args.net, '--solver', args.out)}")
     return 0

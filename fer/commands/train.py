@@ -1,15 +1,18 @@
 """fer train: a net trained in a run directory, or trained on."""
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.commands.numbers import between, over_0, positive
+from fer.commands.terminal import show
 from fer.engines.engine import PRECISIONS
 from fer.engines.registry import AUTO, ENGINES
-from fer.errors import UsageError
+from fer.errors import FerError, UsageError
 
 if TYPE_CHECKING:
+    from fer.runs.run import Run
     from fer.training.options import ResumeOptions, TrainOptions
 
 # What a run has of its own, and keeps when it goes on.
@@ -63,6 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
     add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
     add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")
+    add("--allow-python-layers", action="store_true", help="let Caffe import the modules of a net's own Python layers")
     add(
         "--engine",
         choices=[AUTO, *ENGINES],
@@ -78,7 +82,6 @@ def run(args: argparse.Namespace) -> int:
     from fer.commands.display import TrainingDisplay
     from fer.nets.zoo import recommended_solver
     from fer.system.records import encode_record
-    from fer.system.shell import command
     from fer.training.resume import resume
     from fer.training.train import train
 
@@ -89,14 +92,31 @@ def run(args: argparse.Namespace) -> int:
             solver = args.solver or recommended_solver(args.net)
             run = train(args.net, solver, args.data or DATA, _train_options(args), display)
     if args.json:
-        print(encode_record(run.record).decode(), end="")
+        show(encode_record(run.record).decode(), end="")
     else:
-        done, seconds = run.record.iteration, run.record.seconds
-        early = f"; {run.record.ended}" if done < run.record.max_iter else ""
-        accuracy = display.accuracy_at(done)
-        report = command("fer", "report", run.dir)
-        print(f"{run.dir}: {done:,} iterations in {seconds:,.0f} s{accuracy}{early}. Next: {report}")
+        _tell_end(run)
     return 0
+
+
+def _tell_end(run: "Run") -> None:
+    """What the training has come to, and what to do next."""
+    from fer.commands.terminal import say_out
+    from fer.formats.log import parse_log
+    from fer.report.curves import make_curves
+    from fer.report.verdict import best_of, measured_on_val, run_verdict
+    from fer.report.words import duration
+    from fer.system.shell import command
+
+    record = run.record
+    epoch = record.iterations_per_epoch
+    epochs = f" ({record.iteration / epoch:.3g} epochs)" if epoch else ""
+    early = f"; {record.ended}" if record.iteration < record.max_iter else ""
+    show(f"{run.dir}: {record.iteration:,} iterations{epochs} in {duration(record.seconds)}{early}")
+    with contextlib.suppress(FerError):  # a log that shows nothing
+        curves = make_curves(parse_log(run.log), end=record.iteration)
+        accuracy = measured_on_val(run, curves)
+        say_out(run_verdict(run, best_of(accuracy), accuracy, curves))
+    show(f"Next: {command('fer', 'report', run.dir)}")
 
 
 def _check_words(args: argparse.Namespace) -> None:
@@ -137,6 +157,7 @@ def _train_options(args: argparse.Namespace) -> "TrainOptions":
         shuffle=args.shuffle,
         weights=args.weights,
         patience=args.patience,
+        python_layers=args.allow_python_layers,
     )
 
 
@@ -150,6 +171,7 @@ def _resume_options(args: argparse.Namespace) -> "ResumeOptions":
         max_iter=args.max_iter,
         epochs=args.epochs,
         patience=args.patience,
+        python_layers=args.allow_python_layers,
         approximate=args.approximate_resume,
     )
 

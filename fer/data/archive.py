@@ -2,6 +2,7 @@
 
 import bz2
 import contextlib
+import errno
 import gzip
 import io
 import lzma
@@ -10,33 +11,37 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, cast
 
-from fer.data.image_file import is_image_name
+from fer.data.source_kind import choose_csv, is_hidden_path, refuse_other_kinds
 from fer.errors import FerError
 from fer.system.progress import StageProgress
 
-_PACKED: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
-    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ": lzma.LZMAFile,
+_PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+    b"\x1f\x8b": lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw)),
+    b"BZh": lambda raw: cast(BinaryIO, _Streams(raw, bz2.BZ2Decompressor)),
+    b"\xfd7zXZ": lambda raw: cast(BinaryIO, _Streams(raw, lzma.LZMADecompressor)),
 }
 _BLOCK = 1 << 20
-_PREFERRED = ("fer2013.csv", "icml_face_data.csv")
 _MAX_IMAGE_FILE = 64 << 20
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An open archive: its CSV of faces, or None where it holds class folders, whose `images` are named in order."""
+    """An open archive: its CSV of faces, or None where it holds class folders, whose files are `names` in order.
+
+    `hidden` counts its members that are none of the user's, `odd` says what those are that are no files.
+    """
 
     path: Path
     table: str | None
-    images: Sequence[str]
+    names: Sequence[str]
     open: Callable[[str], BinaryIO]
     size: Callable[[str], int]
+    hidden: int = 0
+    odd: dict[str, str] = field(default_factory=dict)
 
     def read_image(self, name: str) -> bytes:
         """An image's file. Raises FerError where it is too large to be one."""
@@ -49,19 +54,30 @@ class Archive:
             return stream.read()
 
 
-def kind_of(raw: BinaryIO) -> str:
-    """`zip`, `tar`, `packed tar`, `gzip` or `plain`, by the bytes it begins with; `raw` is rewound."""
+def kind_of(raw: BinaryIO, path: Path) -> str:
+    """`zip`, `tar`, `packed tar`, `packed` or `plain`, by the bytes it begins with; `raw` is rewound.
+
+    Raises FerError for a file of a kind that is not read.
+    """
     head = raw.read(512)
     raw.seek(0)
+    refuse_other_kinds(head, path)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
-    if head.startswith(b"\x1f\x8b"):
-        inner = gzip.GzipFile(fileobj=raw).read(512)
+    if head.startswith(tuple(_PACKED)):
+        inner = open_packed(raw).read(512)
         raw.seek(0)
-        return "packed tar" if inner[257:262] == b"ustar" else "gzip"
-    if head.startswith((b"BZh", b"\xfd7zXZ")):
-        return "packed tar"
-    return "tar" if head[257:262] == b"ustar" else "plain"
+        return "packed tar" if _is_tar(inner) else "packed"
+    return "tar" if _is_tar(head) else "plain"
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether a block is a tar member's header: its checksum says it, of old tars without `ustar` too."""
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return head[257:262] == b"ustar"
+    return True
 
 
 @contextlib.contextmanager
@@ -69,25 +85,54 @@ def open_zip(raw: BinaryIO, path: Path) -> Iterator[Archive]:
     """The zip file `raw`; `path` stands in messages. Raises FerError where it holds no faces."""
     with zipfile.ZipFile(raw) as archive:
         infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-        images = sorted(name for name in infos if not _is_hidden(name))
+        names = sorted(name for name in infos if not is_hidden_path(name))
+        if "xl/workbook.xml" in infos:
+            raise FerError(f"{path}: an Excel workbook: save it as CSV")
 
         def open_member(name: str) -> BinaryIO:
             return cast(BinaryIO, archive.open(name))
 
-        yield Archive(path, _choose_csv(path, list(infos)), images, open_member, lambda name: infos[name].file_size)
+        table = choose_csv(path, list(infos), "the archive")
+        yield Archive(path, table, names, open_member, lambda name: infos[name].file_size, len(infos) - len(names))
 
 
 @contextlib.contextmanager
 def open_tar(raw: BinaryIO, path: Path) -> Iterator[Archive]:
     """The unpacked tar file `raw`; `path` stands in messages. Raises FerError where it holds no faces."""
     with tarfile.open(fileobj=raw, mode="r:") as archive:
-        members = {member.name: member for member in archive if member.isfile()}
+        members, odd = _members(archive)
+        _check_end(raw, archive.offset)
 
         def open_member(name: str) -> BinaryIO:
             return cast(BinaryIO, archive.extractfile(members[name]))
 
-        images = [name for name in members if not _is_hidden(name)]
-        yield Archive(path, _choose_csv(path, list(members)), images, open_member, lambda name: members[name].size)
+        names = [name for name in members if not is_hidden_path(name)]
+        table = choose_csv(path, list(members), "the archive")
+        hidden = len(members) - len(names)
+        yield Archive(path, table, names, open_member, lambda name: members[name].size, hidden, odd)
+
+
+def _members(archive: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], dict[str, str]]:
+    """The files of a tar by name, hard links as the file that they are; and what else lies in it, and what that is."""
+    members: dict[str, tarfile.TarInfo] = {}
+    odd = {}
+    for member in archive:
+        if member.isreg() or (member.islnk() and member.linkname in members):
+            members[member.name] = members[member.linkname] if member.islnk() else member
+        elif not member.isdir():
+            odd[member.name] = "a link" if member.islnk() or member.issym() else "no file"
+    return members, odd
+
+
+def _check_end(raw: BinaryIO, offset: int) -> None:
+    """Raise ReadError unless a tar's end mark lies at `offset` and no more behind it: tarfile takes a cut or damaged
+    header for the end, and members would be missing without a word."""
+    raw.seek(offset)
+    if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("its end mark is missing")
+    while block := raw.read(_BLOCK):
+        if any(block):
+            raise tarfile.ReadError("other data lies behind its end mark")
 
 
 @contextlib.contextmanager
@@ -96,12 +141,9 @@ def unpacked(raw: BinaryIO, size: int, folder: Path | None, progress: StageProgr
 
     Progress has the stage `unpacking` (bytes of `raw`).
     """
-    head = raw.read(8)
-    raw.seek(0)
-    (unpack,) = (kind for magic, kind in _PACKED.items() if head.startswith(magic))
     with tempfile.TemporaryFile(dir=folder) as plain:
-        with unpack(raw) as packed:
-            while block := _read(packed):
+        with open_packed(raw) as packed:
+            while block := packed.read(_BLOCK):
                 plain.write(block)
                 if progress:
                     progress("unpacking", raw.tell(), size)
@@ -109,13 +151,47 @@ def unpacked(raw: BinaryIO, size: int, folder: Path | None, progress: StageProgr
         yield cast(BinaryIO, plain)
 
 
-def _read(packed: io.BufferedIOBase) -> bytes:
-    try:
-        return packed.read(_BLOCK)
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise tarfile.ReadError(str(error)) from None  # bz2's word for damage
+class _Streams(io.RawIOBase):
+    """The bzip2 or xz streams of a file, one behind the other; Python's own classes pass over all that follows damage.
+
+    Raises EOFError where it is cut, ReadError for what is no stream.
+    """
+
+    def __init__(self, raw: BinaryIO, decoder: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]):
+        self._raw, self._new = raw, decoder
+        self._decoder, self._streams = decoder(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        while True:
+            data = b""
+            if self._decoder.eof:
+                data = (self._decoder.unused_data or self._raw.read(_BLOCK)).lstrip(b"\0")  # padding
+                if not data and not (data := self._raw.read(_BLOCK).lstrip(b"\0")):
+                    return b""
+                self._decoder = self._new()
+                self._streams += 1
+            elif self._decoder.needs_input and not (data := self._raw.read(_BLOCK)):
+                raise EOFError("it ends too early")
+            if found := self._decode(data, size):
+                return found
+
+    def _decode(self, data: bytes, size: int) -> bytes:
+        try:
+            return self._decoder.decompress(data, size)
+        except (OSError, lzma.LZMAError) as error:
+            raise tarfile.ReadError("other data lies behind its end" if self._streams else str(error)) from None
+
+
+def open_packed(raw: BinaryIO) -> BinaryIO:
+    """What is in the gzip, bzip2 or xz file `raw`, as a stream."""
+    head = raw.read(8)
+    raw.seek(0)
+    (unpack,) = (kind for magic, kind in _PACKED.items() if head.startswith(magic))
+    return unpack(raw)
 
 
 @contextlib.contextmanager
@@ -123,33 +199,22 @@ def damage_explained(path: Path) -> Iterator[None]:
     """Raise what an archive's damage raises as a FerError."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.ReadError, lzma.LZMAError) as error:
-        raise FerError(f"{path}: the archive is truncated or damaged ({error}). Download it again") from None
-    except (NotImplementedError, RuntimeError) as error:
-        if "password" not in str(error) and "compression" not in str(error):
+    except gzip.BadGzipFile as error:
+        raise _damaged(path, "other data lies behind its end" if "Not a gzipped" in str(error) else error) from None
+    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.ReadError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from None
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # bz2's word for damage, and a place before a file's beginning
             raise
-        raise FerError(f"{path}: the archive cannot be read: {error}") from None
+        raise _damaged(path, error) from None
+    except NotImplementedError as error:
+        raise FerError(f"{path}: the archive cannot be read: {error}. Unpack it") from None
+    except RuntimeError as error:
+        if "password" not in str(error):
+            raise
+        raise FerError(f"{path}: the archive is encrypted: unpack it with its password") from None
 
 
-def _choose_csv(path: Path, names: list[str]) -> str | None:
-    """The CSV among an archive's file names; None when it holds class folders. Raises FerError when it is neither."""
-    for name in names:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if name.startswith(("/", "\\")) or ".." in parts or ":" in name.partition("/")[0]:
-            raise FerError(f"{path}: the archive's member '{name}' points outside of it: not read")
-    files = [name for name in names if not _is_hidden(name)]
-    tables = [name for name in files if name.lower().endswith(".csv")]
-    for preferred in _PREFERRED:
-        chosen = [name for name in tables if PurePosixPath(name).name.lower() == preferred]
-        if chosen:
-            return chosen[0]
-    if len(tables) == 1:
-        return tables[0]
-    if any(is_image_name(name) for name in files):
-        return None
-    found = f"{len(tables)} CSV files, none of that name" if tables else "no CSV and no image"
-    raise FerError(f"{path}: the archive holds {found}. Expected fer2013.csv, icml_face_data.csv, or class folders")
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+def _damaged(path: Path, reason: object) -> FerError:
+    """zipfile repeats whole headers, so the reason is cut."""
+    return FerError(f"{path}: the archive is truncated or damaged ({str(reason)[:100]}). Download it again")

@@ -1,6 +1,12 @@
-"""The grammar of `fer2013.csv`: three columns in any order, 2304 numbers a row, nothing guessed."""
+"""The grammar of `fer2013.csv`: three columns in any order, 2304 numbers a row, nothing guessed.
 
-import re
+Taken is what spreadsheets and pandas make of it too: a byte order mark, UTF-16, `;` or tabs, lines that end in CR, more
+columns, quoted fields with commas and line ends, pixels as a list (`[70, 80, ...]`) or as whole floats (`70.0`).
+"""
+
+import csv
+import itertools
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -8,22 +14,25 @@ from typing import BinaryIO
 
 import numpy as np
 
+from fer.data.csv_text import MAX_ROW, row_blocks, rows_of, split
 from fer.data.dataset import CLASSES, PIXELS, SIDE, SPLITS, Batch, make_batch
+from fer.data.pixel_text import parse_pixels, parse_pixels_fast, plain_numbers, shown
 from fer.errors import FerError
 from fer.system.workers import Workers
 
-_BLOCK = 1 << 18
-_MAX_ROW = 1 << 16
 _COLUMNS = ("emotion", "pixels", "usage")
+_DELIMITERS = (b",", b";", b"\t", b"|")
 _LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
+_LABELS |= {text + b".0": label for text, label in _LABELS.items()}  # pandas' where the column once had a gap
 _USAGES = {split.value.encode(): position for position, split in enumerate(SPLITS)}
-_NUMBER = re.compile(rb"[0-9]{1,3}")
+_OPEN_QUOTE = "a quote is opened and not closed in this row"
 
 
 @dataclass(frozen=True)
 class _Header:
-    """How many columns a row has, and where those that count are."""
+    """How the columns of a row are parted, how many there are, and where those that count are."""
 
+    delimiter: bytes
     width: int
     emotion: int
     pixels: int
@@ -35,15 +44,28 @@ def read_csv(stream: BinaryIO, name: str, workers: Workers) -> Iterator[Batch]:
 
     Raises FerError with the line, the row and the reason at the first faulty row.
     """
-    header = _read_header(stream.readline(_MAX_ROW), name)
+    blocks = row_blocks(stream, name)
+    line, _, block = next(blocks, b"").partition(b"\n")
+    header = _read_header(line, name)
+    first_lines: deque[int] = deque()
+
+    def numbered() -> Iterator[bytes]:
+        number = 2
+        for block in more:
+            first_lines.append(number)
+            number += block.count(b"\n") + 1
+            yield block
+
+    more = itertools.chain([block] if block else [], blocks)
     rows = 0
     try:
-        for batch in workers.map(partial(_parse_block, header), _blocks(stream)):
+        for batch in workers.map(partial(_parse_block, header), numbered()):
             rows += len(batch)
+            first_lines.popleft()
             yield batch
     except _FaultyRow as fault:
-        row = rows + fault.row + 1
-        raise FerError(f"{name}:{row + 1}: row {row}: {fault.reason}") from None
+        where = f"{name}:{first_lines[0] + fault.line}: row {rows + fault.row + 1}"
+        raise FerError(f"{where}: {fault.reason}") from None
     if not rows:
         raise FerError(f"{name}: there is a header and no row behind it")
 
@@ -51,150 +73,101 @@ def read_csv(stream: BinaryIO, name: str, workers: Workers) -> Iterator[Batch]:
 def _read_header(line: bytes, name: str) -> _Header:
     if not line.strip():
         raise FerError(f"{name}: the file is empty")
-    if line.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        raise FerError(f"{name}: begins with a byte order mark (BOM). Save it as plain text (UTF-8 without BOM)")
-    shown = _shown(line)
     if b"\0" in line:
         raise FerError(f"{name}:1: NUL bytes: this is not a text file, or it is damaged")
-    fields = [field.strip().strip(b'"').strip().decode("ascii", "replace").lower() for field in line.split(b",")]
+    best = max(_DELIMITERS, key=lambda delimiter: len({*_COLUMNS} & {*_names(line, delimiter)}))
+    fields = _names(line, best)
     for column in _COLUMNS:
         if fields.count(column) != 1:
             fault = "twice" if column in fields else "not there"
-            raise FerError(
-                f"{name}:1: the column `{column}` is {fault}; the header reads {shown}\n"
-                "The columns of FER2013 are emotion, pixels and Usage, in any order"
-            )
-    return _Header(len(fields), *(fields.index(column) for column in _COLUMNS))
+            cure = _cure(fields, line)
+            raise FerError(f"{name}:1: the column `{column}` is {fault}; the header reads {shown(line)}\n{cure}")
+    return _Header(best, len(fields), *(fields.index(column) for column in _COLUMNS))
+
+
+def _names(line: bytes, delimiter: bytes) -> list[str]:
+    return [field.strip().strip(b'"').strip().decode("ascii", "replace").lower() for field in line.split(delimiter)]
+
+
+def _cure(fields: list[str], line: bytes) -> str:
+    """What to do about a header that lacks a column: the competition's other files are taken for its data."""
+    if set(fields) == {"emotion", "pixels"}:
+        return (
+            "The competition's train.csv is Training alone: icml_face_data.csv (or fer2013.csv) has all three parts\n"
+            "To data of your own add a column Usage: Training, PublicTest or PrivateTest in each row"
+        )
+    if set(fields) == {"pixels"}:
+        return (
+            "The competition's test.csv holds faces without labels, nothing to train on or to score:\n"
+            "take icml_face_data.csv (or fer2013.csv) of the same download"
+        )
+    return "The columns of FER2013 are emotion, pixels and Usage, in any order"
 
 
 class _FaultyRow(Exception):
-    """The row `row` of a block, from 0, is not one of FER2013's, for `reason`."""
+    """The row `row` of a block, which begins on its line `line`, both from 0, is not one of FER2013's: `reason`."""
 
-    def __init__(self, row: int, reason: str):
-        super().__init__(row, reason)
+    def __init__(self, row: int, line: int, reason: str):
+        super().__init__(row, line, reason)
         self.row = row
+        self.line = line
         self.reason = reason
 
 
-def _blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, about `_BLOCK` bytes at a time, without the end of the last one; blank lines at the end dropped."""
-    block = stream.read(_BLOCK) + stream.readline(_MAX_ROW)
-    while block:
-        following = stream.read(_BLOCK) + stream.readline(_MAX_ROW)
-        whole = block.removesuffix(b"\n") if following else block.rstrip()
-        if whole or following:
-            yield whole
-        block = following
-
-
 def _parse_block(header: _Header, block: bytes) -> Batch:
-    lines = _split(block, b"\n")
-    labels = np.empty(len(lines), np.uint8)
-    splits = np.empty(len(lines), np.uint8)
+    lines, rows = rows_of(block)
+    labels = np.empty(len(rows), np.uint8)
+    splits = np.empty(len(rows), np.uint8)
     texts = []
-    for row, line in enumerate(lines):
+    for row, text in enumerate(rows):
         try:
-            fields = _split_line(line, header.width)
+            fields = _split_row(text, header)
             labels[row] = _look_up(_LABELS, fields[header.emotion], "emotion", "0..6")
             splits[row] = _look_up(_USAGES, fields[header.usage], "Usage", ", ".join(s.value for s in SPLITS))
         except ValueError as error:
-            raise _FaultyRow(row, str(error)) from None
+            raise _FaultyRow(row, lines[row], str(error)) from None
         texts.append(fields[header.pixels])
     pixels = parse_pixels_fast(texts)
+    if pixels is None:
+        pixels = parse_pixels_fast([plain_numbers(text) for text in texts])
     if pixels is None:
         pixels = np.empty((len(texts), PIXELS), np.uint8)
         for row, text in enumerate(texts):
             try:
-                pixels[row] = parse_pixels(text)
+                pixels[row] = parse_pixels(plain_numbers(text))
             except ValueError as error:
-                raise _FaultyRow(row, str(error)) from None
+                reason = _OPEN_QUOTE if b"\n" in text and not text.startswith((b"[", b"(")) else str(error)
+                raise _FaultyRow(row, lines[row], reason) from None
     return make_batch(splits, labels, pixels.reshape(-1, SIDE, SIDE))
 
 
-def _split_line(line: bytes, width: int) -> list[bytes]:
-    if len(line) > _MAX_ROW:
-        raise ValueError(f"no end of line within {_MAX_ROW:,} bytes")
-    if b"\0" in line:
+def _split_row(row: bytes, header: _Header) -> list[bytes]:
+    quotes = row.count(b'"')
+    if quotes % 2:
+        raise ValueError(_OPEN_QUOTE)
+    if len(row) > MAX_ROW:
+        raise ValueError(f"no end of line within {MAX_ROW:,} bytes")
+    if b"\0" in row:
         raise ValueError("NUL bytes: the file is damaged")
-    if b'"' in line:
-        if line.count(b'"') % 2:
-            raise ValueError("a quote is opened and not closed in this row")
-        fields = [_unquote(field.strip()) for field in _split(line, b",")]
+    if quotes:
+        text = row.decode("latin-1")  # whatever its bytes are, they come back
+        try:
+            parsed = next(csv.reader([text], delimiter=header.delimiter.decode(), skipinitialspace=True))
+        except csv.Error as error:
+            raise ValueError(str(error).partition(" - ")[0]) from None
+        fields = [field.encode("latin-1").strip() for field in parsed]
     else:
-        fields = [field.strip() for field in _split(line, b",")]
-    if len(fields) != width:
-        what = "the row is empty" if not line.strip() else f"{len(fields)} columns, where the header has {width}"
+        fields = [field.strip() for field in split(row, header.delimiter)]
+    if len(fields) != header.width:
+        what = "the row is empty" if not row.strip() else f"{len(fields)} columns, where the header has {header.width}"
         raise ValueError(what)
+    for field in (fields[header.emotion], fields[header.pixels], fields[header.usage]) if quotes else ():
+        if b'"' in field:
+            raise ValueError(f"a quote inside the field {shown(field)}")
     return fields
-
-
-def _split(text: bytes, separator: bytes) -> list[bytes]:
-    """`text.split(separator)`, four times as fast where the parts are long: `find` looks at 32 bytes at once."""
-    parts, start = [], 0
-    while (end := text.find(separator, start)) >= 0:
-        parts.append(text[start:end])
-        start = end + 1
-    parts.append(text[start:])
-    return parts
-
-
-def _unquote(field: bytes) -> bytes:
-    if field.startswith(b'"') and field.endswith(b'"') and field.count(b'"') == 2:
-        return field[1:-1].strip()
-    if b'"' in field:
-        raise ValueError(f"a quote inside the field {_shown(field)}")
-    return field
 
 
 def _look_up(known: dict[bytes, int], field: bytes, column: str, valid: str) -> int:
     if field not in known:
-        raise ValueError(f"{column} {_shown(field)} is not one of {valid}")
+        raise ValueError(f"{column} {shown(field)} is not one of {valid}")
     return known[field]
-
-
-def _shown(text: bytes) -> str:
-    """`text` as it may stand in a message: printable and short."""
-    shown = text[:60].decode("ascii", "backslashreplace").strip()
-    return repr(shown + ("..." if len(text) > 60 else ""))
-
-
-def parse_pixels(text: bytes) -> np.ndarray:
-    """2304 numbers 0..255 with spaces between, uint8 [2304]. Raises ValueError with the reason."""
-    fields = text.split()
-    for position, field in enumerate(fields, 1):
-        if not _NUMBER.fullmatch(field) or int(field) > 255:
-            raise ValueError(f"pixel {position} is {_shown(field)}: not a whole number from 0 to 255")
-    if len(fields) != PIXELS:
-        raise ValueError(f"{len(fields)} pixels, not {PIXELS} ({SIDE} x {SIDE})")
-    return np.array([int(field) for field in fields], np.uint8)
-
-
-def parse_pixels_fast(texts: list[bytes]) -> np.ndarray | None:
-    """`parse_pixels` of many stripped texts at once, uint8 [n, 2304]; None if any of them needs the slow look.
-
-    A number is known by the space behind it: its value is the digit one before, plus ten times the digit two before
-    and a hundred times the digit three before, as far as the number reaches.
-    """
-    if not texts:
-        return np.empty((0, PIXELS), np.uint8)
-    joined = b"".join([b"   ", b" ".join(texts), b" "])
-    digits = np.frombuffer(joined, np.uint8) - np.uint8(ord("0"))
-    ends = np.flatnonzero(digits[3:] > 9)
-    row_ends = np.cumsum([len(text) + 1 for text in texts]) - 1
-    if len(ends) != len(texts) * PIXELS or not np.array_equal(ends[PIXELS - 1 :: PIXELS], row_ends):
-        return None
-    ones, tens, hundreds = (digits[start:].take(ends) for start in (2, 1, 0))
-    two, three = tens < 10, hundreds < 10
-    three &= two
-    # Every byte is accounted for exactly when no number is longer than three digits.
-    length = 2 * len(ends) + np.count_nonzero(two) + np.count_nonzero(three)
-    space = np.uint8((ord(" ") - ord("0")) & 0xFF)
-    if length != len(joined) - 3 or ones.max() > 9 or np.count_nonzero(digits[3:] == space) != len(ends):
-        return None
-    tens *= two
-    hundreds *= three
-    ones += tens * np.uint8(10)
-    if hundreds.max() > 2 or ((hundreds == 2) & (ones > 55)).any():
-        return None
-    ones += hundreds * np.uint8(100)
-    return ones.reshape(-1, PIXELS)

@@ -1,7 +1,8 @@
 """FER2013's classes and splits, and a source's faces as a stream of checked batches.
 
-`fer.data.source.open_source` reads them from `fer2013.csv` or `icml_face_data.csv`, plain or in .gz, .zip, .tar,
-.tar.gz, and from folders of images by class, on disk or in an archive. Memory does not grow with the number of rows.
+`fer.data.source.open_source` reads them from `fer2013.csv` or `icml_face_data.csv`, plain, in a folder or in .gz, .bz2,
+.xz, .zip, .tar, .tar.gz, and from folders of images by class, on disk or in an archive. Memory does not grow with the
+number of rows.
 """
 
 import enum

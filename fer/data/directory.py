@@ -1,20 +1,20 @@
 """The data directory on disk: whether it is whole, and whether a new one may take its place."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from fer.data.dataset import SPLITS
 from fer.data.manifest import Manifest, is_prepared, read_manifest
 from fer.errors import FerError
-from fer.system.files import sha256
+from fer.system.hashes import check_file, files_hash
 from fer.system.shell import command
 
 
-def verify_data(data_dir: Path, *, full: bool = False) -> Manifest:
-    """Check that a data directory is as it was written, and return its manifest.
+def verify_data(data_dir: Path) -> Manifest:
+    """Check that a data directory is as it was written, to the last byte, and return its manifest.
 
-    Compares the size of every database, index and mean, and the number and total size of the images; with `full`
-    also the SHA-256 of all but the images. Raises FerError that names what changed.
+    Raises FerError that names what changed.
     """
     data_dir = Path(data_dir)
     manifest = read_manifest(data_dir)
@@ -26,27 +26,36 @@ def verify_data(data_dir: Path, *, full: bool = False) -> Manifest:
             raise FerError(f"{path}: missing. {cure}")
         if size != written.bytes:
             raise FerError(f"{path}: {size:,} bytes, where {written.bytes:,} were written. {cure}")
-        if full and sha256(path) != written.sha256:
-            raise FerError(f"{path}: changed since it was written (SHA-256 differs). {cure}")
+        check_file(path, written.sha256, "it was written", cure)
     for folder, images in manifest.images.items():
-        count, size = _folder_size(data_dir / folder)
-        if (count, size) != (images.count, images.bytes):
+        sizes = _sizes(data_dir / folder)
+        if (len(sizes), sum(sizes.values())) != (images.count, images.bytes):
             raise FerError(
-                f"{data_dir / folder}: {count:,} files of {size:,} bytes, "
+                f"{data_dir / folder}: {len(sizes):,} files of {sum(sizes.values()):,} bytes, "
                 f"where {images.count:,} of {images.bytes:,} were written. {cure}"
             )
+        if files_hash(data_dir / folder, _in_order(data_dir / f"{folder}.txt", sizes, cure)) != images.sha256:
+            raise FerError(f"{data_dir / folder}: an image has changed since it was written. {cure}")
     return manifest
 
 
-def _folder_size(folder: Path) -> tuple[int, int]:
-    """(number of files, sum of their sizes) directly in `folder`; (0, 0) when there is none."""
-    count = size = 0
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                count += 1
-                size += entry.stat().st_size
-    return count, size
+def _sizes(folder: Path) -> dict[str, int]:
+    """The size of each file directly in `folder`; none when there is no folder."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat().st_size for entry in entries}
+
+
+def _in_order(index: Path, there: Collection[str], cure: str) -> list[str]:
+    """The names in an index file. Raises FerError unless they are those that are there."""
+    try:
+        names = [line.rpartition(" ")[0] for line in index.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        names = []
+    if sorted(names) != sorted(there):
+        raise FerError(f"{index}: does not list the images in {index.with_suffix('')}. {cure}")
+    return names
 
 
 def check_replaceable(data_dir: Path) -> None:

@@ -1,8 +1,9 @@
 """Class folders as Kaggle ships FER2013 (`train/angry/*.jpg`, `test/...`): names to labels, files to faces."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -11,6 +12,8 @@ import numpy as np
 from fer.data.dataset import CLASSES, SIDE, SPLITS, Batch, Split, make_batch
 from fer.data.image_file import decode_image, face_of, is_image_name
 from fer.errors import FerError
+from fer.formats.image_header import has_more_frames
+from fer.system.progress import StageProgress
 from fer.system.workers import Workers
 
 _SPELLINGS = {
@@ -32,67 +35,176 @@ class _Place:
     label: int
 
 
-def read_folders(
-    names: Sequence[str], read: Callable[[str], bytes], source: str, workers: Workers, seed: int
-) -> Iterator[Batch]:
-    """The faces of the image files `names` (relative, with `/`), in that order; `read` gives a file's bytes.
+@dataclass(frozen=True)
+class _Decoded:
+    """A batch, the (width, height) that its images had, and how many of their files have more frames or pages."""
 
-    Other sizes and colour become gray 48 x 48. Without a validation folder, test files named `PublicTest_*` are val
-    and `PrivateTest_*` test; else a seeded half of each class of test is val. Raises FerError that names the file.
+    batch: Batch
+    sizes: Counter[tuple[int, int]]
+    more_frames: int
+
+
+class ClassFolders:
+    """The images of a source that are in class folders, of `names` (relative, with `/`) of files.
+
+    Other sizes and colour become gray 48 x 48. Where the source has a validation folder or a test folder alone, its
+    files named `PublicTest_*` are val and `PrivateTest_*` test; else a half of each class, drawn by `seed`, is val.
+    `notes` says what was left out and done; it is complete when all was read. Raises FerError that names the file.
     """
-    places = [_place(name, source) for name in names if is_image_name(name)]
-    if not places:
-        raise FerError(f"{source}: no image (.jpg, .jpeg, .png, .bmp) in it")
-    _check_classes(places, source)
-    places = _with_validation(places, source, seed)
 
-    def batches() -> Iterator[list[tuple[_Place, bytes]]]:
-        for start in range(0, len(places), _BATCH):
-            yield [(place, _read_file(read, place.name, source)) for place in places[start : start + _BATCH]]
+    def __init__(self, names: Sequence[str], source: str, seed: int):
+        self.source = source
+        self.notes: list[str] = []
+        images = [name for name in names if is_image_name(name)]
+        self._note_others([name for name in names if not is_image_name(name)])
+        if not images:
+            raise FerError("\n".join([f"{source}: no image that is read in it", *self.notes][:3]))
+        inside = _in_class_folders(images)
+        if beside := [name for name in images if name not in inside]:
+            self.notes.append(f"{_images(len(beside))} beside the class folders left out: {some(beside)}")
+        self._places = self._with_both_tests([_place(name, source) for name in images if name in inside], seed)
 
-    yield from workers.map(partial(_decode_batch, source), batches())
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(
+        self, read: Callable[[str], bytes], workers: Workers, progress: StageProgress | None = None
+    ) -> Iterator[Batch]:
+        """The faces in the order of the names; `read` gives a file's bytes. Progress has the stage `decoding`."""
+
+        def files() -> Iterator[list[tuple[_Place, bytes]]]:
+            for start in range(0, len(self), _BATCH):
+                places = self._places[start : start + _BATCH]
+                yield [(place, _read_file(read, place.name, self.source)) for place in places]
+
+        sizes, more_frames, done = Counter[tuple[int, int]](), 0, 0
+        for decoded in workers.map(partial(_decode_batch, self.source), files()):
+            sizes += decoded.sizes
+            more_frames += decoded.more_frames
+            done += len(decoded.batch)
+            if progress:
+                progress("decoding", done, len(self))
+            yield decoded.batch
+        self._note_sizes(sizes)
+        if more_frames:
+            self.notes.append(f"{_images(more_frames)} with several frames or pages: the first of each was taken")
+
+    def _note_others(self, names: list[str]) -> None:
+        if names:
+            endings = Counter(PurePosixPath(name).suffix.lower() or "without an ending" for name in names)
+            kinds = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(8))
+            self.notes.append(
+                f"{len(names):,} files that are no images for OpenCV left out: {kinds} ({some(names, 1)})"
+            )
+
+    def _note_sizes(self, sizes: Counter[tuple[int, int]]) -> None:
+        others = {size: count for size, count in sizes.items() if size != (SIDE, SIDE)}
+        if not others:
+            return
+        (width, height), _ = Counter(others).most_common(1)[0]
+        squeezed = sum(count for (width, height), count in others.items() if width != height)
+        bent = f", {squeezed:,} of them squeezed to squares" if squeezed else ""
+        usual = f"most often from {width} x {height}" if len(others) > 1 else f"from {width} x {height}"
+        self.notes.append(f"{_images(sum(others.values()))} resized to {SIDE} x {SIDE}, {usual}{bent}")
+
+    def _with_both_tests(self, places: list[_Place], seed: int) -> list[_Place]:
+        """`places` with a half of test in val, or of val in test, where the source has only one of the two."""
+        present = {place.split for place in places}
+        missing = [split.folder for split in SPLITS if split not in present]
+        if Split.TRAIN not in present or len(present) == 1:
+            folders = {"train": "train", "val": "validation", "test": "test"}
+            raise FerError(
+                f"{self.source}: no folder {' and no folder '.join(folders[name] for name in missing)} with images\n"
+                "Wanted are train and one of validation and test at least; where one is missing the other is halved"
+            )
+        self._check_classes(places)
+        if not missing:
+            return places
+        (whole,) = present - {Split.TRAIN}
+        rows = [row for row, place in enumerate(places) if place.split is whole]
+        prefixes = {row: PurePosixPath(places[row].name).name.lower().split("_")[0] for row in rows}
+        if set(prefixes.values()) == {"publictest", "privatetest"}:
+            chosen = {row for row in rows if prefixes[row] == "publictest"}
+            how = "by its files' names"
+        else:
+            chosen = self._half(places, rows, seed)
+            how = f"by class, drawn with seed {seed}"
+        folder = {Split.VAL: "validation", Split.TEST: "test"}[whole]
+        self.notes.append(
+            f"no folder {'test' if whole is Split.VAL else 'validation'}: {folder} was halved {how}: "
+            f"{len(chosen):,} images are val, {len(rows) - len(chosen):,} test"
+        )
+        other = {row: Split.VAL if row in chosen else Split.TEST for row in rows}
+        return [replace(place, split=other.get(row, place.split)) for row, place in enumerate(places)]
+
+    def _half(self, places: list[_Place], rows: list[int], seed: int) -> set[int]:
+        chosen: set[int] = set()
+        generator = np.random.default_rng(seed)
+        for label, name in enumerate(CLASSES):
+            # Sorted by name, so that the halves do not depend on the order in an archive.
+            of_class = sorted((row for row in rows if places[row].label == label), key=lambda row: places[row].name)
+            if len(of_class) < 2:
+                raise FerError(
+                    f"{self.source}: {places[rows[0]].split.folder} has one image of {name}: too few to share, "
+                    "as it is to be halved into val and test"
+                )
+            chosen.update(of_class[i] for i in generator.permutation(len(of_class))[: len(of_class) // 2])
+        return chosen
+
+    def _check_classes(self, places: Sequence[_Place]) -> None:
+        for split in SPLITS:
+            present = {place.label for place in places if place.split is split}
+            missing = [CLASSES[label] for label in range(len(CLASSES)) if label not in present]
+            if missing and present:
+                raise FerError(f"{self.source}: {split.folder} has no image of the class {', '.join(missing)}")
+
+
+def some(names: Sequence[str], count: int = 3) -> str:
+    """The first of the names."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image" + ("s" if count != 1 else "")
+
+
+def _parts(name: str) -> list[str]:
+    """The folders that a file lies in, from the outermost, as the tables above spell them."""
+    return [re.sub(r"[^a-z]", "", part.lower()) for part in PurePosixPath(name).parts[:-1]]
+
+
+def _class_folders(name: str) -> tuple[list[int], Split | None]:
+    """Which of the folders a file lies in are named after a class, below one named after a split; and that split."""
+    parts = _parts(name)
+    splits = [position for position, part in enumerate(parts) if part in _SPLIT_FOLDERS]
+    if not splits:
+        return [], None
+    classes = [position for position, part in enumerate(parts) if part in _SPELLINGS and position > splits[0]]
+    return classes, _SPLIT_FOLDERS[parts[splits[-1]]]
+
+
+def _in_class_folders(images: Sequence[str]) -> set[str]:
+    """`images` without those that lie beside class folders or above them, such as a sample or a picture of the net."""
+    above: set[PurePosixPath] = set()
+    for name in images:
+        classes, _ = _class_folders(name)
+        if classes:
+            folder = PurePosixPath(*PurePosixPath(name).parts[: classes[0]])
+            above.update([folder, *folder.parents])
+    return {name for name in images if PurePosixPath(name).parent not in above}
 
 
 def _place(name: str, source: str) -> _Place:
-    parts = [re.sub(r"[^a-z]", "", part.lower()) for part in PurePosixPath(name).parts[:-1]]
-    splits = [_SPLIT_FOLDERS[part] for part in parts if part in _SPLIT_FOLDERS]
-    if not parts or parts[-1] not in _SPELLINGS:
+    parts, (classes, split) = _parts(name), _class_folders(name)
+    if not classes and (split or not set(parts) & set(_SPELLINGS)):
         folder = PurePosixPath(name).parent
         raise FerError(
             f"{source}/{name}: its folder '{folder}' is not named after a class\n"
             f"The classes are {', '.join(CLASSES)}, in folders like train/angry and test/angry"
         )
-    if not splits:
+    if split is None:
         raise FerError(f"{source}/{name}: not below a folder named train, validation or test")
-    return _Place(name, splits[-1], _SPELLINGS[parts[-1]])
-
-
-def _check_classes(places: Sequence[_Place], source: str) -> None:
-    for split in SPLITS:
-        present = {place.label for place in places if place.split is split}
-        missing = [CLASSES[label] for label in range(len(CLASSES)) if label not in present]
-        if missing and (present or split is not Split.VAL):
-            raise FerError(f"{source}: {split.folder} has no image of the class {', '.join(missing)}")
-
-
-def _with_validation(places: list[_Place], source: str, seed: int) -> list[_Place]:
-    """`places` with some of test moved to val where the source has no validation part."""
-    if any(place.split is Split.VAL for place in places):
-        return places
-    tests = [row for row, place in enumerate(places) if place.split is Split.TEST]
-    prefixes = {row: PurePosixPath(places[row].name).name.lower().split("_")[0] for row in tests}
-    if set(prefixes.values()) == {"publictest", "privatetest"}:
-        chosen = {row for row in tests if prefixes[row] == "publictest"}
-    else:
-        chosen = set()
-        generator = np.random.default_rng(seed)
-        for label in range(len(CLASSES)):
-            # Sorted by name, so that the halves do not depend on the order in an archive.
-            rows = sorted((row for row in tests if places[row].label == label), key=lambda row: places[row].name)
-            if len(rows) < 2:
-                raise FerError(f"{source}: test has one image of {CLASSES[label]}: too few to share with validation")
-            chosen.update(rows[i] for i in generator.permutation(len(rows))[: len(rows) // 2])
-    return [_Place(p.name, Split.VAL, p.label) if row in chosen else p for row, p in enumerate(places)]
+    return _Place(name, split, _SPELLINGS[parts[classes[-1]]])
 
 
 def _read_file(read: Callable[[str], bytes], name: str, source: str) -> bytes:
@@ -102,12 +214,16 @@ def _read_file(read: Callable[[str], bytes], name: str, source: str) -> bytes:
         raise FerError(f"{source}/{name}: cannot be read: {error.strerror or error}") from None
 
 
-def _decode_batch(source: str, batch: list[tuple[_Place, bytes]]) -> Batch:
-    pixels = np.empty((len(batch), SIDE, SIDE), np.uint8)
-    for row, (place, file) in enumerate(batch):
+def _decode_batch(source: str, files: list[tuple[_Place, bytes]]) -> _Decoded:
+    pixels = np.empty((len(files), SIDE, SIDE), np.uint8)
+    sizes = Counter[tuple[int, int]]()
+    for row, (place, file) in enumerate(files):
         try:
-            pixels[row] = face_of(decode_image(file))
+            image = decode_image(file)
         except ValueError as error:
             raise FerError(f"{source}/{place.name}: {error}") from None
-    splits = np.array([SPLITS.index(place.split) for place, _ in batch], np.uint8)
-    return make_batch(splits, np.array([place.label for place, _ in batch], np.uint8), pixels)
+        sizes[image.shape[1], image.shape[0]] += 1
+        pixels[row] = face_of(image)
+    splits = np.array([SPLITS.index(place.split) for place, _ in files], np.uint8)
+    batch = make_batch(splits, np.array([place.label for place, _ in files], np.uint8), pixels)
+    return _Decoded(batch, sizes, sum(has_more_frames(file) for _, file in files))

@@ -10,7 +10,7 @@ from msgspec import Meta
 from fer.data.dataset import SPLITS
 from fer.data.options import PrepareOptions
 from fer.errors import FerError
-from fer.system.records import read_record
+from fer.system.records import check_inside, read_record
 from fer.system.shell import command
 
 MANIFEST = "manifest.json"
@@ -87,7 +87,10 @@ class WrittenFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`. By split folder: `splits`, `images`; by path in the data directory: `files`."""
+    """`manifest.json`. By split folder: `splits`, `images`; by path in the data directory: `files`.
+
+    `notes` are sentences on what of the source was left out, and how the rest was fitted.
+    """
 
     FORMAT: ClassVar[int] = 1
 
@@ -105,11 +108,14 @@ class Manifest:
     audit: Audit | None = None
     dropped: Count = 0
     copies: Count = 0
+    notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        """Raises ValueError for parts that do not fit each other."""
+        """Raises ValueError for parts that do not fit each other, and names that lead out of the data directory."""
+        for name in (*self.files, *self.images):
+            check_inside(name)
         for split in (each.folder for each in SPLITS):
             if split not in self.splits:
                 raise ValueError(f"splits: no {split}")

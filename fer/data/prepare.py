@@ -61,8 +61,8 @@ def prepare(
     """Make the data directory `out` from `source`; leave it if it is already what would be made, unless `force`.
 
     Atomic: until the last step the old `out` stays as it was, and no failure leaves a half-made one. Progress has the
-    stages `reading` (bytes) and `writing` (images). Raises FerError for a faulty source, a full disk, or when another
-    process is at it.
+    stages `unpacking` and `reading` (bytes), `decoding` and `writing` (images). Raises FerError for a faulty source, a
+    full disk, or when another process is at it.
     """
     started = time.monotonic()
     source, out = Path(source), Path(os.path.abspath(out))  # noqa: PTH100 -- resolve() would follow a symlink at `out`
@@ -108,7 +108,7 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
     helpers = 0 if state.bytes < _SMALL_SOURCE else min((os.cpu_count() or 1) - 1, _MAX_HELPERS)
     with Workers(helpers) as workers, ThreadPoolExecutor(1) as hasher:
         digest = hasher.submit(source_sha256, source)
-        catalog, in_folders = _lay_aside(source, scratch, workers, options.seed, progress)
+        catalog, in_folders, notes = _lay_aside(source, scratch, workers, options.seed, progress)
         shuffled = options.shuffle or in_folders
         keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
         _check_splits(source, catalog, keep)
@@ -136,6 +136,7 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         shuffled=shuffled,
         audit=audit(catalog),
         dropped=int((~keep).sum()),
+        notes=tuple(note.encode(errors="backslashreplace").decode() for note in notes),
         copies=int((splits[Split.TRAIN].copies > 0).sum()),
         versions=_versions(),
     )
@@ -147,10 +148,10 @@ def _split_counts(images: Images) -> SplitCounts:
 
 def _lay_aside(
     source: Path, scratch: Path, workers: Workers, seed: int, progress: StageProgress | None
-) -> tuple[Catalog, bool]:
+) -> tuple[Catalog, bool, list[str]]:
     """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image.
 
-    Also returns whether the source is class folders.
+    Also returns whether the source is class folders, and the notes on it.
     """
     parts = []
     try:
@@ -164,7 +165,7 @@ def _lay_aside(
     except OSError as error:
         raise cannot_write(scratch, error) from None
     splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Catalog(splits, labels, digests, blank), faces.in_folders
+    return Catalog(splits, labels, digests, blank), faces.in_folders, faces.notes
 
 
 def _class_counts(catalog: Catalog, keep: np.ndarray, split: Split) -> list[int]:

@@ -1,20 +1,22 @@
 """Opening a source: which of FER2013's packages it is, and the stream of faces inside."""
 
 import contextlib
-import gzip
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from fer.data.archive import Archive, damage_explained, kind_of, open_tar, open_zip, unpacked
+from fer.data.archive import damage_explained, kind_of, open_packed, open_tar, open_zip, unpacked
 from fer.data.csv_source import read_csv
 from fer.data.dataset import Batch
-from fer.data.folder_source import read_folders
+from fer.data.folder_source import ClassFolders, some
+from fer.data.source_kind import choose_csv
 from fer.errors import FerError
 from fer.system.files import sha256
+from fer.system.folders import Contents, contents
 from fer.system.progress import StageProgress
 from fer.system.workers import Workers
 
@@ -28,12 +30,14 @@ class SourceState:
 
 
 def source_state(path: Path) -> SourceState:
-    """The state of a file, or of all the files in a folder. Raises FerError when it is not there."""
+    """The state of a file, or of all the files in a folder. Raises FerError when it is not there, or no file."""
     try:
         if not path.is_dir():
             status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise FerError(f"{path}: neither a file nor a folder")
             return SourceState(status.st_size, status.st_mtime_ns)
-        statuses = [file.stat() for file in _files_below(path)]
+        statuses = [file.stat() for file in _readable(path).files]
     except FileNotFoundError:
         raise FerError(f"{path}: no such file or folder") from None
     except OSError as error:
@@ -41,23 +45,35 @@ def source_state(path: Path) -> SourceState:
     return SourceState(sum(s.st_size for s in statuses), max((s.st_mtime_ns for s in statuses), default=0))
 
 
+def _readable(folder: Path) -> Contents:
+    """What lies below a folder. Raises FerError where a part of it cannot be looked into."""
+    found = contents(folder)
+    for path, reason in found.unreadable.items():
+        raise FerError(f"{path}: cannot be read: {reason}")
+    return found
+
+
 def source_sha256(path: Path) -> str:
     """SHA-256 of a file, or for a folder of its sorted relative paths and their files' hashes, in hexadecimal."""
     if not path.is_dir():
         return sha256(path)
     digest = hashlib.sha256()
-    for file in _files_below(path):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
+    for file in _readable(path).files:
+        digest.update(os.fsencode(file.relative_to(path)) + f"\0{sha256(file)}\n".encode())
     return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Faces:
     """An open source: its faces in order, checked, as batches, and whether they are images in class folders, which
-    come sorted by class and so must be shuffled."""
+    come sorted by class and so must be shuffled.
+
+    `notes` are sentences on what was left out and what was done with the rest; complete when all batches were taken.
+    """
 
     batches: Iterator[Batch]
     in_folders: bool
+    notes: list[str]
 
 
 @contextlib.contextmanager
@@ -66,15 +82,13 @@ def open_source(
 ) -> Iterator[Faces]:
     """The faces of `path`, which `workers` parse.
 
-    `seed` splits the test images of a source without a validation part. Progress is told in bytes of the source, or
-    images of a folder. A packed tar is unpacked to a nameless file in the folder `scratch` (by default the system's for
-    temporary files). Raises FerError with the file, the row and the reason at the first fault, and for a truncated
-    archive.
+    `seed` halves the test images of a source without a validation part, or the reverse. Progress has the stages
+    `unpacking` and `reading`, in bytes of the source, or `decoding`, in images of class folders. A packed tar is
+    unpacked to a nameless file in the folder `scratch` (by default the system's for temporary files). Raises FerError
+    with the file, the row and the reason at the first fault, and for a truncated archive.
     """
     if path.is_dir():
-        names = [file.relative_to(path).as_posix() for file in _files_below(path)]
-        batches = read_folders(names, lambda name: (path / name).read_bytes(), str(path), workers, seed)
-        yield Faces(_counted(batches, progress), True)
+        yield from _open_folder(path, workers, seed, progress)
         return
     try:
         raw = path.open("rb")
@@ -84,25 +98,44 @@ def open_source(
         stack.enter_context(damage_explained(path))
         size = os.fstat(stack.enter_context(raw).fileno()).st_size
         stream: BinaryIO = raw
-        kind = kind_of(raw)
+        kind = kind_of(raw, path)
         if kind == "packed tar":
             stream = stack.enter_context(unpacked(raw, size, scratch, progress))
             size = os.fstat(stream.fileno()).st_size
         if kind in ("zip", "tar", "packed tar"):
             archive = stack.enter_context((open_zip if kind == "zip" else open_tar)(stream, path))
-            batches, in_folders = _read_archive(archive, workers, seed), archive.table is None
+            if archive.table is None:
+                folders = _class_folders(archive.names, path, archive.odd, archive.hidden, seed)
+                yield Faces(folders.read(archive.read_image, workers, progress), True, folders.notes)
+                return
+            table = stack.enter_context(archive.open(archive.table))
+            batches = read_csv(table, f"{path}/{archive.table}", workers)
         else:
-            lines = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if kind == "gzip" else raw
-            batches, in_folders = read_csv(lines, str(path), workers), False
-        yield Faces(_followed(batches, stream, size, progress), in_folders)
+            batches = read_csv(open_packed(raw) if kind == "packed" else raw, str(path), workers)
+        yield Faces(_followed(batches, stream, size, progress), False, [])
 
 
-def _read_archive(archive: Archive, workers: Workers, seed: int) -> Iterator[Batch]:
-    if archive.table is None:
-        yield from read_folders(archive.images, archive.read_image, str(archive.path), workers, seed)
+def _open_folder(path: Path, workers: Workers, seed: int, progress: StageProgress | None) -> Iterator[Faces]:
+    """The faces of class folders, or of the CSV that lies in a folder."""
+    found = _readable(path)
+    names = [file.relative_to(path).as_posix() for file in found.files]
+    table = choose_csv(path, names, "the folder")
+    if table is None:
+        odd = {str(file.relative_to(path)): kind for file, kind in found.odd.items()}
+        folders = _class_folders(names, path, odd, found.hidden, seed)
+        yield Faces(folders.read(lambda name: (path / name).read_bytes(), workers, progress), True, folders.notes)
         return
-    with archive.open(archive.table) as stream:
-        yield from read_csv(stream, f"{archive.path}/{archive.table}", workers)
+    with open_source(path / table, workers, progress=progress) as faces:
+        yield faces
+
+
+def _class_folders(names: Sequence[str], path: Path, odd: Mapping[str, str], hidden: int, seed: int) -> ClassFolders:
+    folders = ClassFolders(names, str(path), seed)
+    if odd:
+        folders.notes.append(f"left out: {some([f'{name} ({kind})' for name, kind in odd.items()])}")
+    if hidden:
+        folders.notes.append(f"{hidden:,} hidden files and folders left out (.DS_Store, Thumbs.db and their like)")
+    return folders
 
 
 def _followed(batches: Iterable[Batch], stream: BinaryIO, size: int, progress: StageProgress | None) -> Iterator[Batch]:
@@ -110,21 +143,3 @@ def _followed(batches: Iterable[Batch], stream: BinaryIO, size: int, progress: S
         if progress:
             progress("reading", stream.tell(), size)
         yield batch
-
-
-def _counted(batches: Iterable[Batch], progress: StageProgress | None) -> Iterator[Batch]:
-    done = 0
-    for batch in batches:
-        done += len(batch)
-        if progress:
-            progress("reading", done, done)
-        yield batch
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """All files below `folder`, sorted, but hidden ones and those in hidden folders."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent) / name for name in files if not name.startswith(".")]
-    return sorted(found)

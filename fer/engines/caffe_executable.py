@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from fer.engines.engine import Say
-from fer.engines.interpreter import WORKER
+from fer.engines.interpreter import WORKER, python_path
 from fer.engines.process import EngineFailed
 from fer.engines.real_caffe import PROBE_SOLVER, RealCaffe
 from fer.errors import FerError
@@ -41,7 +41,7 @@ class CaffeExecutable(RealCaffe):
     @property
     def train_environment(self) -> dict[str, str]:
         """The Python inside it finds our layers, and the user's."""
-        folders = [str(WORKER.parent), os.environ.get("PYTHONPATH")]
+        folders = [str(WORKER.parent), *python_path("PYTHONPATH").values()]
         return {**self.environment, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
     def set_up(self, say: Say | None = None) -> Self:

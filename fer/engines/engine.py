@@ -60,6 +60,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def python_layers(self) -> bool:
+        """Whether it may import the Python modules that a net's Python layers name; fer's own Augment it always may."""
+        ...
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """The arithmetic it can train in."""
         ...
@@ -101,6 +106,10 @@ class Engine(Protocol):
 
     def set_up(self, say: Say | None = None) -> Engine:
         """The engine, found and ready to be started; `say` is told of a long set-up. Raises FerError with the cure."""
+        ...
+
+    def allowing(self, python_layers: bool) -> Engine:
+        """The engine that may (or may not) import the Python modules that a net's Python layers name."""
         ...
 
     def at(self, precision: str) -> Engine:

@@ -1,31 +1,42 @@
 """Finds, or sets up, a Python that has real Caffe.
 
 FER_CAFFE_PYTHON, if set; else CPython 3.9 from PATH, from pyenv's versions folder, or downloaded by uv, with the
-wheel that the worker's own header names.
+wheels that worker.py.lock has the hashes of. (`uv lock --script worker.py` writes that from the worker's header.)
 """
 
-import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.system.files import sha256, write_bytes
 from fer.system.shell import command, pip_install
 
 WORKER = Path(__file__).parent / "caffe" / "worker.py"
+LOCK = WORKER.with_name("worker.py.lock")
 PYTHON = "3.9"
+_EXPORT = ("export", "--quiet", "--offline")
+_STAMP = "fer-lock"  # a file of the environment: the hash of the lock that all of it was installed by
 _DOWNLOAD = "--only-binary :all: --python-version {} --platform manylinux_2_24_x86_64 --platform manylinux2014_x86_64"
-_OFFLINE = f"""where there is a network:
-  pip download {_DOWNLOAD.format(PYTHON)} --dest wheels PACKAGES
+_OFFLINE = f"""here:
+  EXPORT > caffe.txt
+with caffe.txt where there is a network:
+  pip download {_DOWNLOAD.format(PYTHON)} --dest wheels -r caffe.txt
 bring wheels/ here, to any CPython {PYTHON}:
-  python{PYTHON} -m venv caffe && caffe/bin/pip install --no-index --find-links wheels PACKAGES
+  python{PYTHON} -m venv caffe && caffe/bin/pip install --no-index --find-links wheels -r caffe.txt
   export FER_CAFFE_PYTHON="$PWD/caffe/bin/python\""""
 CURE = "name a Python that can `import caffe` in FER_CAFFE_PYTHON; `fer doctor` says what was found"
+# Older Pythons have no -P, which keeps the current folder out; PYTHONPATH stays, as pycaffe is often found by it.
+_IMPORTS_CAFFE = "import sys; sys.path[:] = filter(None, sys.path); import caffe"
+# Where the worker finds a user's Python layers: behind its own packages, which a PYTHONPATH of another Python must not
+# take the place of.
+PYTHON_LAYERS = "FER_PYTHON_LAYERS"
 SETTING_UP = "setting up real Caffe (about 60 MB, once) ..."
 
 
@@ -42,7 +53,7 @@ class CaffePython:
         return f"{self.how} ({self.python})"
 
 
-_known: dict[tuple[str | None, str | None], CaffePython] = {}
+_known: dict[tuple[str | None, ...], CaffePython] = {}
 
 
 def find_caffe(progress: Callable[[str], None] | None = None) -> CaffePython:
@@ -51,7 +62,7 @@ def find_caffe(progress: Callable[[str], None] | None = None) -> CaffePython:
     Raises FerError with the cure when Caffe cannot be had.
     """
     named = os.environ.get("FER_CAFFE_PYTHON")
-    key = named, os.environ.get("PATH")
+    key = named, os.environ.get("PATH"), os.environ.get("PYTHONPATH")
     if key not in _known:
         _known[key] = _users_own(named) if named else _wheel(progress)
     return _known[key]
@@ -62,10 +73,12 @@ def _users_own(name: str) -> CaffePython:
     path = shutil.which(name)
     if path is None:
         raise FerError(f"FER_CAFFE_PYTHON names {name}, which is no program\nset it to a Python that has pycaffe")
-    environment = engine_environment(dict(os.environ))
-    code = "import caffe; print(caffe.__file__)"
+    environment = engine_environment({**os.environ, **python_path("PYTHONPATH")})
+    path = str(Path(path).absolute())  # it is started in other folders
     try:
-        probe = subprocess.run([path, "-c", code], capture_output=True, text=True, errors="replace", env=environment)
+        probe = subprocess.run(
+            [path, "-c", _IMPORTS_CAFFE], capture_output=True, text=True, errors="replace", env=environment
+        )
     except OSError as error:
         raise FerError(f"FER_CAFFE_PYTHON names {path}, which cannot be started: {error.strerror}") from error
     if probe.returncode != 0:
@@ -78,18 +91,19 @@ def _users_own(name: str) -> CaffePython:
 
 
 def _wheel(progress: Callable[[str], None] | None) -> CaffePython:
-    """The worker's own environment, made by uv from its header."""
+    """The worker's own environment, made by uv as its lock says."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     skipped = _with_cache(environment)
     ready = _script_python(environment)
-    if not _has_wheel(ready):
+    if not _is_whole(ready):
         if progress:
             progress(SETTING_UP)
         _sync(environment, skipped)
         ready = _script_python(environment)
     if ready is None:
         raise FerError(f"uv set up Caffe's environment but does not find it again\n{CURE}")
-    return CaffePython(ready, "kendryte-caffe's wheel in CPython 3.9", engine_environment(environment), tuple(skipped))
+    environment = engine_environment({**environment, **python_path(PYTHON_LAYERS)})
+    return CaffePython(ready, "kendryte-caffe's wheel in CPython 3.9", environment, tuple(skipped))
 
 
 def _with_cache(environment: dict[str, str]) -> list[str]:
@@ -112,13 +126,14 @@ def _script_python(environment: dict[str, str]) -> Path | None:
     return Path(found.stdout.strip()) if found.returncode == 0 and found.stdout.strip() else None
 
 
-def _has_wheel(python: Path | None) -> bool:
-    """Whether the very version of the wheel that the worker's header asks for is installed beside `python`."""
-    wanted = re.search(r'"kendryte-caffe==([^"]+)"', WORKER.read_text(encoding="utf-8"))
-    if python is None or wanted is None:
+def _is_whole(python: Path | None) -> bool:
+    """Whether all that the lock names was installed beside `python`, and by this very lock."""
+    if python is None:
         return False
-    packages = python.parent.parent / "lib" / f"python{PYTHON}" / "site-packages"
-    return (packages / f"kendryte_caffe-{wanted[1]}.dist-info" / "RECORD").is_file()
+    try:
+        return (python.parent.parent / _STAMP).read_text(encoding="utf-8") == sha256(LOCK)
+    except (OSError, UnicodeError):
+        return False
 
 
 def _can_write(folder: Path) -> bool:
@@ -131,15 +146,47 @@ def _can_write(folder: Path) -> bool:
 
 
 def _sync(environment: dict[str, str], skipped: list[str]) -> None:
-    """Make the worker's environment; leaves no lock file beside the worker, which may lie where none may write."""
+    """Make the worker's environment; writes nothing beside the worker, which may lie where none may write."""
     failures = []
     for python in (*_installed_pythons(environment, skipped), PYTHON):
-        done = _uv(["sync", "--script", str(WORKER), "--python", python], environment)
+        done = _install(python, environment)
         if done.returncode == 0:
             return
-        failures.append((done.stderr.strip().splitlines() or ["uv said nothing"])[-1].strip())
+        failures.append(_reason(done.stderr))
     passed_over = f" (passed over: {'; '.join(skipped)})" if skipped else ""
     raise FerError(f"real Caffe could not be set up: {failures[-1]}{passed_over}\n{CURE}")
+
+
+def _reason(said: str) -> str:
+    """The last cause of those that uv gives, which what it found may follow; else its last line."""
+    lines = said.strip().splitlines() or ["uv said nothing"]
+    causes = [found[1] for line in lines if (found := re.match(r"\s*(?:error:|[Cc]ause[\w ]*:|[×╰├][─▶]*) (.*)", line))]
+    return (causes or lines)[-1].strip()
+
+
+def _install(python: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Make an environment and put in it, from whatever index uv is set to, the wheels that have the lock's hashes.
+
+    `uv sync` would do it at once, but from the index alone that the lock was made with.
+    """
+    packages = re.findall(r'^name = "([\w.-]+)"$', LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    empty = [option for name in packages for option in ("--no-install-package", name)]
+    script = ["--frozen", "--script", str(WORKER)]
+    done = _uv(["sync", *script, "--python", python, "--inexact", *empty], environment)
+    ready = _script_python(environment) if done.returncode == 0 else None
+    if ready is None:
+        return done
+    done = _uv([*_EXPORT, *script], environment)
+    if done.returncode != 0:
+        return done
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as requirements:
+        requirements.write(done.stdout)
+        requirements.flush()
+        options = ["--python", str(ready), "--require-hashes", "--no-build", "--no-progress"]
+        done = _uv(["pip", "sync", *options, requirements.name], environment)
+    if done.returncode == 0:
+        write_bytes(ready.parent.parent / _STAMP, sha256(LOCK).encode())
+    return done
 
 
 def _installed_pythons(environment: dict[str, str], skipped: list[str]) -> Iterator[str]:
@@ -167,7 +214,7 @@ def _starts(python: str, environment: dict[str, str]) -> bool:
     code = "import platform; print(platform.python_implementation(), platform.python_version())"
     try:
         answer = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, errors="replace", env=environment, timeout=30
+            [python, "-I", "-c", code], capture_output=True, text=True, errors="replace", env=environment, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -188,8 +235,18 @@ def _uv(arguments: list[str], environment: dict[str, str]) -> subprocess.Complet
 
 def offline_cure() -> str:
     """How to get the wheel onto a machine without a network, in lines."""
-    listed = re.search(r"^# dependencies = (\[.*\])$", WORKER.read_text(encoding="utf-8"), re.MULTILINE)
-    return _OFFLINE.replace("PACKAGES", command(*json.loads(listed[1] if listed else "[]")))
+    export = command(sys.executable, "-m", "uv", *_EXPORT, "--frozen", "--script", WORKER)
+    return _OFFLINE.replace("EXPORT", export)
+
+
+def python_path(variable: str) -> dict[str, str]:
+    """The user's PYTHONPATH as `variable`, if it is set, seen from the folder that we are in: engines run in others.
+
+    An empty entry, which would mean the folder of the run, is left out.
+    """
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = [os.path.abspath(entry) for entry in entries if entry]  # noqa: PTH100 -- Path.absolute() keeps ".."
+    return {variable: os.pathsep.join(folders)} if "PYTHONPATH" in os.environ else {}
 
 
 def engine_environment(environment: dict[str, str]) -> dict[str, str]:

@@ -13,10 +13,13 @@ from pathlib import Path
 from fer.errors import FerError
 
 POLL_SECONDS = 0.05
+CHUNK = 2**20
 _OUR_BUG = 70
 _FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ [^\]]+\] (.*)")
 # Caffe's lines, of which a failed layer lacks the second; and the words of the PyTorch engine.
 _BUILDING = re.compile(r"\] (?:Creating [Ll]ayer|(?P<done>Setting up)) (?P<name>.+)$|\blayer '(?P<ours>[^']+)'")
+_NOTHING_SAID = re.compile(r"SystemError: <Boost\.Python|terminate called after throwing")
+_RAISED = re.compile(r"[\w.]+(?:Error|Exception|Exit|Interrupt)\b")
 _LAST_LINE = "its last line: "
 _ENDINGS = {
     signal.SIGKILL: "was killed (SIGKILL), most often by the system for want of memory: try a smaller batch_size",
@@ -70,18 +73,21 @@ class Child:
             except OSError as error:
                 raise FerError(f"cannot start {argv[0]}: {error.strerror}") from error
 
-    def lines(self, between: Callable[[], None]) -> Iterator[str]:
-        """The log's lines as they are written, until the engine is gone; `between` is called while waiting."""
+    def lines(self, *between: Callable[[], None]) -> Iterator[str]:
+        """The log's lines as they are written, until the engine is gone; `between` are called at each and in waiting."""
         rest = b""
         with self.log.open("rb") as stream:
             stream.seek(self._offset)
             while True:
                 gone = self.process.poll() is not None
-                chunk = stream.read()
-                *whole, rest = (rest + chunk).split(b"\n")
+                chunk = stream.read(CHUNK)
+                *whole, rest = (rest[:CHUNK] + chunk).split(b"\n")
                 for line in whole:
                     yield line.decode("utf-8", "replace")
-                between()
+                    for each in between:
+                        each()
+                for each in between:
+                    each()
                 if gone and not chunk:
                     break
                 if not chunk:
@@ -160,6 +166,9 @@ def last_words(lines: Sequence[str], speaker: str = "Caffe") -> str:
         if fatal := _FATAL.match(line):
             return f"{speaker} says: {fatal[1].strip()}"
     meaningful = [line for line in lines if line.strip() and not line.startswith(("    @", "*** "))]
+    if meaningful and _NOTHING_SAID.match(meaningful[-1]):  # what a Python layer raised stands before
+        raised = [line for line in meaningful if _RAISED.match(line) and not _NOTHING_SAID.match(line)]
+        meaningful += raised[-1:]
     return f"{_LAST_LINE}{meaningful[-1].strip()}" if meaningful else "it said nothing"
 
 

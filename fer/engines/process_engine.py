@@ -29,6 +29,7 @@ class ProcessEngine:
     environment: Mapping[str, str] = field(default_factory=dict)
     precision: str = "fp32"
     own: bool = False
+    python_layers: bool = False
 
     @property
     def title(self) -> str:
@@ -64,6 +65,9 @@ class ProcessEngine:
 
     def set_up(self, say: Say | None = None) -> Self:
         return self
+
+    def allowing(self, python_layers: bool) -> Self:
+        return replace(self, python_layers=python_layers)
 
     def at(self, precision: str) -> Self:
         return replace(self, precision=precision)

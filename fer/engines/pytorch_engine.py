@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from fer.engines.engine import PRECISIONS, Say
+from fer.engines.interpreter import python_path
 from fer.engines.process_engine import ProcessEngine
 from fer.errors import FerError
 from fer.system.hardware import physical_cores
@@ -45,7 +46,9 @@ class PyTorch(ProcessEngine):
             raise FerError(f"the PyTorch engine needs torch, which this Python has not\n{pip_install(*PACKAGES)}")
         threads = os.environ.get("FER_TORCH_THREADS") or str(physical_cores())
         command = (sys.executable, "-m", "fer.engines.pytorch")
-        return replace(self, command=command, environment={**os.environ, "OMP_NUM_THREADS": threads})
+        # It works in run directories, whose Python files are no code of ours (nor of those it starts).
+        environment = {**os.environ, **python_path("PYTHONPATH"), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": threads}
+        return replace(self, command=command, environment=environment)
 
     def known_types(self, wanted: frozenset[str]) -> frozenset[str]:
         from fer.nets.lint import KNOWN_LAYERS  # here, as the command line goes without it

@@ -3,19 +3,20 @@
 It is asked by a training of one iteration (the wheel's BatchNorm does not train, and a user's own may be of any age).
 """
 
-import tempfile
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from fer.engines.engine import Demand, Say
 from fer.engines.interpreter import WORKER, find_caffe
 from fer.engines.process import EngineFailed, call
 from fer.engines.process_engine import ProcessEngine
 from fer.errors import FerError
+from fer.system.files import scratch
 
 if TYPE_CHECKING:
+    from fer.nets.states import State
     from fer.schema import caffe_pb2
 
 PROBE_SOLVER = """
@@ -65,6 +66,22 @@ class RealCaffe(ProcessEngine):
         found = find_caffe(say)
         return replace(self, command=(str(found.python), str(WORKER)), environment=found.environment)
 
+    def describe(self, model: Path, state: "State", *, folder: Path | None = None) -> dict[str, Any]:
+        self._check_modules((folder or Path()) / model)
+        return super().describe(model, state, folder=folder)
+
+    def predict(self, deploy: Path, *args: Any, folder: Path | None = None, **options: Any) -> None:
+        self._check_modules((folder or Path()) / deploy)
+        super().predict(deploy, *args, folder=folder, **options)
+
+    def _check_modules(self, model: Path) -> None:
+        """A net is data that people send each other; what it makes Caffe import is not looked at by anybody."""
+        from fer.formats.prototxt import read_net  # here, as the command line goes without it
+        from fer.nets.python_layers import check_allowed
+
+        if not self.python_layers:
+            check_allowed(read_net(model), model)
+
     def shortfall(self, demand: Demand) -> str | None:
         if reason := super().shortfall(demand):
             return reason
@@ -91,8 +108,8 @@ class RealCaffe(ProcessEngine):
         """The weights that a training of one iteration leaves. Raises EngineFailed."""
         from fer.formats.prototxt import read_weights  # here, as the command line goes without it
 
-        with tempfile.TemporaryDirectory(prefix="fer-caffe-") as folder:
-            path = Path(folder) / "solver.prototxt"
+        with scratch("fer-caffe-") as folder:
+            path = folder / "solver.prototxt"
             path.write_text(solver, encoding="utf-8")
             argv = self.train_command(Path(path.name))
             call(argv, self.train_environment, path.parent, speaker=self.title, task="trying one iteration")

@@ -3,49 +3,43 @@
 score_run(Run("runs/lenet-s2"))          # writes runs/lenet-s2/scores/
 """
 
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
-from fer.data.dataset import Split, held_out
+from fer.data.dataset import held_out
 from fer.data.directory import verify_data
 from fer.data.leaks import in_training
 from fer.engines.engine import Engine
 from fer.engines.registry import find_engine
 from fer.errors import FerError
-from fer.evaluation.scores import log_loss, make_scores
-from fer.formats.database import Database
-from fer.formats.prototxt import read_net
-from fer.nets.states import State, test_transform
+from fer.evaluation.kept import Again, difference, find_kept, is_kept
+from fer.evaluation.scores import count_undecided, log_loss, make_scores
+from fer.evaluation.splits import as_images, reading_of
+from fer.nets.states import State
 from fer.runs.run import Run, Snapshot
-from fer.runs.scores import (
-    SCORE_AGAIN,
-    InTraining,
-    ScoresBySnapshot,
-    ScoresMeta,
-    SnapshotScore,
-    read_scores,
-    write_scores,
-)
+from fer.runs.scores import InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
 from fer.runs.snapshots import Shapes, verify_weights
-from fer.system.files import sha256
+from fer.runs.unchanged import check_data, check_run
+from fer.system.files import beside
+from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
-from fer.system.records import NewerFormat, Record, read_record, write_record
+from fer.system.records import write_record
 from fer.system.shell import command
 
-R = TypeVar("R", bound=Record)
+MARGINS = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 2e-2}
+"""By the arithmetic of a run: how near to each other the probabilities of two answers are where a test in it, or one
+that sums in another order, may choose the other. Of VGG8's 3,589 on PublicTest bf16 turns 11, and 36 are as near."""
 
 
 @dataclass(frozen=True)
 class StoredSplit:
     """A split as an engine scores it: uint8 images [N,C,H,W] in a .npy, their labels int64 [N] and file names."""
 
-    database: Path
     npy: Path
     labels: np.ndarray
     files: Sequence[str]
@@ -57,30 +51,35 @@ def score_run(
     ten_crop: bool = False,
     snapshot: int | str | None = None,
     val_only: bool = False,
+    python_layers: bool = False,
     progress: StageProgress | None = None,
-) -> None:
+) -> list[str]:
     """Score a run's verified snapshots and their averages on val, choose the best (of equals the earliest), score
     test with it once.
 
+    Val is what the net's TEST data layer reads; test is the data directory's, read in the same way.
     Writes scores/val_by_snapshot.json, and of the chosen one scores/val.npz and test.npz (with `ten_crop` also
     val_tencrop and test_tencrop): files str [N], labels int64 [N], probs float32 [N,K], and meta, a JSON string.
-    What was scored already, with the same weights and data, is not scored again.
+    What was scored already, with the same weights, images, deploy net and transform, is not scored again; returned is a
+    line for each reason why something was.
     Also scores/in_training.json: the files of val and test whose pixels lie in the data directory's Training too.
 
     ten_crop  score the chosen snapshot on the average of ten crops too; the choice is made on the centre crop
     snapshot  take the one of this iteration, or the average of this name, instead of choosing
     val_only  leave test unscored
+    python_layers  let real Caffe import the modules of Python layers that are not fer's own
 
     Raises FerError if there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
+    check_run(run)
+    run.tidy()
     snapshots = [*run.snapshots(), *run.averages()]
     if not snapshots:
         resume = command("fer", "train", "--resume", run.dir)
         raise FerError(f"{run.dir} has no verified snapshot to score; train it further: {resume}")
     if snapshot is not None and all(known.name != str(snapshot) for known in snapshots):
         raise FerError(f"{run.dir} has no snapshot {snapshot}; it has {', '.join(known.name for known in snapshots)}")
-    with tempfile.TemporaryDirectory(prefix="fer-score-") as scratch:
-        scorer = _Scorer(run, Path(scratch), progress or (lambda stage, done, total: None))
+    with _scoring(run, python_layers, progress) as scorer:
         wanted = [known for known in snapshots if snapshot is None or known.name == str(snapshot)]
         by_snapshot = scorer.validate(wanted)
         chosen = max(wanted, key=lambda known: (by_snapshot[known.name].accuracy, -known.iteration))
@@ -88,27 +87,38 @@ def score_run(
             for crops in sorted({False, ten_crop}):
                 scorer.keep(split, chosen, crops)
         scorer.note_leaks()
+        return scorer.again.lines()
 
 
-def score_end(run: Run) -> dict[str, float]:
+def score_end(run: Run, *, python_layers: bool = False) -> dict[str, float]:
     """{"accuracy", "loss"} on val of a run's last snapshot, kept in val_by_snapshot.json.
 
     Raises FerError as `score_run` does.
     """
-    with tempfile.TemporaryDirectory(prefix="fer-score-") as scratch:
+    with _scoring(run, python_layers) as scorer:
         last = run.snapshots()[-1]
-        entry = _Scorer(run, Path(scratch), lambda stage, done, total: None).validate([last])[last.name]
+        entry = scorer.validate([last])[last.name]
     return {"accuracy": entry.accuracy, "loss": entry.loss}
 
 
+@contextmanager
+def _scoring(run: Run, python_layers: bool, progress: StageProgress | None = None) -> Iterator["_Scorer"]:
+    with ExitStack() as stack:
+        yield _Scorer(run, stack, python_layers, progress or (lambda stage, done, total: None))
+
+
 class _Scorer:
-    def __init__(self, run: Run, scratch: Path, progress: StageProgress):
+    def __init__(self, run: Run, stack: ExitStack, python_layers: bool, progress: StageProgress):
         self.run = run
-        self.scratch = scratch
+        self.python_layers = python_layers
         self.progress = progress
+        self.again = Again()
         self.data_dir = Path(run.record.data.dir)
         self.manifest = verify_data(self.data_dir)
-        self._hashes: dict[str, str] = {}
+        check_data(run)
+        self.reading = reading_of(run)
+        self._stack = stack
+        self._scratch: Path | None = None
         self._images: dict[str, StoredSplit] = {}
         self._engine: Engine | None = None
         self._shapes: Shapes | None = None
@@ -116,78 +126,101 @@ class _Scorer:
         self._gpu: int | None = None
 
     def validate(self, snapshots: Sequence[Snapshot]) -> dict[str, SnapshotScore]:
-        """Each snapshot by its name on val, from val_by_snapshot.json where it has them for these weights and data."""
+        """Each snapshot by its name on val, from val_by_snapshot.json where it has them, made of the same."""
         path = self.run.scores_by_snapshot
-        before = _kept(path, ScoresBySnapshot)
+        before, damage = find_kept(path, ScoresBySnapshot)
         known, fresh = before.snapshots if before else {}, {}
         for number, snapshot in enumerate(snapshots):
             self.progress("scoring snapshots on val", number, len(snapshots))
-            made_of = self.run.weights_hash(snapshot), self._database_hash("val")
+            made_of = self._made_of("val", snapshot)
             entry = known.get(snapshot.name)
-            if entry is None or (entry.weights_sha256, entry.database_sha256) != made_of:
-                images = self.images("val")
-                probs = self._score("val", snapshot, False)[0]
-                scores = make_scores("val", images.files, images.labels, probs)
-                entry = SnapshotScore(float(scores.correct.mean()), log_loss(scores.labels, scores.probs), *made_of)
+            reason = difference(entry, made_of) if entry else damage
+            if entry is None or reason:
+                self.again.note(f"snapshot {snapshot.name}", reason)
+                entry = self._entry(snapshot, made_of)
+                known[snapshot.name] = entry
+                write_record(path, ScoresBySnapshot(known), parents=True)
             fresh[snapshot.name] = entry
-            write_record(path, ScoresBySnapshot({**known, **fresh}), parents=True)
         self.progress("scoring snapshots on val", len(snapshots), len(snapshots))
         return fresh
 
+    def _entry(self, snapshot: Snapshot, made_of: dict[str, str]) -> SnapshotScore:
+        images = self.images("val")
+        scores = make_scores("val", images.files, images.labels, self._score("val", snapshot, False)[0])
+        accuracy, loss = float(scores.correct.mean()), log_loss(scores.labels, scores.probs)
+        return SnapshotScore(accuracy, loss, **made_of, undecided=count_undecided(scores, self._margin))
+
+    @property
+    def _margin(self) -> float:
+        """Of the coarsest arithmetic that the run was trained and tested in."""
+        record = self.run.record
+        used = {record.precision, *(change.before.precision for change in record.changes)}
+        return max(MARGINS.get(precision, MARGINS["bf16"]) for precision in used)
+
     def keep(self, split: str, snapshot: Snapshot, ten_crop: bool) -> None:
-        """Write the scores file of a split, unless it is there for these very weights and data."""
-        path = self.run.scores(split, ten_crop)
+        """Write the scores file of a split, unless it is there, made of the same."""
+        path, source = self.run.scores(split, ten_crop), self.reading.sources[split]
         wanted = ScoresMeta(
             split=split,
             iteration=snapshot.iteration,
             weights=str(snapshot.weights.relative_to(self.run.dir)),
-            weights_sha256=self.run.weights_hash(snapshot),
             ten_crop=ten_crop,
             engine=self.run.record.engine,
-            database_sha256=self._database_hash(split),
             averaged=snapshot.averaged,
+            **self._made_of(split, snapshot),
         )
-        if _is_kept(path, wanted):
+        kept, reason = is_kept(path, wanted)
+        if kept:
             return
+        self.again.note(path.name, reason)
         images = self.images(split)
         stage = f"scoring {split}{' (ten crops)' if ten_crop else ''}"
         probs, seconds = self._score(split, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
-        meta = replace(wanted, database=str(images.database), seconds=round(seconds, 3))
+        meta = replace(wanted, database=str(source.path), own=source.own, shape=source.shape, seconds=round(seconds, 3))
         write_scores(path, meta, files=images.files, labels=images.labels, probs=probs)
 
     def note_leaks(self) -> None:
-        """Write which held-out images also lie in Training, unless it is there for these very databases."""
+        """Write which held-out images of the data directory also lie in Training, unless it is there for these data."""
         path = self.run.in_training
-        databases = {split.folder: self._database_hash(split.folder) for split in Split}
-        known = _kept(path, InTraining)
+        sources = self.reading.sources.items()
+        databases = {split: source.sha256 for split, source in sources if not source.own}
+        databases["train"] = file_hash(self.data_dir / "train_lmdb" / "data.mdb")
+        known, damage = find_kept(path, InTraining)
         if known is None or known.database_sha256 != databases:
+            self.again.note(path.name, damage)
             self.progress("comparing with Training", 0, 1)
             found = {split: tuple(map(_file, keys)) for split, keys in in_training(self.data_dir).items()}
-            write_record(path, InTraining(found["val"], found["test"], databases))
+            write_record(path, InTraining(found["val"], found["test"], databases), parents=True)
             self.progress("comparing with Training", 1, 1)
 
     def images(self, split: str) -> StoredSplit:
         """All images of a split, read once."""
         if split not in self._images:
-            path = self.data_dir / f"{split}_lmdb"
-            with Database(path) as database:
-                pixels, labels, keys = database.read_all()
+            source = self.reading.sources[split]
+            pixels, labels = source.read()
             npy = self.scratch / f"{split}.npy"
-            np.save(npy, pixels)
-            self._images[split] = StoredSplit(path, npy, labels, [_file(key) for key in keys])
+            images = as_images(pixels)
+            stored = np.lib.format.open_memmap(npy, "w+", np.uint8, images.shape)
+            stored[:] = images
+            stored.flush()
+            self._images[split] = StoredSplit(npy, labels.astype(np.int64), source.names())
         return self._images[split]
 
-    def _database_hash(self, split: str) -> str:
-        """The hash of a split's database, once it is the one the run was trained beside."""
-        if split not in self._hashes:
-            path = self.data_dir / f"{split}_lmdb" / "data.mdb"
-            self._hashes[split] = sha256(path)
-            if self.run.record.data.files.get(str(path), self._hashes[split]) != self._hashes[split]:
-                raise FerError(
-                    f"{path} has changed since {self.run.dir} was trained, so its scores would be of other data\n"
-                    "prepare the same data again, or train anew"
-                )
-        return self._hashes[split]
+    @property
+    def scratch(self) -> Path:
+        """A folder in the run directory that goes with us; one that a killed process has left goes too."""
+        if self._scratch is None:
+            busy = f"{self.run.dir} is being scored by another process; wait for it"
+            self._scratch = self._stack.enter_context(beside(self.run.dir / "scores", busy))
+        return self._scratch
+
+    def _made_of(self, split: str, snapshot: Snapshot) -> dict[str, str]:
+        return {
+            "weights_sha256": self.run.weights_hash(snapshot),
+            "database_sha256": self.reading.sources[split].sha256,
+            "deploy_sha256": file_hash(self.run.deploy),
+            "transform_sha256": self.reading.transform_sha256,
+        }
 
     def _score(
         self, split: str, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None = None
@@ -206,14 +239,15 @@ class _Scorer:
     ) -> np.ndarray:
         """float32 [N,K] probabilities, one row an image, checked to be that."""
         engine = self._scoring_engine()
+        self.reading.check_deploy(self.run.deploy)
         verify_weights(snapshot.weights, self._net_shapes(engine))
         out = self.scratch / "scores.npz"
         engine.predict(
             self.run.deploy.absolute(),
             snapshot.weights.absolute(),
-            images.npy,
-            test_transform(read_net(self.run.net)),
-            out,
+            images.npy.absolute(),
+            self.reading.layer.transform_param,
+            out.absolute(),
             ten_crop=ten_crop,
             gpu=self._gpu,
             folder=self.run.dir,
@@ -235,7 +269,8 @@ class _Scorer:
 
     def _scoring_engine(self) -> Engine:
         if self._engine is None:
-            self._engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            self._engine = engine.allowing(self.python_layers)
             self._gpu = self._engine.first_gpu(self.run.record.gpu)
         return self._engine
 
@@ -249,24 +284,3 @@ class _Scorer:
 def _file(key: str) -> str:
     """`00012.jpg` of the database's key `00000012_00012.jpg`."""
     return key.partition("_")[2] or key
-
-
-def _kept(path: Path, kind: type[R]) -> R | None:
-    """What was found before; None where it is missing or damaged and so found anew. Raises NewerFormat."""
-    try:
-        return read_record(path, kind, SCORE_AGAIN)
-    except NewerFormat:
-        raise
-    except FerError:
-        return None
-
-
-def _is_kept(path: Path, wanted: ScoresMeta) -> bool:
-    """Whether a scores file is there, whole, and of this. Raises NewerFormat."""
-    try:
-        found = read_scores(path)[1]
-    except NewerFormat:
-        raise
-    except FerError:
-        return False
-    return replace(found, database=wanted.database, seconds=wanted.seconds) == wanted

@@ -116,6 +116,14 @@ def without(scores: Scores, files: Collection[str]) -> Scores | None:
     return make_scores(scores.split, names, scores.labels[kept], scores.probs[kept])
 
 
+def count_undecided(scores: Scores, margin: float) -> int:
+    """The images whose true class and the likeliest other one differ in probability by `margin` at most."""
+    rows = np.arange(len(scores.labels))
+    others = scores.probs.copy()
+    others[rows, scores.labels] = -np.inf
+    return int((np.abs(scores.probs[rows, scores.labels] - others.max(axis=1)) <= margin).sum())
+
+
 def log_loss(labels: NDArray[np.int64], probs: NDArray[np.float32]) -> float:
     """Mean of -ln(probability of the true class), clipped at FLT_MIN as in Caffe's SoftmaxWithLoss layer."""
     true = probs[np.arange(len(labels)), labels]

@@ -26,10 +26,11 @@ from fer.engines.registry import ENGINES, find_engine
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import Scores, load_scores
+from fer.evaluation.splits import as_images, reading_of
 from fer.export.onnx_model import INPUT, to_onnx
 from fer.export.readme import readme
 from fer.formats.blobs import from_blob
-from fer.formats.database import Database, write_mean
+from fer.formats.database import write_mean
 from fer.formats.prototxt import read_net, read_weights
 from fer.inference.classifier import (
     BATCH,
@@ -69,8 +70,9 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
     if out.exists() and not (out.is_dir() and ((out / MODEL_JSON).is_file() or not any(out.iterdir()))):
         raise FerError(f"{out} is there already and is no exported model: choose another --out, or remove it")
     progress = progress or (lambda stage, done, total: None)
-    score_run(run, progress=progress)
-    trained, snapshot = find_model(run.dir), chosen_snapshot(run)
+    for line in score_run(run, progress=progress):
+        progress(line, 0, 1)
+    trained, (snapshot, _) = find_model(run.dir), chosen_snapshot(run)
     deploy = read_net(trained.deploy)
     scores = {split: load_scores(run.scores(split)) for split in held_out()}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +99,7 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
             not_checked=unchecked,
             probe=tuple(map(tuple, probe.astype(float).round(6).tolist())),
             files={},
+            colour=trained.colour,
         )
         write_bytes(folder / "README.md", readme(record).encode())
         record = replace(record, files={path.name: sha256(path) for path in sorted(folder.iterdir())})
@@ -132,7 +135,13 @@ def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParame
     param = caffe_pb2.TransformationParameter(
         crop_size=transform.crop, scale=transform.scale, mean_file=str(folder / MEAN)
     )
-    return Model(folder, folder / DEPLOY, folder / WEIGHTS, trained.classes, Transform(param, transform.shape))
+    return replace(
+        trained,
+        directory=folder,
+        deploy=folder / DEPLOY,
+        weights=folder / WEIGHTS,
+        transform=Transform(param, transform.shape),
+    )
 
 
 def _write_onnx(folder: Path, model: Model, deploy: caffe_pb2.NetParameter) -> None:
@@ -168,8 +177,7 @@ def _accuracy(scores: Scores) -> SplitAccuracy:
 
 def _check(model: Model, run: Run, val: Scores, progress: StageProgress) -> tuple[dict[str, float], dict[str, str]]:
     """(largest difference from the run's own probabilities by reader, why others were not asked)."""
-    with Database(Path(run.record.data.dir) / "val_lmdb") as database:
-        images = database.read_all()[0]
+    images = as_images(reading_of(run).sources["val"].read()[0])
     readers, unchecked = _readers(model, progress)
     differences = {}
     for name, read in readers.items():
@@ -226,7 +234,7 @@ def _onnxruntime(model: Model, images: np.ndarray) -> np.ndarray:
 def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
     """By an engine's `predict`."""
     transform = model.transform
-    with tempfile.TemporaryDirectory(prefix="fer-export-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fer-export-", dir=model.directory) as folder:
         source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
         np.save(source, images)
         param = caffe_pb2.TransformationParameter(

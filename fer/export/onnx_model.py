@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer import __version__
 from fer.errors import FerError
-from fer.nets.shapes import Shape, infer_shapes, pair
+from fer.nets.shapes import POOLING_PAIRS, Shape, infer_shapes, pair, pair_of
 from fer.nets.transform import Transform
 from fer.schema import caffe_pb2
 
@@ -152,9 +152,7 @@ def _pooling(step: _Step) -> str:
     kind, inputs = kinds[param.pool], step.inputs
     if param.global_pooling:
         return step.add(f"Global{kind}Pool", inputs)
-    kernel = pair([param.kernel_size], param.kernel_h, param.kernel_w, 0)
-    stride = pair([param.stride], param.stride_h, param.stride_w, 1)
-    pad = pair([param.pad], param.pad_h, param.pad_w, 0)
+    kernel, stride, pad = (pair_of(param, name) for name in POOLING_PAIRS)
     size, out = step.bottoms[0][2:], step.tops[0][2:]
     # Caffe rounds up, so that the last windows reach this far beyond the image.
     beyond = [

@@ -11,13 +11,12 @@ the best on val. `run.json` says how it was trained, `model.json` which programs
 
 The classes, in the order of the probabilities (`labels.txt`): {classes}.
 
-The input is one gray face, cropped closely as FER2013's are:
+The input is one {kind} face, cropped closely as FER2013's are:
 
 ```python
 import cv2
 import numpy as np
-face = cv2.resize(cv2.imread("face.png", cv2.IMREAD_GRAYSCALE), ({side}, {side}), interpolation=cv2.INTER_AREA)
-{resize}face = face[np.newaxis].astype(np.float32)  # [1, {height}, {width}], 0..255
+{face}  # [{channels}, {height}, {width}], 0..255
 ```
 
 With pycaffe:
@@ -72,8 +71,9 @@ def readme(record: ModelRecord) -> str:
         accuracy=", ".join(accuracy),
         snapshot=_snapshot(record.snapshot),
         classes=", ".join(record.classes),
-        side=SIDE,
-        resize="" if height == SIDE else f"face = cv2.resize(face, ({width}, {height}))\n",
+        kind="colour" if record.colour else "gray",
+        face=_face(record),
+        channels=record.image.channels,
         height=height,
         width=width,
         pixels=f'((face - np.load("mean.npy")) * {scale:.9g}){window}',
@@ -81,6 +81,21 @@ def readme(record: ModelRecord) -> str:
         output=record.output,
         parts="crop, mean and scale" if crop else "mean and scale",
     )
+
+
+def _face(record: ModelRecord) -> str:
+    """The lines that read `face.png` as the net's images were read."""
+    channels, height, width = record.image.shape
+    if record.colour:
+        read = f'face = cv2.resize(cv2.imread("face.png", cv2.IMREAD_COLOR), ({width}, {height}))\n'
+        return read + "face = face.transpose(2, 0, 1).astype(np.float32)"
+    size, area = f"({SIDE}, {SIDE})", "interpolation=cv2.INTER_AREA"
+    read = f'face = cv2.resize(cv2.imread("face.png", cv2.IMREAD_GRAYSCALE), {size}, {area})\n'
+    if (height, width) != (SIDE, SIDE):
+        read += f"face = cv2.resize(face, ({width}, {height}))\n"
+    if channels > 1:
+        return read + f"face = face[np.newaxis].repeat({channels}, axis=0).astype(np.float32)"
+    return read + "face = face[np.newaxis].astype(np.float32)"
 
 
 def _snapshot(snapshot: ExportedSnapshot) -> str:

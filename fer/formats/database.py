@@ -87,12 +87,17 @@ def write_mean(path: Path, mean: np.ndarray) -> None:
 
 
 def read_mean(path: str | Path) -> np.ndarray:
-    """The mean image, float32 [C, H, W]. Raises FerError when the file is missing, cut off or not finite."""
+    """The mean image, float32 [C, H, W].
+
+    Raises FerError when the file is missing, cut off, not finite, or has not the four axes by which Caffe reads it.
+    """
     mean = read_blob(Path(path), "mean image")
-    shape = mean.shape[1:] if mean.ndim == 4 and len(mean) == 1 else mean.shape
-    if len(shape) != 3 or not mean.size:
-        raise FerError(f"{path}: not a mean image: its shape is {shape_text(mean.shape)}")
-    return mean.reshape(shape)
+    if mean.ndim != 4 or len(mean) != 1 or not mean.size:
+        cure = ""
+        if mean.ndim == 3:  # in Caffe its second axis would be the channels
+            cure = f"; Caffe wants {shape_text((1, *mean.shape))}: num, channels, height, width"
+        raise FerError(f"{path}: not a mean image: its shape is {shape_text(mean.shape)}{cure}")
+    return mean[0]
 
 
 def _check_file(path: Path) -> None:

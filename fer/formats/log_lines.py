@@ -8,10 +8,12 @@ regular expression made from the same text. Dialects other than BVLC Caffe 1.0's
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, TextIO, get_type_hints
+from typing import ClassVar, TextIO
+
+from fer.formats.log_grammar import Line, show
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Solving(Event):
-    """The solver starts; `name` is the net's (may be empty)."""
+    """The solver starts; `name` is the net's (may be empty). NVCaffe says the policy in the same line."""
 
-    name: str
+    name: str = ""
+    policy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Policy(Event):
 
 @dataclass(frozen=True)
 class Resuming(Event):
-    """A solver state is restored from `path`."""
+    """A solver state is restored from `path`; "" where the line does not say it."""
 
-    path: str
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,20 @@ class TestOutput(Output):
 @dataclass(frozen=True)
 class TrainOutput(Output):
     pass
+
+
+@dataclass(frozen=True)
+class TestScore(Event):
+    """One number a test net produced, in the logs of before July 2014, which name none."""
+
+    __test__: ClassVar[bool] = False
+    index: int
+    value: float
+
+
+@dataclass(frozen=True)
+class TrainScore(TestScore):
+    """The same of the net that is trained."""
 
 
 @dataclass(frozen=True)
@@ -135,79 +152,23 @@ class Fatal(Event):
     message: str
 
 
-NUMBER = r"[-+]?(?:nan(?:\(\w*\))?|inf(?:inity)?|1\.#\w+|(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
-PATTERNS = {int: r"[-+]?\d+", float: NUMBER, str: r".*?"}
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of the grammar: the event, the text with its fields in braces ("{_}": anything), and the source named."""
-
-    event: type[Event]
-    text: str
-    source: str
-    pattern: re.Pattern[str] = field(init=False, repr=False)
-    casts: dict[str, Callable[[str], Any]] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        types = {name: _plain(hint) for name, hint in get_type_hints(self.event).items()}
-        parts = re.split(r"\{(\w+)\}", self.text.strip())
-        regex = "".join(
-            re.escape(part) if index % 2 == 0 else _group(part, types.get(part, float))
-            for index, part in enumerate(parts)
-        )
-        names = {f.name for f in fields(self.event)}
-        casts = {name: _CASTS[types[name]] for name in parts[1::2] if name in names}
-        object.__setattr__(self, "pattern", re.compile(rf"(?:^|[\s\])>]){regex}\s*$", re.IGNORECASE))
-        object.__setattr__(self, "casts", casts)
-
-    def match(self, message: str) -> Event | None:
-        found = self.pattern.search(message)
-        return self.event(**{name: cast(found[name]) for name, cast in self.casts.items()}) if found else None
-
-    def fill(self, event: Event) -> str | None:
-        """The text with the event's values, or None where the event lacks one of them."""
-        names = re.findall(r"\{(\w+)\}", self.text)
-        values = {name: getattr(event, name, None) for name in names}
-        if any(value is None for value in values.values()):
-            return None
-        return self.text.format(**{name: _show(value) for name, value in values.items()})
-
-
-def _plain(hint: Any) -> type:
-    """The type of an annotation without its `| None`."""
-    plain: type = next((t for t in getattr(hint, "__args__", ()) if t is not type(None)), hint)
-    return plain
-
-
-def _group(name: str, type_: type) -> str:
-    return ".*?" if name == "_" else f"(?P<{name}>{PATTERNS[type_]})"
-
-
-def _to_float(text: str) -> float:
-    """A number as C++ prints it, on Windows too (`1.#QNAN`, `-1.#IND`, `1.#INF`)."""
-    if "#" in text:
-        text = "inf" if "inf" in text.lower() else "nan"
-    return float(text.split("(")[0])
-
-
-_CASTS: dict[type, Callable[[str], Any]] = {int: int, float: _to_float, str: str}
-
-
-def _show(value: object) -> str:
-    """As a C++ stream prints it: six significant digits."""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return " ".join(text.splitlines())
-
-
-# For writing, the first row whose fields the event has; for reading, the first row that matches.
-LINES = (
-    Line(Solving, "Solving {name}", "solver.cpp:289"),
-    Line(Policy, "Learning Rate Policy: {policy}", "solver.cpp:290"),
-    Line(Testing, "Iteration {iteration}, Testing net (#{net})", "solver.cpp:347"),
-    Line(TestLoss, "Test loss: {loss}", "solver.cpp:401"),
+# For writing, the first row whose fields the event has; for reading, the first row that matches (the commonest first).
+LINES: tuple[Line[Event], ...] = (
     Line(TestOutput, "    Test net output #{index}: {name} = {value} (* {weight} = {weighted} loss)", "solver.cpp:414"),
     Line(TestOutput, "    Test net output #{index}: {name} = {value}", "solver.cpp:414"),
+    Line(
+        TrainOutput, "    Train net output #{index}: {name} = {value} (* {weight} = {weighted} loss)", "solver.cpp:258"
+    ),
+    Line(TrainOutput, "    Train net output #{index}: {name} = {value}", "solver.cpp:258"),
+    Line(Solving, "Solving {name} Learning Rate Policy: {policy}", "solver.cpp:411"),
+    Line(Solving, "Solving {name}", "solver.cpp:289"),
+    Line(Solving, "Solving", "solver.cpp:289"),
+    Line(Policy, "Learning Rate Policy: {policy}", "solver.cpp:290"),
+    Line(Testing, "Iteration {iteration}, Testing net (#{net})", "solver.cpp:347"),
+    Line(Testing, "Iteration {iteration}, Testing net", "solver.cpp:87"),  # before August 2014
+    Line(TestLoss, "Test loss: {loss}", "solver.cpp:401"),
+    Line(TestOutput, "    Test net output mAP #{index}: {name} = {value}", "solver.cpp:712"),  # NVCaffe's detection
+    Line(TestScore, "Test score #{index}: {value}", "solver.cpp:114"),
     Line(
         Iteration, "Iteration {iteration} ({rate} iter/s, {elapsed}s/{interval} iters), loss = {loss}", "solver.cpp:239"
     ),
@@ -217,10 +178,7 @@ LINES = (
         Iteration, "Iteration {iteration} ({rate} iter/s, {elapsed}s/{interval} iter){_}, loss = {loss}", "solver.cpp:1"
     ),
     Line(Iteration, "Iteration {iteration} ({_}){_}, loss = {loss}", "solver.cpp:1"),
-    Line(
-        TrainOutput, "    Train net output #{index}: {name} = {value} (* {weight} = {weighted} loss)", "solver.cpp:258"
-    ),
-    Line(TrainOutput, "    Train net output #{index}: {name} = {value}", "solver.cpp:258"),
+    Line(TrainScore, "    Training score #{index}: {value}", "solver.cpp:1"),
     Line(Step, "MultiStep Status: Iteration {iteration}, step = {step}", "sgd_solver.cpp:50"),
     Line(Lr, "Iteration {iteration}, lr = {lr}", "sgd_solver.cpp:112"),
     # NVCaffe: momentum and decay behind it; before that, the rate in front of it
@@ -234,39 +192,66 @@ LINES = (
     Line(SnapshottingState, "Snapshotting solver state to {path}", "solver.cpp:1"),
     Line(Resuming, "Resuming from {path}", "caffe.cpp:248"),
     Line(Resuming, "Restoring previous solver status from {path}", "solver.cpp:1"),
+    Line(Resuming, "SGDSolver: restoring history", "sgd_solver.cpp:1"),  # all that pycaffe's restore says
     Line(StoppedEarly, "Optimization stopped early.", "solver.cpp:301"),
     Line(Done, "Optimization Done.", "solver.cpp:332"),
     Line(Done, "Optimization Done{_}", "solver.cpp:1"),
 )
 
+_ROWS = {event: [line for line in LINES if line.event is event] for event in {line.event for line in LINES}}
+
+# Seen of the thread: decimal numbers, and macOS' and Windows' in hexadecimal; of the source: a path of Windows' too.
 HEADER = re.compile(
-    r"(?P<severity>[IWEF])(?P<date>\d{8}|\d{4}) (?P<time>\d\d:\d\d:\d\d(?:\.\d+)?) +(?P<thread>\d+) "
-    r"(?P<source>[^\s\]]+:\d+)\] ?(?P<message>.*)"
+    r"(?P<severity>[IWEF])(?P<date>[0-9]{8}|[0-9]{4}) (?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?) +"
+    r"(?P<thread>[0-9a-fx]{1,20}) (?P<source>[^\]]{1,300}?:[0-9]{1,7})\] ?"
 )
+LONGEST = 4096
+"""Characters of a message that may be an event: the longest name of a file fits in."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One message of a log: who said it, when, and what it was; `cut` where another began before it had ended."""
+
+    severity: str
+    date: str
+    time: str
+    thread: str
+    source: str
+    message: str
+    cut: bool = False
+
+
+def said_in(line: str) -> Iterator[Said]:
+    """The messages of one line: one, unless the first was cut off or programs that write at once mixed up theirs."""
+    headers = [*HEADER.finditer(line)]
+    ends = [*(header.start() for header in headers[1:]), len(line)]
+    for number, (header, end) in enumerate(zip(headers, ends, strict=False), 1):
+        yield Said(**header.groupdict(), message=line[header.end() : end], cut=number < len(headers))
 
 
 def read_line(line: str) -> Event | None:
     """The event of one line, None where the line says nothing about training."""
-    header = HEADER.search(line)
-    return event_of(header["severity"], header["message"]) if header else None
+    return next((event_of(said.severity, said.message) for said in said_in(line)), None)
 
 
 def event_of(severity: str, message: str) -> Event | None:
+    """The event of a message."""
+    message = message.rstrip()
     if severity == "F":
-        return Fatal(message.strip())
+        return Fatal(message[:LONGEST].strip())
+    if len(message) > LONGEST:
+        return None
     return next((event for line in LINES if (event := line.match(message)) is not None), None)
 
 
 def format_line(event: Event, when: datetime, thread: int = 1) -> str:
     """Caffe's line (without the line end) for an event; 8-digit date, six significant digits."""
     if isinstance(event, Fatal):
-        source, text = "solver.cpp:1", _show(event.message)
+        source, text = "solver.cpp:1", show(event.message)
     else:
-        source, text = next(
-            (line.source, filled)
-            for line in LINES
-            if line.event is type(event) and (filled := line.fill(event)) is not None
-        )
+        rows = _ROWS[type(event)]
+        source, text = next((line.source, filled) for line in rows if (filled := line.fill(event)) is not None)
     return f"{event.severity}{when:%Y%m%d %H:%M:%S.%f} {thread:>5} {source}] {text}"
 
 

@@ -9,9 +9,11 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
-from fer.errors import FerError, nearest
+from fer.errors import Faults, FerError, nearest
+from fer.formats.forks import explain_field
+from fer.formats.prototxt_text import backslash_faults, decode, encode, file_path, read_text
 from fer.formats.tokens import blank_field
-from fer.formats.upgrade import upgrade_net
+from fer.formats.upgrade import V1_TYPES, upgrade_net
 from fer.schema import caffe_pb2
 from fer.system.files import write_bytes
 
@@ -20,7 +22,8 @@ MessageT = TypeVar("MessageT", bound=Message)
 SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # by the old enum's number
 TWO_HISTORIES = frozenset({"AdaDelta", "Adam"})  # whose state keeps two numbers for each parameter, not one
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([\w.]+)"')
-_UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
+_UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named "?(\w+)')
+_NO_STRING = re.compile(r"Expected string but found: '(\w+)'")
 # The parser's message repeats the place and quotes the line: `3:8 : ' type: 3': Expected ...`.
 _PREFIX = re.compile(r"^\d+:\d+ : (?:'.*': )?", re.DOTALL)
 _MOST_FAULTS = 20
@@ -31,9 +34,9 @@ def read_net(path: str | Path) -> caffe_pb2.NetParameter:
 
     Raises FerError with `file:line: ...` for each fault, with the nearest known name.
     """
-    net = _read_text(path, caffe_pb2.NetParameter())
+    net = _read_message(path, caffe_pb2.NetParameter())
     if not (net.layer or net.layers):
-        raise FerError(f"{path}:1: this net has no layers; is it a solver?")
+        raise FerError(f"{path}:1: this net has no layers")
     try:
         return upgrade_net(net)
     except FerError as error:
@@ -45,7 +48,7 @@ def read_solver(path: str | Path) -> caffe_pb2.SolverParameter:
 
     Raises FerError with `file:line: ...` for each fault, with the nearest known name.
     """
-    solver = _read_text(path, caffe_pb2.SolverParameter())
+    solver = _read_message(path, caffe_pb2.SolverParameter())
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
             raise FerError(f"{path}:1: both solver_type and type are given; keep type and delete solver_type")
@@ -59,9 +62,14 @@ def to_text(message: Message) -> str:
     return text_format.MessageToString(message, as_utf8=True)
 
 
+def to_bytes(message: Message) -> bytes:
+    """A prototxt of the message, with the very bytes of what was read."""
+    return encode(to_text(message))
+
+
 def write_text(path: str | Path, message: Message) -> None:
     """Write a message as prototxt, atomically. Raises FerError."""
-    write_bytes(Path(path), to_text(message).encode())
+    write_bytes(Path(path), to_bytes(message))
 
 
 def read_weights(path: str | Path) -> caffe_pb2.NetParameter:
@@ -85,9 +93,9 @@ def read_weights(path: str | Path) -> caffe_pb2.NetParameter:
         net = upgrade_net(net)
     except FerError as error:
         raise FerError(f"{path} is damaged: {error}") from None
-    # A name that is no UTF-8 comes as bytes.
-    if not all(isinstance(layer.name, str) for layer in net.layer):
-        raise FerError(f"{path} is damaged: the name of a layer is no text")
+    for layer in net.layer:
+        if not isinstance(layer.name, str):  # what is no UTF-8 comes as bytes
+            layer.name = decode(layer.name)
     if not any(layer.blobs for layer in net.layer):
         raise FerError(f"{path} holds no layer with parameters: no .caffemodel, or one cut short")
     return net
@@ -99,7 +107,7 @@ def solver_net_path(solver: caffe_pb2.SolverParameter, solver_path: str | Path) 
     name = solver.net or solver.train_net
     if not name:
         raise FerError(f'{solver_path}:1: the solver names no net; add  net: "train_val.prototxt"')
-    for candidate in (Path(name), Path(solver_path).parent / name):
+    for candidate in (file_path(name), Path(solver_path).parent / file_path(name)):
         if candidate.is_file():
             return candidate
     raise FerError(
@@ -108,29 +116,48 @@ def solver_net_path(solver: caffe_pb2.SolverParameter, solver_path: str | Path) 
     )
 
 
-def _read_text(path: str | Path, message: MessageT) -> MessageT:
-    """Parse a prototxt into `message`; FerError lists every unknown field, up to the first fault of another kind."""
+def are_exchanged(solver_path: str | Path, net_path: str | Path) -> bool:
+    """Whether what is given for a solver is a net, and the other way round."""
+    return _reads_as(solver_path, caffe_pb2.NetParameter) and _reads_as(net_path, caffe_pb2.SolverParameter)
+
+
+def _reads_as(path: str | Path, kind: type[Message]) -> bool:
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise FerError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FerError(f"{path} is not text (byte {error.start}); a prototxt is expected here") from error
-    faults: list[str] = []
+        return bool(text_format.Parse(read_text(path), kind()).ListFields())
+    except (FerError, text_format.ParseError):
+        return False
+
+
+def _read_message(path: str | Path, message: MessageT) -> MessageT:
+    """Parse a prototxt into `message`; FerError lists every unknown field, up to the first fault of another kind."""
+    text = read_text(path)
+    if faults := [f"{path}:{line}: {fault}" for line, fault in backslash_faults(text)]:
+        raise FerError("\n".join(faults[:_MOST_FAULTS]))
     while len(faults) < _MOST_FAULTS:
         message.Clear()
         try:
             text_format.Parse(text, message)
             break
         except text_format.ParseError as error:
+            if not faults and (kind := _taken_for(path, message)):
+                raise FerError(f"{path} is a {kind[0]}, where a {kind[1]} is expected") from None
             faults.append(f"{path}:{error.GetLine() or 1}: {_explain(error)}")
             mended = _without_unknown_field(text, error)
             if mended is None:
                 break
             text = mended
     if faults:
-        raise FerError("\n".join(faults))
+        raise Faults(faults)
     return message
+
+
+def _taken_for(path: str | Path, message: Message) -> tuple[str, str] | None:
+    """(what a file is, what it was taken for) where a net was given for a solver, or the other way round."""
+    if isinstance(message, caffe_pb2.NetParameter) and _reads_as(path, caffe_pb2.SolverParameter):
+        return "solver", "net"
+    if isinstance(message, caffe_pb2.SolverParameter) and _reads_as(path, caffe_pb2.NetParameter):
+        return "net", "solver"
+    return None
 
 
 def _without_unknown_field(text: str, error: text_format.ParseError) -> str | None:
@@ -147,13 +174,20 @@ def _explain(error: text_format.ParseError) -> str:
     message = _PREFIX.sub("", str(error))
     if match := _UNKNOWN_FIELD.search(message):
         kind, name = match.groups()
-        owner = caffe_pb2.DESCRIPTOR.message_types_by_name.get(kind.removeprefix("caffe."))
+        kind = kind.removeprefix("caffe.")
+        if fork := explain_field(kind, name):
+            return f"{kind} has no field {name!r}: it is {fork}"
+        owner = caffe_pb2.DESCRIPTOR.message_types_by_name.get(kind)
         fields = [field.name for field in owner.fields] if owner else []
-        return f"{kind.removeprefix('caffe.')} has no field {name!r}{nearest(name, fields)}"
+        return f"{kind} has no field {name!r}{nearest(name, fields)}"
     if match := _UNKNOWN_VALUE.search(message):
         kind, name = match.groups()
+        if name in V1_TYPES.values() and kind.endswith("LayerType"):
+            return f"type {name!r} is of the new blocks: write  layer {{  instead of  layers {{"
         values = _enum_values(kind.removeprefix("caffe."))
         return f"{kind.removeprefix('caffe.')} has no value {name}{nearest(name, values)}; it has {', '.join(values)}"
+    if (match := _NO_STRING.search(message)) and (new := V1_TYPES.get(match[1])):
+        return f'{message}; in a layer {{ ... }} block this type is written  type: "{new}"'
     return message
 
 

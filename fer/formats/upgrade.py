@@ -8,7 +8,7 @@ from fer.errors import FerError
 from fer.schema import caffe_pb2
 
 # The names of a V1 layer's enum, in the spelling that replaced them.
-_V1_TYPES = {
+V1_TYPES = {
     "NONE": "",
     "ABSVAL": "AbsVal",
     "ACCURACY": "Accuracy",
@@ -80,7 +80,7 @@ def upgrade_net(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 
 
 def _upgrade_v1(old: caffe_pb2.V1LayerParameter) -> caffe_pb2.LayerParameter:
-    new = caffe_pb2.LayerParameter(type=_V1_TYPES[caffe_pb2.V1LayerParameter.LayerType.Name(old.type)])
+    new = caffe_pb2.LayerParameter(type=V1_TYPES[caffe_pb2.V1LayerParameter.LayerType.Name(old.type)])
     for field, value in old.ListFields():
         if field.name in _V1_OWN:
             continue

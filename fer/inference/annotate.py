@@ -1,19 +1,19 @@
 """Pictures with the faces' boxes and labels drawn in: image files and videos that never take an input's place."""
 
-import os
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from fer.data.image_file import is_image_name
 from fer.errors import FerError, UsageError
 from fer.inference.faces import Picture
 from fer.inference.media import Source
 from fer.inference.predict import Face, Result
-from fer.system.files import write_bytes
+from fer.system.files import beside, write_bytes
 
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 COLOUR, DARK = (90, 220, 90), (20, 20, 20)  # BGR
 
@@ -21,7 +21,8 @@ COLOUR, DARK = (90, 220, 90), (20, 20, 20)  # BGR
 class Annotator:
     """Writes what it is given to `out`: a file where there is one source and the name fits, else a folder.
 
-    In a folder the files are called as the inputs, videos ending in .mp4 or .avi. A context manager, at whose end a
+    In a folder the files are called as the inputs, with .jpg behind other names than .jpg, .png and .bmp, and videos
+    ending in .mp4 or .avi. A context manager, at whose end a
     video is whole; one that did not get there leaves nothing. Raises UsageError where `out` does not suit, or a file
     would take the place of an input or of another.
     """
@@ -30,6 +31,8 @@ class Annotator:
         self._targets = _targets(out, sources, many)
         self._video: cv2.VideoWriter | None = None
         self._source: Source | None = None
+        self._file: Path | None = None
+        self._at_end = contextlib.ExitStack()
 
     def __enter__(self) -> "Annotator":
         return self
@@ -54,7 +57,9 @@ class Annotator:
         target, size = self._targets[source], (first.shape[1], first.shape[0])
         target.parent.mkdir(parents=True, exist_ok=True)
         codec = cv2.VideoWriter.fourcc(*CODECS[target.suffix.lower()])
-        self._video = cv2.VideoWriter(str(_beside(target)), codec, rate, size)
+        folder = self._at_end.enter_context(beside(target, f"{target}: another process is writing it. Wait for it"))
+        self._file = folder / target.name  # in a folder of its own, as OpenCV would follow a link
+        self._video = cv2.VideoWriter(str(self._file), codec, rate, size)
         self._source = source
         if not self._video.isOpened():
             self._end(whole=False)
@@ -62,15 +67,14 @@ class Annotator:
 
     def _end(self, whole: bool = True) -> None:
         """Close the video at work, if any: it gets its name, or is gone."""
-        if self._video is None or self._source is None:
+        if self._video is None or self._source is None or self._file is None:
             return
-        target = self._targets[self._source]
+        target, file = self._targets[self._source], self._file
         self._video.release()
-        self._video = self._source = None
-        if whole:
-            _beside(target).replace(target)
-        else:
-            _beside(target).unlink(missing_ok=True)
+        self._video = self._source = self._file = None
+        with self._at_end.pop_all():
+            if whole:
+                file.replace(target)
 
 
 def draw(picture: Picture, faces: Sequence[Face]) -> np.ndarray:
@@ -120,15 +124,14 @@ def _drawn_name(source: Source) -> Path:
     """A source's name in a folder of drawings."""
     if source.is_video and source.within.suffix.lower() not in CODECS:
         return source.within.with_suffix(".mp4")
-    return source.within if source.is_video or is_image_name(source.within.name) else source.within.with_suffix(".jpg")
+    name = source.within.name
+    return (
+        source.within if source.is_video or name.lower().endswith(PICTURES) else source.within.with_name(f"{name}.jpg")
+    )
 
 
 def _check_name(out: Path, source: Source) -> None:
-    fits = out.suffix.lower() in CODECS if source.is_video else is_image_name(out.name)
+    fits = out.suffix.lower() in CODECS if source.is_video else out.name.lower().endswith(PICTURES)
     if not fits:
         names = ".mp4 or .avi" if source.is_video else ".jpg, .png or .bmp"
         raise UsageError(f"--annotate {out}: its name must end in {names}, or be that of a folder")
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")

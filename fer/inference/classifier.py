@@ -18,22 +18,28 @@ from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
 from fer.nets.transform import Transform
 from fer.runs.run import RUN_JSON, Run
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import check_file
 
 DEPLOY, WEIGHTS, MEAN, ONNX = "deploy.prototxt", "weights.caffemodel", "mean.binaryproto", "model.onnx"
 SHIPPED = Path(__file__).resolve().parent / "model"
 BATCH = 64
+COLOURS = 3
 
 
 @dataclass(frozen=True)
 class Model:
-    """`directory` is the run or the exported model; `transform` takes images uint8 [N, C, H, W] as they were stored."""
+    """`directory` is the run or the exported model; `transform` takes images uint8 [N, C, H, W] as they were stored.
+
+    Gray images may have three equal channels, as Caffe's ImageData reads them; `colour` says that those of the training
+    were the user's own, in colour.
+    """
 
     directory: Path
     deploy: Path
     weights: Path
     classes: tuple[str, ...]
     transform: Transform
+    colour: bool = False
 
 
 def find_model(directory: Path | None = None) -> Model:
@@ -61,25 +67,31 @@ def find_model(directory: Path | None = None) -> Model:
 def _exported(directory: Path) -> Model:
     record = read_model_json(directory)
     for name in (DEPLOY, WEIGHTS, MEAN):
-        if sha256(directory / name) != record.files.get(name):
-            raise FerError(f"{directory / name} has changed since it was exported; {EXPORT_AGAIN}")
+        check_file(directory / name, record.files.get(name, ""), "it was exported", EXPORT_AGAIN)
     param = caffe_pb2.TransformationParameter(
         crop_size=record.transform.crop_size, scale=record.transform.scale, mean_file=str(directory / MEAN)
     )
     transform = Transform(param, record.image.shape)
-    return Model(directory, directory / DEPLOY, directory / WEIGHTS, record.classes, transform)
+    return Model(directory, directory / DEPLOY, directory / WEIGHTS, record.classes, transform, record.colour)
 
 
 def _trained(run: Run) -> Model:
     from fer.data.manifest import read_manifest
-    from fer.formats.prototxt import read_net
-    from fer.nets.states import test_transform
+    from fer.formats.prototxt import read_net, read_solver
+    from fer.nets.deploy import front_layer
+    from fer.nets.states import scored_state
     from fer.runs.scores import chosen_snapshot
+    from fer.runs.unchanged import check_data, check_run
 
-    snapshot = chosen_snapshot(run)
+    check_run(run)
+    snapshot, scores = chosen_snapshot(run)
     manifest = read_manifest(Path(run.record.data.dir))
-    transform = Transform(test_transform(read_net(run.net)), manifest.image.shape)
-    return Model(run.dir, run.deploy, snapshot.weights, manifest.classes, transform)
+    channels, height, width = scores.shape or manifest.image.shape
+    param = front_layer(read_net(run.net), scored_state(read_solver(run.solver))).transform_param
+    check_data(run, [param.mean_file])
+    transform = Transform(param, (channels, height, width))
+    colour = scores.own and channels == COLOURS
+    return Model(run.dir, run.deploy, snapshot.weights, manifest.classes, transform, colour)
 
 
 class Classifier:

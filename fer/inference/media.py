@@ -1,6 +1,6 @@
 """What a user names on the command line as pictures: image files, videos, folders of both, a camera."""
 
-import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import cv2
 from fer.data.image_file import decode_image, is_image_name
 from fer.formats.image_header import MAX_PIXELS
 from fer.inference.faces import Picture
+from fer.system.folders import contents
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 MAX_BYTES = 200_000_000
@@ -44,13 +45,13 @@ class Source:
         """Its picture or its frames, with `colour` too. Raises UnreadableError."""
         if self.fault:
             raise UnreadableError(self.fault)
+        if self.path is not None and not self.path.is_file():  # a named pipe would be waited for
+            raise UnreadableError("not a file")
         yield from self._frames(colour) if self.is_video else self._image(colour)
 
     def _image(self, colour: bool) -> Iterator[Picture]:
         assert self.path is not None
         try:
-            if not self.path.is_file():
-                raise UnreadableError("not a file")
             if (size := self.path.stat().st_size) > MAX_BYTES:
                 raise UnreadableError(f"a file of {size:,} bytes; more than {MAX_BYTES:,} are not read")
             file = self.path.read_bytes()
@@ -87,34 +88,49 @@ class Source:
             capture.release()
 
 
-def find_sources(paths: Sequence[Path], camera: int | None = None, leave_out: Path | None = None) -> list[Source]:
+@dataclass(frozen=True)
+class Found:
+    """What the user's paths mean, and `notes` on what of the folders is left out."""
+
+    sources: list[Source]
+    notes: list[str]
+
+
+def find_sources(paths: Sequence[Path], camera: int | None = None, leave_out: Path | None = None) -> Found:
     """The images and videos that the paths mean, folders searched to their depths in the order of names.
 
     A path that is not there, or a folder with neither, is a source with a fault. Nothing below `leave_out` (where
-    output goes) is taken from a folder.
+    output goes) is taken from a folder, and no hidden file.
     """
-    sources = []
+    found = Found([], [])
     for path in paths:
         if path.is_dir():
-            sources += _in_folder(path, leave_out)
+            _look_into(path, leave_out, found)
         elif path.exists():
-            sources.append(Source(str(path), Path(path.name), path))
+            found.sources.append(Source(str(path), Path(path.name), path))
         else:
-            sources.append(Source(str(path), Path(path.name), path, fault="no such file or folder"))
+            found.sources.append(Source(str(path), Path(path.name), path, fault="no such file or folder"))
     if camera is not None:
-        sources.append(Source(f"webcam {camera}", Path(f"webcam{camera}.mp4"), camera=camera))
-    return sources
+        found.sources.append(Source(f"webcam {camera}", Path(f"webcam{camera}.mp4"), camera=camera))
+    return found
 
 
-def _in_folder(folder: Path, leave_out: Path | None) -> list[Source]:
-    found = []
-    for parent, folders, names in os.walk(folder):
-        here = Path(parent)
-        folders[:] = sorted(name for name in folders if leave_out is None or (here / name).resolve() != leave_out)
-        for name in sorted(names):
-            if is_image_name(name) or name.lower().endswith(VIDEOS):
-                path = here / name
-                found.append(Source(str(path), path.relative_to(folder), path))
-    return found or [
-        Source(str(folder), Path(folder.name), folder, fault="no image (.jpg, .png, .bmp) and no video in it")
+def _look_into(folder: Path, leave_out: Path | None, found: Found) -> None:
+    inside = contents(folder)
+    files = inside.files
+    if leave_out is not None and leave_out != folder.resolve():
+        files = [file for file in files if not file.parent.resolve().is_relative_to(leave_out)]
+    ours = [file for file in files if is_image_name(file.name) or file.name.lower().endswith(VIDEOS)]
+    sources = [Source(str(file), file.relative_to(folder), file) for file in ours]
+    sources += [
+        Source(str(path), path.relative_to(folder), path, fault=f"cannot be read: {reason}")
+        for path, reason in inside.unreadable.items()
     ]
+    left = Counter(file.suffix.lower() or "without an ending" for file in files if file not in set(ours))
+    left.update(inside.odd.values())
+    if left:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in left.most_common(8))
+        found.notes.append(f"{folder}: left out, as neither image nor video: {kinds}")
+    if not sources:
+        sources = [Source(str(folder), Path(folder.name), folder, fault="no image and no video in it that is read")]
+    found.sources.extend(sources)

@@ -44,6 +44,7 @@ class ModelRecord:
     not_checked                why other programs were not asked
     probe                      the probabilities of `fer.export.exported.probe_images`
     files                      SHA-256 by name
+    colour                     whether it wants colours (blue, green, red), not gray in each channel
     """
 
     FORMAT: ClassVar[int] = 1
@@ -63,6 +64,7 @@ class ModelRecord:
     not_checked: dict[str, str]
     probe: tuple[tuple[float, ...], ...]
     files: dict[str, str]
+    colour: bool = False
     format: int = 1
 
 

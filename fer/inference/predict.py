@@ -1,6 +1,6 @@
 """Expressions of the faces in photos, videos and a camera's frames.
 
-for result in predict(find_sources([Path("photo.jpg")]), Classifier(find_model()), Cascade()):
+for result in predict(find_sources([Path("photo.jpg")]).sources, Classifier(find_model()), Cascade()):
     result.faces[0].label, result.faces[0].probabilities
 """
 
@@ -50,24 +50,28 @@ def predict(
 ) -> Iterator[Result | Failure]:
     """Each picture of the sources in order; with `colour` they are decoded in colour too, for a detector or a drawing.
 
-    A face goes the way of a training's: gray, shrunk to 48 x 48 (larger where the model's data is), then the
-    model's crop, mean and scale.
+    A face goes the way of a training's: gray, shrunk to 48 x 48 (then to the size of the model's data, in as many equal
+    channels), then the model's crop, mean and scale. Raises FerError for a model of colours.
     """
-    channels, side, width = classifier.model.transform.shape
-    if channels != 1 or side != width:
-        raise FerError(f"{classifier.model.directory} takes no square gray images, but {channels} x {side} x {width}")
+    if classifier.model.colour:
+        raise FerError(
+            f"{classifier.model.directory} was trained on images in colour, and fer predict gives a net gray faces, as "
+            "FER2013's are"
+        )
     for source in sources:
         try:
             for picture in source.pictures(colour):
-                yield Result(source, picture, _faces(picture, classifier, detect(picture), side))
+                yield Result(source, picture, _faces(picture, classifier, detect(picture)))
         except UnreadableError as error:
             yield Failure(source, str(error))
 
 
-def _faces(picture: Picture, classifier: Classifier, boxes: list[Box], side: int) -> list[Face]:
+def _faces(picture: Picture, classifier: Classifier, boxes: list[Box]) -> list[Face]:
     if not boxes:
         return []
     crops = [picture.gray[box.y : box.y + box.height, box.x : box.x + box.width] for box in boxes]
-    probs = classifier(np.stack([face_of(crop, side)[np.newaxis] for crop in crops])).tolist()
+    channels, *size = classifier.model.transform.shape
+    faces = np.stack([face_of(crop, *size)[np.newaxis] for crop in crops])
+    probs = classifier(faces.repeat(channels, axis=1)).tolist()
     names = classifier.model.classes
     return [Face(box, dict(zip(names, row, strict=True))) for box, row in zip(boxes, probs, strict=True)]

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from fer.errors import FerError
 from fer.formats.prototxt import read_net
-from fer.nets.deploy import derive_deploy
+from fer.nets.deploy import derive_deploy, front_layer
 from fer.nets.shapes import UnknownShapeError, infer_shapes
-from fer.nets.states import test_transform
 from fer.nets.zoo import TRAIN_VAL, find_net, recommended_solver, solver_names
 from fer.system.files import replacement
 
@@ -61,7 +60,7 @@ def net_facts(name: str | Path) -> NetFacts:
     """The facts of a net, a shipped one's name or a path as `find_net` takes. Raises FerError."""
     train_val = find_net(name)
     net = read_net(train_val)
-    crop = test_transform(net).crop_size
+    crop = front_layer(net).transform_param.crop_size
     shape = (_FACE[0], crop or _FACE[1], crop or _FACE[2])
     try:
         recommended: str | None = recommended_solver(name)

@@ -6,46 +6,94 @@ from fer.errors import FerError
 from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
 
+TESTED = State("TEST")
+_OF_CLASSES = ("Accuracy", "SoftmaxWithLoss", "InfogainLoss", "MultinomialLogisticLoss", "HingeLoss")
+_KEEP_LABELS = ("Split", "Reshape", "Flatten")
 _FOR_TRAINING = ("include", "exclude", "phase", "param", "loss_weight", "propagate_down", "blobs", "loss_param")
 
 
-def derive_deploy(net: caffe_pb2.NetParameter, shape: tuple[int, int, int]) -> caffe_pb2.NetParameter:
-    """The TEST-phase net from an image to its probabilities.
+def derive_deploy(
+    net: caffe_pb2.NetParameter, shape: tuple[int, int, int], state: State = TESTED
+) -> caffe_pb2.NetParameter:
+    """The net of a TEST state from an image to its probabilities.
 
     An Input layer takes the place of the data layer, of one image of `shape` (channels, height, width; height and
     width replaced by the data layer's crop_size); a Softmax called "prob" that of the last loss. Layers that do not
     lead to it (Accuracy, other losses, auxiliary heads) and all that only training needs (fillers, rates) are left
-    out. Raises FerError where the net has no data layer or no loss.
+    out. Raises FerError where the net has no data layer or no loss, or takes its scores from two data layers.
     """
-    tested = filter_net(net, State("TEST"))
-    score = _scored_blob(tested)
-    kept: list[caffe_pb2.LayerParameter] = []
-    needed = {score}
-    for layer in reversed(tested.layer):
-        if needed.isdisjoint(layer.top):
-            continue
-        if not layer.bottom:
-            kept.append(_input(layer, shape))
-            break
-        needed.update(layer.bottom)
-        kept.append(_for_use(layer))
-    else:
-        raise FerError(f"net {net.name!r} has no data layer that leads to {score!r}")
-    kept.reverse()
+    tested = filter_net(net, state)
+    judge = find_judge(tested)
+    front = _front(tested, judge)
+    kept = [_input(front, shape)]
+    kept += [_for_use(layer) for layer in _leading_to(tested, judge.bottom[0]) if layer is not front]
     if kept[-1].type == "Softmax":
         kept[-1].name, kept[-1].top[0] = "prob", "prob"
     else:
-        kept.append(caffe_pb2.LayerParameter(name="prob", type="Softmax", bottom=[score], top=["prob"]))
+        kept.append(caffe_pb2.LayerParameter(name="prob", type="Softmax", bottom=[judge.bottom[0]], top=["prob"]))
     return caffe_pb2.NetParameter(name=net.name, layer=kept)
 
 
-def _scored_blob(net: caffe_pb2.NetParameter) -> str:
-    """The blob that the last loss (or, where there is none, the last Accuracy) compares with the labels."""
-    losses = [layer for layer in net.layer if layer.type.endswith("Loss")]
-    judges = losses or [layer for layer in net.layer if layer.type == "Accuracy"]
-    if not judges or not judges[-1].bottom:
-        raise FerError(f"net {net.name!r} has no loss and no Accuracy in its TEST phase: which blob are the scores?")
-    return judges[-1].bottom[0]
+def front_layer(net: caffe_pb2.NetParameter, state: State = TESTED) -> caffe_pb2.LayerParameter:
+    """The layer that the images come from which the net scores in a TEST state: a Data layer, as a rule.
+
+    Raises FerError as `derive_deploy` does.
+    """
+    tested = filter_net(net, state)
+    return _front(tested, find_judge(tested))
+
+
+def find_judge(tested: caffe_pb2.NetParameter) -> caffe_pb2.LayerParameter:
+    """The layer of a tested (filtered) net that compares its scores with the labels.
+
+    The Accuracy layer of the best class alone, of several the one called "accuracy" or else the last; the last loss
+    where there is none. Raises FerError for a net with neither.
+    """
+    losses = [layer for layer in tested.layer if layer.type.endswith("Loss") and layer.bottom]
+    accuracies = [
+        layer
+        for layer in tested.layer
+        if layer.type == "Accuracy" and layer.accuracy_param.top_k <= 1 and len(layer.bottom) > 1
+    ]
+    named = [layer for layer in accuracies if "accuracy" in layer.top]
+    judges = named or accuracies or losses
+    if not judges:
+        raise FerError(f"net {tested.name!r} has no loss and no Accuracy in its TEST phase: which blob are the scores?")
+    return judges[-1]
+
+
+def label_fault(tested: caffe_pb2.NetParameter) -> str | None:
+    """Why the labels that a tested (filtered) net is judged by are not those beside its images; None where they are."""
+    judge = find_judge(tested)
+    front = _front(tested, judge)
+    if len(judge.bottom) < 2 or judge.type not in _OF_CLASSES:
+        return None
+    for layer in reversed(list(_leading_to(tested, judge.bottom[1]))):
+        if layer is front or layer.type in _KEEP_LABELS:
+            continue
+        return f"{judge.name!r} judges by labels that layer {layer.name!r} ({layer.type}) makes"
+    return None
+
+
+def _front(tested: caffe_pb2.NetParameter, judge: caffe_pb2.LayerParameter) -> caffe_pb2.LayerParameter:
+    score = judge.bottom[0]
+    fronts = [layer for layer in _leading_to(tested, score) if not layer.bottom and layer.type != "Parameter"]
+    if not fronts:
+        raise FerError(f"net {tested.name!r} has no data layer that leads to {score!r}")
+    if len(fronts) > 1:
+        names = " and ".join(repr(layer.name) for layer in fronts)
+        raise FerError(f"net {tested.name!r} takes what it scores from {names}; fer scores images of one data layer")
+    return fronts[0]
+
+
+def _leading_to(net: caffe_pb2.NetParameter, blob: str) -> list[caffe_pb2.LayerParameter]:
+    """The layers that a blob is made by, in order."""
+    needed, found = {blob}, []
+    for layer in reversed(net.layer):
+        if not needed.isdisjoint(layer.top):
+            needed.update(layer.bottom)
+            found.append(layer)
+    return found[::-1]
 
 
 def _input(layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> caffe_pb2.LayerParameter:

@@ -140,20 +140,52 @@ def _pooling(layer: Layer, bottoms: list[Shape]) -> Result:
     batch, channels, *size = _image(bottoms[0])
     if param.global_pooling:
         return [(batch, channels, 1, 1)] * len(layer.top), [], 0
-    kernel = pair([param.kernel_size], param.kernel_h, param.kernel_w, 0)
-    stride = pair([param.stride], param.stride_h, param.stride_w, 1)
-    pad = pair([param.pad], param.pad_h, param.pad_w, 0)
+    if fault := pooling_pairs(param):
+        raise ValueError(fault)
+    kernel, stride, pad = (pair_of(param, name) for name in POOLING_PAIRS)
     if 0 in kernel or 0 in stride:
         raise ValueError("kernel_size and stride must be 1 or more")
     up = param.round_mode == caffe_pb2.PoolingParameter.CEIL
+    out = pooled_size(size, kernel, stride, pad, up=up)
+    if min(out) < 1:
+        raise ValueError(f"a window of {kernel[0]}x{kernel[1]} does not fit an input of {size[0]}x{size[1]}")
+    return [(batch, channels, *out)] * len(layer.top), [], 0
+
+
+POOLING_PAIRS = {"kernel": "kernel_size", "stride": "stride", "pad": "pad"}
+"""What pooling_param says for both axes at once, or for each as `_h` and `_w`: the field for both."""
+
+
+def pair_of(param: caffe_pb2.PoolingParameter, name: str) -> tuple[int, int]:
+    """Height and width of a pooling's "kernel", "stride" or "pad"."""
+    if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
+        return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")
+    both: int = getattr(param, POOLING_PAIRS[name])
+    return both, both
+
+
+def pooling_pairs(param: caffe_pb2.PoolingParameter) -> str | None:
+    """What Caffe refuses in how a pooling_param spells its window, or None."""
+    for name, both in POOLING_PAIRS.items():
+        sides = [param.HasField(f"{name}_{side}") for side in "hw"]
+        if any(sides) and (param.HasField(both) or not all(sides)):
+            return f"pooling_param takes {both}, or {name}_h and {name}_w together"
+    return None
+
+
+def pooled_size(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int], *, up: bool
+) -> Shape:
+    """How many windows Caffe lays over an image along each axis; 0 or less where there is none.
+
+    A window larger than the image counts where rounding up gives it a place, and is cut at the edge.
+    """
     out = []
-    for n, k, p, s in zip(size, kernel, pad, stride, strict=True):
-        if n + 2 * p < k:
-            raise ValueError(f"a window of {kernel[0]}x{kernel[1]} does not fit an input of {size[0]}x{size[1]}")
+    for n, k, s, p in zip(size, kernel, stride, pad, strict=True):
         count = (-(-(n + 2 * p - k) // s) if up else (n + 2 * p - k) // s) + 1
         # Rounded up, the last window may begin beyond the image: Caffe drops it where there is padding.
         out.append(count - 1 if any(pad) and (count - 1) * s >= n + p else count)
-    return [(batch, channels, *out)] * len(layer.top), [], 0
+    return tuple(out)
 
 
 def _inner_product(layer: Layer, bottoms: list[Shape]) -> Result:

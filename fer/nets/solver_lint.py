@@ -7,11 +7,13 @@ from pathlib import Path, PurePosixPath
 
 from fer.errors import nearest
 from fer.formats.prototxt import SOLVER_TYPES
+from fer.formats.prototxt_text import read_text
 from fer.formats.tokens import field_line
 from fer.nets.policies import policy_faults
 from fer.schema import caffe_pb2
 
-_OTHER_NETS = ("net_param", "train_net_param", "test_net_param", "test_net")
+_NETS = ("net", "net_param", "train_net", "train_net_param")  # of which Caffe takes one
+_TEST_NETS = ("test_net", "test_net_param")
 
 
 def lint_solver(solver: caffe_pb2.SolverParameter, path: str | Path) -> list[str]:
@@ -19,7 +21,7 @@ def lint_solver(solver: caffe_pb2.SolverParameter, path: str | Path) -> list[str
 
     A missing field is reported on line 1.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    text = read_text(path)
     found = {(field_line(text, field), fault) for field, fault in _faults(solver)}
     return [f"{path}:{line}: {fault}" for line, fault in sorted(found)]
 
@@ -46,7 +48,7 @@ def _faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
     if solver.regularization_type not in ("L1", "L2"):
         yield "regularization_type", f"regularization_type is {solver.regularization_type!r}; there are L1, L2"
     yield from _test_faults(solver)
-    yield from _path_faults(solver)
+    yield from _file_faults(solver)
 
 
 def _test_faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
@@ -54,32 +56,33 @@ def _test_faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]
         yield "test_iter", f"test_iter is {_list(solver.test_iter)}; it must be 1 or more"
     if solver.test_iter and solver.test_interval < 1:
         yield "test_interval", "test_iter is given and test_interval is not; add for example  test_interval: 500"
-    if solver.test_interval and not solver.test_iter:
-        yield "test_iter", "test_interval is given and test_iter is not; add for example  test_iter: 37"
     if solver.test_state and len(solver.test_state) != len(solver.test_iter):
         yield "test_state", f"{len(solver.test_state)} test_state for {len(solver.test_iter)} test_iter; give one each"
 
 
-def _path_faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
-    for field in _OTHER_NETS:
-        if field in (descriptor.name for descriptor, _ in solver.ListFields()):
-            yield field, f"{field} is not taken here; name one file for both phases with  net: ..."
-    if solver.net and solver.train_net:
-        yield "train_net", "net and train_net are both given; keep net"
+def _file_faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
+    nets = _given(solver, _NETS)
+    if len(nets) > 1:
+        yield nets[1], f"{' and '.join(nets)} are given; Caffe takes one of them"
     if solver.weights:
         yield "weights", "weights is not taken here; give the file with --weights"
+
+
+def unused_fields(solver: caffe_pb2.SolverParameter) -> Iterator[str]:
+    """A line for each field of a solver that a run does not follow, as it trains the net that it is given."""
+    nets = _given(solver, (*_NETS[1:], *_TEST_NETS))
+    if nets:
+        yield f"{', '.join(nets)} in the solver: not used, as the net that --net names is trained and tested"
     if solver.snapshot_format != caffe_pb2.SolverParameter.BINARYPROTO:
-        yield (
-            "snapshot_format",
-            "HDF5 snapshots cannot be verified here; delete this field (BINARYPROTO is the default)",
-        )
+        yield "snapshot_format: HDF5 in the solver: not used, as a run's snapshots are binary, so as to be verified"
     prefix = PurePosixPath(solver.snapshot_prefix)
     if prefix.is_absolute() or ".." in prefix.parts:
-        yield (
-            "snapshot_prefix",
-            f"snapshot_prefix {solver.snapshot_prefix!r} leads out of the run directory; snapshots go to its "
-            "snapshots/ folder whatever it says: delete this field",
-        )
+        yield f"snapshot_prefix {solver.snapshot_prefix!r} in the solver: not used, as a run has its own snapshots/"
+
+
+def _given(solver: caffe_pb2.SolverParameter, fields: Iterable[str]) -> list[str]:
+    named = {descriptor.name for descriptor, _ in solver.ListFields()}
+    return [field for field in fields if field in named]
 
 
 def _list(values: Iterable[object]) -> str:

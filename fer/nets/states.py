@@ -61,15 +61,9 @@ def data_layers(net: caffe_pb2.NetParameter, state: State) -> list[caffe_pb2.Lay
     return [layer for layer in filter_net(net, state).layer if layer.type == "Data"]
 
 
-def test_transform(net: caffe_pb2.NetParameter) -> caffe_pb2.TransformationParameter:
-    """How the TEST phase transforms an image: that of its first layer with a Data or ImageData type.
-
-    A net without one (a deploy net) transforms nothing: an empty message.
-    """
-    for layer in filter_net(net, State("TEST")).layer:
-        if layer.type in ("Data", "ImageData"):
-            return layer.transform_param
-    return caffe_pb2.TransformationParameter()
+def scored_state(solver: caffe_pb2.SolverParameter) -> State:
+    """The state in which a solver's net is scored: that of its first test, or TEST alone where it makes none."""
+    return (test_states(solver) or [State("TEST")])[0]
 
 
 def _whole(net: caffe_pb2.NetParameter, state: State) -> caffe_pb2.NetState:

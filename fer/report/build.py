@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from fer.errors import FerError
-from fer.formats.log import Log, parse_log
+from fer.formats.log import parse_log
+from fer.formats.log_records import Log
 from fer.report.curves import collapse_sentence, make_curves
 from fer.report.ensemble import read_ensemble
 from fer.report.figures import comparison_figures, curve_figures, run_figures, scores_figures
 from fer.report.files import MARK, publish
 from fer.report.frames import curve_csv, scores_csv
+from fer.report.kept import files_hash_of, fingerprint, report_folder
 from fer.report.measure import mcnemar_result, run_result, split_results, training_result
 from fer.report.notes import log_notes, no_iteration
 from fer.report.page import page
@@ -24,9 +26,10 @@ from fer.report.plots.look import Figure, render
 from fer.report.results import ComparisonResult, DataResult, EnsembleResult, LogResult, Result, RunResult
 from fer.report.scored_run import Scored, ScoredRun, read_scored_run, unique_names
 from fer.report.tables import best_on_val
+from fer.report.verdict import comparison_verdict, ensemble_verdict, log_verdict
 from fer.runs.run import Run
 from fer.system.progress import StageProgress
-from fer.system.records import encode_record
+from fer.system.records import seal_record
 
 R = TypeVar("R", bound=Result)
 
@@ -40,15 +43,16 @@ def build_report(
     out, scored or not.
     Raises FerError: no run, a run twice, a run that is not scored or is damaged, a folder that cannot be written.
     """
+    made_from = fingerprint(runs, val_only=val_only)
     scored = _read_all(runs, val_only)
+    out = out or report_folder(runs)
     if len(scored) > 1:
         names = unique_names(scored)
-        result = _comparison(scored, names)
-        figures = comparison_figures(scored, names, best_on_val(result.runs))
-        return _write(out or _beside("compare", runs), result, figures, {}, progress)
+        result = replace(_comparison(scored, names), made_from=made_from)
+        return _write(out, result, comparison_figures(scored, names, best_on_val(result.runs)), {}, progress)
     (one,) = scored
     tables = _log_tables(one.log) | _scores_tables(one)
-    return _write(out or runs[0].report_dir, run_result(one), run_figures(one), tables, progress)
+    return _write(out, replace(run_result(one), made_from=made_from), run_figures(one), tables, progress)
 
 
 def build_ensemble(
@@ -59,20 +63,26 @@ def build_ensemble(
     `out` defaults to ensemble-<names> beside the first run. Raises FerError as build_report does, and for one run
     alone and for runs that did not score the same images.
     """
+    made_from = fingerprint(runs, ensemble=True, val_only=val_only)
     scored = _read_all(runs, val_only)
     names = unique_names(scored)
     ensemble = read_ensemble(scored, names)
     best = max(range(len(runs)), key=lambda i: scored[i].metrics["val"].accuracy)
+    splits = split_results(ensemble)
+    pair = mcnemar_result("the ensemble", ensemble, names[best], scored[best])
     result = EnsembleResult(
+        verdict=ensemble_verdict(splits, names[best], scored[best].metrics["val"].accuracy, pair),
         name=ensemble.name,
         data=DataResult(title=ensemble.data),
         members=tuple(map(run_result, scored, names)),
-        splits=split_results(ensemble),
+        splits=splits,
         commonest_class_accuracy=ensemble.metrics["val"].majority_baseline,
-        mcnemar=(mcnemar_result("the ensemble", ensemble, names[best], scored[best]),),
+        mcnemar=(pair,),
+        warnings=ensemble.warnings,
         notes=ensemble.notes,
+        made_from=made_from,
     )
-    out = out or _beside("ensemble", runs)
+    out = out or report_folder(runs, ensemble=True)
     return _write(out, result, scores_figures(ensemble), _scores_tables(ensemble), progress)
 
 
@@ -90,6 +100,7 @@ def report_log(log_path: str | Path, out: str | Path, *, progress: StageProgress
     sentence = collapse_sentence(curves)
     result = LogResult(
         name=name,
+        verdict=log_verdict(curves),
         log=str(log_path),
         training=training_result(log, curves),
         notes=(*([sentence] if sentence else []), *log_notes(log, curves)),
@@ -105,19 +116,17 @@ def _read_all(runs: Sequence[Run], val_only: bool) -> list[ScoredRun]:
     return [read_scored_run(run, val_only=val_only) for run in runs]
 
 
-def _beside(kind: str, runs: Sequence[Run]) -> Path:
-    return runs[0].dir.parent / "-".join((kind, *(run.name for run in runs)))[:100]
-
-
 def _comparison(scored: Sequence[ScoredRun], names: Sequence[str]) -> ComparisonResult:
     named = list(zip(names, scored, strict=True))
-    return ComparisonResult(
+    result = ComparisonResult(
         name=" against ".join(names),
         data=DataResult(title=" and ".join(dict.fromkeys(each.data for each in scored))),
         runs=tuple(run_result(each, name) for name, each in named),
         mcnemar=tuple(mcnemar_result(*a, *b) for a, b in itertools.combinations(named, 2)),
+        warnings=tuple(f"{name}: {warning}" for name, each in named for warning in each.warnings),
         notes=tuple(f"{name}: {note}" for name, each in named for note in each.notes),
     )
+    return replace(result, verdict=comparison_verdict(result))
 
 
 def _write(
@@ -136,7 +145,8 @@ def _write(
     result = replace(result, report=str(out), files=names)
     files |= images
     files["report.html"] = page(result, figures, images).encode()
-    files[MARK] = encode_record(result)
+    result = replace(result, files_sha256=files_hash_of(files))
+    files[MARK] = seal_record(result)
     publish(out, files)
     return result
 

@@ -1,13 +1,15 @@
 """A log as the series that figures and tables show: learning rate, losses, accuracy, each against iterations."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.formats.log import Log, LogRecord, find_output
+from fer.formats.log_outputs import NO_OUTPUT, MainOutput, find_accuracy, find_loss
+from fer.formats.log_records import Log, LogRecord
 from fer.nets.policies import COLLAPSE
 
 FILL = 500  # points of the schedule
@@ -43,6 +45,7 @@ class Curves:
     diverged    the first iteration whose displayed loss is not finite
     last        the last iteration that is known to be done, or that the log speaks of
     held_out    what figures call the data of the test net
+    main        the output that is the accuracy, and what to know of it
     """
 
     lr: Series
@@ -53,6 +56,7 @@ class Curves:
     diverged: int | None
     last: int
     held_out: str = "val"
+    main: MainOutput = NO_OUTPUT
 
     @property
     def early_collapse(self) -> int | None:
@@ -87,28 +91,34 @@ class SnapshotAccuracies:
 
 
 def make_curves(
-    log: Log, schedule: Callable[[int], float] | None = None, held_out: str = "val", end: int = 0
+    log: Log,
+    schedule: Callable[[int], float] | None = None,
+    held_out: str = "val",
+    end: int = 0,
+    accuracies: Mapping[str, int] = MappingProxyType({}),
 ) -> Curves:
     """Curves of a log. `schedule` (iteration -> rate) finds the collapse to the iteration, else the logged rates do.
 
-    `end` is the iteration that the training is known to have reached, which no line need speak of.
+    `end` is the iteration that the training is known to have reached, which no line need speak of; `accuracies` are
+    the outputs of the net's Accuracy layers with their top_k, where the net is known.
     """
     train, test = log.curve("train"), log.curve("test")
     logged = Series.of([(r.iteration, r.lr) for r in train if r.lr is not None])
-    loss_name = find_output(train, "loss")
+    loss_name = find_loss(train)
     losses = [(r.iteration, value) for r in train if (value := _loss(r, loss_name, displayed=True)) is not None]
     last = max((end, *(r.iteration for r in (*train, *test))))
     lr = _filled(logged, last, schedule)
-    accuracy_name, test_loss_name = find_output(test, "accuracy"), find_output(test, "loss")
+    main, test_loss_name = find_accuracy(test, accuracies), find_loss(test)
     return Curves(
         lr=lr,
         loss=Series.of(losses),
-        accuracy=Series.of([(r.iteration, r.outputs[accuracy_name]) for r in test if accuracy_name in r.outputs]),
+        accuracy=Series.of([(r.iteration, r.outputs[main.name]) for r in test if main.name in r.outputs]),
         test_loss=Series.of([(r.iteration, v) for r in test if (v := _loss(r, test_loss_name)) is not None]),
         collapse=_collapse(logged, last, schedule),
         diverged=next((iteration for iteration, value in losses if not math.isfinite(value)), None),
         last=last,
         held_out=held_out,
+        main=main,
     )
 
 

@@ -45,5 +45,8 @@ def read_ensemble(members: Sequence[ScoredRun], names: Sequence[str]) -> Scored:
             if all(split in member.in_training for member in members)
         },
         manifest=first.manifest,
+        warnings=tuple(
+            f"{name}: {warning}" for name, member in zip(names, members, strict=True) for warning in member.warnings
+        ),
         notes=tuple(notes),
     )

@@ -5,6 +5,9 @@ run.record.seed, run.curves, run.scores("val"), run.metrics.splits["val"].accura
 parse_log("caffe.log")                                  # as run.curves, of any Caffe log
 """
 
+import bisect
+import csv
+import io
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +18,16 @@ import pandas as pd
 from fer.errors import FerError
 from fer.evaluation.scores import Scores, load_scores
 from fer.formats import log as caffe_log
+from fer.formats.log_records import Log
 from fer.report.curves import Curves, Series, make_curves
 from fer.report.files import MARK
 from fer.report.results import RunResult
-from fer.report.scored_run import class_names
+from fer.report.scored_run import class_names, run_accuracies
+from fer.report.table import csv_of
 from fer.runs.record import RunRecord
 from fer.runs.run import Run
+from fer.runs.unchanged import check_run
+from fer.system.escapes import csv_text
 from fer.system.records import read_record
 from fer.system.shell import command
 
@@ -42,7 +49,13 @@ class OpenedRun:
 
         Accuracy and loss on val are those of the tests during the training, means over batches.
         """
-        return curves_frame(make_curves(caffe_log.parse_log(self._run.log), end=self.record.iteration))
+        check_run(self._run)
+        return curves_frame(self._curves)
+
+    @property
+    def _curves(self) -> Curves:
+        log = caffe_log.parse_log(self._run.log)
+        return make_curves(log, end=self.record.iteration, accuracies=run_accuracies(self._run))
 
     def scores(self, split: str, *, ten_crop: bool = False) -> pd.DataFrame:
         """A row for each image of "val" or "test": file, label, prediction, and the probability of each class."""
@@ -98,10 +111,10 @@ def scores_frame(scores: Scores, classes: Sequence[str]) -> pd.DataFrame:
 
 def scores_csv(scores: Scores, classes: Sequence[str]) -> str:
     """`scores_frame` with every digit of the probabilities."""
-    return scores_frame(scores, classes).to_csv(index=False, lineterminator="\n")
+    return csv_of(scores_frame(scores, classes))
 
 
-def curve_csv(log: caffe_log.Log, phase: str, net: int = 0) -> str:
+def curve_csv(log: Log, phase: str, net: int = 0) -> str:
     """The columns of Caffe's parse_log.py: NumIters,Seconds,LearningRate,<outputs>.
 
     As there, a row is an iteration with outputs; a log of 2014 has none in training, so its displayed loss is the
@@ -111,16 +124,18 @@ def curve_csv(log: caffe_log.Log, phase: str, net: int = 0) -> str:
     rows = [(record, record.outputs) for record in records if record.outputs]
     if not rows:
         rows = [(record, {"loss": record.loss}) for record in records if record.loss is not None]
-    rates = [(r.iteration, r.lr) for r in log.curve("train") if r.lr is not None]
-    cells = [(r.iteration, f"{r.seconds:.6f}", _rate(r, rates)) for r, _ in rows]
-    frame = pd.DataFrame(cells, columns=["NumIters", "Seconds", "LearningRate"], dtype=object)
-    for name in dict.fromkeys(name for _, outputs in rows for name in outputs):
-        frame[name] = np.array([outputs.get(name) for _, outputs in rows], dtype=object)
-    # Not pandas' own way: a nan of the log is no empty cell.
-    return frame.map(lambda cell: "" if cell is None else str(cell)).to_csv(index=False, lineterminator="\n")
-
-
-def _rate(record: caffe_log.LogRecord, rates: Sequence[tuple[int, float]]) -> float | None:
-    if record.lr is not None:
-        return record.lr
-    return next((rate for iteration, rate in reversed(rates) if iteration <= record.iteration), None)
+    rates = {r.iteration: r.lr for r in log.curve("train") if r.lr is not None}
+    shown = [*rates]
+    names = list(dict.fromkeys(name for _, outputs in rows for name in outputs))
+    text = io.StringIO()
+    # Not pandas: a nan of the log is no empty cell, and a net may have more outputs than it can make columns of.
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["NumIters", "Seconds", "LearningRate", *map(csv_text, names)])
+    for record, outputs in rows:
+        at = bisect.bisect_right(shown, record.iteration)
+        rate = record.lr if record.lr is not None or not at else rates[shown[at - 1]]
+        table.writerow(
+            [record.iteration, f"{record.seconds:.6f}", "" if rate is None else rate]
+            + ["" if (value := outputs.get(name)) is None else value for name in names]
+        )
+    return text.getvalue()

@@ -4,11 +4,10 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
-from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import ClassMetrics, Metrics, compute_metrics, mcnemar
 from fer.evaluation.scores import Scores, without
-from fer.formats.log import Log
+from fer.formats.log_records import Log
 from fer.report.curves import Curves
 from fer.report.results import (
     ClassResult,
@@ -23,6 +22,7 @@ from fer.report.results import (
     TrainingResult,
 )
 from fer.report.scored_run import Scored, ScoredRun
+from fer.report.verdict import Reached, measured_on_val, run_verdict
 from fer.system.records import as_json
 
 CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
@@ -51,8 +51,19 @@ def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
         splits=split_results(scored),
         commonest_class_accuracy=scored.metrics["val"].majority_baseline,
         training=training_result(scored.log, scored.curves, scored.run.record.iteration),
+        agreement=scored.agreement,
+        warnings=scored.warnings,
         notes=scored.notes,
+        verdict=_verdict(scored),
     )
+
+
+def _verdict(scored: ScoredRun) -> str:
+    averaged, chosen = scored.scores["val"].meta.averaged, scored.accuracies.chosen
+    what = f"the mean of {len(averaged)} snapshots" if averaged else f"iteration {chosen.iteration:,}"
+    reached = Reached(chosen.accuracy, what, chosen.iteration)
+    accuracy = measured_on_val(scored.run, scored.curves)
+    return run_verdict(scored.run, reached, accuracy, scored.curves, scored.accuracies.majority_baseline)
 
 
 def split_results(scored: Scored) -> dict[str, SplitResult]:
@@ -65,7 +76,7 @@ def split_results(scored: Scored) -> dict[str, SplitResult]:
     return {
         split: SplitResult(
             **measured(scored.metrics[split]),
-            name=SPLIT_NAMES[split],
+            name=scored.split_name(split),
             crop=CENTRE_CROP,
             clean=_clean(scored, scores),
             ten_crop=crop(TEN_CROP, scored.ten_crop[split]) if split in scored.ten_crop else None,
@@ -122,6 +133,7 @@ def training_result(log: Log, curves: Curves, iterations: int | None = None) -> 
         best_accuracy=float(known.max()) if len(known) else None,
         last_accuracy=finite(float(accuracy.values[-1])) if len(accuracy) else None,
         last_tested=int(accuracy.iterations[-1]) if len(accuracy) else None,
+        accuracy_output=curves.main.name or None,
         held_out=curves.held_out,
         lr_below_1_percent_at=curves.collapse,
         not_finite_at=curves.diverged,

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fer.data.dataset import SPLIT_NAMES
 from fer.report.plots.scores import Mistake
 from fer.report.scored_run import Scored
 
@@ -14,7 +15,7 @@ SHEET = 24  # mistakes on the contact sheet
 
 def find_mistakes(scored: Scored, split: str = "val", count: int = SHEET) -> list[Mistake]:
     """The wrong answers the net was surest of, with their images; those whose image is gone are left out."""
-    if scored.manifest is None:
+    if scored.manifest is None or scored.split_name(split) != SPLIT_NAMES[split]:
         return []
     scores, folder = scored.scores[split], scored.data_dir / split
     surest = (-scores.probs.max(axis=1)).argsort(kind="stable")

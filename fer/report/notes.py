@@ -1,15 +1,21 @@
 """What the reader of a report should know, one sentence each."""
 
+import itertools
 from dataclasses import replace
+
+import numpy as np
 
 from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics
-from fer.formats.log import Log
+from fer.formats.log_records import SATURATED_TEXT, Log, is_saturated
 from fer.formats.prototxt import read_solver
 from fer.nets.policies import early_collapse
-from fer.report.curves import Curves, collapse_sentence
+from fer.report.curves import Curves, collapse_sentence, make_curves
 from fer.runs.run import Run
+
+FEW = 3
+LONGEST = 150
 
 
 def run_notes(run: Run, log: Log, curves: Curves, metrics: dict[str, Metrics]) -> list[str]:
@@ -40,13 +46,18 @@ def _early(run: Run) -> str | None:
 
 def log_notes(log: Log, curves: Curves) -> list[str]:
     """What a log says of itself that its curves do not."""
-    notes = []
+    notes = _others(log, curves.held_out)
+    if curves.main.note:
+        notes.append(curves.main.note)
     if curves.diverged is not None:
         notes.append(f"The training loss is not finite from iteration {curves.diverged:,} on.")
+    notes += _saturated(curves)
+    if log.wrapped:
+        notes.append(f"The log's lines are wrapped at {log.wrapped} columns, as a console does, and were joined again.")
     if log.truncated:
         notes.append("The log's last line is cut off and was left out.")
     if log.fatal:
-        notes.append(f"Caffe stopped with: {log.fatal}")
+        notes.append(f"Caffe stopped with: {shorten(log.fatal)}")
     if log.stopped_early:
         notes.append("Training was stopped early.")
     if others := [str(net) for net in log.test_nets() if net != 0]:
@@ -54,6 +65,41 @@ def log_notes(log: Log, curves: Curves) -> list[str]:
     return notes
 
 
+def _others(log: Log, held_out: str) -> list[str]:
+    """That the log holds more than one training, which is shown, and how good the others were."""
+    if not log.others:
+        return []
+    what = f"The log holds {len(log.others) + 1:,} trainings: all here is of the one that began last"
+    first = [_in_short(number, each, held_out) for number, each in enumerate(log.others[:FEW], 1)]
+    more = [f"and {len(log.others) - FEW:,} more"] if len(log.others) > FEW else []
+    return [f"{what}{f' ({shorten(log.net_name)})' * bool(log.net_name)}. Left out: {'; '.join(first + more)}."]
+
+
+def _in_short(number: int, log: Log, held_out: str) -> str:
+    curves = make_curves(log, held_out=held_out)
+    known = curves.accuracy.values[np.isfinite(curves.accuracy.values)]
+    best = f", best {held_out} accuracy {known.max():.2%}" if len(known) else ""
+    return f"training {number}{f' ({shorten(log.net_name)})' * bool(log.net_name)}, to iteration {curves.last:,}{best}"
+
+
+def _saturated(curves: Curves) -> list[str]:
+    """That a loss has come to the value that says that nothing is learnt any more, and stays there."""
+    for series, what in ((curves.loss, "training loss"), (curves.test_loss, f"{curves.held_out} loss")):
+        stays = list(itertools.takewhile(is_saturated, series.values[::-1]))
+        if len(stays) > 1 or (stays and len(series) == 1):
+            return [
+                f"The {what} stays at {SATURATED_TEXT} from iteration {series.iterations[-len(stays)]:,} on: the right "
+                "class's probability is 0 for each image. Lower base_lr, or check the data's scale and the labels."
+            ]
+    return []
+
+
+def shorten(text: str) -> str:
+    """What a log says, fit for a sentence."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 4] + " ..."
+
+
 def no_iteration(name: str, log: Log) -> str:
-    last = f"; its last words: {log.fatal}" if log.fatal else ""
+    """Why there is nothing to report on."""
+    last = f"; its last words: {shorten(log.fatal)}" if log.fatal else ""
     return f"{name} ends before the first displayed iteration{last}"

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from fer.report import tables, words
 from fer.report.plots.look import Figure
 from fer.report.results import DataResult, Result, RunResult
+from fer.system.escapes import escaped
 
 # figure -> its caption; the page shows those that were drawn
 CAPTIONS = {
@@ -30,8 +32,8 @@ CAPTIONS = {
     "roc_test": "ROC curve of each class against the rest.",
     "classes_test": "Precision, recall and F1 of each class, percent; below the names the number of images.",
     "class_counts": "Images by class and split.",
-    "side_by_side": "The runs side by side; a row shares its scale.",
-    "overlay": "The runs over each other.",
+    "side_by_side": "The runs side by side; a row shares its scale. ★: best on val.",
+    "overlay": "The runs over each other. ★: best on val.",
 }
 PHOTOGRAPHS = {"mistakes_val"}
 
@@ -49,7 +51,12 @@ class Picture:
 def page(result: Result, figures: Mapping[str, Figure], images: Mapping[str, bytes]) -> str:
     """The page of a result, with the figures inside it, as `images` has them ("figures/<name>.svg", ".png")."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: (
+            value if isinstance(value, markupsafe.Markup) or not isinstance(value, str) else escaped(value, keep="\n")
+        ),
     )
     for word in (words.percent, words.interval, words.snapshot_text, words.mcnemar_sentence, slug):
         environment.filters[word.__name__] = word

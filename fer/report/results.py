@@ -77,7 +77,7 @@ class SnapshotResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a log says; `held_out` is what the data of its tests is called."""
+    """What a log says; `held_out` is what the data of its tests is called, `accuracy_output` the accuracy's name."""
 
     iterations: int
     seconds: float | None
@@ -86,6 +86,7 @@ class TrainingResult:
     best_accuracy: float | None
     last_accuracy: float | None
     last_tested: int | None = None
+    accuracy_output: str | None = None
     held_out: str
     lr_below_1_percent_at: int | None
     not_finite_at: int | None
@@ -120,15 +121,40 @@ class McNemarResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AgreementResult:
+    """A snapshot's accuracy on val as the log of the training has it, of `logged_images`, and as the report does.
+
+    `undecided` images lie so near between two answers that rounding decides; `apart` counts the right answers that the
+    two differ by beyond what these and the images that only one of them counts explain: 0 where they agree.
+    """
+
+    iteration: int
+    logged: float
+    logged_images: int
+    scored: float
+    scored_images: int
+    undecided: int
+    apart: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """`report` is the folder of the report, `files` are the names of what it holds."""
+    """`warnings` come before all else; `verdict` says what was reached and what to do next; `report` is the folder of
+    the report, `files` are the names of what it holds.
+
+    `made_from` and `files_sha256` are the hashes by which `fer.report.kept` knows that it need not be made again.
+    """
 
     FORMAT: ClassVar[int] = 1
 
     name: str
+    warnings: tuple[str, ...] = ()
     notes: tuple[str, ...]
+    verdict: str = ""
     report: str = ""
     files: tuple[str, ...] = ()
+    made_from: str = ""
+    files_sha256: str = ""
     fer_version: str = __version__
     format: int = 1
 
@@ -144,6 +170,7 @@ class RunResult(Result):
     splits: dict[str, SplitResult]
     commonest_class_accuracy: float
     training: TrainingResult
+    agreement: AgreementResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,19 @@ from fer.data.manifest import MANIFEST, Manifest, read_manifest
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, compute_metrics
 from fer.evaluation.scores import Scores, StoredScores, load_scores
-from fer.formats.log import Log, parse_log
-from fer.formats.prototxt import read_solver
+from fer.formats.log import parse_log
+from fer.formats.log_records import Log
+from fer.formats.prototxt import read_net, read_solver
+from fer.nets.accuracy import accuracy_outputs
 from fer.nets.policies import learning_rate
+from fer.report.agreement import check_agreement, disagreement
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
 from fer.report.notes import no_iteration, run_notes
+from fer.report.results import AgreementResult
 from fer.runs.record import average_name
 from fer.runs.run import Run
-from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta
+from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore
+from fer.runs.unchanged import check_run
 from fer.system.files import sha256
 from fer.system.records import read_record
 from fer.system.shell import command
@@ -41,6 +46,7 @@ class Scored:
                  there are such
     in_training  of each split the files whose images also lie in Training; a split not known has no entry
     manifest     that of the data directory, data_dir; None where it is gone or changed (a note says so)
+    warnings     why the figures may not be what they seem to be, to be read before them
     notes        what the reader should know, one sentence each
     """
 
@@ -53,10 +59,15 @@ class Scored:
     ten_crop: Mapping[str, Scores]
     in_training: dict[str, frozenset[str]]
     manifest: Manifest | None
+    warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
+    def split_name(self, split: str) -> str:
+        """ "PublicTest (val)"; the file's name where val is the user's own."""
+        return _split_name(split, self.scores.get(split))
+
     def title(self, split: str) -> str:
-        return " · ".join((self.name, SPLIT_NAMES[split], self.data))
+        return " · ".join((self.name, self.split_name(split), self.data))
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class ScoredRun(Scored):
     log: Log
     curves: Curves
     accuracies: SnapshotAccuracies
+    agreement: AgreementResult | None
 
     @property
     def best_on_val(self) -> bool:
@@ -83,6 +95,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     """
     if not run.log.is_file():
         raise FerError(f"{run.log} is missing: the run has no training log to report on")
+    check_run(run)
     log = parse_log(run.log)
     if not log.records and not log.optimization_done:  # with display 0 a whole training shows none
         raise FerError(no_iteration(str(run.log), log))
@@ -93,8 +106,11 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
     crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
     ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
-    curves = make_curves(log, _schedule(run), end=run.record.iteration)
+    curves = make_curves(log, _schedule(run), end=run.record.iteration, accuracies=run_accuracies(run))
     metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
+    by_snapshot = _by_snapshot(run)
+    meta = scores["val"].meta
+    agreement = check_agreement(run, log, by_snapshot, len(scores["val"].files), _snapshot_name(meta))
     return ScoredRun(
         run=run,
         name=run_name(run),
@@ -107,8 +123,10 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
         metrics=metrics,
         ten_crop=ten_crop,
         in_training=_read_in_training(run, scores),
-        accuracies=_accuracies(run, scores["val"].meta, metrics["val"], ten_crop.get("val")),
+        accuracies=_accuracies(run, by_snapshot, meta, metrics["val"], ten_crop.get("val")),
+        agreement=agreement,
         manifest=manifest,
+        warnings=tuple(filter(None, (disagreement(agreement), _own_val(meta)))),
         notes=tuple(
             run_notes(run, log, curves, metrics)
             + [OTHER_CROPS] * (len(ten_crop) < len(crops))
@@ -166,6 +184,14 @@ def _schedule(run: Run) -> Callable[[int], float] | None:
     return lambda iteration: learning_rate(solver, iteration)
 
 
+def run_accuracies(run: Run) -> dict[str, int]:
+    """The outputs of the Accuracy layers of a run's net with their top_k; {} where the prototxts cannot be read."""
+    try:
+        return accuracy_outputs(read_net(run.net), read_solver(run.solver))
+    except FerError:
+        return {}
+
+
 def _check_scores(run: Run, scores: dict[str, StoredScores]) -> None:
     """Val and test must be scored with the same weights, and those must be the run's verified snapshot."""
     used = {split: each.meta.weights_sha256 for split, each in scores.items()}
@@ -202,10 +228,29 @@ def _snapshot_name(meta: ScoresMeta) -> str:
     return average_name(meta.averaged) if meta.averaged else str(meta.iteration)
 
 
-def _accuracies(run: Run, meta: ScoresMeta, val: Metrics, ten_crop: StoredScores | None) -> SnapshotAccuracies:
-    """The accuracies of val_by_snapshot.json, which scoring keeps; `meta` is of the chosen one's scores."""
+def _by_snapshot(run: Run) -> dict[str, SnapshotScore]:
+    """val_by_snapshot.json, which scoring keeps."""
     path = run.scores_by_snapshot
-    scored = read_record(path, ScoresBySnapshot, SCORE_AGAIN).snapshots if path.is_file() else {}
+    return read_record(path, ScoresBySnapshot, SCORE_AGAIN).snapshots if path.is_file() else {}
+
+
+def _own_val(meta: ScoresMeta) -> str | None:
+    """What is to be known of a val that is the user's own."""
+    if not meta.own:
+        return None
+    return f"Val is {meta.database}, on which the net was tested, and not PublicTest of the data directory."
+
+
+def _split_name(split: str, scores: Scores | None) -> str:
+    if isinstance(scores, StoredScores) and scores.meta.own:
+        return f"{Path(scores.meta.database).name} ({split})"
+    return SPLIT_NAMES.get(split, split)
+
+
+def _accuracies(
+    run: Run, scored: Mapping[str, SnapshotScore], meta: ScoresMeta, val: Metrics, ten_crop: StoredScores | None
+) -> SnapshotAccuracies:
+    """The accuracies of all snapshots; `meta` is of the chosen one's scores."""
     known = {name: each.accuracy for name, each in scored.items() if math.isfinite(each.accuracy)}
     means = {name: average.averaged[-1] for name, average in run.record.averages.items() if name in known}
     averaged = meta.averaged

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+from fer.system.escapes import csv_text, escaped, markdown_text
+
 UNKNOWN = "–"
 GAP = "  "
 
@@ -54,12 +56,16 @@ class Table:
 
     def _written(self, row: Sequence[Any]) -> list[str]:
         return [
-            UNKNOWN if value is None else column.text(value)
+            UNKNOWN if value is None else escaped(column.text(value))
             for column, value in zip(self.columns[: len(row)], row, strict=True)
         ]
 
     def _lines(self) -> list[list[str]]:
-        return [[column.title for column in self.columns], *self.cells, *([self.total_cells] if self.total else [])]
+        return [
+            [escaped(column.title) for column in self.columns],
+            *self.cells,
+            *([self.total_cells] if self.total else []),
+        ]
 
     def text(self, width: int | None = None) -> list[str]:
         """Lines for a terminal, the note among them; where they would be over `width` characters wide, the columns
@@ -82,7 +88,7 @@ class Table:
         return [*shown, *(note if self.note else [])]
 
     def markdown(self) -> str:
-        header, *rows = ([cell.replace("|", "\\|") for cell in line] for line in self._lines())
+        header, *rows = (map(markdown_text, line) for line in self._lines())
         rule = ["---" if column.left else "---:" for column in self.columns]
         return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *rows))
 
@@ -103,7 +109,7 @@ class Table:
 
     def csv(self) -> str:
         """The values as they are; an interval has a column for each of its ends."""
-        return self.frame().to_csv(index=False, lineterminator="\n")
+        return csv_of(self.frame())
 
     def frame(self) -> pd.DataFrame:
         """The values as a DataFrame, the columns of an interval called after the one before it."""
@@ -119,6 +125,12 @@ class Table:
             else:
                 values[column.title], before = found, column.title
         return pd.DataFrame(values)
+
+
+def csv_of(frame: pd.DataFrame) -> str:
+    """A DataFrame as a CSV file's text, for spreadsheets too."""
+    safe = frame.map(csv_text).rename(columns=csv_text)
+    return safe.to_csv(index=False, lineterminator="\n")
 
 
 def _wide(column: Sequence[str]) -> int:

@@ -39,7 +39,7 @@ def p_value(value: float) -> str:
 
 def snapshot_text(result: RunResult) -> str:
     snapshot = result.snapshot
-    how = "chosen on PublicTest (val)" if snapshot.chosen_on == "val" else "chosen by hand"
+    how = f"chosen on {result.splits['val'].name}" if snapshot.chosen_on == "val" else "chosen by hand"
     what = "" if snapshot.averaged else "snapshot "
     return f"{what}{snapshot_name(snapshot)} of {result.training.iterations:,} iterations, {how}"
 

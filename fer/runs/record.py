@@ -6,6 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
+from fer.system.records import check_inside, check_name
+
 Gpu = int | str | None  # null, 0 or "0,1"
 Count = Annotated[int, Meta(ge=0, lt=2**31)]  # as Caffe counts
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
@@ -22,6 +24,11 @@ class HashedFile:
 
     sha256: str
     file: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a file that is not in the run directory."""
+        if self.file is not None:
+            check_inside(self.file)
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,9 @@ class RunRecord:
     """run.json. `max_iter`, `iteration`: the end and what is reached; `ended`: why the training ended there.
 
     `batch_size` counts the images of an iteration, iter_size and all GPUs included; `repeatable` says how far the same
-    command gives the same numbers; `given` is what the command line set in the prototxts' place, by name,
-    and `adapted` says what of them was set for the data at hand.
+    command gives the same numbers; `log_sha256` is of the log at the training's last ending, none while it goes on;
+    `given` is what the command line set in the prototxts' place, by name, and `adapted` says
+    what of them was set for the data at hand.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -123,13 +131,21 @@ class RunRecord:
     given: dict[str, float] = field(default_factory=dict)
     adapted: tuple[str, ...] = ()
     git_commit: str | None = None
+    log_sha256: str | None = None
     format: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a mean that is listed under another name than its own."""
+        """Raises ValueError for names that lead elsewhere, and a mean listed under another name than its own."""
+        for name in (self.net, self.name or "run", *self.prototxt_sha256):
+            check_name(name)
         for name, average in self.averages.items():
             if name != average.name:
                 raise ValueError(f"averages.{name}: is of {average.name}")
+
+    @property
+    def iterations_per_epoch(self) -> float:
+        """0 where the images of an iteration or an epoch are not known."""
+        return self.data.train_count / self.batch_size if self.batch_size else 0.0
 
     @property
     def settings(self) -> EngineSettings:

@@ -12,10 +12,13 @@ runs/<net>-<solver>[-k]/
   report/
 """
 
-import json
+import errno
+import hashlib
+import itertools
 import os
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +26,17 @@ from typing import Any
 
 from fer.errors import FerError
 from fer.runs.record import HashedFile, RunRecord, average_name
-from fer.system.files import sha256, write_bytes
+from fer.system.files import Busy, beside, cannot_write, remove_unfinished, write_bytes
+from fer.system.hashes import file_hash
 from fer.system.locks import lock
-from fer.system.records import as_json, read_record, write_record
+from fer.system.records import read_record, rewrite_record, write_record
 from fer.system.shell import command
 
 RUN_JSON = "run.json"
+SOLVER, NET, DEPLOY = "solver.prototxt", "train_val.prototxt", "deploy.prototxt"
 SNAPSHOTS = "snapshots"
 UNVERIFIED = f"{SNAPSHOTS}/.unverified"
+SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,9 @@ class Run:
     def __init__(self, directory: str | Path):
         self.dir = Path(directory)
         self.record = self._read()
+        for name in (SNAPSHOTS, UNVERIFIED, SCORES):
+            if (folder := self.dir / name).is_symlink() and not folder.resolve().is_relative_to(self.dir.resolve()):
+                raise FerError(f"{folder} is a link that leads out of the run directory: put the folder itself there")
 
     def _read(self) -> RunRecord:
         path = self.dir / RUN_JSON
@@ -84,15 +93,15 @@ class Run:
 
     @property
     def solver(self) -> Path:
-        return self.dir / "solver.prototxt"
+        return self.dir / SOLVER
 
     @property
     def net(self) -> Path:
-        return self.dir / "train_val.prototxt"
+        return self.dir / NET
 
     @property
     def deploy(self) -> Path:
-        return self.dir / "deploy.prototxt"
+        return self.dir / DEPLOY
 
     @property
     def log(self) -> Path:
@@ -109,19 +118,24 @@ class Run:
     @property
     def engine_solver(self) -> Path:
         """The solver as the engine gets it: the same, but its snapshots go to the unverified folder."""
-        return self.unverified_dir / "solver.prototxt"
+        return self.unverified_dir / SOLVER
+
+    @property
+    def odometer(self) -> Path:
+        """What the engine writes its finished iterations to while it trains."""
+        return self.dir.absolute() / UNVERIFIED / "iteration"
 
     @property
     def scores_by_snapshot(self) -> Path:
-        return self.dir / "scores" / "val_by_snapshot.json"
+        return self.dir / SCORES / "val_by_snapshot.json"
 
     @property
     def in_training(self) -> Path:
-        return self.dir / "scores" / "in_training.json"
+        return self.dir / SCORES / "in_training.json"
 
     def scores(self, split_folder: str, ten_crop: bool = False) -> Path:
         """The scores file of "val" or "test"."""
-        return self.dir / "scores" / f"{split_folder}{'_tencrop' if ten_crop else ''}.npz"
+        return self.dir / SCORES / f"{split_folder}{'_tencrop' if ten_crop else ''}.npz"
 
     def weights_file(self, iteration: int) -> Path:
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.caffemodel"
@@ -160,22 +174,29 @@ class Run:
 
     def hashed(self, path: Path) -> HashedFile:
         """The entry of run.json for a file of the run."""
-        return HashedFile(sha256(path), str(path.relative_to(self.dir)))
+        return HashedFile(file_hash(path), str(path.relative_to(self.dir)))
+
+    def log_hash(self) -> str | None:
+        """The SHA-256 of the log, for run.json; None where there is none."""
+        return file_hash(self.log) if self.log.is_file() else None
 
     def weights_hash(self, snapshot: Snapshot) -> str:
         """The SHA-256 of its weights in run.json. Raises FerError if the file has another."""
         record = self.record
         entry = record.averages[snapshot.name] if snapshot.averaged else record.snapshots[snapshot.iteration]
-        if sha256(snapshot.weights) != entry.weights.sha256:
+        if file_hash(snapshot.weights) != entry.weights.sha256:
             raise FerError(f"{snapshot.weights} changed since it was verified; score another with --snapshot N")
         return entry.weights.sha256
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json, atomically. What others have put into the file stays in it."""
         self.record = replace(self.record, **fields)
-        path = self.dir / RUN_JSON
-        fields = json.loads(path.read_bytes()) | as_json(self.record)
-        write_bytes(path, (json.dumps(fields, indent=2) + "\n").encode())
+        rewrite_record(self.dir / RUN_JSON, self.record)
+
+    def tidy(self) -> None:
+        """Remove what killed processes were writing."""
+        for folder in (self.dir, self.dir / SCORES):
+            remove_unfinished(folder)
 
     @contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[int]:
@@ -193,31 +214,75 @@ class Run:
                     )
                 time.sleep(0.05)
             self.record = self._read()  # who held the lock until now may have written it
+            self.tidy()
             yield descriptor
         finally:
             os.close(descriptor)
 
 
-def create_run(parent: Path, base_name: str, record: RunRecord, *, exact: bool = False) -> Run:
-    """Make a new run directory called `base_name`, or with the next free -k; `exact`: that name or FerError."""
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        name = base_name if number == 1 else f"{base_name}-{number}"
+def create_run(
+    parent: Path,
+    base_name: str,
+    record: RunRecord,
+    prototxts: Mapping[str, bytes] | None = None,
+    *,
+    exact: bool = False,
+) -> Run:
+    """Make a new run directory called `base_name`, or with the next free -k; `exact`: that name or FerError.
+
+    `prototxts` are its files by name. The directory gets its name once it is whole.
+    """
+    for number in itertools.count(1):
+        directory = parent / (base_name if number == 1 else f"{base_name}-{number}")
         try:
-            (parent / name).mkdir()
-            break
-        except FileExistsError:
+            if _make_run(directory, record, prototxts or {}):
+                break
+        except Busy:
             if exact:
-                raise FerError(
-                    f"{parent / name} exists already; take another --name, or {command('--resume', parent / name)}"
-                ) from None
-            number += 1
-    directory = parent / name
-    write_record(directory / RUN_JSON, replace(record, name=name))
-    run = Run(directory)
-    run.unverified_dir.mkdir(parents=True)
-    return run
+                raise
+        if exact:
+            raise FerError(f"{directory} exists already; take another --name, or {command('--resume', directory)}")
+    return Run(directory)
+
+
+def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes]) -> bool:
+    """Make a run directory whole, then give it its name; False where there is something of that name."""
+    with beside(directory, f"{directory}: another training is about to begin there") as fresh:
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in prototxts.items()}
+        for name, data in prototxts.items():
+            write_bytes(fresh / name, data)
+        try:
+            (fresh / UNVERIFIED).mkdir(parents=True)
+            write_record(fresh / RUN_JSON, replace(record, name=directory.name, prototxt_sha256=hashes))
+            fresh.rename(directory)  # an empty folder of that name gives way
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                return False
+            raise cannot_write(directory, error) from error
+    return True
+
+
+def remove_unbegun(directory: Path) -> None:
+    """Remove a run directory whose making was cut short: nothing was trained in it, and nobody is about to.
+
+    Anything else is left as it is.
+    """
+    if directory.is_symlink() or not directory.is_dir() or not _is_unbegun(directory):
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        if lock(descriptor):
+            shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _is_unbegun(directory: Path) -> bool:
+    """Whether there is nothing in it but what stands in a run directory before the engine is started."""
+    made = {RUN_JSON, SOLVER, NET, DEPLOY, SNAPSHOTS, UNVERIFIED, f"{UNVERIFIED}/{SOLVER}"}
+    unfinished = tuple(f".{name}." for name in (RUN_JSON, SOLVER, NET, DEPLOY))
+    there = [path.relative_to(directory).as_posix() for path in directory.rglob("*")]
+    return all(name in made or Path(name).name.startswith(unfinished) for name in there)
 
 
 def newest_run(parent: Path) -> Run:

@@ -1,8 +1,7 @@
 """A run's files of scores: what each says of itself, and which snapshot they choose."""
 
 import io
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,8 +11,9 @@ from fer.errors import FerError
 from fer.runs.record import Count
 from fer.runs.run import Run, Snapshot
 from fer.system.arrays import DamagedArchive, read_arrays
-from fer.system.files import sha256, write_bytes
-from fer.system.records import as_json, decode_record
+from fer.system.files import write_bytes
+from fer.system.hashes import content_hash, file_hash
+from fer.system.records import decode_record, seal_record
 from fer.system.shell import command
 
 SCORE_AGAIN = "Delete it and let fer report RUN score again"
@@ -25,7 +25,11 @@ class ScoresMeta:
 
     weights          of the snapshot, by its path in the run directory
     averaged         the iterations of the snapshots that it is the mean of, if it is one
-    database_sha256  of the split's data.mdb
+    database_sha256  of the split's data.mdb; of a list, over it and its image files
+    deploy_sha256, transform_sha256   of the net, and of crop, mean, scale and resize ("" by fer 0.1)
+    database         its path; `own` where it is not the data directory's
+    shape            (channels, height, width) of its images
+    arrays_sha256    of the file's other arrays, by content_hash
     seconds          that the engine took
     """
 
@@ -41,17 +45,37 @@ class ScoresMeta:
     averaged: tuple[Count, ...] = ()
     database: str = ""
     seconds: float = 0.0
+    deploy_sha256: str = ""
+    transform_sha256: str = ""
+    own: bool = False
+    shape: tuple[Count, ...] = ()
+    arrays_sha256: str = ""
     format: int = 1
 
 
 @dataclass(frozen=True)
 class SnapshotScore:
-    """A snapshot or mean on val, and the SHA-256 of its weights and of the split's data.mdb."""
+    """A snapshot or mean on val, and what it was made of, as in ScoresMeta.
+
+    `undecided` counts the images whose right answer and another are so near to each other that rounding decides.
+    """
 
     accuracy: float
     loss: float
     weights_sha256: str
     database_sha256: str
+    deploy_sha256: str = ""
+    transform_sha256: str = ""
+    undecided: int | None = None
+
+
+MADE_OF = {
+    "weights_sha256": "its weights",
+    "database_sha256": "the images",
+    "deploy_sha256": "deploy.prototxt",
+    "transform_sha256": "the crop, mean, scale or size of the images",
+}
+"""The fields that tell what scores were made of, and what they are of."""
 
 
 @dataclass(frozen=True)
@@ -81,35 +105,43 @@ class InTraining:
     format: int = 1
 
 
-def chosen_snapshot(run: Run) -> Snapshot:
-    """The snapshot or average that scores/val.npz is of: the best on val, unless another was asked for.
+def chosen_snapshot(run: Run) -> tuple[Snapshot, ScoresMeta]:
+    """The snapshot or average that scores/val.npz is of, and what that says: the best on val, unless another was asked
+    for.
 
-    Raises FerError if the run is not scored, or the weights have changed since.
+    Raises FerError if the run is not scored, or the weights or the deploy net have changed since.
     """
     path, report = run.scores("val"), command("fer", "report", run.dir)
     meta = read_scores(path)[1] if path.is_file() else None
     for snapshot in (*run.snapshots(), *run.averages()):
         if meta and str(snapshot.weights.relative_to(run.dir)) == meta.weights:
-            if sha256(snapshot.weights) != meta.weights_sha256:
-                raise FerError(f"{snapshot.weights} changed since it was scored; {report} scores again")
-            return snapshot
+            made_of = {snapshot.weights: meta.weights_sha256, run.deploy: meta.deploy_sha256}
+            for file, known in made_of.items():
+                if known and file_hash(file) != known:
+                    raise FerError(f"{file} changed since it was scored; {report} scores again")
+            return snapshot, meta
     raise FerError(f"{run.dir} is not scored, so no snapshot of it is chosen; {report} does both")
 
 
 def read_scores(path: Path) -> tuple[dict[str, np.ndarray], ScoresMeta]:
-    """(files, labels and probs by name, what the file says of itself). Raises FerError naming what is damaged."""
+    """(files, labels and probs by name, what the file says of itself). Raises FerError where the file is damaged or not
+    as it was written."""
     try:
         arrays = read_arrays(path, ("files", "labels", "probs", "meta"))
     except FileNotFoundError:
         raise FerError(f"{path} is missing: the run is not scored yet (fer report RUN scores it)") from None
     except DamagedArchive as error:
         raise FerError(f"{path}: damaged: {error}. {SCORE_AGAIN}") from error
-    meta = str(arrays.pop("meta"))
-    return arrays, decode_record(meta, ScoresMeta, f"{path}: meta", SCORE_AGAIN)
+    meta = decode_record(str(arrays.pop("meta")), ScoresMeta, f"{path}: meta", SCORE_AGAIN)
+    if meta.arrays_sha256 and meta.arrays_sha256 != content_hash(*arrays.values()):
+        raise FerError(f"{path}: edited since fer wrote it. {SCORE_AGAIN}")
+    return arrays, meta
 
 
 def write_scores(path: Path, meta: ScoresMeta, *, files: Any, labels: np.ndarray, probs: np.ndarray) -> None:
     """Write a scores file, atomically: files str [N], labels int64 [N], probs float32 [N,K]."""
+    arrays = {"files": np.array(files), "labels": labels, "probs": probs}
+    sealed = seal_record(replace(meta, arrays_sha256=content_hash(*arrays.values())))
     stream = io.BytesIO()
-    np.savez(stream, files=np.array(files), labels=labels, probs=probs, meta=json.dumps(as_json(meta)))
+    np.savez(stream, **arrays, meta=sealed.decode())
     write_bytes(path, stream.getvalue(), parents=True)

@@ -17,7 +17,8 @@ from fer.runs.record import Average, SnapshotFiles
 from fer.runs.run import Run, Snapshot
 from fer.schema import caffe_pb2
 from fer.system.arrays import DamagedArchive, read_arrays
-from fer.system.files import sha256, sync, write_bytes
+from fer.system.files import sync, write_bytes
+from fer.system.hashes import file_hash
 
 # Parameter shapes by layer, as the engine describes a net.
 Shapes = Mapping[str, Sequence[Sequence[int]]]
@@ -245,7 +246,7 @@ class SnapshotKeeper:
         for known, path in zip((files.weights, files.state, files.extra), snapshot.files, strict=False):
             if not path.is_file():
                 return f"{path} is missing"
-            if known and sha256(path) != known.sha256:
+            if known and file_hash(path) != known.sha256:
                 return f"{path} changed since it was verified"
         return None
 

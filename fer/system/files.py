@@ -6,23 +6,47 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from fer.errors import FerError
 from fer.system.locks import lock
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_FULL_DISK_BYTES = 2**20
+_WRITES_SECONDS = 10.0  # by when another process has written a file
+
+
+class Busy(FerError):
+    """Another process is at it."""
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal. Raises FerError where it cannot be read."""
+    """SHA-256 of a file's bytes, in hexadecimal. Raises FerError where it cannot be read, or is no regular file."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise FerError(f"cannot read {path}: {error.strerror}") from error
+        raise cannot_read(path, error) from error
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, opened to be read; raises OSError for anything else, as a FIFO, which would be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def cannot_read(path: Path, error: OSError) -> FerError:
+    """The FerError for an OSError met while reading `path`."""
+    return FerError(f"cannot read {path}: {error.strerror or error}")
 
 
 def sync(path: Path) -> None:
@@ -41,28 +65,117 @@ def cannot_write(path: Path, error: OSError) -> FerError:
     return FerError(f"cannot write {path}: {error.strerror or error}")
 
 
-def write_whole(path: Path, write: Callable[[Path], object], *, parents: bool = False) -> None:
-    """Have `write` make a file beside `path` (`parents`: in a new folder too), sync it, and give it its name.
+def is_full(folder: Path) -> bool:
+    """Whether the disk that holds a folder has no room left, for bytes or for files."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _FULL_DISK_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, parents: bool = False) -> None:
+    """Have `write` fill a file beside `path` (`parents`: in a new folder too), sync it, and give it its name.
 
     Raises FerError where it cannot; an older file then stays as it was.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        write(unfinished)
-        sync(unfinished)
-        unfinished.replace(path)
+        with _unfinished(path) as (name, stream):
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+            name.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):  # the one that matters is on its way already
-            unfinished.unlink()
 
 
 def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     """Write a file as `write_whole` does."""
-    write_whole(path, lambda unfinished: unfinished.write_bytes(data), parents=parents)
+    write_whole(path, lambda stream: stream.write(data), parents=parents)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes were writing into a folder, fer 0.1 included, which put its process number there."""
+    for path in folder.glob(".?*.*"):
+        number = path.name.rpartition(".")[2]
+        old = number.isdecimal() and not Path("/proc", number).exists()
+        with contextlib.suppress(OSError):
+            if (number == "partial" or old) and (path.is_file() or path.is_symlink()):
+                _left_and_removed(path)
+
+
+@contextlib.contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """A folder for a while, among the system's temporary ones; those that killed processes have left go too."""
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            _remove_scratch(left)
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lock(descriptor)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_scratch(folder: Path) -> None:
+    """Remove a folder of ours that nobody has locked for a minute, in which it may have been made."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid == os.getuid() and time.time() - found.st_mtime > 60 and lock(descriptor):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A fresh file beside `path`, locked while it is written; at the end it goes unless it has got another name."""
+    name = path.with_name(f".{path.name}.partial")
+    descriptor = _created(name)
+    with os.fdopen(descriptor, "w+b") as stream:
+        try:
+            yield name, stream
+        finally:
+            with contextlib.suppress(OSError):  # the one that matters is on its way already
+                if _is_open(name, descriptor):
+                    name.unlink()
+
+
+def _created(name: Path) -> int:
+    """A descriptor of a new file with its lock. What a killed process left of it goes; no link is followed."""
+    give_up = time.monotonic() + _WRITES_SECONDS
+    while True:
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            if not _left_and_removed(name):
+                if time.monotonic() > give_up:
+                    raise OSError(errno.EBUSY, "another process is writing it") from None
+                time.sleep(0.01)
+            continue
+        if lock(descriptor) and _is_open(name, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _left_and_removed(name: Path) -> bool:
+    """Remove an unfinished file; False where a process is writing it."""
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # a link, or gone
+        name.unlink(missing_ok=True)
+        return True
+    try:
+        if not lock(descriptor):
+            return False
+        if _is_open(name, descriptor):
+            name.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -114,7 +227,7 @@ def _opened(path: Path, busy: str) -> int:
             return descriptor
         os.close(descriptor)
         if not held:
-            raise FerError(busy)
+            raise Busy(busy)
 
 
 def _is_open(path: Path, descriptor: int) -> bool:

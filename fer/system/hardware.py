@@ -49,9 +49,22 @@ def native_bf16() -> bool:
     return not held_back and not BF16.isdisjoint(instruction_sets())
 
 
+# Without the programs that a folder's .git/config may have git start, and without a network.
+_GIT = (
+    *("env", "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1", "git", "-c", "core.fsmonitor=false"),
+    *("-c", f"core.hooksPath={os.devnull}", "-c", "protocol.allow=never"),
+)
+_MAY_RUN = r"^(filter\.|include\.|includeif\.|extensions\.worktreeconfig)"
+
+
 def git_commit() -> str | None:
     """The commit of the current folder, with "-dirty" where files differ from it; None outside git."""
-    return _output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
+    head = _output(*_GIT, "rev-parse", "--verify", "--quiet", "HEAD")
+    # A filter is a program that the folder's own configuration names, and the folder may be someone else's.
+    if head is None or _output(*_GIT, "config", "--name-only", "--local", "--get-regexp", _MAY_RUN):
+        return head
+    changed = _output(*_GIT, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+    return f"{head}-dirty" if changed else head
 
 
 def processor() -> str:

@@ -11,6 +11,7 @@ from fer.formats.prototxt import read_solver
 from fer.nets.states import train_state
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
+from fer.runs.unchanged import check_data, check_run
 
 LAST = 5
 
@@ -32,6 +33,8 @@ def average_run(
     """
     tell = progress or (lambda stage, done, total: None)
     with run.locked():
+        check_run(run)
+        check_data(run)
         parts = _parts(run, last, first)
         for part in parts:
             run.weights_hash(part)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer.errors import FerError
-from fer.formats.log import LogRecord, find_output
+from fer.formats.log_outputs import find_accuracy
+from fer.formats.log_records import LogRecord
+from fer.nets.accuracy import accuracy_outputs
 from fer.nets.states import filter_net, test_states
 from fer.runs.record import TrainedOn
 from fer.schema import caffe_pb2
@@ -57,7 +59,7 @@ class EarlyStopping:
         return [i for i in extra if i not in (self.best, older[-1])]
 
     def __str__(self) -> str:
-        return f"val accuracy has not risen for {self.since} tests, since iteration {self.best:,}"
+        return f"val {self.output} has not risen for {self.since} tests, since iteration {self.best:,}"
 
 
 def find_early_stopping(
@@ -76,8 +78,8 @@ def find_early_stopping(
     if not states or not solver.test_interval:
         raise FerError("--patience needs tests on val: test_iter and test_interval in the solver")
     layers = filter_net(net, states[0]).layer
-    tops = [layer.top[0] for layer in layers if layer.type == "Accuracy"]
-    if not tops:
+    known = accuracy_outputs(net, solver)
+    if not known:
         raise FerError("--patience needs an Accuracy layer in the net's TEST phase")
     for layer in layers:
         for source in (layer.data_param.source, layer.image_data_param.source):
@@ -86,7 +88,7 @@ def find_early_stopping(
                     f"--patience: layer {layer.name!r} tests on {source}, the images of PrivateTest\n"
                     "they must not decide when a training ends: take val_lmdb"
                 )
-    output = find_output([LogRecord(0, "test", 0.0, outputs=dict.fromkeys(tops, 0.0))], "accuracy") or tops[-1]
+    output = find_accuracy([LogRecord(0, "test", 0.0, outputs=dict.fromkeys(known, 0.0))], known).name
     found = EarlyStopping(limit, output, solver.snapshot, solver.test_interval)
     for record in records:
         found.take(record.iteration, record.outputs)

@@ -1,6 +1,8 @@
 """The engine of a training: chosen or as asked for, held against what the net needs, and what it makes of the net."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 from fer import __version__
 from fer.engines.choice import Wish, choose_engine, demand_of, in_precision
@@ -10,7 +12,7 @@ from fer.engines.registry import AUTO, engine_called, engines_that
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_net
 from fer.nets.lint import net_lines
-from fer.nets.states import SHUFFLE, train_state
+from fer.nets.states import SHUFFLE, State, taking_part, test_states, train_state
 from fer.runs.run import Run
 from fer.runs.snapshots import Shapes
 from fer.schema import caffe_pb2
@@ -102,26 +104,46 @@ def warn_of_order(engine: Engine, solver: caffe_pb2.SolverParameter, tell: Tell)
 
 
 def describe(engine: Engine, run: Run, solver: caffe_pb2.SolverParameter, source: Path) -> Shapes:
-    """The shapes of the net's parameters, as the engine builds it; its versions go to run.json.
+    """The shapes of the parameters of the net that is trained, as the engine builds it; its versions go to run.json.
 
-    `source` is the user's file of the net. Raises FerError with the line of the layer that the engine refuses.
+    Every net that will be tested is built, too, so that no fault is left for the training. `source` is the user's file
+    of the net. Raises FerError with the line of the layer that the engine refuses.
     """
-    try:
-        described = engine.describe(run.net.relative_to(run.dir), train_state(solver), folder=run.dir)
-    except EngineFailed as failure:
-        if failure.layer is None:
-            raise
-        raise FerError(
-            f"{source}:{_line(source, failure.layer)}: layer {failure.layer!r}: {failure.reason}"
-        ) from failure
-    if not described["params"]:
+    trained = _built(engine, run, train_state(solver), source)
+    for state in dict.fromkeys(test_states(solver)):
+        tested = _built(engine, run, state, source)
+        for name in trained["types"].keys() & tested["types"].keys():
+            if trained["params"].get(name) != tested["params"].get(name):
+                raise FerError(
+                    f"{source}:{_line(source, name, state)}: layer {name!r} has parameters of other shapes in "
+                    "TRAIN, and its name is what hands them over"
+                )
+    if not trained["params"]:
         raise FerError(f"{run.net.name}: this net has no parameters, so there is nothing to train")
-    run.update(versions={**run.record.versions, "fer": __version__, engine.name: described["versions"]})
-    params: Shapes = described["params"]
+    run.update(versions={**run.record.versions, "fer": __version__, engine.name: trained["versions"]})
+    params: Shapes = trained["params"]
     return params
 
 
-def _line(path: Path, name: str) -> int:
-    """Of the first layer of this name; 1 where the file has none, as of one that an engine has put in."""
+def _built(engine: Engine, run: Run, state: State, source: Path) -> dict[str, Any]:
+    net = run.net.relative_to(run.dir)
+    try:
+        return engine.describe(net, state, folder=run.dir)
+    except EngineFailed as failure:
+        if failure.layer is None:
+            raise
+        # What it says of places is of the run's copy.
+        reason = re.sub(
+            rf"{re.escape(str(net))}:\d+: |layer '{re.escape(failure.layer)}'(?: \(\w+\))?: ", "", failure.reason
+        )
+        if "ModuleNotFoundError" in reason:
+            reason += "\nput the folder that holds it into PYTHONPATH"
+        where = f"{source}:{_line(source, failure.layer, state)}"
+        raise FerError(f"{where}: layer {failure.layer!r}: {reason}") from failure
+
+
+def _line(path: Path, name: str, state: State) -> int:
+    """Of the first layer of this name that takes part; 1 where there is none, as of one that an engine has put in."""
     net = read_net(path)
-    return next((line for layer, line in zip(net.layer, net_lines(net, path), strict=True) if layer.name == name), 1)
+    lines = net_lines(net, path)
+    return next((lines[i] for i in taking_part(net, state) if net.layer[i].name == name), 1)

@@ -32,11 +32,29 @@ class Displayed:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """So many iterations are finished; told between the displayed ones."""
+
+    iteration: int
+    max_iter: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long the training will take from now on, tests included; told once, when some iterations have been timed."""
+
+    seconds: float
+    seconds_per_iteration: float
+    seconds_per_epoch: float | None = None
+
+
+@dataclass(frozen=True)
 class Validation:
-    """A finished test pass: its outputs by name."""
+    """A finished test pass: its outputs by name, and which of them is the accuracy, "" where none is."""
 
     iteration: int
     outputs: dict[str, float]
+    accuracy: str = ""
 
 
 @dataclass(frozen=True)

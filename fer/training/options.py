@@ -19,6 +19,7 @@ class TrainOptions:
     shuffle         read the LMDB of the training in a new order each epoch, as a solver's train_state can ask for too
     weights         a .caffemodel to start from
     patience        end once so many tests in a row have not beaten the best accuracy on val, whose snapshot is kept
+    python_layers   let real Caffe import the modules of Python layers that are not fer's own
     """
 
     name: str | None = None
@@ -34,6 +35,7 @@ class TrainOptions:
     shuffle: bool = False
     weights: Path | None = None
     patience: int | None = None
+    python_layers: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class ResumeOptions:
     engine, gpu, precision  other ones than the run's own (auto, None): snapshots are the same for every engine
     max_iter, epochs        train further than the run's solver says, counted from the run's beginning
     patience                another one than the run's own (None); 0: none
+    python_layers           let real Caffe import the modules of Python layers that are not fer's own
     approximate             let an engine that cannot resume exactly go on in mid-epoch, with the data from their start
     """
 
@@ -53,3 +56,4 @@ class ResumeOptions:
     epochs: float | None = None
     patience: int | None = None
     approximate: bool = False
+    python_layers: bool = False

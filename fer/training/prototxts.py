@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.errors import FerError
-from fer.formats.prototxt import read_net, read_solver, solver_net_path
+from fer.formats.prototxt import are_exchanged, read_net, read_solver, solver_net_path
 from fer.schema import caffe_pb2
 
 
@@ -33,4 +33,6 @@ def read_prototxts(solver_path: str | Path, net_path: str | Path | None = None) 
         net = None if path is None else read_net(path)
     except FerError as error:
         faults.append(str(error))
+    if solver is None and net is None and path and are_exchanged(solver_path, path):
+        faults = [f"{path} is a solver and {solver_path} a net: exchange --net and --solver"]
     return Prototxts(Path(solver_path), path, solver, net, tuple(faults))

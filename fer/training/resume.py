@@ -15,6 +15,7 @@ from fer.formats.prototxt import write_text
 from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
+from fer.runs.unchanged import check_data, check_run
 from fer.schema import caffe_pb2
 from fer.system.files import sha256
 from fer.system.hardware import hardware
@@ -42,7 +43,9 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     options, tell = options or ResumeOptions(), progress or silent
     run = Run(run_dir)
     with run.locked(LETS_GO_SECONDS) as lock:
-        _check_unchanged(run)
+        _check_begun(run)
+        check_run(run)
+        check_data(run)
         prototxts = read_prototxts(run.solver, run.net)
         solver, net = prototxts.solver, prototxts.net
         if solver is None or net is None:
@@ -67,6 +70,7 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
         run.update(
             state="training",
             ended=None,
+            log_sha256=None,
             max_iter=solver.max_iter,
             iteration=snapshot.iteration,
             patience=early_stopping.limit if early_stopping else None,
@@ -78,20 +82,13 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     return run
 
 
-def _check_unchanged(run: Run) -> None:
-    """Refuse prototxts and data that are not those the run began with."""
-    for name, known in run.record.prototxt_sha256.items():
-        if sha256(run.dir / name) != known:
-            raise FerError(
-                f"{run.dir / name} has changed since the run began, so going on would mix two trainings\n"
-                "put it back, or start a new run with fer train --net ... --weights (a snapshot of this one)"
-            )
-    for name, known in run.record.data.files.items():
-        if sha256(Path(name)) != known:
-            raise FerError(
-                f"{name} has changed since the run began, so going on would mix two trainings\n"
-                "prepare the same data again, or start a new run"
-            )
+def _check_begun(run: Run) -> None:
+    missing = [path for path in (run.solver, run.net) if not path.is_file()]
+    if missing and not run.record.prototxt_sha256:
+        raise FerError(
+            f"{missing[0]} is missing: the run was cut short in the making, and nothing was trained\n"
+            f"begin again: {command('fer', 'train', '--net', 'NET', '--solver', 'SOLVER', '--name', run.dir.name)}"
+        )
 
 
 def _engine_to_go_on(
@@ -107,7 +104,7 @@ def _engine_to_go_on(
     precision = options.precision or run.record.precision
     choice = EngineChoice(prototxts, name, gpu=gpu, precision=precision, shuffle=None, tell=tell)
     choice.check()
-    engine = choice.engine
+    engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(gpu) if gpu is not None else ()
     before = str(run.record.gpu).count(",") + 1
     if max(len(gpus), 1) != before:

@@ -5,14 +5,16 @@ Engines run with the run directory as their current folder, so every path in the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer.nets.lint import states_named
-from fer.nets.states import taking_part
+from fer.nets.states import State, taking_part
 from fer.schema import caffe_pb2
 
 NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
+_CUDNN = caffe_pb2.ConvolutionParameter.CUDNN  # the same number in every layer's enum
 _OUR_NAMES = frozenset(["train_lmdb", "val_lmdb", "test_lmdb"])
 _MEAN = "mean.binaryproto"
 _FILES = {  # fields of other layers that name a file or folder
@@ -23,8 +25,10 @@ _FILES = {  # fields of other layers that name a file or folder
 }
 
 
-def net_for_run(net: caffe_pb2.NetParameter, data_dir: str | Path) -> caffe_pb2.NetParameter:
-    """The net with its data taken from a data directory.
+def net_for_run(
+    net: caffe_pb2.NetParameter, data_dir: str | Path, states: Sequence[State] = ()
+) -> caffe_pb2.NetParameter:
+    """The net with its data taken from a data directory; `states` are those that the solver puts it in.
 
     A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb, and mean_file is its
     mean.binaryproto. A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb,
@@ -33,12 +37,15 @@ def net_for_run(net: caffe_pb2.NetParameter, data_dir: str | Path) -> caffe_pb2.
     copy = caffe_pb2.NetParameter()
     copy.CopyFrom(net)
     folder = Path(data_dir).resolve()
-    roles = layer_phases(net)
+    roles = layer_phases(net, states)
     for position, layer in enumerate(copy.layer):
         if layer.type == "Data":
             phases = roles.get(position, set())
             name = _DATABASES["TEST" if phases == {"TEST"} else "TRAIN"]
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
+        for field, param in layer.ListFields():
+            if field.message_type and "engine" in field.message_type.fields_by_name and param.engine == _CUDNN:
+                param.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
         if layer.transform_param.mean_file:
             layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
         for param, fields in _FILES.items():
@@ -55,9 +62,9 @@ def solver_for_run(
     always taken, so that a run shorter than its snapshot interval leaves one."""
     copy = caffe_pb2.SolverParameter()
     copy.CopyFrom(solver)
-    for field in ("train_net", "snapshot_after_train", "device_id"):
+    for field in ("snapshot_after_train", "snapshot_format", "device_id"):
         copy.ClearField(field)
-    copy.net = NET_FILE
+    name_net(copy)
     copy.snapshot_prefix = snapshot_prefix
     copy.solver_mode = caffe_pb2.SolverParameter.CPU if gpu is None else caffe_pb2.SolverParameter.GPU
     if gpu is not None:
@@ -67,10 +74,23 @@ def solver_for_run(
     return copy
 
 
-def layer_phases(net: caffe_pb2.NetParameter) -> dict[int, set[str]]:
-    """The phases in which each layer (by position) takes part, over all stages that the net's rules name."""
+def name_net(solver: caffe_pb2.SolverParameter) -> None:
+    """Let a solver name the run's own net, and no other."""
+    for field in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
+        solver.ClearField(field)
+    solver.net = NET_FILE
+
+
+def layer_phases(net: caffe_pb2.NetParameter, states: Sequence[State] = ()) -> dict[int, set[str]]:
+    """The phases in which each layer (by position) takes part in these states; of one that takes part in none of them,
+    those over all stages that the net's rules name."""
+    found = [_phases(net, some) for some in (states_named(net), states)]
+    return found[0] | found[1]
+
+
+def _phases(net: caffe_pb2.NetParameter, states: Sequence[State]) -> dict[int, set[str]]:
     phases: dict[int, set[str]] = {}
-    for state in states_named(net):
+    for state in states:
         for position in taking_part(net, state):
             phases.setdefault(position, set()).add(state.phase)
     return phases

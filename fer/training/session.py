@@ -6,12 +6,15 @@ from pathlib import Path
 from fer.engines.engine import Engine
 from fer.errors import FerError, Interrupted
 from fer.evaluation.score import score_end
-from fer.formats.prototxt import write_text
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.accuracy import accuracy_outputs
 from fer.runs.run import Run
 from fer.runs.snapshots import Shapes, SnapshotKeeper
 from fer.schema import caffe_pb2
 from fer.training.early_stopping import EarlyStopping
-from fer.training.events import Notice, Tell, Validation
+from fer.training.events import Estimate, Notice, Tell, Validation
+from fer.training.pace import quicker_engine
+from fer.training.run_prototxts import name_net
 from fer.training.supervise import Job, Supervisor
 
 
@@ -35,8 +38,20 @@ class Session:
         engine_solver = run.engine_solver.relative_to(run.dir)
         argv = self.engine.train_command(engine_solver, gpus=self.gpus, weights=weights, snapshot=snapshot)
         keeper = SnapshotKeeper(run, self.shapes, self.solver.type)
-        job = Job(argv, self.solver.max_iter, run.record.batch_size, start, self.early_stopping)
-        Supervisor(run, self.engine, keeper, job, self.tell).supervise(self.lock)
+        accuracies = accuracy_outputs(read_net(run.net), self.solver)
+        job = Job(
+            argv, self.solver.max_iter, run.record.batch_size, start, self.early_stopping, accuracies,
+            self.solver.display, self.solver.test_interval,
+        )  # fmt: skip
+        Supervisor(run, self.engine, keeper, job, self._tell).supervise(self.lock)
+
+    def _tell(self, event: object) -> None:
+        """Hand an event on, and after an estimate of hours what would be quicker."""
+        self.tell(event)
+        if isinstance(event, Estimate) and (
+            hint := quicker_engine(self.engine, on_gpu=bool(self.gpus), seconds=event.seconds)
+        ):
+            self.tell(hint)
 
     def measure_end(self) -> None:
         """Score the last snapshot on val where no test falls on the end.
@@ -47,7 +62,7 @@ class Session:
         if not self.solver.test_iter or end % self.solver.test_interval == 0:
             return
         try:
-            self.tell(Validation(end, score_end(self.run)))
+            self.tell(Validation(end, score_end(self.run, python_layers=self.engine.python_layers), "accuracy"))
         except Interrupted:
             raise
         except FerError as error:
@@ -61,6 +76,7 @@ def _write_engine_solver(run: Run, solver: caffe_pb2.SolverParameter, early_stop
     """
     copy = caffe_pb2.SolverParameter()
     copy.CopyFrom(solver)
+    name_net(copy)
     copy.snapshot_prefix = str(run.unverified_dir.relative_to(run.dir) / run.net_name)
     copy.snapshot_after_train = True
     if early_stopping:

@@ -1,12 +1,12 @@
 """Watches over a training engine from its first line to its end: progress, snapshots, losses, signals, its death."""
 
 import math
-import shutil
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,39 +15,23 @@ from fer.engines.caffe import ipc
 from fer.engines.engine import Engine
 from fer.engines.process import Child, EngineError, how_it_ended, last_words
 from fer.errors import FerError, Interrupted
-from fer.formats.log import LogAssembler, LogRecord
+from fer.formats.log_assembler import LogAssembler
 from fer.formats.log_lines import Event, SnapshottingState
+from fer.formats.log_outputs import find_accuracy
+from fer.formats.log_records import LogRecord
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotFault, SnapshotKeeper
+from fer.system.files import is_full
 from fer.system.shell import command
 from fer.training import events
 from fer.training.early_stopping import EarlyStopping
+from fer.training.loss_watch import LossWatch
+from fer.training.pace import Pace
 
 TAIL_LINES = 200
-SATURATED = 87.3365  # -log of the smallest normal float: what Caffe shows once every probability has died
-EXPLODED = 50.0
-EXPLODED_FACTOR = 20.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-FULL_DISK_BYTES = 2**20
-
-
-class LossWatch:
-    """Tells when a displayed loss says that the training is lost."""
-
-    def __init__(self) -> None:
-        self._first: float | None = None
-        self._bad_in_a_row = 0
-
-    def verdict(self, loss: float) -> str | None:
-        """What is wrong with this loss, after those before; None while nothing is."""
-        if not math.isfinite(loss):
-            return f"loss is {loss:g}"
-        if self._first is None:
-            self._first = loss
-        saturated = abs(loss - SATURATED) < 1e-3
-        bad = saturated or loss > max(EXPLODED, EXPLODED_FACTOR * self._first)
-        self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
-        return f"loss has exploded to {loss:g}" if self._bad_in_a_row >= 2 else None
+# What Caffe checks as it writes a snapshot: a protobuf file, or HDF5's parts.
+CAFFE_COULD_NOT_WRITE = ("SerializeToOstream", "Failed to make float dataset", "Error saving weights to")
 
 
 class SignalRelay:
@@ -90,13 +74,19 @@ class SignalRelay:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained: the command, what progress and snapshots need to know, and what may end it early."""
+    """What is to be trained: the command, what progress and snapshots need to know, and what may end it early.
+
+    `accuracies` are the outputs of the first test net's Accuracy layers, with their top_k.
+    """
 
     argv: Sequence[str]
     max_iter: int
     images_per_iteration: int
     start: int = 0
     early_stopping: EarlyStopping | None = None
+    accuracies: Mapping[str, int] = field(default_factory=dict)
+    display: int = 0
+    test_interval: int = 0
 
 
 class Supervisor:
@@ -110,22 +100,27 @@ class Supervisor:
         self._progress = progress
         self.assembler = LogAssembler()
         self.losses = LossWatch()
-        self.tail: list[str] = []
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.newest: Snapshot | None = None
         self.failure: str | None = None
         self.enough: int | None = None  # the iteration whose test was the last that early stopping waited for
         self._lr = math.nan
+        self._accuracy = ""
+        self._relay = SignalRelay(engine)
         self._state_due: int | None = None
         self._started = self._clock = time.monotonic()
         self._last_iteration = job.start
+        epoch = run.record.iterations_per_epoch
+        self.pace = Pace(run.odometer, self.tell, job.start, job.max_iter, job.display, job.test_interval, epoch)
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = self.run.record.seconds
-        with SignalRelay(self.engine) as relay:
-            child = Child(self.job.argv, self.engine.train_environment, self.run.dir, self.run.log, keep=[lock])
+        with self._relay as relay:
+            environment = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
+            child = Child(self.job.argv, environment, self.run.dir, self.run.log, keep=[lock])
             try:
-                for line in child.lines(lambda: relay.deliver(child)):
+                for line in child.lines(lambda: relay.deliver(child), self.pace.look):
                     if self.enough is None:
                         self._read(line)
                         if self.enough is not None:
@@ -138,10 +133,12 @@ class Supervisor:
                     self._settle(code)
             finally:
                 child.kill()
+                self.pace.close()
                 # What the engine wrote and we did not take in is of no use, or of a training that was lost.
                 self.keeper.remove_leftovers()
                 seconds = round(before + time.monotonic() - self._started, 3)
-                self.run.update(state="failed", ended=self.failure, seconds=seconds, iteration=self._reached())
+                facts = {"seconds": seconds, "iteration": self._reached(), "log_sha256": self.run.log_hash()}
+                self.run.update(state="failed", ended=self.failure, **facts)
             self._conclude(code, relay)
 
     def tell(self, event: object) -> None:
@@ -157,7 +154,10 @@ class Supervisor:
     # ---- the log, line by line
 
     def _read(self, line: str) -> None:
-        self.tail = [*self.tail[-TAIL_LINES:], line]
+        self.tail.append(line)
+        self.pace.feed(line)
+        if "net output #" in line and (self._relay.stopped_by is not None or "Train net" in line):
+            return  # shown nowhere; there may be thousands
         if isinstance(message := ipc.parse(line), ipc.Replaying):
             self.tell(events.Setup(f"{ipc.text_of(message)}, to go on exactly where the run was ..."))
         # The state file is whole once Caffe has gone on to say something else.
@@ -170,7 +170,8 @@ class Supervisor:
             case LogRecord(phase="train"):
                 self._show(finished)
             case LogRecord(phase="test", net=0) if finished.outputs:
-                self.tell(events.Validation(finished.iteration, finished.outputs))
+                self._accuracy = self._accuracy or find_accuracy([finished], self.job.accuracies).name
+                self.tell(events.Validation(finished.iteration, finished.outputs, self._accuracy))
                 if self.job.early_stopping:
                     self._consider(self.job.early_stopping, finished.iteration, finished.outputs)
             case SnapshottingState(path):
@@ -193,6 +194,7 @@ class Supervisor:
         # The first display also timed the setting up.
         known = rate > 0 and self._clock != self._started
         self._clock, self._last_iteration = now, shown.iteration
+        self.pace.displayed(shown.iteration)
         self.tell(
             events.Displayed(
                 shown.iteration,
@@ -204,7 +206,10 @@ class Supervisor:
             )
         )
         if verdict := self.losses.verdict(shown.loss):
-            self.failure = f"{verdict} at iteration {shown.iteration:,}: the training was stopped; lower base_lr"
+            self.failure = (
+                f"{verdict} at iteration {shown.iteration:,}: the training was stopped; "
+                "lower base_lr, or check the data's scale and the labels"
+            )
 
     def _consider(self, early_stopping: EarlyStopping, iteration: int, outputs: dict[str, float]) -> None:
         early_stopping.take(iteration, outputs)
@@ -220,8 +225,8 @@ class Supervisor:
         try:
             snapshot = self.keeper.adopt(iteration)
         except SnapshotFault as fault:
-            full = shutil.disk_usage(self.run.dir).free < FULL_DISK_BYTES
-            self.failure = f"the snapshot of iteration {iteration:,} is of no use{': the disk is full' * full}: {fault}"
+            full = ": the disk is full" * is_full(self.run.dir)
+            self.failure = f"the snapshot of iteration {iteration:,} is of no use{full}: {fault}"
             return
         if snapshot:
             self.newest = snapshot
@@ -244,11 +249,17 @@ class Supervisor:
             self.run.update(ended=f"{self._program()} {self._ending(code)}")
             raise EngineError(
                 f"{self._program()} {self._ending(code)} after iteration {self._reached():,}\n"
-                f"{last_words(self.tail, self.engine.title)}\n{self._what_is_left()}; log: {self.run.log}",
+                f"{self._last_words()}\n{self._what_is_left()}; log: {self.run.log}",
                 code,
             )
         self.run.update(state="interrupted", ended=f"stopped by {signal.Signals(stopped_by).name}")
         raise Interrupted(self._stopped_text(relay), stopped_by)
+
+    def _last_words(self) -> str:
+        words = last_words([*self.tail], self.engine.title)
+        if any(check in words for check in CAFFE_COULD_NOT_WRITE):
+            return f"{words}: the disk that holds {self.run.dir} is full, or your quota of it"
+        return words
 
     def _finish(self, iteration: int, why: str) -> None:
         if not any(snapshot.iteration == iteration for snapshot in self.run.snapshots()):

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError, UsageError
-from fer.formats.prototxt import write_text
+from fer.formats.prototxt import to_bytes
 from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
 from fer.runs.record import StartWeights
-from fer.runs.run import Run, create_run
+from fer.runs.run import DEPLOY, NET, SOLVER, Run, create_run, remove_unbegun
 from fer.runs.snapshots import check_start_weights
 from fer.system.files import sha256
 from fer.system.shell import command
@@ -49,7 +49,7 @@ def train(
     choice = EngineChoice(
         prototxts, options.engine, gpu=options.gpu, precision=options.precision, shuffle=options.shuffle, tell=tell
     )
-    engine = choice.engine
+    engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(options.gpu) if options.gpu is not None else ()
     if options.weights is not None and not options.weights.is_file():
         raise FerError(f"--weights {options.weights}: no such file")
@@ -61,6 +61,7 @@ def train(
         seed=options.seed,
         gpus=gpus,
         shuffle=options.shuffle,
+        python_layers=options.python_layers,
         snapshot_prefix=f"snapshots/{net_label(train_val)}",
         run_parent=options.runs_dir,
     )
@@ -73,10 +74,10 @@ def train(
     record = first_record(plan, net_label(train_val), solver_path, data_dir, engine, gpus)
     patience = options.patience or None
     early_stopping = find_early_stopping(patience, plan.solver, plan.net, record.data) if patience else None
-    run = create_run(options.runs_dir, base_name, replace(record, patience=patience), exact=bool(options.name))
+    record, exact = replace(record, patience=patience), bool(options.name)
+    run = create_run(options.runs_dir, base_name, record, _prototxts(plan), exact=exact)
     with run.locked() as lock:
         with _removed_on_failure(run):
-            _write_prototxts(run, plan)
             shapes = describe(engine, run, plan.solver, train_val)
             if options.weights is not None:
                 _take_weights(run, options.weights, shapes, tell)
@@ -94,8 +95,9 @@ def train(
 def _check_name(name: str, runs_dir: Path) -> str:
     if name != file_name(name):
         raise UsageError(f"--name {name!r} is no plain name: take letters, digits and . _ + -")
-    if (runs_dir / name).exists():
-        there = runs_dir / name
+    there = runs_dir / name
+    remove_unbegun(there)
+    if there.exists():
         raise FerError(f"{there} exists already; take another --name, or {command('--resume', there)}")
     return name
 
@@ -109,11 +111,9 @@ def _removed_on_failure(run: Run) -> Iterator[None]:
         raise
 
 
-def _write_prototxts(run: Run, plan: Plan) -> None:
-    write_text(run.solver, plan.solver)
-    write_text(run.net, plan.net)
-    write_text(run.deploy, plan.deploy)
-    run.update(prototxt_sha256={path.name: sha256(path) for path in (run.solver, run.net, run.deploy)})
+def _prototxts(plan: Plan) -> dict[str, bytes]:
+    messages = {SOLVER: plan.solver, NET: plan.net, DEPLOY: plan.deploy}
+    return {name: to_bytes(message) for name, message in messages.items()}
 
 
 def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: Tell) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from fer.nets.policies import early_collapse
+from fer.nets.solver_lint import unused_fields
 from fer.nets.states import data_layers, test_states
 from fer.schema import caffe_pb2
 
@@ -19,6 +20,7 @@ def training_warnings(
 def _warnings(
     solver: caffe_pb2.SolverParameter, net: caffe_pb2.NetParameter, count: Callable[[str], int]
 ) -> Iterator[str]:
+    yield from unused_fields(solver)
     if collapse := early_collapse(solver):
         yield collapse
     tests = test_states(solver)

@@ -13,6 +13,8 @@ from typing import Any, List, NamedTuple, Optional, Union
 
 PARENT_PID = "FER_PARENT_PID"
 """The environment variable with the process that a training must not outlive."""
+ODOMETER = "FER_ODOMETER"
+"""The environment variable with the file that holds how many iterations a training has finished."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -81,3 +83,35 @@ def stop_when_parent_dies() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != int(parent):
             sys.exit(128 + signal.SIGTERM)
+
+
+class Odometer:
+    """Writes how many iterations are finished to the file that ODOMETER names, so that progress is seen to move.
+
+    Between displays the log is silent, and it is Caffe's own. Without the variable, or where the file cannot be
+    written, nothing is shown and nothing stops.
+    """
+
+    def __init__(self) -> None:
+        path = os.environ.get(ODOMETER)
+        self._file: Optional[int] = None
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644) if path else None
+        except OSError:
+            pass
+
+    def show(self, iteration: int) -> None:
+        if self._file is not None:
+            try:
+                os.pwrite(self._file, b"%012d" % iteration, 0)
+            except OSError:
+                self._file = None
+
+
+def read_odometer(path: Any) -> Optional[int]:
+    """What an Odometer shows; None where nothing is shown."""
+    try:
+        with open(str(path), "rb") as stream:
+            return int(stream.read(12))
+    except (OSError, ValueError):
+        return None

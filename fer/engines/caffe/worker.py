@@ -1,6 +1,6 @@
 # /// script
 # requires-python = "==3.9.*"
-# dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy<2", "protobuf<3.21"]
+# dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy==1.26.4", "protobuf==3.20.3"]
 # ///
 """Real Caffe behind four verbs; `fer` runs this file in an interpreter of its own, and so can you:
 
@@ -25,6 +25,9 @@ import subprocess
 import sys
 import tempfile
 
+# What lies beside this file is found even where PYTHONSAFEPATH is set.
+if os.path.dirname(os.path.abspath(__file__)) not in sys.path:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ.setdefault("GLOG_logtostderr", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,6 +39,9 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from worker_training import read_text, train, use_device
+
+# A user's own Python layers, behind all that is installed here.
+sys.path.extend(filter(None, os.environ.get("FER_PYTHON_LAYERS", "").split(os.pathsep)))
 
 PREDICT_BATCH = 64
 
@@ -129,10 +135,10 @@ def describe(args):
     net_param.state.phase = caffe_pb2.Phase.Value(args.phase)
     net_param.state.level = args.level
     net_param.state.stage.extend(args.stage)
-    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as stream:
+    with tempfile.TemporaryFile("w") as stream:  # one without a name, as no kill can leave it behind
         stream.write(text_format.MessageToString(net_param))
         stream.flush()
-        net = caffe.Net(stream.name, getattr(caffe, args.phase))
+        net = caffe.Net("/proc/self/fd/%d" % stream.fileno(), getattr(caffe, args.phase))
     answer = {
         "params": {name: [list(blob.data.shape) for blob in blobs] for name, blobs in net.params.items()},
         "blobs": {name: list(blob.data.shape) for name, blob in net.blobs.items()},
@@ -158,10 +164,10 @@ net_param {
 def one_step():
     """Whether one solver step moves the weights and leaves them finite."""
     caffe.set_mode_cpu()
-    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as stream:
+    with tempfile.TemporaryFile("w") as stream:  # one without a name, as no kill can leave it behind
         stream.write(ONE_STEP)
         stream.flush()
-        solver = caffe.get_solver(stream.name)
+        solver = caffe.get_solver("/proc/self/fd/%d" % stream.fileno())
     before = solver.net.params["ip"][0].data.copy()
     solver.step(1)
     after = solver.net.params["ip"][0].data

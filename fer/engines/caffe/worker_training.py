@@ -46,6 +46,7 @@ class Watch:
         self.first = solver.iter
         self.stop_signal = 0
         self.snapshot_wanted = False
+        self.odometer = ipc.Odometer()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._snapshot)
@@ -61,6 +62,7 @@ class Watch:
         self.snapshot_wanted = True
 
     def between_iterations(self):
+        self.odometer.show(self.solver.iter)
         if self.stop_signal:
             raise Stop
         if self.snapshot_wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from fer.errors import FerError
 from fer.system.shell import pip_install
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     import h5py
 
 
-def open_hdf5(path: str | Path, mode: Literal["r", "w"]) -> h5py.File:
+def open_hdf5(file: str | Path | BinaryIO, mode: Literal["r", "w"]) -> h5py.File:
     """The file, to be used in a `with`. Raises FerError where h5py is missing, OSError where the file is no HDF5."""
-    need_hdf5(path)
+    if isinstance(file, str | Path):
+        need_hdf5(file)
     import h5py
 
-    return h5py.File(path, mode)
+    return h5py.File(file, mode)
 
 
 def need_hdf5(path: str | Path) -> None:

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from fer.errors import FerError
 from fer.formats.database import Database
 from fer.formats.image_header import MAX_PIXELS, image_size
+from fer.formats.image_list import ListedImage, read_list
 from fer.schema import caffe_pb2
 
 Room = Callable[[tuple[int, ...], int], None]
@@ -24,6 +25,8 @@ Read = tuple[np.ndarray, np.ndarray]
 
 
 # ---- LMDB
+
+_FLAGS = {"color": cv2.IMREAD_COLOR, "gray": cv2.IMREAD_GRAYSCALE, "": cv2.IMREAD_UNCHANGED}
 
 
 class _Records(Database):
@@ -44,7 +47,7 @@ def read_database(path: Path, force: str, room: Room) -> Read:
 
     Raises FerError for a database that is missing, cut off, empty or larger than the memory, and for a faulty Datum.
     """
-    flag = {"color": cv2.IMREAD_COLOR, "gray": cv2.IMREAD_GRAYSCALE}.get(force, cv2.IMREAD_UNCHANGED)
+    flag = _FLAGS[force]
     with closing(_Records(path)) as database:
         count, row = len(database), 0
         labels = np.zeros(count, np.float32)
@@ -60,6 +63,18 @@ def read_database(path: Path, force: str, room: Room) -> Read:
     if row != count:
         raise FerError(f"{path}: damaged: {row:,} of {count:,} records can be read")
     return pixels, labels
+
+
+def first_of_database(path: Path, force: str) -> np.ndarray:
+    """The first image of an LMDB as `read_database` has it, [H, W, C]. Raises FerError as that does."""
+    flag = _FLAGS[force]
+    with closing(_Records(path)) as database:
+        for key, data in database.records():
+            try:
+                return _decode_datum(data, flag)[0]
+            except FerError as error:
+                raise FerError(f"{path}: {key}: {error}") from None
+    raise FerError(f"{path}: damaged: no record can be read")
 
 
 def _decode_datum(data: bytes, flag: int) -> tuple[np.ndarray, int]:
@@ -108,50 +123,58 @@ def read_image_list(path: Path, options: ListOptions, room: Room) -> Read:
 
     Raises FerError, with the list's line, for a line, file or size that is wrong.
     """
-    lines = _parse_list(path)
-    labels = np.array([label for _, _, label in lines], np.float32)
-
-    def read(index: int) -> np.ndarray:
-        number, name, _ = lines[index]
-        try:
-            return _read_image(options.root + name, options)
-        except FerError as error:
-            raise FerError(f"{path}:{number}: {options.root + name}: {error}") from None
-
-    first = read(0)
-    pixels = _allocate(len(lines), first, room)
+    images = read_list(path)
+    labels = np.array([image.label for image in images], np.float32)
+    pixels = _allocate(len(images), first := _of_line(path, images[0], options), room)
 
     def fill(index: int) -> None:
-        number, name, _ = lines[index]
-        try:
-            _put(pixels, index, read(index))
-        except _ShapeDiffersError as error:
-            cure = "set new_height and new_width in image_data_param"
-            raise FerError(f"{path}:{number}: {options.root + name}: {error}\n{cure}") from None
+        image = _of_line(path, images[index], options)
+        _check_alike(path, images[index], options, image, first)
+        pixels[index] = image
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(len(lines))):
+        for _ in pool.map(fill, range(len(images))):
             pass
     return pixels, labels
 
 
-def _parse_list(path: Path) -> list[tuple[int, str, int]]:
-    """(line number, file name, label) of each line that is not blank."""
+def list_names(path: Path) -> list[str]:
+    """The file names of a list, in its order. Raises FerError as `read_image_list` does."""
+    return [image.name for image in read_list(path)]
+
+
+def first_image(path: Path, options: ListOptions) -> np.ndarray:
+    """The first image of a list as `read_image_list` has it, [H, W, C]. Raises FerError as that does."""
+    return _of_line(path, read_list(path)[0], options)
+
+
+def check_image_list(path: Path, options: ListOptions, *, one_size: bool) -> None:
+    """Read each image of a list, and with `one_size` compare its shape with the first one's. Raises FerError."""
+    images = read_list(path)
+    first = _of_line(path, images[0], options)
+
+    def look(image: ListedImage) -> None:
+        found = _of_line(path, image, options)
+        if one_size:
+            _check_alike(path, image, options, found, first)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(look, images):
+            pass
+
+
+def _check_alike(path: Path, image: ListedImage, options: ListOptions, found: np.ndarray, first: np.ndarray) -> None:
+    if (reason := _difference(found, first)) is not None:
+        cure = "set new_height and new_width in image_data_param"
+        raise FerError(f"{path}:{image.line}: {options.root + image.name}: {reason}\n{cure}")
+
+
+def _of_line(path: Path, image: ListedImage, options: ListOptions) -> np.ndarray:
+    """The image of a list's line [H, W, C]."""
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise FerError(f"{path}: cannot read the list of images: {error.strerror}") from None
-    lines = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        name, _, label = line.rstrip().rpartition(" ")
-        if not name or not label.removeprefix("-").isdecimal():
-            raise FerError(f"{path}:{number}: expected `FILE LABEL`, found {line.strip()!r}")
-        lines.append((number, name, int(label)))
-    if not lines:
-        raise FerError(f"{path}: the list of images is empty")
-    return lines
+        return _read_image(options.root + image.name, options)
+    except FerError as error:
+        raise FerError(f"{path}:{image.line}: {options.root + image.name}: {error}") from None
 
 
 def _read_image(path: str, options: ListOptions) -> np.ndarray:
@@ -169,10 +192,6 @@ def _read_image(path: str, options: ListOptions) -> np.ndarray:
 # ---- the array
 
 
-class _ShapeDiffersError(FerError):
-    """An image has another shape or kind than the first."""
-
-
 def _allocate(count: int, image: np.ndarray, room: Room) -> np.ndarray:
     """Room for `count` images like `image`; FerError when the memory cannot hold them."""
     room((count, *image.shape), image.itemsize)
@@ -180,10 +199,17 @@ def _allocate(count: int, image: np.ndarray, room: Room) -> np.ndarray:
 
 
 def _put(pixels: np.ndarray, row: int, image: np.ndarray) -> None:
-    if image.shape != pixels.shape[1:]:
-        height, width, channels = image.shape
-        first = " x ".join(map(str, (pixels.shape[3], *pixels.shape[1:3])))
-        raise _ShapeDiffersError(f"{channels} x {height} x {width}, where the first is {first}")
-    if image.dtype != pixels.dtype:
-        raise _ShapeDiffersError(f"holds {image.dtype} values, where the first holds {pixels.dtype}")
+    if (reason := _difference(image, pixels[0])) is not None:
+        raise FerError(reason)
     pixels[row] = image
+
+
+def _difference(image: np.ndarray, first: np.ndarray) -> str | None:
+    """What sets an image apart from the first, in shape or kind."""
+    if image.shape != first.shape:
+        height, width, channels = image.shape
+        of_first = " x ".join(map(str, (first.shape[2], *first.shape[:2])))
+        return f"{channels} x {height} x {width}, where the first is {of_first}"
+    if image.dtype != first.dtype:
+        return f"holds {image.dtype} values, where the first holds {first.dtype}"
+    return None

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer.engines.caffe.ipc import Odometer
 from fer.engines.core.framework import Backend, Net, NetState, Value
 from fer.engines.core.hdf5 import need_hdf5
 from fer.engines.core.log import Log
@@ -73,6 +74,7 @@ class Solver:
         self._before_test: list[NetState] | None = None
         self._displayed = (0, time.monotonic())
         self._requests = Requests(self.signals, self.ranks)
+        self._odometer = Odometer() if self.ranks.rank == 0 else None
         trained = Trained(self.net, self.test_nets, self.training, self.ranks, self.seed)
         self._snapshots = Snapshots(param, self.path, trained, self.log)
         if snapshot and weights:
@@ -177,6 +179,8 @@ class Solver:
             self._attend()
             self._iterate()
             self.iteration += 1
+            if self._odometer:
+                self._odometer.show(self.iteration)
             self._before_test = None
             if self._snapshot_due():
                 self.snapshot()
@@ -219,6 +223,8 @@ class Solver:
         index = 0
         for (name, weight), values in zip(self.net.outputs, outputs, strict=True):
             for value in values.ravel().tolist():
+                if self.signals.stop:  # a net may have a million
+                    return
                 self.log(TrainOutput(index, name, value, weight))
                 index += 1
 
@@ -255,6 +261,8 @@ class Solver:
         index = 0
         for (name, weight), values in zip(net.outputs, total, strict=True):
             for value in net.host(values / batches).ravel().tolist():
+                if self.signals.stop:
+                    return
                 self.log(TestOutput(index, name, value, weight))
                 index += 1
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from fer.engines.core.framework import Net, Shape
-from fer.engines.core.hdf5 import open_hdf5
+from fer.engines.core.hdf5 import need_hdf5, open_hdf5
 from fer.errors import FerError
 from fer.formats.blobs import from_blob, is_legacy, same_shape, shape_text, to_blob
 from fer.formats.prototxt import read_weights
@@ -198,7 +198,8 @@ def model_proto(net: Net) -> caffe_pb2.NetParameter:
 def write_model(path: Path, net: Net) -> None:
     """Write the weights, as HDF5 where the name ends in .h5; whole, or not at all."""
     if path.suffix == ".h5":
-        write_whole(path, lambda beside: _model_to_hdf5(beside, net), parents=True)
+        need_hdf5(path)
+        write_whole(path, lambda stream: _model_to_hdf5(stream, net), parents=True)
     else:
         write_bytes(path, model_proto(net).SerializeToString(), parents=True)
 
@@ -206,17 +207,18 @@ def write_model(path: Path, net: Net) -> None:
 def write_state(path: Path, state: SolverState) -> None:
     """Write the solver's state, as HDF5 where the name ends in .h5; whole, or not at all."""
     if path.suffix == ".h5":
-        write_whole(path, lambda beside: _state_to_hdf5(beside, state))
+        need_hdf5(path)
+        write_whole(path, lambda stream: _state_to_hdf5(stream, state))
         return
     proto = caffe_pb2.SolverState(iter=state.iteration, learned_net=state.learned_net, current_step=state.current_step)
     proto.history.extend(map(to_blob, state.history))
     write_bytes(path, proto.SerializeToString())
 
 
-def _model_to_hdf5(path: Path, net: Net) -> None:
+def _model_to_hdf5(stream: BinaryIO, net: Net) -> None:
     blob_shapes = net.blob_shapes
     owned = {(learned.owner, learned.index) for learned in net.learnable}
-    with open_hdf5(path, "w") as file:
+    with open_hdf5(stream, "w") as file:
         data = file.create_group("data")
         for node in net.nodes:
             group = data.create_group(node.name)
@@ -225,8 +227,8 @@ def _model_to_hdf5(path: Path, net: Net) -> None:
                     group.create_dataset(str(index), data=net.blob(node.name, index))
 
 
-def _state_to_hdf5(path: Path, state: SolverState) -> None:
-    with open_hdf5(path, "w") as file:
+def _state_to_hdf5(stream: BinaryIO, state: SolverState) -> None:
+    with open_hdf5(stream, "w") as file:
         file["iter"] = np.array([state.iteration], np.int32)
         file["learned_net"] = np.bytes_(state.learned_net)
         file["current_step"] = np.array([state.current_step], np.int32)

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from fer.engines.pytorch.registry import Context, Shape
 from fer.errors import FerError
+from fer.nets.fillers import filler_fault
 from fer.schema import caffe_pb2
-
-FILLERS = ("constant", "gaussian", "uniform", "xavier", "msra", "positive_unitball", "bilinear")
 
 
 def fill(filler: caffe_pb2.FillerParameter, shape: Shape, context: Context) -> Tensor:
@@ -17,10 +16,8 @@ def fill(filler: caffe_pb2.FillerParameter, shape: Shape, context: Context) -> T
 
     FerError for an unknown filler or one that the shape does not allow.
     """
-    if filler.type not in FILLERS:
-        raise FerError(f"Unknown filler name: {filler.type} (known: {', '.join(FILLERS)})")
-    if filler.sparse != -1 and filler.type != "gaussian":
-        raise FerError(f"sparsity is not supported by the {filler.type} filler (only by gaussian)")
+    if fault := filler_fault(filler):
+        raise FerError(fault)
     generator = context.seeds.generator("fillers", "cpu")
     try:
         blob = torch.empty(shape, dtype=context.dtype)
@@ -52,6 +49,8 @@ def _gaussian(blob: Tensor, filler: caffe_pb2.FillerParameter, generator: torch.
     if filler.sparse >= 0:
         if blob.dim() < 1:
             raise FerError("a sparse gaussian filler needs a blob with at least one axis")
+        if filler.sparse > blob.shape[0]:
+            raise FerError(f"a sparse gaussian filler keeps {filler.sparse} of {blob.shape[0]}")
         kept = torch.rand(blob.shape, generator=generator) < filler.sparse / blob.shape[0]
         blob.mul_(kept)
 

@@ -93,12 +93,12 @@ class Net:
         cut = [not down for down in param.propagate_down] or [False] * len(param.bottom)
         node = Node(layer, param.name, param.type, list(param.bottom), tops, loss_weights(layer, len(tops)), cut)
         self.nodes.append(node)
+        if len(layer.param.param) > len(layer.blobs):
+            raise FerError(
+                f"layer '{param.name}' ({param.type}): Too many params specified: {len(layer.param.param)} for "
+                f"{len(layer.blobs)} parameter blobs"
+            )
         if layer.blobs:
-            if len(layer.param.param) > len(layer.blobs):
-                raise FerError(
-                    f"layer '{param.name}' ({param.type}): Too many params specified: {len(layer.param.param)} for "
-                    f"{len(layer.blobs)} parameter blobs"
-                )
             for index in range(len(layer.blobs)):
                 self._parameters.add(layer, index)
             self.params[param.name] = layer.blobs

@@ -1,15 +1,20 @@
 """The one look of every figure, and a figure's bytes."""
 
+import contextlib
 import functools
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Figure  # what every plot returns, for those who call them
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from fer.system.escapes import escaped
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GRAY, INK = "#CC79A7", "#56B4E9", "#767676", "#222222"  # the gray is read on white and on black
@@ -50,14 +55,44 @@ PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def look(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draws with the one look, whatever the caller's rcParams."""
+    """Draws with the one look, whatever the caller's rcParams, and every text that is drawn as `plain` has it.
+
+    But for those of ticks, which are written anew whenever the figure is rendered: the plot sees to them.
+    """
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(LOOK):
-            return draw(*args, **kwargs)
+        with _our_settings():
+            figure = draw(*args, **kwargs)
+        for text in figure.findobj(Text):
+            if isinstance(text, Text):
+                text.set_text(plain(text.get_text()))
+        return figure
 
     return drawn
+
+
+@contextlib.contextmanager
+def _our_settings() -> Iterator[None]:
+    """Of this look and else matplotlib's own, not those of a matplotlibrc."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(LOOK)
+        yield
+
+
+def plain(text: str) -> str:
+    """Text from outside, on one line or several, that matplotlib draws and does not read: `$` begins no formula.
+
+    Of a line as long as a figure is wide the beginning, as a title that leads out of it leaves the axes no room.
+    """
+    return "\n".join(short(line, 110) for line in text.split("\n")).replace("$", r"\$")
+
+
+def short(name: str, most: int = 20) -> str:
+    """A name on one line; of one with more than `most` characters the beginning, to leave room for what is drawn."""
+    shown = escaped(name)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
 
 
 def render(figure: Figure, kind: str) -> bytes:
@@ -66,7 +101,9 @@ def render(figure: Figure, kind: str) -> bytes:
     The first rendering lays the figure out, later ones keep that.
     """
     buffer = io.BytesIO()
-    with mpl.rc_context(LOOK):
+    with _our_settings(), warnings.catch_warnings():
+        # A box stands for a character of a script that the font lacks; the page has the text itself.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
         figure.set_layout_engine("none")
     return buffer.getvalue()

@@ -22,6 +22,8 @@ from fer.report.plots.look import (
     canvas,
     legend_above,
     look,
+    plain,
+    short,
     title_above,
     whole_numbers,
 )
@@ -45,7 +47,7 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
     Written in the cells: counts, or with `normalised` the share of the row in percent. A class without images is blank.
     """
     figure, ax = canvas(ax, 5.4, 4.6)
-    names = [c.name for c in metrics.classes]
+    names = [plain(short(c.name)) for c in metrics.classes]
     totals = metrics.confusion.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, metrics.confusion / np.maximum(totals, 1), np.nan)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -56,7 +58,7 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
             color = "white" if share > 0.55 else INK
             ax.text(column, row, text, ha="center", va="center", color=color, fontsize=8.5, fontweight=weight)
     ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), [f"{c.name} ({c.support:,})" for c in metrics.classes])
+    ax.set_yticks(range(len(names)), [f"{plain(short(c.name))} ({c.support:,})" for c in metrics.classes])
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class (images)")
     ax.grid(visible=False)
@@ -83,7 +85,7 @@ def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
                 "linestyle": DASHES[index % len(DASHES)],
                 "linewidth": 1.2,
             }
-            ax.plot(*rates, **style, label=f"{each.name}  {each.roc.auc:.3f}")
+            ax.plot(*rates, **style, label=f"{short(each.name)}  {each.roc.auc:.3f}")
     for curve, name, dash in ((metrics.roc_macro, "macro", "--"), (metrics.roc_micro, "micro", ":")):
         if curve is not None:
             rates = curve.false_positive_rate, curve.true_positive_rate
@@ -106,7 +108,7 @@ def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Fig
         known = [(index + offset, value) for index, value in enumerate(values) if value is not None]
         bars = ax.bar([x for x, _ in known], [y for _, y in known], width * 0.94, color=color, label=kind.capitalize())
         ax.bar_label(bars, [f"{100 * y:.0f}" for _, y in known], fontsize=7, padding=1.5)
-    ax.set_xticks(range(len(metrics.classes)), [f"{c.name}\n{c.support:,}" for c in metrics.classes])
+    ax.set_xticks(range(len(metrics.classes)), [f"{plain(short(c.name))}\n{c.support:,}" for c in metrics.classes])
     ax.tick_params(axis="x", length=0)
     ax.grid(visible=False, axis="x")
     ax.set_ylim(0, 1.05)
@@ -126,7 +128,8 @@ def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> 
     for ax, mistake in zip(axes.flat, mistakes, strict=False):
         ax.imshow(mistake.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(
-            f"{mistake.true} → {mistake.predicted}\n{100 * mistake.probability:.1f}%  {mistake.file}",
+            f"{short(mistake.true)} → {short(mistake.predicted)}\n"
+            f"{100 * mistake.probability:.1f}%  {short(mistake.file)}",
             fontsize=7,
             color=GRAY,
             loc="center",
@@ -148,7 +151,7 @@ def plot_class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str
         labels = [f"{value:,} ({100 * value / total:.0f}%)" for value in values]
         ax.bar_label(bars, labels, fontsize=7, padding=2)
         ax.set_xlim(0, max(1, *values) * 1.48)
-        ax.set_yticks(range(len(classes)), classes)
+        ax.set_yticks(range(len(classes)), [plain(short(name)) for name in classes])
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
         whole_numbers(ax.xaxis, 4)

@@ -23,6 +23,7 @@ from fer.report.plots.look import (
     canvas,
     legend_above,
     look,
+    short,
     title_above,
     whole_numbers,
 )
@@ -93,7 +94,7 @@ def plot_overlay(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
         color, dash = COLORS[index % len(COLORS)], DASHES[index % len(DASHES)]
         mark = MARKERS[index % len(MARKERS)]
         for ax, series in zip(axes, (smooth(curves.loss)[0], curves.test_loss, curves.accuracy), strict=True):
-            _line(ax, series, color, name, dash, mark, marks=8)
+            _line(ax, series, color, _label(name), dash, mark, marks=8)
     for ax, label in zip(axes, ("training loss, smoothed", "val loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
         _robust_loss(ax, [curves for _, curves in runs]) if "loss" in label else _percent(ax)
@@ -119,7 +120,7 @@ def plot_side_by_side(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
             _mark_collapse(ax, curves)
         _iterations(column[2], curves)
         whole_numbers(column[2].xaxis, 3)
-        column[0].set_title(name)
+        column[0].set_title(short(name, 40))
     for ax, label in zip(axes[:, 0], ("learning rate", "loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
     _scale_lr(axes[0, 0], [curves for _, curves in runs])
@@ -272,3 +273,8 @@ def _share_iterations(ax: Axes, runs: Sequence[Curves]) -> None:
 
 def _title(figure: Figure, title: str) -> None:
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+
+
+def _label(name: str) -> str:
+    """For a legend, which leaves out what begins with an underscore."""
+    return f" {short(name, 60)}" if name.startswith("_") else short(name, 60)

@@ -10,19 +10,20 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from fer.data.directory import verify_data
 from fer.data.manifest import Manifest
-from fer.errors import FerError
+from fer.errors import Faults, FerError
 from fer.nets.deploy import derive_deploy
 from fer.nets.lint import KNOWN_LAYERS
 from fer.nets.solver_lint import lint_solver
-from fer.nets.states import SHUFFLE, State, train_state
+from fer.nets.states import SHUFFLE, scored_state, train_state
 from fer.nets.zoo import net_label
 from fer.schema import caffe_pb2
 from fer.training.overrides import Overrides
 from fer.training.preflight.coverage import cover_tests
+from fer.training.preflight.scoring import scored_shape
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
-from fer.training.preflight.sources import Sources, epoch, image_shape, read_sources, source_faults
+from fer.training.preflight.sources import Sources, epoch, read_sources, source_faults
 from fer.training.preflight.subject import Subject
-from fer.training.preflight.wiring import wiring_faults
+from fer.training.preflight.wiring import module_faults, wiring_faults
 from fer.training.prototxts import Prototxts
 from fer.training.run_prototxts import net_for_run, solver_for_run
 from fer.training.warnings import training_warnings
@@ -64,12 +65,14 @@ def preflight(
     seed: int | None = None,
     gpus: Sequence[int] = (),
     shuffle: bool = False,
+    python_layers: bool = False,
     snapshot_prefix: str = "snapshots/<net>",
     run_parent: str | Path = Path("runs"),
 ) -> Plan:
     """Check a solver, its net and a data directory, and plan the run.
 
-    `overrides`, `seed`, `gpus` take the place of the prototxts' own; `shuffle` adds the stage of that name.
+    `overrides`, `seed`, `gpus` take the place of the prototxts' own; `shuffle` adds the stage of that name;
+    `python_layers` allows Python layers of the user's own.
     `<net>` in `snapshot_prefix` becomes the net's name. `run_parent` is the folder whose disk takes the snapshots.
     Raises one FerError that lists every fault found, each with its file and line.
     """
@@ -83,9 +86,10 @@ def preflight(
     changed = _attempt(faults, overrides.changed_net, prototxts.net, train_state(solver)) or prototxts.net
     written = Subject(solver, prototxts.solver_path, changed, prototxts.net_path)
     faults += wiring_faults(written, known_types)
+    faults += () if python_layers else module_faults(written)
     if manifest is None:
         _refuse(faults)
-    subject = written.with_net(net_for_run(written.net, data_dir))
+    subject = written.with_net(net_for_run(written.net, data_dir, [written.train, *written.tests]))
     sources = read_sources(subject, len(manifest.classes))
     faults += source_faults(subject, sources, len(manifest.classes))
     if faults:
@@ -96,7 +100,7 @@ def preflight(
     images *= max(len(gpus), 1)
     solver.max_iter = overrides.end(images, count) or solver.max_iter
     prefix = snapshot_prefix.replace("<net>", net_label(subject.net_path))
-    plan = _plan(subject, sources, manifest, Path(run_parent))
+    plan = _plan(subject, sources, manifest, Path(data_dir), Path(run_parent))
     own = solver_for_run(solver, snapshot_prefix=prefix, seed=seed, gpu=gpus[0] if gpus else None)
     remarks = overrides.remarks(prototxts.solver or solver, solver, images, plan.train_count)
     return replace(plan, solver=own, batch_size=images, given=overrides.given, remarks=tuple(remarks), adapted=adapted)
@@ -106,6 +110,7 @@ def _plan(
     subject: Subject,
     sources: Sources,
     manifest: Manifest,
+    data_dir: Path,
     run_parent: Path,
 ) -> Plan:
     """The plan for data that are whole, once the net's sizes fit them and the disk."""
@@ -114,10 +119,10 @@ def _plan(
     shapes = None if faults else net_shapes(subject, sources, subject.train)
     count, each = snapshots_size(solver, shapes)
     faults += disk_faults(count, each, run_parent) if shapes else ()
-    tested = (subject.tests or [State("TEST")])[0]
-    deploy = _attempt(faults, derive_deploy, net, image_shape(subject, sources, tested) or manifest.image.shape)
-    if faults or deploy is None:
+    shape = _attempt(faults, scored_shape, subject, data_dir, manifest)
+    if faults or shape is None:
         _refuse(faults)
+    deploy = derive_deploy(net, shape, scored_state(solver))
     batch_size, train_count = epoch(subject, sources)
     return Plan(
         solver=solver,
@@ -162,5 +167,4 @@ def _attempt(faults: list[str], function: Callable[P, T], *args: P.args, **kwarg
 
 
 def _refuse(faults: Iterable[str]) -> NoReturn:
-    lines = [line for fault in dict.fromkeys(faults) for line in fault.splitlines()]
-    raise FerError(lines[0] if len(lines) == 1 else "\n".join(["not started; to mend first:", *lines]))
+    raise Faults(faults, "not started; to mend first:")

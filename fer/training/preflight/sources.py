@@ -6,22 +6,22 @@ from pathlib import Path
 
 from fer.engines.caffe import augmentation
 from fer.errors import FerError
+from fer.evaluation.splits import READ_LAYERS, layer_source
 from fer.formats.database import DatabaseInfo, check_database, read_mean
+from fer.formats.image_list import ListedImage, read_list
 from fer.nets.infogain import read_infogain
+from fer.nets.python_layers import AUGMENT
 from fer.nets.states import State
 from fer.schema import caffe_pb2
 from fer.training.preflight.subject import Subject
 
-AUGMENT = "augment"  # the module of the Python layer that both engines have
-
 
 @dataclass(frozen=True)
 class Sources:
-    """What was found of a net's databases and image lists, by their paths; for a database that is faulty, the error."""
+    """What was found of a net's databases and image lists, by their paths; of what is faulty, the error."""
 
     databases: dict[str, DatabaseInfo | FerError]
-    image_lists: dict[str, list[str] | None]
-    """The labels of each list, as they stand there; None where it cannot be read."""
+    image_lists: dict[str, list[ListedImage] | FerError]
 
     def database(self, source: str) -> DatabaseInfo | None:
         found = self.databases.get(source)
@@ -32,8 +32,8 @@ class Sources:
         if layer.type == "Data" and (info := self.database(layer.data_param.source)):
             return info.count
         if layer.type == "ImageData":
-            labels = self.image_lists.get(layer.image_data_param.source)
-            return None if labels is None else len(labels)
+            images = self.image_lists.get(layer.image_data_param.source)
+            return len(images) if isinstance(images, list) else None
         return None
 
 
@@ -47,16 +47,11 @@ def read_sources(subject: Subject, classes: int) -> Sources:
             except FerError as error:
                 sources.databases[source] = error
         elif layer.type == "ImageData" and (source := layer.image_data_param.source) not in sources.image_lists:
-            sources.image_lists[source] = _read_labels(Path(source))
+            try:
+                sources.image_lists[source] = read_list(Path(source))
+            except FerError as error:
+                sources.image_lists[source] = error
     return sources
-
-
-def _read_labels(path: Path) -> list[str] | None:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return [line.rpartition(" ")[2] for line in lines if line]
 
 
 def source_faults(subject: Subject, sources: Sources, classes: int) -> Iterator[str]:
@@ -66,8 +61,8 @@ def source_faults(subject: Subject, sources: Sources, classes: int) -> Iterator[
             case "Data":
                 yield from _database_faults(subject, i, layer, sources.databases[layer.data_param.source])
             case "ImageData":
-                labels = sources.image_lists[layer.image_data_param.source]
-                yield from _list_faults(subject, i, layer, labels, classes)
+                found = sources.image_lists[layer.image_data_param.source]
+                yield from _list_faults(subject, i, layer, found, classes)
             case _:
                 yield from _file_faults(subject, i, layer, classes)
 
@@ -84,17 +79,25 @@ def _database_faults(
 
 
 def _list_faults(
-    subject: Subject, i: int, layer: caffe_pb2.LayerParameter, labels: list[str] | None, classes: int
+    subject: Subject, i: int, layer: caffe_pb2.LayerParameter, found: list[ListedImage] | FerError, classes: int
 ) -> Iterator[str]:
-    about = f"layer {layer.name!r}: its list {layer.image_data_param.source}"
-    if labels is None:
-        yield subject.fault(i, f"{about} cannot be read")
+    if isinstance(found, FerError):
+        yield subject.fault(i, f"layer {layer.name!r}: {found}")
         return
-    wrong = [label for label in labels if not (label.isascii() and label.isdigit() and int(label) < classes)]
+    param = layer.image_data_param
+    wrong = [image for image in found if not 0 <= image.label < classes]
     if wrong:
-        yield subject.fault(i, f"{about} has a label {wrong[0]!r}, which is not 0..{classes - 1}")
-    elif not labels:
-        yield subject.fault(i, f"{about} is empty")
+        where = f"{param.source}:{wrong[0].line}"
+        yield subject.fault(i, f"layer {layer.name!r}: {where}: label {wrong[0].label} is not 0..{classes - 1}")
+    elif bool(param.new_height) != bool(param.new_width):
+        yield subject.fault(i, f"layer {layer.name!r}: new_height and new_width must be set together")
+    else:
+        try:
+            yield from _transform_faults(subject, i, layer, layer_source(layer).shape)
+            # Caffe takes images of several sizes where each is cropped, or comes alone.
+            layer_source(layer).check_images(one_size=param.batch_size > 1 and not layer.transform_param.crop_size)
+        except FerError as error:
+            yield subject.fault(i, f"layer {layer.name!r}: {error}")
 
 
 def _file_faults(subject: Subject, i: int, layer: caffe_pb2.LayerParameter, classes: int) -> Iterator[str]:
@@ -140,11 +143,11 @@ def image_shape(subject: Subject, sources: Sources, state: State) -> tuple[int, 
     """(channels, height, width) of the images in a state's first data layer, before any crop, if known."""
     for i in subject.positions(state):
         layer = subject.net.layer[i]
-        if layer.type == "Data" and (info := sources.database(layer.data_param.source)):
-            return info.shape
-        if layer.type == "ImageData" and layer.image_data_param.new_height:
-            param = layer.image_data_param
-            return (3 if param.is_color else 1, param.new_height, param.new_width)
+        if layer.type in READ_LAYERS:
+            try:
+                return layer_source(layer).shape
+            except FerError:
+                return None
     return None
 
 

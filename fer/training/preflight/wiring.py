@@ -3,8 +3,10 @@
 from collections.abc import Collection, Iterator
 
 from fer.errors import nearest
+from fer.formats.prototxt_text import read_text
 from fer.formats.tokens import field_line
 from fer.nets.lint import lint_net
+from fer.nets.python_layers import ALLOW, foreign_modules
 from fer.nets.states import SHUFFLE, State
 from fer.schema import caffe_pb2
 from fer.training.preflight.subject import Subject
@@ -21,12 +23,19 @@ def wiring_faults(subject: Subject, known_types: Collection[str]) -> Iterator[st
         return
     layers = subject.net.layer
     if not any(_is_loss(layers[i]) for i in subject.positions(subject.train)):
-        yield f"{subject.net_path}:1: no loss layer takes part in TRAIN: there is nothing to learn from"
+        deploy = "; it is a net for use (deploy): give the train_val.prototxt" if _is_deploy(subject) else ""
+        yield f"{subject.net_path}:1: no loss layer takes part in TRAIN: there is nothing to learn from{deploy}"
     if subject.tests:
-        for i, phases in layer_phases(subject.net).items():
+        for i, phases in layer_phases(subject.net, [subject.train, *subject.tests]).items():
             if layers[i].type == "Data" and len(phases) == 2:
                 feeds = f"layer {layers[i].name!r} feeds training and testing alike"
                 yield subject.fault(i, f"{feeds}; add  include {{ phase: TRAIN }}")
+
+
+def module_faults(subject: Subject) -> Iterator[str]:
+    """Python layers, whose modules real Caffe would import."""
+    for i, sentence in foreign_modules(subject.net):
+        yield f"{subject.fault(i, sentence)}; if you trust it, go on with {ALLOW}"
 
 
 def _stage_faults(subject: Subject) -> Iterator[str]:
@@ -34,9 +43,16 @@ def _stage_faults(subject: Subject) -> Iterator[str]:
     named = {stage for rule in rules for stage in (*rule.stage, *rule.not_stage)}
     for stage in subject.train.stages:
         if stage not in named and stage != SHUFFLE:
-            line = field_line(subject.solver_path.read_text(encoding="utf-8"), "train_state")
+            line = field_line(read_text(subject.solver_path), "train_state")
             hint = nearest(stage, named) or (f"; it has {', '.join(sorted(named))}" if named else "")
             yield f"{subject.solver_path}:{line}: the net has no stage {stage!r}{hint}"
+
+
+def _is_deploy(subject: Subject) -> bool:
+    """Whether a net takes its images from outside, and from no data layer."""
+    return any(layer.type == "Input" for layer in subject.net.layer) and not any(
+        layer.type.endswith("Data") for layer in subject.net.layer
+    )
 
 
 def _is_loss(layer: caffe_pb2.LayerParameter) -> bool:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from fer.engines.pytorch.layers.parts import expect_bottoms
 from fer.engines.pytorch.layers.windows import Window, pooling_window
 from fer.engines.pytorch.registry import Layer, Shape, register
+from fer.nets.shapes import pooled_size
 from fer.schema import caffe_pb2
 
 _Method = caffe_pb2.PoolingParameter
@@ -22,16 +23,11 @@ class _Pool:
         self.rounds_up = param.round_mode == _Method.CEIL
         if self.method == _Method.STOCHASTIC and any(self.window.pad):
             layer.fail("STOCHASTIC pooling takes no pad")
-        self.out = tuple(self._places(i) for i in range(2))
+        self.out = pooled_size(size, self.window.kernel, self.window.stride, self.window.pad, up=self.rounds_up)
+        if min(self.out) < 1:
+            layer.fail(f"a window of {self.window.kernel} does not fit an image of {size} with pad {self.window.pad}")
         self.stock = self._is_stock()
         self._areas: Tensor | None = None
-
-    def _places(self, i: int) -> int:
-        window = self.window
-        room = self.size[i] + 2 * window.pad[i] - window.kernel[i]
-        places = (-(-room // window.stride[i]) if self.rounds_up else room // window.stride[i]) + 1
-        clips = any(window.pad) and (places - 1) * window.stride[i] >= self.size[i] + window.pad[i]
-        return places - 1 if clips else places
 
     def _is_stock(self) -> bool:
         """Whether torch's own rule gives these places: it clips without padding too, and pads half a kernel at most."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fer.engines.pytorch.registry import Layer, Shape
+from fer.nets.shapes import POOLING_PAIRS, pair_of, pooling_pairs
 from fer.schema import caffe_pb2
 
 
@@ -58,25 +59,14 @@ def _per_axis(layer: Layer, name: str, listed: Sequence[int], axes: int, default
 
 def pooling_window(layer: Layer, param: caffe_pb2.PoolingParameter, size: Shape) -> Window:
     """The window of a pooling_param over an image of `size` (height, width); FerError where it makes no sense."""
-    kernel = _pair(param, "kernel") or (param.kernel_size, param.kernel_size)
-    window = Window(
-        kernel=size if param.global_pooling else kernel,
-        stride=_pair(param, "stride") or (param.stride, param.stride),
-        pad=_pair(param, "pad") or (param.pad, param.pad),
-        dilation=(1, 1),
-    )
+    if fault := pooling_pairs(param):
+        layer.fail(fault)
+    kernel, stride, pad = (pair_of(param, name) for name in POOLING_PAIRS)
+    window = Window(size if param.global_pooling else kernel, stride, pad, dilation=(1, 1))
     if 0 in window.kernel or 0 in window.stride:
         layer.fail("kernel_size and stride must be 1 or more")
     if param.global_pooling and (any(kernel) or any(window.pad) or window.stride != (1, 1)):
         layer.fail("global_pooling takes no kernel_size, pad or stride")
     if any(pad >= side for pad, side in zip(window.pad, window.kernel, strict=True)):
         layer.fail(f"pad {window.pad} must be less than the kernel {window.kernel}")
-    if any(n + 2 * pad < side for n, pad, side in zip(size, window.pad, window.kernel, strict=True)):
-        layer.fail(f"a window of {window.kernel} does not fit an image of {size} with pad {window.pad}")
     return window
-
-
-def _pair(param: caffe_pb2.PoolingParameter, name: str) -> tuple[int, int] | None:
-    if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
-        return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")
-    return None

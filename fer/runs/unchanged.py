@@ -1,0 +1,33 @@
+"""Whether a run's files are still those that it was trained with, as run.json lists them.
+
+What has no hash there, as the log of a training that is under way or was killed, is not looked at.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from fer.errors import FerError
+from fer.runs.run import Run
+from fer.system.hashes import check_file, file_hash
+from fer.system.shell import command
+
+
+def check_run(run: Run) -> None:
+    """Raise FerError, with the cure, where the solver, the net, deploy or the log is not the run's any more."""
+    train = command("fer", "train", "--net", run.net, "--solver", run.solver)
+    anew = f"put it back, or train what it says now: {train}"
+    for name, known in run.record.prototxt_sha256.items():
+        check_file(run.dir / name, known, "the run was trained with it", anew)
+    if run.record.log_sha256 is not None:
+        shown = command("fer", "report", "--log", run.log)
+        check_file(run.log, run.record.log_sha256, "the training ended", f"put it back; {shown} shows it as it is now")
+
+
+def check_data(run: Run, paths: Collection[str] | None = None) -> None:
+    """Raise FerError, with the cure, where a file of the training data (one of `paths`) is another now."""
+    for name, known in run.record.data.files.items():
+        if (paths is None or name in paths) and file_hash(Path(name)) != known:
+            raise FerError(
+                f"{name} has changed since {run.dir} was trained, and would mix it with other data\n"
+                "prepare the same data again, or train anew"
+            )
