@@ -11,8 +11,9 @@ import pytest
 from made_run import make_record
 
 from fer.errors import FerError
+from fer.runs.opened import newest_run
 from fer.runs.record import HashedFile, SnapshotFiles
-from fer.runs.run import Run, create_run, newest_run, remove_unbegun
+from fer.runs.run import Run, create_run, remove_unbegun
 from fer.system.files import sha256
 
 
