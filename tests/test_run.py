@@ -12,8 +12,9 @@ from made_run import make_record
 
 from fer.errors import FerError
 from fer.runs.create import create_run, remove_unbegun
+from fer.runs.opened import newest_run
 from fer.runs.record import HashedFile, SnapshotFiles
-from fer.runs.run import Run, newest_run
+from fer.runs.run import Run
 from fer.system.files import sha256
 
 

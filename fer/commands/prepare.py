@@ -48,7 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
     from fer.data.audit import audit_text
-    from fer.data.prepare import WouldReplaceError, prepare
+    from fer.data.directory import WouldReplaceError
+    from fer.data.prepare import prepare
     from fer.system.records import encode_record
     from fer.system.shell import command
 

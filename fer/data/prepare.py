@@ -22,7 +22,7 @@ from fer import __version__
 from fer.data.affine import draw_moves
 from fer.data.audit import Catalog, audit, leaked
 from fer.data.dataset import CLASSES, SPLITS, Split
-from fer.data.directory import check_replaceable, verify_data
+from fer.data.directory import check_made_from, check_replaceable, verify_data
 from fer.data.leaks import FINGERPRINTS, write_fingerprints
 from fer.data.manifest import (
     MANIFEST,
@@ -32,7 +32,6 @@ from fer.data.manifest import (
     SplitCounts,
     WrittenFile,
     WrittenFolder,
-    read_manifest,
 )
 from fer.data.options import PrepareOptions
 from fer.data.source import open_source, source_sha256, source_state
@@ -95,7 +94,7 @@ def prepare(
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
             if not replace:
-                _check_same(source, out, options)
+                check_made_from(out, source_sha256(source), options)
         manifest = _build(source, fresh, out, options, progress)
         if source_state(source) != before:
             raise FerError(f"{source}: changed while it was read. Run again")
@@ -118,24 +117,6 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> Manifest | 
     if recorded.mtime_ns != state.mtime_ns and recorded.sha256 != source_sha256(source):
         return None
     return manifest
-
-
-class WouldReplaceError(FerError):
-    """A data directory that was made from something else, and is not to be replaced."""
-
-
-def _check_same(source: Path, out: Path, options: PrepareOptions) -> None:
-    """Raise WouldReplaceError where `out` holds what another source, or other options, made."""
-    try:
-        manifest = read_manifest(out)
-    except FerError:
-        return  # none, or one that is of no use to anybody
-    made = manifest.source
-    if made.sha256 != source_sha256(source):
-        raise WouldReplaceError(f"{out} was made from {made.path}, of which it holds the faces")
-    if manifest.options != options:
-        given = [name for name, value in vars(options).items() if getattr(manifest.options, name) != value]
-        raise WouldReplaceError(f"{out} was made from the same source with other options ({', '.join(given)})")
 
 
 def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: StageProgress | None) -> Manifest:

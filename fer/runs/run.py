@@ -61,11 +61,10 @@ class Snapshot:
 
 
 class Run:
-    """A run directory; `record` is its run.json, with the paths of its data as they are now.
+    """A run directory; `record` is its run.json, with the paths of its data as they are now, `scores_dir` its scores'.
 
-    `data` is where the data directory has moved to; without it, it is looked for at its old place, and then beside the
-    run. `scores_dir` is the folder of its scores. Raises FerError if `directory` is not a run's, or run.json is
-    damaged.
+    `data` is where its data directory has moved to; else that is looked for at its old place, and then beside the run.
+    Raises FerError if `directory` is not a run's, or run.json is damaged.
     """
 
     def __init__(self, directory: str | Path, data: Path | None = None):
@@ -130,8 +129,7 @@ class Run:
         return self.unverified_dir / SOLVER
 
     @property
-    def odometer(self) -> Path:
-        """What the engine writes its finished iterations to while it trains."""
+    def odometer(self) -> Path:  # of the engine's finished iterations, while it trains
         return self.dir.absolute() / UNVERIFIED / "iteration"
 
     @property
@@ -235,11 +233,3 @@ class Run:
             yield descriptor
         finally:
             os.close(descriptor)
-
-
-def newest_run(parent: Path) -> Run:
-    """The run that was written to last. Raises FerError if there is none."""
-    found = sorted(parent.glob(f"*/{RUN_JSON}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FerError(f"no run in {parent}/; make one with: fer train --net lenet --solver s2")
-    return Run(found[-1].parent)
