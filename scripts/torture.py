@@ -45,7 +45,7 @@ def trials(bench: Bench, options: argparse.Namespace) -> Iterator[Trial]:
 
 def table(tried: Counter[str], failed: Counter[str]) -> str:
     width = max(map(len, (*tried, "all")), default=3)
-    rows = [("", "tried", "held", "failed")]
+    rows: list[tuple[str, ...]] = [("", "tried", "held", "failed")]
     rows += [(kind, f"{tried[kind]:,}", f"{tried[kind] - failed[kind]:,}", f"{failed[kind]:,}") for kind in tried]
     rows.append(("all", *(f"{number:,}" for number in (tried.total(), tried.total() - failed.total(), failed.total()))))
     return "\n".join(f"{row[0]:<{width}}" + "".join(f"  {cell:>7}" for cell in row[1:]) for row in rows)

@@ -129,9 +129,11 @@ class Command:
         self.wait()
 
 
-def attempt(words: Sequence[str | Path], folder: Path, **options: dict[int, int]) -> tuple[Command, str | None]:
+def attempt(
+    words: Sequence[str | Path], folder: Path, limits: dict[int, int] | None = None
+) -> tuple[Command, str | None]:
     """Run a command to its end; what is wrong with how it ended, if anything is."""
-    command = Command(words, folder, **options).start()
+    command = Command(words, folder, limits or {}).start()
     if not command.wait():
         command.kill()
         return command, f"still at work after {SECONDS:.0f} s"
@@ -235,7 +237,15 @@ def make_bench(work: Path, seed: int, engines: Sequence[str]) -> Bench:
     for name in ("FER_CAFFE", "FER_CAFFE_PYTHON"):
         os.environ.pop(name, None)
     bench = Bench(work, seed, tuple(engines))
-    arguments = [sys.executable, make_sample.__file__, work / "sample.csv", "--train", "10", "--test", "5"]
+    arguments: list[str | Path] = [
+        sys.executable,
+        str(make_sample.__file__),
+        work / "sample.csv",
+        "--train",
+        "10",
+        "--test",
+        "5",
+    ]
     subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
     (work / "net.prototxt").write_text(NET)
     (work / "solver.prototxt").write_text(SOLVER)

@@ -1,18 +1,19 @@
 """Damaged files of every format, hostile names, and files that are swapped: what fer says to them."""
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 from torture_bench import Bench, Trial, attempt, emptied
 from torture_mutations import mutants
 
-import fer.report.build
 from fer.engines.pycaffe import PyCaffe
 from fer.engines.registry import ENGINES
 from fer.system.records import SEAL
@@ -93,16 +94,12 @@ def damaged_inputs(bench: Bench, count: int) -> Iterator[Trial]:
                 file.write_bytes(whole)
 
 
-class _cheap:  # noqa: N801  # as contextlib's
+@contextlib.contextmanager
+def _cheap() -> Iterator[None]:
     """Without an engine and without figures, which take seconds, and read no file."""
-
-    def __enter__(self) -> None:
-        self.render, self.caffe = fer.report.build.render, ENGINES["caffe"]
-        fer.report.build.render = lambda figure, kind: b"<svg/>"
-        ENGINES["caffe"] = lambda: PyCaffe(command=(NO_ENGINE,))
-
-    def __exit__(self, *_: object) -> None:
-        fer.report.build.render, ENGINES["caffe"] = self.render, self.caffe
+    engines = {"caffe": lambda: PyCaffe(command=(NO_ENGINE,))}
+    with mock.patch("fer.report.build.render", lambda figure, kind: b"<svg/>"), mock.patch.dict(ENGINES, engines):
+        yield
 
 
 def _sealed(bench: Bench, folder: Path) -> Path:
@@ -124,8 +121,8 @@ def _open(folder: Path) -> Path:
     for file in ("run/run.json", "data/manifest.json", "exported/model.json", "run/scores/val_by_snapshot.json"):
         record = json.loads((folder / file).read_text())
         record.pop(SEAL, None)
-        emptied = {"prototxt_sha256": {}, "log_sha256": None, "files": {}}
-        record |= {name: value for name, value in emptied.items() if name in record}
+        without: dict[str, object] = {"prototxt_sha256": {}, "log_sha256": None, "files": {}}
+        record |= {name: value for name, value in without.items() if name in record}
         (folder / file).write_text(json.dumps(record))
     return folder
 
