@@ -18,7 +18,7 @@ from fer.engines.registry import ENGINES
 from fer.errors import FerError, Interrupted
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotKeeper
-from fer.system.files import sha256
+from fer.system.files import sha256, write_bytes
 from fer.training import events
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -193,6 +193,25 @@ def test_changed_prototxts_are_refused(tmp_path: Path, data: Path, name: str) ->
         stream.write("# another\n")
     with pytest.raises(FerError, match=rf"{re.escape(name)} has changed"):
         resume(run.dir)
+
+
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_a_kill_while_the_solver_is_written_anew_stops_no_resume(
+    tmp_path: Path, data: Path, killed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = unfinished(tmp_path, data)
+
+    def until_killed(path: Path, content: bytes) -> None:
+        if killed == "after":
+            write_bytes(path, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fer.runs.run.write_bytes", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            resume(run.dir, max_iter=120)
+    assert resume(run.dir, max_iter=120).record.next_sha256 == {}
+    assert Run(run.dir).record.iteration == 120
 
 
 def test_changed_data_is_refused(tmp_path: Path, data: Path) -> None:

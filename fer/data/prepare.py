@@ -24,7 +24,16 @@ from fer.data.audit import Catalog, audit, leaked
 from fer.data.dataset import CLASSES, SPLITS, Split
 from fer.data.directory import check_replaceable, verify_data
 from fer.data.leaks import FINGERPRINTS, write_fingerprints
-from fer.data.manifest import MANIFEST, ImageSize, Manifest, Source, SplitCounts, WrittenFile, WrittenFolder
+from fer.data.manifest import (
+    MANIFEST,
+    ImageSize,
+    Manifest,
+    Source,
+    SplitCounts,
+    WrittenFile,
+    WrittenFolder,
+    read_manifest,
+)
 from fer.data.options import PrepareOptions
 from fer.data.source import open_source, source_sha256, source_state
 from fer.data.split_writer import Encoding, Images, write_split
@@ -56,13 +65,21 @@ class Outcome:
 
 
 def prepare(
-    source: Path, out: Path, options: PrepareOptions, *, force: bool = False, progress: StageProgress | None = None
+    source: Path,
+    out: Path,
+    options: PrepareOptions,
+    *,
+    force: bool = False,
+    replace: bool = True,
+    progress: StageProgress | None = None,
 ) -> Outcome:
     """Make the data directory `out` from `source`; leave it if it is already what would be made, unless `force`.
 
+    One that another source, or other options, made gives way only with `replace`.
+
     Atomic: until the last step the old `out` stays as it was, and no failure leaves a half-made one. Progress has the
     stages `unpacking` and `reading` (bytes), `decoding` and `writing` (images). Raises FerError for a faulty source, a
-    full disk, or when another process is at it.
+    full disk, or when another process is at it; WouldReplaceError where `out` was made otherwise.
     """
     started = time.monotonic()
     source, out = Path(source), Path(os.path.abspath(out))  # noqa: PTH100 -- resolve() would follow a symlink at `out`
@@ -77,6 +94,8 @@ def prepare(
             manifest = _up_to_date(source, out, options)
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
+            if not replace:
+                _check_same(source, out, options)
         manifest = _build(source, fresh, out, options, progress)
         if source_state(source) != before:
             raise FerError(f"{source}: changed while it was read. Run again")
@@ -99,6 +118,24 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> Manifest | 
     if recorded.mtime_ns != state.mtime_ns and recorded.sha256 != source_sha256(source):
         return None
     return manifest
+
+
+class WouldReplaceError(FerError):
+    """A data directory that was made from something else, and is not to be replaced."""
+
+
+def _check_same(source: Path, out: Path, options: PrepareOptions) -> None:
+    """Raise WouldReplaceError where `out` holds what another source, or other options, made."""
+    try:
+        manifest = read_manifest(out)
+    except FerError:
+        return  # none, or one that is of no use to anybody
+    made = manifest.source
+    if made.sha256 != source_sha256(source):
+        raise WouldReplaceError(f"{out} was made from {made.path}, of which it holds the faces")
+    if manifest.options != options:
+        given = [name for name, value in vars(options).items() if getattr(manifest.options, name) != value]
+        raise WouldReplaceError(f"{out} was made from the same source with other options ({', '.join(given)})")
 
 
 def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: StageProgress | None) -> Manifest:

@@ -1,6 +1,5 @@
 """Caffe's data files: the LMDB of Datums and `mean.binaryproto`, byte for byte as Caffe's own tools write them."""
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,9 @@ from google.protobuf.message import DecodeError
 
 from fer.errors import FerError
 from fer.formats.blobs import read_blob, shape_text, varint, write_blob
+from fer.formats.lmdb_pages import check_pages
 from fer.schema import caffe_pb2
 from fer.system.files import cannot_write
-
-# Where an LMDB meta page (pages 0 and 1) keeps what the size check needs; see MDB_meta in LMDB's mdb.c (64-bit layout).
-_META_BYTES = 16 + 136
-_META_MAGIC = 0xBEEFC0DE
-_MAX_PAGE = 1 << 16
 
 
 def _check_label(label: int) -> None:
@@ -97,44 +92,17 @@ def read_mean(path: str | Path) -> np.ndarray:
         if mean.ndim == 3:  # in Caffe its second axis would be the channels
             cure = f"; Caffe wants {shape_text((1, *mean.shape))}: num, channels, height, width"
         raise FerError(f"{path}: not a mean image: its shape is {shape_text(mean.shape)}{cure}")
-    return mean[0]
+    return mean.reshape(mean.shape[1:])
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what LMDB would crash on: a read behind the end of a cut-off `data.mdb` is a SIGBUS, not an error."""
+    """Refuse what LMDB would crash on."""
     file = path / "data.mdb"
     if not path.exists():
         raise FerError(f"{path}: no such database. `fer prepare` makes one")
     if not file.is_file():
         raise FerError(f"{path}: not an LMDB: it holds no data.mdb")
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            head = stream.read(_MAX_PAGE + _META_BYTES)
-    except OSError as error:
-        raise FerError(f"{file}: cannot be read: {error.strerror}") from None
-    metas = [meta for meta in (_read_meta(head, 0), _read_meta(head, _page_size(head))) if meta]
-    if not metas:
-        raise FerError(f"{file}: not an LMDB, or cut off in its first page ({size:,} bytes)")
-    needed = max(metas)[1]
-    if size < needed:
-        raise FerError(f"{file}: cut off: {size:,} bytes of {needed:,}. `fer prepare SOURCE --force` makes it again")
-
-
-def _page_size(head: bytes) -> int:
-    return struct.unpack_from("<I", head, 16 + 24)[0] if len(head) >= _META_BYTES else 0
-
-
-def _read_meta(head: bytes, offset: int) -> tuple[int, int] | None:
-    """(transaction, bytes the file must have) of the meta page at `offset`; None when there is none."""
-    if len(head) < offset + _META_BYTES:
-        return None
-    magic, version = struct.unpack_from("<II", head, offset + 16)
-    page_size = struct.unpack_from("<I", head, offset + 16 + 24)[0]
-    last_page, transaction = struct.unpack_from("<QQ", head, offset + 16 + 120)
-    if magic != _META_MAGIC or version != 1 or not 512 <= page_size <= _MAX_PAGE:
-        return None
-    return transaction, (last_page + 1) * page_size
+    check_pages(file)
 
 
 class Database:

@@ -57,7 +57,7 @@ def find_model(directory: Path | None = None) -> Model:
     if (directory / MODEL_JSON).is_file():
         return _exported(directory)
     if (directory / RUN_JSON).is_file():
-        return _trained(Run(directory))
+        return trained_model(Run(directory))
     raise FerError(
         f"{directory}: neither a run nor an exported model: it has no {RUN_JSON} and no {MODEL_JSON}\n"
         "fer train makes runs, as runs/lenet-s2; fer export RUN --out DIR makes models"
@@ -75,19 +75,21 @@ def _exported(directory: Path) -> Model:
     return Model(directory, directory / DEPLOY, directory / WEIGHTS, record.classes, transform, record.colour)
 
 
-def _trained(run: Run) -> Model:
+def trained_model(run: Run) -> Model:
     from fer.data.manifest import read_manifest
     from fer.formats.prototxt import read_net, read_solver
     from fer.nets.deploy import front_layer
+    from fer.nets.files import with_paths
     from fer.nets.states import scored_state
     from fer.runs.scores import chosen_snapshot
-    from fer.runs.unchanged import check_data, check_run
+    from fer.runs.unchanged import check_data, check_run, data_dir
 
     check_run(run)
     snapshot, scores = chosen_snapshot(run)
-    manifest = read_manifest(Path(run.record.data.dir))
+    manifest = read_manifest(data_dir(run))
     channels, height, width = scores.shape or manifest.image.shape
-    param = front_layer(read_net(run.net), scored_state(read_solver(run.solver))).transform_param
+    net = with_paths(read_net(run.net), run.moved)
+    param = front_layer(net, scored_state(read_solver(run.solver))).transform_param
     check_data(run, [param.mean_file])
     transform = Transform(param, (channels, height, width))
     colour = scores.own and channels == COLOURS

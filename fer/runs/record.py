@@ -94,9 +94,10 @@ class RunRecord:
     """run.json. `max_iter`, `iteration`: the end and what is reached; `ended`: why the training ended there.
 
     `batch_size` counts the images of an iteration, iter_size and all GPUs included; `repeatable` says how far the same
-    command gives the same numbers; `log_sha256` is of the log at the training's last ending, none while it goes on;
-    `given` is what the command line set in the prototxts' place, by name, and `adapted` says
-    what of them was set for the data at hand.
+    command gives the same numbers; `log_sha256` is of the log at the training's last ending, none while it goes on,
+    and `next_sha256` of prototxts that are being written anew; `given` is what the command line set in the prototxts'
+    place, by name, and `adapted` says what of them was set for the data at hand; `dir` is where the run
+    lay when it was trained last.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -129,14 +130,16 @@ class RunRecord:
     changes: tuple[EngineChange, ...] = ()
     notes: tuple[str, ...] = ()
     given: dict[str, float] = field(default_factory=dict)
+    dir: str | None = None
     adapted: tuple[str, ...] = ()
     git_commit: str | None = None
     log_sha256: str | None = None
+    next_sha256: dict[str, str] = field(default_factory=dict)
     format: int = 1
 
     def __post_init__(self) -> None:
         """Raises ValueError for names that lead elsewhere, and a mean listed under another name than its own."""
-        for name in (self.net, self.name or "run", *self.prototxt_sha256):
+        for name in (self.net, self.name or "run", *self.prototxt_sha256, *self.next_sha256):
             check_name(name)
         for name, average in self.averages.items():
             if name != average.name:

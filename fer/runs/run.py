@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError
+from fer.runs.moved import find_files, moved_record
 from fer.runs.record import HashedFile, RunRecord, average_name
 from fer.system.files import Busy, beside, cannot_write, remove_unfinished, write_bytes
 from fer.system.hashes import file_hash
@@ -64,14 +65,26 @@ class Snapshot:
 
 
 class Run:
-    """A run directory; `record` is its run.json. Raises FerError if `directory` is not one, or run.json is damaged."""
+    """A run directory; `record` is its run.json, with the paths of its data as they are now.
 
-    def __init__(self, directory: str | Path):
+    `data` is where the data directory has moved to; without it, it is looked for at its old place, and then beside the
+    run. `scores_dir` is the folder of its scores. Raises FerError if `directory` is not a run's, or run.json is
+    damaged.
+    """
+
+    def __init__(self, directory: str | Path, data: Path | None = None):
         self.dir = Path(directory)
-        self.record = self._read()
+        self.scores_dir = self.dir / SCORES
         for name in (SNAPSHOTS, UNVERIFIED, SCORES):
             if (folder := self.dir / name).is_symlink() and not folder.resolve().is_relative_to(self.dir.resolve()):
                 raise FerError(f"{folder} is a link that leads out of the run directory: put the folder itself there")
+        self._data = data
+        self._take(self._read())
+
+    def _take(self, written: RunRecord) -> None:
+        self._written = written
+        self.moved = find_files(written, self.dir, self._data)
+        self.record = moved_record(written, self.moved)
 
     def _read(self) -> RunRecord:
         path = self.dir / RUN_JSON
@@ -127,15 +140,15 @@ class Run:
 
     @property
     def scores_by_snapshot(self) -> Path:
-        return self.dir / SCORES / "val_by_snapshot.json"
+        return self.scores_dir / "val_by_snapshot.json"
 
     @property
     def in_training(self) -> Path:
-        return self.dir / SCORES / "in_training.json"
+        return self.scores_dir / "in_training.json"
 
     def scores(self, split_folder: str, ten_crop: bool = False) -> Path:
         """The scores file of "val" or "test"."""
-        return self.dir / SCORES / f"{split_folder}{'_tencrop' if ten_crop else ''}.npz"
+        return self.scores_dir / f"{split_folder}{'_tencrop' if ten_crop else ''}.npz"
 
     def weights_file(self, iteration: int) -> Path:
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.caffemodel"
@@ -190,12 +203,20 @@ class Run:
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json, atomically. What others have put into the file stays in it."""
-        self.record = replace(self.record, **fields)
-        rewrite_record(self.dir / RUN_JSON, self.record)
+        written = replace(self._written, **fields)
+        rewrite_record(self.dir / RUN_JSON, written)
+        self._take(written)
+
+    def replace_prototxt(self, name: str, data: bytes) -> None:
+        """Write one of the prototxts anew. Wherever we are killed, run.json has the hash of what is there."""
+        digest = hashlib.sha256(data).hexdigest()
+        self.update(next_sha256={name: digest})
+        write_bytes(self.dir / name, data)
+        self.update(prototxt_sha256={**self.record.prototxt_sha256, name: digest}, next_sha256={})
 
     def tidy(self) -> None:
         """Remove what killed processes were writing."""
-        for folder in (self.dir, self.dir / SCORES):
+        for folder in (self.dir, self.scores_dir):
             remove_unfinished(folder)
 
     @contextmanager
@@ -213,7 +234,7 @@ class Run:
                         f"{self.dir} is being trained by another process; wait for it, or stop it with Ctrl-C there"
                     )
                 time.sleep(0.05)
-            self.record = self._read()  # who held the lock until now may have written it
+            self._take(self._read())  # who held the lock until now may have written it
             self.tidy()
             yield descriptor
         finally:
@@ -253,7 +274,10 @@ def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes]
             write_bytes(fresh / name, data)
         try:
             (fresh / UNVERIFIED).mkdir(parents=True)
-            write_record(fresh / RUN_JSON, replace(record, name=directory.name, prototxt_sha256=hashes))
+            write_record(
+                fresh / RUN_JSON,
+                replace(record, name=directory.name, dir=str(directory.resolve()), prototxt_sha256=hashes),
+            )
             fresh.rename(directory)  # an empty folder of that name gives way
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):

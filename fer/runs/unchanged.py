@@ -17,10 +17,22 @@ def check_run(run: Run) -> None:
     train = command("fer", "train", "--net", run.net, "--solver", run.solver)
     anew = f"put it back, or train what it says now: {train}"
     for name, known in run.record.prototxt_sha256.items():
-        check_file(run.dir / name, known, "the run was trained with it", anew)
+        if (being_written := run.record.next_sha256.get(name)) is None or file_hash(run.dir / name) != being_written:
+            check_file(run.dir / name, known, "the run was trained with it", anew)
     if run.record.log_sha256 is not None:
         shown = command("fer", "report", "--log", run.log)
         check_file(run.log, run.record.log_sha256, "the training ended", f"put it back; {shown} shows it as it is now")
+
+
+def data_dir(run: Run) -> Path:
+    """The data directory of a run, as far as it is found. Raises FerError, with the cure, where it is not."""
+    found = Path(run.record.data.dir)
+    if not found.is_dir():
+        raise FerError(
+            f"{found}: the data that {run.dir} was trained on are not there\n"
+            "say where they are now with --data DIR (fer report, fer export, fer train --resume), or prepare them again"
+        )
+    return found
 
 
 def check_data(run: Run, paths: Collection[str] | None = None) -> None:

@@ -10,6 +10,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,7 +36,7 @@ def sha256(path: Path) -> str:
         raise cannot_read(path, error) from error
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A regular file, opened to be read; raises OSError for anything else, as a FIFO, which would be waited for."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -56,6 +57,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file or folder lets itself be written, or made in the nearest folder above that is there."""
+    there = whole = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return (there == whole or there.is_dir()) and os.access(there, os.W_OK)
 
 
 def cannot_write(path: Path, error: OSError) -> FerError:

@@ -18,6 +18,7 @@ from fer.system.files import cannot_read, open_regular, write_bytes
 from fer.system.hashes import content_hash
 
 SEAL = "content_sha256"
+_MOST_BYTES = 64 << 20  # of a record, which is a hundred times less
 _NO_NAME = ("", ".", "..")
 
 
@@ -46,9 +47,11 @@ def read_record(path: Path, kind: type[R], cure: str = "") -> R:
     be read, is damaged, edited by hand, or of a newer format."""
     try:
         with open_regular(path) as stream:
-            data = stream.read()
+            data = stream.read(_MOST_BYTES + 1)
     except OSError as error:
         raise cannot_read(path, error) from error
+    if len(data) > _MOST_BYTES:
+        raise FerError(f"{path}: damaged: over {_MOST_BYTES >> 20} MB{f'. {cure}' if cure else ''}")
     return decode_record(data, kind, str(path), cure)
 
 

@@ -11,13 +11,12 @@ from fer.engines.registry import AUTO, CHOSEN
 from fer.errors import FerError
 from fer.formats.database import Database
 from fer.formats.log import parse_log
-from fer.formats.prototxt import write_text
+from fer.formats.prototxt import to_text
 from fer.runs.record import EngineChange, EngineSettings
-from fer.runs.run import Run, Snapshot
+from fer.runs.run import SOLVER, Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
-from fer.runs.unchanged import check_data, check_run
+from fer.runs.unchanged import check_data, check_run, data_dir
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
 from fer.system.hardware import hardware
 from fer.system.shell import command
 from fer.training.early_stopping import EarlyStopping, find_early_stopping
@@ -27,6 +26,7 @@ from fer.training.first_record import gpu_field
 from fer.training.options import ResumeOptions
 from fer.training.overrides import ENDS, Overrides
 from fer.training.prototxts import Prototxts, read_prototxts
+from fer.training.run_prototxts import settle_paths
 from fer.training.session import Session
 from fer.training.warnings import training_warnings
 
@@ -41,11 +41,13 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     when its prototxts or data have changed.
     """
     options, tell = options or ResumeOptions(), progress or silent
-    run = Run(run_dir)
+    run = Run(run_dir, options.data)
     with run.locked(LETS_GO_SECONDS) as lock:
         _check_begun(run)
         check_run(run)
+        data_dir(run)
         check_data(run)
+        settle_paths(run)
         prototxts = read_prototxts(run.solver, run.net)
         solver, net = prototxts.solver, prototxts.net
         if solver is None or net is None:
@@ -128,14 +130,13 @@ def _note_changes(
     solver.ClearField("device_id")
     if gpus:
         solver.device_id = gpus[0]
-    write_text(run.solver, solver)
+    run.replace_prototxt(SOLVER, to_text(solver).encode())
     run.update(
         **asdict(new),
         changes=(*run.record.changes, EngineChange(iteration, old, new)),
         hardware=hardware(gpus),
         repeatable=f"no: from iteration {iteration:,} on it was trained with another engine, GPU or precision; "
         "another engine rounds otherwise and draws other random numbers",
-        prototxt_sha256={**run.record.prototxt_sha256, run.solver.name: sha256(run.solver)},
     )
 
 
@@ -172,8 +173,7 @@ def _extend(run: Run, solver: caffe_pb2.SolverParameter, max_iter: int, tell: Te
     if solver.lr_policy == "poly" and max_iter != solver.max_iter:
         tell(Notice("lr_policy 'poly' depends on max_iter: the learning rate jumps where the run goes on"))
     solver.max_iter = max_iter
-    write_text(run.solver, solver)
-    run.update(prototxt_sha256={**run.record.prototxt_sha256, run.solver.name: sha256(run.solver)})
+    run.replace_prototxt(SOLVER, to_text(solver).encode())
 
 
 def _warn_anew(run: Run, solver: caffe_pb2.SolverParameter, net: caffe_pb2.NetParameter, tell: Tell) -> None:

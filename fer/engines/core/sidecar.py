@@ -75,7 +75,9 @@ def read_sidecar(path: Path, iteration: int, net: Net) -> list[NetState] | None:
         return None
     states: dict[int, NetState] = {}
     for name, array in arrays.items():
-        number, kind, owner, key = name.split("\n")
+        if name.count("\n") != 3 or not (number := name.partition("\n")[0]).isdecimal() or len(number) > 3:
+            raise _damaged(path, f"{name!r} belongs to no net's state")
+        _, kind, owner, key = name.split("\n")
         entries = states.setdefault(int(number), {}).setdefault(kind, {})
         if kind.startswith(GENERATORS):
             entries[owner] = array
@@ -93,8 +95,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         arrays = read_arrays(path)
     except (DamagedArchive, FileNotFoundError) as error:
-        raise FerError(f"{path} is damaged: {error}\nremove it to go on from the .solverstate alone") from error
+        raise _damaged(path, str(error)) from error
     for name in _HEADER:
         if name not in arrays or arrays[name].shape or arrays[name].dtype.kind not in "iu":
-            raise FerError(f"{path} is damaged: its {name} is missing\nremove it to go on from the .solverstate alone")
+            raise _damaged(path, f"its {name} is missing")
     return arrays
+
+
+def _damaged(path: Path, reason: str) -> FerError:
+    return FerError(f"{path} is damaged: {reason}\nremove it to go on from the .solverstate alone")
