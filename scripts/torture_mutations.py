@@ -368,7 +368,7 @@ def _recoded(data: bytes, random_: random.Random) -> bytes:
 
 
 def _nested(data: bytes, random_: random.Random) -> bytes:
-    return data + b"layer { " * _DEEP + b"}" * _DEEP
+    return data + b"layer { " * 5000 + b"}" * 5000
 
 
 OF_TEXT: dict[str, Mutation] = {

@@ -51,7 +51,7 @@ if __name__ == "__main__":
     options = {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
     answers: dict[str, dict[str, object]] = {
         "layers": {"layer_types": sorted(KNOWN_LAYERS)},
-        "describe": {"params": {"ip": [[7, 4], [7]]}},
+        "describe": {"params": {"ip": [[7, 4], [7]]}, "types": {"ip": "InnerProduct"}},
     }
     if verb in answers:
         print(json.dumps({**answers[verb], "versions": {"fake": "1"}}))

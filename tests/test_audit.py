@@ -54,6 +54,15 @@ def test_text_has_the_counts() -> None:
     assert "4 groups of exact duplicates, 2 with conflicting labels" in lines[5]
 
 
+@pytest.mark.parametrize("room", [40, 80])
+def test_the_text_has_room_on_a_terminal(room: int) -> None:
+    lines = audit_text(audit(MADE), room).splitlines()
+    assert max(map(len, lines)) <= room
+    assert lines[1].split() == (
+        ["Training", "2", "1", "1", "1", "0", "0", "2", "7"] if room == 80 else ["Angry", "2", "0", "0"]
+    )
+
+
 def test_leaked_are_the_training_images_of_a_test_split() -> None:
     assert np.flatnonzero(leaked(MADE)).tolist() == [3, 5]
 

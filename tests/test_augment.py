@@ -188,7 +188,10 @@ def test_the_shapes_of_a_net_with_it_are_known() -> None:
 def test_a_users_own_caffe_finds_the_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "their/layers")
     engine = CaffeExecutable("caffe", ("python", str(WORKER)), {"A": "b"}, executable=tmp_path / "caffe")
-    assert engine.train_environment == {"A": "b", "PYTHONPATH": f"{WORKER.parent}{os.pathsep}their/layers"}
+    assert engine.train_environment == {
+        "A": "b",
+        "PYTHONPATH": f"{WORKER.parent}{os.pathsep}{Path('their/layers').absolute()}",
+    }
     assert PyCaffe("caffe", (), {"A": "b"}).train_environment == {"A": "b"}
 
 

@@ -11,6 +11,7 @@ import training
 from made_report import report_of
 from training import resume, train
 
+from fer import cli
 from fer.engines.core.log import Log
 from fer.engines.core.verbs import caffe_test
 from fer.engines.pytorch.backend import Backend
@@ -71,6 +72,15 @@ def test_the_last_snapshots_or_those_from_an_iteration_on(
 
 
 @pytest.mark.full
+def test_fewer_snapshots_than_were_asked_for_are_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["average", str(run.dir), "--last", "9"]) == 0
+    assert "has 6 snapshots, fewer than the 9 asked for: all were taken" in capsys.readouterr().out
+    assert cli.main(["average", str(run.dir), "--last", "3"]) == 0
+    assert "asked for" not in capsys.readouterr().out
+    assert cli.main(["average", str(run.dir), "--last", "3", "--batches", "4"]) == 2
+    assert "has no BatchNorm layer" in capsys.readouterr().err
+
+
 def test_it_takes_part_in_the_choice_on_val(run: Run) -> None:
     average_run(run, last=2)
     average_run(run)

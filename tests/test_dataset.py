@@ -339,7 +339,7 @@ def test_unknown_class_and_missing_split(tmp_path: Path) -> None:
 
 
 def png(height: int, width: int) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + b"\x08\0\0\0\0" + b"IEND"
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + b"\x08" + bytes(12) + b"IEND"
 
 
 def encoded(kind: str) -> bytes:

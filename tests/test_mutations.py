@@ -32,7 +32,7 @@ from fer.nets.lint import KNOWN_LAYERS, lint_net
 from fer.nets.shapes import infer_shapes
 from fer.nets.solver_lint import lint_solver
 from fer.report.curves import make_curves
-from fer.runs.run import Run
+from fer.runs.run import RUN_JSON, Run
 from fer.runs.scores import ScoresBySnapshot, read_scores
 from fer.runs.snapshots import learnable_blobs, verify_extra, verify_state, verify_weights
 from fer.system.records import read_record
@@ -75,45 +75,48 @@ def read_run(run: Run) -> None:
     _ = run.name, run.record.settings
 
 
-def read_prototxts(net: Path, solver: Path) -> None:
-    lint_net(read_net(net), net, KNOWN_LAYERS)
-    infer_shapes(derive_deploy(read_net(net), (1, 48, 48)))
-    lint_solver(read_solver(solver), solver)
+def read_net_of_training(path: Path) -> None:
+    lint_net(read_net(path), path, KNOWN_LAYERS)
+    infer_shapes(derive_deploy(read_net(path), (1, 48, 48)))
 
 
-Readers = dict[str, Callable[[Path], object]]
+def read_extra(path: Path) -> None:
+    read_seed(path)
+    verify_extra(path, 1)
+
+
+def read_snapshot(path: Path, read: Callable[[Path], object]) -> None:
+    """By the engine, and by who takes it into the run."""
+    read_weights_of(Run(path.parent.parent))
+    read(path)
+
+
 RUN = "runs/small-s1"
-READERS: Readers = {
-    f"{RUN}/run.json": lambda f: read_run(Run(f / RUN)),
-    f"data/{MANIFEST}": lambda f: read_manifest(f / "data"),
-    f"exported/{MODEL_JSON}": lambda f: find_model(f / "exported") and read_model_json(f / "exported"),
-    f"{RUN}/scores/val.npz": lambda f: read_scores(f / RUN / "scores" / "val.npz"),
-    f"{RUN}/scores/val_by_snapshot.json": lambda f: read_record(Run(f / RUN).scores_by_snapshot, ScoresBySnapshot),
-    f"{RUN}/train.log": lambda f: make_curves(parse_log(f / RUN / "train.log")),
-    f"{RUN}/solver.prototxt": lambda f: read_prototxts(f / RUN / "train_val.prototxt", f / RUN / "solver.prototxt"),
-    f"{RUN}/train_val.prototxt": lambda f: read_prototxts(f / RUN / "train_val.prototxt", f / RUN / "solver.prototxt"),
-    f"{RUN}/deploy.prototxt": lambda f: infer_shapes(read_net(f / RUN / "deploy.prototxt")),
-    f"{RUN}/snapshots/small_iter_1.caffemodel": lambda f: (
-        read_model(f / RUN / "snapshots" / "small_iter_1.caffemodel"), read_weights_of(Run(f / RUN)),
-    ),
-    f"{RUN}/snapshots/small_iter_1.solverstate": lambda f: (
-        read_state(f / RUN / "snapshots" / "small_iter_1.solverstate"), read_weights_of(Run(f / RUN)),
-    ),
-    f"{RUN}/snapshots/small_iter_1.fer.npz": lambda f: (
-        read_seed(f / RUN / "snapshots" / "small_iter_1.fer.npz"),
-        verify_extra(f / RUN / "snapshots" / "small_iter_1.fer.npz", 1),
-    ),
-    "data/mean.binaryproto": lambda f: read_mean(f / "data" / "mean.binaryproto"),
-    "data/val_lmdb/data.mdb": lambda f: check_database(f / "data" / "val_lmdb", 7),
-    f"data/{FINGERPRINTS}": lambda f: read_fingerprints(f / "data" / FINGERPRINTS),
-    "data/train.txt": lambda f: verify_data(f / "data"),
-}  # fmt: skip
+SNAPSHOT = f"{RUN}/snapshots/small_iter_1"
+READERS: dict[str, Callable[[Path], object]] = {
+    f"{RUN}/{RUN_JSON}": lambda path: read_run(Run(path.parent)),
+    f"data/{MANIFEST}": lambda path: read_manifest(path.parent),
+    f"exported/{MODEL_JSON}": lambda path: find_model(path.parent) and read_model_json(path.parent),
+    f"{RUN}/scores/val.npz": read_scores,
+    f"{RUN}/scores/val_by_snapshot.json": lambda path: read_record(path, ScoresBySnapshot),
+    f"{RUN}/train.log": lambda path: make_curves(parse_log(path)),
+    f"{RUN}/solver.prototxt": lambda path: lint_solver(read_solver(path), path),
+    f"{RUN}/train_val.prototxt": lambda path: read_net_of_training(path),
+    f"{RUN}/deploy.prototxt": lambda path: infer_shapes(read_net(path)),
+    f"{SNAPSHOT}.caffemodel": lambda path: read_snapshot(path, read_model),
+    f"{SNAPSHOT}.solverstate": lambda path: read_snapshot(path, read_state),
+    f"{SNAPSHOT}.fer.npz": read_extra,
+    "data/mean.binaryproto": read_mean,
+    "data/val_lmdb/data.mdb": lambda path: check_database(path.parent, 7),
+    f"data/{FINGERPRINTS}": read_fingerprints,
+    "data/train.txt": lambda path: verify_data(path.parent),
+}
 
 
-def attempt(read: Callable[[Path], object], folder: Path) -> str | None:
+def attempt(read: Callable[[Path], object], path: Path) -> str | None:
     """What is wrong with how a reader ended; None where it answered, or said what is wrong in a FerError."""
     try:
-        read(folder)
+        read(path)
     except FerError as error:
         return None if str(error) else "an error without a word"
     except BaseException:
@@ -137,7 +140,7 @@ def test_no_damaged_file_is_more_than_an_error(whole: Path, name: str) -> None:
                 for mutant in mutants(path.name, content, count=COUNT, seed=1):
                     path.write_bytes(mutant.data)
                     print(mutant.what, file=stream, flush=True)
-                    if fault := attempt(READERS[name], whole):
+                    if fault := attempt(READERS[name], path):
                         faults += 1
                         print(fault, file=stream, flush=True)
         finally:

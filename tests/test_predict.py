@@ -166,11 +166,21 @@ def test_folders_are_searched_for_images_and_videos(tmp_path: Path, capsys: pyte
     save(tmp_path / "in" / "b.JPG", photo())
     save(tmp_path / "in" / "deep" / "a.bmp", photo())
     video(tmp_path / "in" / "c.avi")
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    for name in ("notes.txt", "a.heic", "._b.JPG", "Thumbs.db"):
+        (tmp_path / "in" / name).write_text("no picture")
+    os.mkfifo(tmp_path / "in" / "pipe.mp4")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    save(tmp_path / "in" / "e.webp", photo())
+    assert cli.main(["predict", str(tmp_path / "in")]) == 0
+    note = capsys.readouterr().err.splitlines()[0]
+    assert note.startswith(f"{tmp_path / 'in'}: left out, as neither image nor video: ")
+    for words in ("1 .txt", "1 .heic", "1 a named pipe", "1 a link to a folder that it lies in"):
+        assert words in note
     document = predicted(capsys, tmp_path / "in")
     assert [image["path"] for image in document["images"]] == [
         str(tmp_path / "in/b.JPG"),
         str(tmp_path / "in/deep/a.bmp"),
+        str(tmp_path / "in/e.webp"),
     ]
     assert [video["path"] for video in document["videos"]] == [str(tmp_path / "in/c.avi")]
 
@@ -263,9 +273,11 @@ def test_bad_files_get_a_line_each_and_the_rest_goes_on(tmp_path: Path) -> None:
 def test_errors_are_in_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.jpg").write_bytes(b"hello")
     os.mkfifo(tmp_path / "pipe.jpg")
-    errors = predicted(capsys, tmp_path / "text.jpg", tmp_path / "pipe.jpg", code=1)["errors"]
+    os.mkfifo(tmp_path / "pipe.mp4")
+    errors = predicted(capsys, *(tmp_path / name for name in ("text.jpg", "pipe.jpg", "pipe.mp4")), code=1)["errors"]
     assert [error["error"] for error in errors] == [
         "an unreadable image: not an image that OpenCV reads (JPEG, PNG, WebP, TIFF, BMP, GIF, ...)",
+        "not a file",
         "not a file",
     ]
 
@@ -340,6 +352,8 @@ def places(tmp_path: Path) -> Iterator[tuple[list[Path], Path, str]]:
     yield [tmp_path], tmp_path, "is one of the pictures to read"
     yield [a, b], tmp_path / "out", "would both become"
     yield [a, clip], clip, "must be a folder"
+    yield [a], b / "deep" / "out.png", "cannot be written"
+    yield [a, b], a / "out", "cannot be written"
     yield [a], tmp_path / "a.gif", "must end in .jpg, .png or .bmp"
     yield [clip], tmp_path / "clip.png", "must end in .mp4 or .avi"
 
@@ -403,3 +417,17 @@ def test_yunets_boxes_become_squares_in_the_photos_pixels(tmp_path: Path, monkey
     boxes = YuNet(tmp_path / "yunet.onnx")(picture)
     assert sizes == [(1280, 640)]
     assert boxes == [Box(0, 1200, 120, 80), Box(180, 100, 120, 120)]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_line_has_room_on_the_terminal(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(Path("face-of-somebody.png"), photo())
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert cli.main(["predict", "face-of-somebody.png", "--no-detect", "--annotate", "drawn"]) == 0
+    said = capsys.readouterr()
+    assert max(map(len, said.out.splitlines())) <= columns
+    assert "face-of-somebody.png" in said.out and "Happy" in said.out and said.err == "drawn in: drawn\n"

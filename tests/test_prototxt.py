@@ -1,5 +1,7 @@
 """Reading, writing, finding, filtering, upgrading, linting and deriving nets."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer.errors import FerError
-from fer.formats import prototxt, upgrade
+from fer.formats import forks, prototxt, prototxt_text, upgrade
 from fer.formats.prototxt import read_net, read_solver, read_weights
 from fer.formats.tokens import blank_field, layer_lines
 from fer.nets import lint, states, zoo
@@ -17,6 +19,7 @@ from fer.nets.deploy import derive_deploy, front_layer
 from fer.nets.lint import lint_net
 from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
+from fer.training.prototxts import read_prototxts
 
 SMALL = """\
 name: "small"
@@ -127,6 +130,119 @@ def test_solver_net_path(write: Write, tmp_path: Path, monkeypatch: pytest.Monke
         prototxt.solver_net_path(caffe_pb2.SolverParameter(), solver)
     with pytest.raises(FerError, match="is not there"):
         prototxt.solver_net_path(caffe_pb2.SolverParameter(net="other.prototxt"), solver)
+
+
+GBK = "表情".encode("gbk")
+
+
+def test_bytes_that_are_no_utf_8_are_kept(tmp_path: Path) -> None:
+    """Caffe takes whatever stands in comments and strings; a copy holds the same bytes."""
+    path, copy = tmp_path / "net.prototxt", tmp_path / "copy.prototxt"
+    path.write_bytes(b'# %b\nname: "%b" layer {\n name: "caf\xe9" top: "\xc3\xa9\\317\\326" typ: 3 }' % (GBK, GBK))
+    with pytest.raises(FerError, match=r"net\.prototxt:3: LayerParameter has no field 'typ'"):
+        read_net(path)
+    path.write_bytes(path.read_bytes().replace(b"typ: 3", b""))
+    net = read_net(path)
+    prototxt.write_text(copy, net)
+    assert b'name: "%b"' % GBK in copy.read_bytes() and b'name: "caf\xe9"' in copy.read_bytes()
+    assert b'top: "\xc3\xa9\xcf\xd6"' in copy.read_bytes()  # protobuf's own way to write bytes
+    assert read_net(copy) == net
+    assert prototxt_text.file_path(net.name) == Path(os.fsdecode(GBK))
+
+
+@given(st.binary())
+def test_any_bytes_come_back(data: bytes) -> None:
+    assert prototxt_text.encode(prototxt_text.decode(data)) == data
+
+
+@given(st.text())
+def test_utf_8_stays_what_it_is(text: str) -> None:
+    assert prototxt_text.decode(text.encode()) == text or not prototxt_text.is_utf8(prototxt_text.decode(text.encode()))
+
+
+def test_names_in_weights_that_are_no_utf_8_are_those_of_the_net(tmp_path: Path) -> None:
+    path = tmp_path / "w.caffemodel"
+    path.write_bytes(weights().replace(b"ip", b"\xe9\xff"))
+    assert read_weights(path).layer[0].name == prototxt_text.decode(b"\xe9\xff")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfel\x00", "not text that Caffe reads but UTF-16; save it as UTF-8"),
+        (b"\xef\xbb\xbflayer {}", ":1: the file begins with a byte-order mark"),
+        (b"\n\x01n\xa2\x06\x06\n\x02ip\x50\x00", r"not text but the weights of a net \(\.caffemodel\)"),
+        (b"\x08\x01\x10\x01\x18\x01\x20\x01\x2a\x04\x00\x00\x80\x3f", r"not text but a mean \(\.binaryproto\)"),
+        (b"layer {\x00}", r"not text but binary \(byte 7\)"),
+        (b'base_lr: 1 lr_policy: "fixed"', "is a solver, where a net is expected"),
+    ],
+)
+def test_what_is_no_net_says_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "given"
+    path.write_bytes(content)
+    with pytest.raises(FerError, match=f"given(?: is)? ?{message}"):
+        read_net(path)
+
+
+def test_a_net_in_a_solver_s_place_and_both_exchanged(write: Write) -> None:
+    net, solver = write(SMALL), write('net: "x" base_lr: 1', "solver.prototxt")
+    with pytest.raises(FerError, match=r"net\.prototxt is a net, where a solver is expected"):
+        read_solver(net)
+    assert read_prototxts(net, solver).faults == (f"{solver} is a solver and {net} a net: exchange --net and --solver",)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (
+            'layer {\n data_param { source: "C:\\Users\\me\\train_lmdb" } }',
+            2,
+            'train_lmdb": a backslash .* write /',
+        ),
+        ('name: "a\\data"', 1, "in a path write /"),
+        ("layer {\n type: DATA }", 2, 'block this type is written  type: "Data"'),
+        ('layers {\n type: "Data" }', 2, "type 'Data' is of the new blocks: write  layer {  instead of  layers {"),
+        ("layer { pooling_param {\n ceil_mode: false } }", 2, "of forks; in Caffe  round_mode: FLOOR"),
+        ("layer {\n permute_param { order: 0 } }", 2, "it is of SSD's layer Permute"),
+        ("layer {\n blobs_lr: 1 }", 2, "param { lr_mult: 1 decay_mult: 1 }"),
+        ("default_forward_type: FLOAT16", 1, "NVCaffe's"),
+        ("layer { convolution_param { hole: 2 } }", 1, "DeepLab's; in Caffe  dilation"),
+    ],
+)
+def test_dialects_and_forks_are_explained(write: Write, text: str, line: int, message: str) -> None:
+    path = write(text)
+    with pytest.raises(FerError, match=rf"^{re.escape(str(path))}:{line}: .*{message.replace('{', '[{]')}"):
+        read_net(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("Permute", "it is SSD's"),
+        ("DepthwiseConvolution", "in Caffe a Convolution layer whose group is the number of channels"),
+        ("BN", "in Caffe a BatchNorm layer and behind it a Scale layer"),
+        ("SOFTMAX_LOSS", "in a layer { ... } block it is 'SoftmaxWithLoss'"),
+        ("PRelu", "did you mean PReLU?"),
+    ],
+)
+def test_layer_types_of_forks_are_explained(write: Write, kind: str, message: str) -> None:
+    path = write(f'layer {{ name: "x" type: "{kind}" }}')
+    assert any(message in fault for fault in lint_net(read_net(path), path))
+
+
+def test_fields_and_types_of_forks_are_none_of_caffe_s() -> None:
+    for name in forks._FIELDS:
+        owner, _, field = name.rpartition(".")
+        messages = [caffe_pb2.DESCRIPTOR.message_types_by_name[owner]] if owner else [
+            caffe_pb2.DESCRIPTOR.message_types_by_name[kind] for kind in ("NetParameter", "LayerParameter")
+        ]  # fmt: skip
+        assert all(field not in message.fields_by_name for message in messages), name
+    assert forks.LAYER_TYPES.keys().isdisjoint(lint.KNOWN_LAYERS)
+
+
+def test_a_path_with_a_tab_is_one_of_windows(write: Write) -> None:
+    path = write('layer { name: "d" type: "Data" top: "d" data_param { source: "x\\train" batch_size: 1 } }')
+    assert any("write /" in fault for fault in lint_net(read_net(path), path))
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

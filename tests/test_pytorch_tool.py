@@ -56,7 +56,7 @@ def test_options_are_spelled_as_caffe_s(tmp_path: Path, spelling: list[str], cap
         (["train", "--solver", "{run}", "--weights", "none.caffemodel"], "cannot read none.caffemodel"),
         (["test", "--model", "{net}", "--weights", "none.caffemodel"], "cannot read none.caffemodel"),
         (["time", "--model", "{net}", "--iterations", "0"], "--iterations is 0"),
-        (["describe", "--model", "{run}", "--phase", "TRAIN"], "NetParameter has no field"),
+        (["describe", "--model", "{run}", "--phase", "TRAIN"], "is a solver, where a net is expected"),
     ],
 )
 def test_a_fault_is_one_fatal_line(

@@ -16,10 +16,9 @@ from training import train_small as start
 
 from fer.engines.registry import ENGINES
 from fer.errors import FerError, Interrupted
-from fer.runs import run as run_module
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotKeeper
-from fer.system.files import sha256
+from fer.system.files import sha256, write_bytes
 from fer.training import events
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -201,15 +200,14 @@ def test_a_kill_while_the_solver_is_written_anew_stops_no_resume(
     tmp_path: Path, data: Path, killed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = unfinished(tmp_path, data)
-    write = run_module.write_bytes
 
     def until_killed(path: Path, content: bytes) -> None:
         if killed == "after":
-            write(path, content)
+            write_bytes(path, content)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "write_bytes", until_killed)
+        patch.setattr("fer.runs.run.write_bytes", until_killed)
         with pytest.raises(KeyboardInterrupt):
             resume(run.dir, max_iter=120)
     assert resume(run.dir, max_iter=120).record.next_sha256 == {}

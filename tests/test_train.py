@@ -17,6 +17,7 @@ from training import train_small as start
 
 from fer.errors import FerError, UsageError
 from fer.formats.database import encode_datum
+from fer.formats.prototxt import read_solver
 from fer.runs.record import StartWeights
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
@@ -153,9 +154,10 @@ def test_a_truncated_database_is_refused(tmp_path: Path, data: Path) -> None:
 
 def test_a_snapshot_prefix_cannot_lead_outside(tmp_path: Path, data: Path) -> None:
     net, solver = training.write_net(tmp_path, snapshot_prefix='"../../outside/x"')
-    with pytest.raises(FerError, match="snapshot_prefix"):
-        train(net, solver, data, engine="fake", runs_dir=tmp_path / "runs")
-    assert_nothing_left(tmp_path)
+    told: list[object] = []
+    run = train(net, solver, data, told.append, engine="fake", max_iter=5, runs_dir=tmp_path / "runs")
+    assert events.Notice(run.record.warnings[0]) in told and "'../../outside/x' in the solver: not used" in str(told)
+    assert [snapshot.iteration for snapshot in run.snapshots()] == [5] and not (tmp_path.parent / "outside").exists()
 
 
 def weights(path: Path, name: str = "ip", shape: tuple[int, int] = (7, 4), value: float = 0.5) -> Path:
@@ -284,3 +286,95 @@ def test_warnings_are_those_of_the_training_as_it_goes_on(tmp_path: Path, data: 
     assert run.record.warnings == ("lr falls below 1% of base_lr after 30 of 100 iterations",)
     assert told[0] == events.Notice(run.record.warnings[0])
     assert resume(run.dir, max_iter=120).record.warnings == ("lr falls below 1% of base_lr after 30 of 120 iterations",)
+
+
+# ---- solvers and nets of people's
+
+
+TAKEN: dict[str, tuple[dict[str, object], str | None]] = {
+    "the net in the solver": ({"net_param": "{ layer { } }"}, "net_param in the solver: not used"),
+    "nets for each phase": ({"train_net": '"a"', "test_net": '"b"'}, "train_net, test_net in the solver: not used"),
+    "snapshots in HDF5": ({"net": '"n"', "snapshot_format": "HDF5"}, "snapshot_format: HDF5 in the solver: not used"),
+    "an absolute prefix": ({"net": '"n"', "snapshot_prefix": '"/tmp/snap"'}, "snapshot_prefix '/tmp/snap'"),
+    "no test_iter": ({"net": '"n"', "test_iter": None}, "no test_iter: accuracy on val is not measured"),
+    "what fer sets itself": (
+        {"net": '"n"', "solver_mode": "GPU", "device_id": 3, "debug_info": "false", "solver_type": "SGD"}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_fields_of_a_solver_that_a_run_does_not_follow(tmp_path: Path, data: Path, name: str) -> None:
+    fields, warning = TAKEN[name]
+    net, solver = training.write_net(tmp_path)
+    whole = dict(line.split(": ", 1) for line in solver.read_text().splitlines() if not line.startswith("net:"))
+    lines = whole | fields
+    solver.write_text("".join(f"{key}: {value}\n" for key, value in lines.items() if value is not None))
+    run = train(net, solver, data, engine="fake", seed=1, max_iter=5, runs_dir=tmp_path / "runs")
+    assert [text for text in run.record.warnings if text.startswith(warning)] if warning else not run.record.warnings
+    copy = read_solver(run.solver)
+    assert copy.net == "train_val.prototxt" and copy.snapshot_prefix == "snapshots/net"
+    assert not (copy.train_net or copy.test_net or copy.HasField("net_param") or copy.HasField("snapshot_format"))
+
+
+PEOPLES = {
+    "stages of the test data": (
+        training.NET.replace("include { phase: TEST }", 'include { phase: TEST stage: "val" }'),
+        {"test_state": '{ stage: "val" }'}),
+    "a layer without a name": (training.NET.replace('name: "relu"', ""), {}),
+    "two layers of one name": (training.NET.replace('name: "drop"', 'name: "relu"'), {}),
+    "cuDNN": (training.NET.replace("stride: 3", "stride: 3 engine: CUDNN"), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PEOPLES)
+def test_nets_that_caffe_takes(tmp_path: Path, data: Path, name: str) -> None:
+    text, fields = PEOPLES[name]
+    net, solver = training.write_net(tmp_path, net=text, **fields)
+    run = train(net, solver, data, engine="fake", seed=1, max_iter=5, runs_dir=tmp_path / "runs")
+    assert run.record.state == "finished" and "CUDNN" not in run.net.read_text()
+
+
+def test_bytes_of_a_net_come_through_to_the_run(tmp_path: Path, data: Path) -> None:
+    net, solver = training.write_net(tmp_path)
+    name = "表情".encode("gbk")
+    net.write_bytes(b"# %b\n" % name + training.NET.encode().replace(b"Small", name))
+    run = train(net, solver, data, engine="fake", seed=1, max_iter=5, runs_dir=tmp_path / "runs")
+    assert b'name: "%b"' % name in run.net.read_bytes() and b'name: "%b"' % name in run.deploy.read_bytes()
+    assert resume(run.dir, max_iter=10).record.iteration == 10
+
+
+def test_the_weights_that_a_solver_names_are_where_it_starts(tmp_path: Path, data: Path) -> None:
+    net, solver = training.write_net(tmp_path, weights='"start.caffemodel"')
+    with pytest.raises(FerError, match=r"weights in the solver: .*start\.caffemodel: no such file"):
+        train(net, solver, data, engine="fake", runs_dir=tmp_path / "runs")
+    weights(tmp_path / "start.caffemodel")
+    run = train(net, solver, data, engine="fake", seed=1, max_iter=5, runs_dir=tmp_path / "runs")
+    assert run.record.weights is not None and run.record.weights.file == str(tmp_path / "start.caffemodel")
+    assert not read_solver(run.solver).weights
+
+
+def test_a_net_for_use_is_no_net_to_train(tmp_path: Path, data: Path) -> None:
+    deploy = 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 1 dim: 48 dim: 48 } } }'
+    net, solver = training.write_net(tmp_path, net=deploy)
+    with pytest.raises(FerError, match=r"it is a net for use \(deploy\): give the train_val\.prototxt"):
+        train(net, solver, data, engine="fake", runs_dir=tmp_path / "runs")
+
+
+@pytest.mark.parametrize("engine", ["pytorch", pytest.param("caffe", marks=pytest.mark.full)])
+def test_a_fault_of_the_test_net_has_the_line_of_the_user_s_file(tmp_path: Path, data: Path, engine: str) -> None:
+    text = training.NET.replace('top: "accuracy"', 'top: "accuracy" accuracy_param { top_k: 8 }')
+    net, solver = training.write_net(tmp_path, net=text)
+    line = text[: text.index("top_k")].count("\n") + 1
+    with pytest.raises(FerError, match=rf"^{net}:{line}: layer 'accuracy': \w+ says: .*top_k must be"):
+        train(net, solver, data, engine=engine, runs_dir=tmp_path / "runs")
+    assert_nothing_left(tmp_path)
+
+
+def test_a_name_that_hands_over_parameters_of_another_shape(tmp_path: Path, data: Path) -> None:
+    wider = training.NET[training.NET.index('layer { name: "hidden"') : training.NET.index('layer { name: "drop"')]
+    text = training.NET.replace(wider, wider.replace("bottom", "include { phase: TRAIN } bottom") + wider.replace(
+        "bottom", "include { phase: TEST } bottom").replace("24", "12"))  # fmt: skip
+    net, solver = training.write_net(tmp_path, net=text)
+    with pytest.raises(FerError, match=rf"^{net}:\d+: layer '(hidden|ip)' has parameters of other shapes in TRAIN"):
+        train(net, solver, data, engine="pytorch", runs_dir=tmp_path / "runs")
+    assert_nothing_left(tmp_path)

@@ -47,5 +47,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         of = ", ".join(f"{iteration:,}" for iteration in made.averaged)
         statistics = f", BatchNorm's statistics of {entry.batches:,} batches" if entry.batches else ""
+        if args.last and len(made.averaged) < args.last:
+            show(f"{run.dir} has {len(made.averaged)} snapshots, fewer than the {args.last} asked for: all were taken")
         show(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: {command('fer', 'report', run.dir)}")
     return 0

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from fer.commands.terminal import show
+from fer.commands.terminal import show, width
 
 SUMMARY = "what is installed, and what to do about it"
 HELP = """\
@@ -24,5 +24,5 @@ def run(args: argparse.Namespace) -> int:
     from fer.commands.findings import examine, findings_text
 
     findings = examine()
-    show(json.dumps([vars(f) for f in findings], indent=2) if args.json else findings_text(findings))
+    show(json.dumps([vars(f) for f in findings], indent=2) if args.json else findings_text(findings, width()))
     return 0 if all(f.ok for f in findings if f.needed) else 1

@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -46,13 +47,14 @@ def _try(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield Finding(what, False, f"could not be looked at: {error or type(error).__name__}")
 
 
-def findings_text(findings: list[Finding]) -> str:
-    """The findings as a table, each cure under its finding."""
+def findings_text(findings: list[Finding], room: int | None = None) -> str:
+    """The findings as a table, each cure under its finding; lines of `room` characters, but for commands to copy."""
     width = max(len(finding.what) for finding in findings)
     lines = []
     for finding in findings:
         mark = "ok  " if finding.ok else "MISS" if finding.needed else "-   "
-        lines.append(f"{mark}  {finding.what:<{width}}  {finding.found}")
+        line, indent = f"{mark}  {finding.what:<{width}}  {finding.found}", " " * min(width + 8, (room or 80) // 3)
+        lines += [line] if room is None else textwrap.wrap(line, room, subsequent_indent=indent)
         for number, line in enumerate(finding.cure.splitlines()):
             lines.append(f"      {'':<{width}}  {'   ' if number else '-> '}{line}")
     return "\n".join(lines)

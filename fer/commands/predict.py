@@ -13,7 +13,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer.commands.terminal import show
+from fer.commands.terminal import say_out, show, width
 from fer.errors import UsageError
 from fer.system.escapes import escaped
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fer.inference.classifier import Model
     from fer.inference.media import Source
-    from fer.inference.predict import Failure, Result
+    from fer.inference.predict import Face, Failure, Result
 
 SUMMARY = "expressions of the faces in photos and videos"
 HELP = """\
@@ -95,9 +95,17 @@ def run(args: argparse.Namespace) -> int:
             if args.webcam is None:
                 raise
         shown.end()
+    if annotator and annotator.written:
+        count = len(annotator.written)
+        terminal.say(f"drawn in: {args.annotate}" + (f" ({count:,} files)" if count > 1 else ""))
     if not faces and failures < len(sources):
         terminal.say("No face was found. (A picture that is a face, closely cropped: --no-detect.)")
     return 1 if failures else 0
+
+
+def _fits(line: str) -> bool:
+    """Whether a terminal has room for it; what goes into a file or another program has a line for each face."""
+    return not sys.stdout.isatty() or len(line) <= (width() or len(line))
 
 
 class _Table:
@@ -109,20 +117,33 @@ class _Table:
         self._begun = False
 
     def add(self, result: Result) -> None:
-        if not self._begun:
-            show(" ".join(f"{escaped(name):>{width}}" for name, width in self._widths.items()))
-            self._begun = True
+        header = " ".join(f"{escaped(name):>{wide}}" for name, wide in self._widths.items())
+        if not self._begun and _fits(header):
+            show(header)
+        self._begun = True
         frame = "" if result.picture.frame is None else f" frame {result.picture.frame}"
         for face in result.faces:
             numbers = " ".join(
-                f"{face.probabilities[name]:{width}.1%}"[:-1].rjust(width) for name, width in self._widths.items()
+                f"{face.probabilities[name]:{wide}.1%}"[:-1].rjust(wide) for name, wide in self._widths.items()
             )
             box = face.box
             place = f" at {box.x},{box.y} {box.width}x{box.height}" if self._with_place else ""
-            show(f"{numbers}  {escaped(face.label):9}{escaped(result.source.name)}{frame}{place}")
+            self._line(numbers, face, f"{escaped(result.source.name)}{frame}{place}")
         if not result.faces:
-            blank = " " * (sum(self._widths.values()) + len(self._widths) - 1)
-            show(f"{blank}  {'no face':9}{escaped(result.source.name)}{frame}")
+            self._line(" " * len(header), None, f"{escaped(result.source.name)}{frame}")
+
+    def _line(self, numbers: str, face: Face | None, where: str) -> None:
+        """A face, or that there is none; over several lines where one is wider than the terminal."""
+        label = escaped(face.label) if face else "no face"
+        if _fits(line := f"{numbers}  {label:9}{where}"):
+            show(line)
+            return
+        show(where)
+        if _fits(line := f"{numbers}  {label}") or face is None:
+            show(line if face else f"  {label}")
+            return
+        found = sorted(face.probabilities.items(), key=lambda each: -each[1])
+        say_out("  " + ", ".join(f"{escaped(name)} {share:.1%}" for name, share in found), indent=2)
 
     def failed(self, failure: Failure) -> None:
         """Said on stderr already."""

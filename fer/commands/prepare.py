@@ -1,12 +1,13 @@
 """fer prepare: a source of faces as a data directory."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from fer.commands.numbers import between
-from fer.commands.terminal import say_out, show
+from fer.commands.terminal import say_out, show, width
 from fer.data.options import JPEG_QUALITY, MAX_COPIES, RESIZE, Affine, PrepareOptions
-from fer.errors import UsageError
+from fer.errors import FerError, UsageError
 
 SUMMARY = "CSV or folders -> JPGs, index files, LMDBs, mean"
 HELP = """\
@@ -39,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--scale", type=float, metavar="S", help="of copies, 1 / (1 + S) to 1 + S times as large (default: 0.1)")
     add("--drop-leaks", action="store_true", help="leave Training images out that also lie in a test split")
     add("--title", help="what figures call the data (FER2013 is recognised)")
-    add("--force", action="store_true", help="rebuild even when up to date")
+    add("--force", action="store_true", help="rebuild even when up to date, or made from something else")
     add("--json", action="store_true", help="print the manifest as JSON")
     parser.set_defaults(run=run)
 
@@ -47,6 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
     from fer.data.audit import audit_text
+    from fer.data.directory import WouldReplaceError
     from fer.data.prepare import prepare
     from fer.system.records import encode_record
     from fer.system.shell import command
@@ -66,18 +68,37 @@ def run(args: argparse.Namespace) -> int:
         affine=Affine(**ranges),
     )
     with StageBars("images", {"unpacking": "B", "reading": "B"}) as progress:
-        outcome = prepare(args.source, args.out, options, force=args.force, progress=progress)
+        try:
+            outcome = prepare(args.source, args.out, options, force=args.force, replace=args.force, progress=progress)
+        except WouldReplaceError as error:
+            raise FerError(f"{error}\n{_trained_on(args.out)}take another --out, or --force to replace it") from None
     if args.json:
         show(encode_record(outcome.manifest).decode(), end="")
     elif outcome.up_to_date:
         show(f"{args.out} is up to date (--force rebuilds).")
     else:
         if outcome.manifest.audit:
-            show(audit_text(outcome.manifest.audit))
+            show(audit_text(outcome.manifest.audit, width()))
         for note in outcome.manifest.notes:
             say_out(note)
         if copies := outcome.manifest.copies:
             show(f"{copies:,} moved copies of Training images lie in train")
-        train = command("fer", "train", "--net", "lenet", "--solver", "s2", "--data", args.out)
+        train = command("fer", "train", "lenet", "--data", args.out)
         show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
     return 0
+
+
+def _trained_on(data: Path) -> str:
+    """A line that names the runs that a data directory is needed by; nothing where none is found."""
+    from fer.runs.run import RUN_JSON, Run
+
+    folders = {folder.resolve() for folder in (Path("runs"), data.resolve().parent.parent / "runs")}
+    users = []
+    for path in sorted(found for folder in folders for found in folder.glob(f"*/{RUN_JSON}")):
+        with contextlib.suppress(FerError):
+            if Path(Run(path.parent).record.data.dir).resolve() == data.resolve():
+                users.append(path.parent.name)
+    if not users:
+        return ""
+    named = ", ".join(users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")
+    return f"{named} {'was' if len(users) == 1 else 'were'} trained on it, and cannot go on or be scored without it; "

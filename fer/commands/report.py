@@ -1,14 +1,17 @@
 """fer report: runs scored once, and their report."""
 
 import argparse
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fer.commands.terminal import say, show
-from fer.errors import UsageError
+from fer.commands.terminal import StageBars, say, show, width
+from fer.errors import FerError, UsageError
 
 if TYPE_CHECKING:
     from fer.report.results import AnyResult
+    from fer.runs.run import Run
 
 SUMMARY = "score a run and draw its report"
 HELP = """\
@@ -22,7 +25,8 @@ examples:
 
 Scores each image of val (PublicTest) and test (PrivateTest) once, with the snapshot that is best
 on val, and writes metrics.json, CSVs, figures and report.html. No RUN: the newest one in runs/.
---ensemble reports several runs as one net, their probabilities averaged.
+--ensemble reports several runs as one net, their probabilities averaged. A report of val alone does not take the place
+of a whole one. A run that cannot be written is reported with --out.
 """
 
 
@@ -30,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("runs", nargs="*", type=Path, metavar="RUN", help="run directories (default: the newest in runs/)")
     add("--log", type=Path, metavar="FILE", help="report on any Caffe log alone")
+    add("--data", type=Path, metavar="DIR", help="where the data that the RUNs were trained on are now")
     add("--out", type=Path, metavar="DIR", help="where to write (default: RUN/report)")
     add("--ten-crop", action="store_true", help="also average ten crops (corners, centre, mirrored) of each image")
     add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
@@ -43,49 +48,73 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.commands.terminal import width
+    if args.log is not None:
+        return _report_log(args)
+    # What is wrong with the words is said before anything heavy is imported, or done.
+    from fer.report.files import check_place, report_folder
+    from fer.runs.opened import open_runs, scores_can_be_kept
+
+    if args.ensemble and len(args.runs) < 2:
+        raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
+    runs = open_runs(args.runs, Path("runs"), args.data)
+    kind = "ensemble" if args.ensemble else "compare"
+    out = args.out or report_folder(runs, kind, val_only=args.val_only)
+    check_place(out)
+    with contextlib.ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(scores_can_be_kept(run, asked=args.out is not None))
+        _score(runs, args)
+        _show(_report(runs, out, args), args)
+    return 0
+
+
+def _report(runs: "Sequence[Run]", out: Path, args: argparse.Namespace) -> "AnyResult":
+    """The report that was asked for; one that is there already and would come out the same is not made again."""
+    from fer.report.kept import find_report
+
+    kept = find_report(runs, out, ensemble=args.ensemble, val_only=args.val_only)
+    if kept is not None:
+        return kept
+    from fer.report.build import build_ensemble, build_report  # they take seconds to import
+
+    build = build_ensemble if args.ensemble else build_report
+    return build(runs, out, val_only=args.val_only)
+
+
+def _report_log(args: argparse.Namespace) -> int:
+    of_runs = {"RUN": args.runs, "--val-only": args.val_only, "--format": args.format, "--ensemble": args.ensemble}
+    of_runs |= {"--ten-crop": args.ten_crop, "--snapshot": args.snapshot, "--data": args.data}
+    of_runs |= {"--allow-python-layers": args.allow_python_layers}
+    if given := [name for name, value in of_runs.items() if value]:
+        raise UsageError(f"--log FILE reports on a log alone: leave {', '.join(given)} out.")
+    if not args.log.is_file():
+        raise FerError(f"{args.log}: no such file")
+    from fer.report.files import check_place
+
+    out = args.out or args.log.with_name(args.log.name + ".report")
+    check_place(out)
+    from fer.report.build import report_log
+
+    _show(report_log(args.log, out), args)
+    return 0
+
+
+def _show(result: "AnyResult", args: argparse.Namespace) -> None:
     from fer.report.tables import runs_of
     from fer.report.text import summary_text
     from fer.system.records import encode_record
 
-    if args.log is not None and (args.runs or args.val_only or args.format):
-        raise UsageError("--log FILE reports on a log alone: leave RUN, --val-only and --format out.")
-    if args.ensemble and args.log is None and len(args.runs) < 2:
-        raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
-    result = _report(args)
     if args.format:
         for warning in result.warnings:
             say(f"WARNING: {warning}")
         show(getattr(runs_of(result), args.format)(), end="")
     else:
         show(encode_record(result).decode().rstrip() if args.json else summary_text(result, width()))
-    return 0
 
 
-def _report(args: argparse.Namespace) -> "AnyResult":
-    """The report that was asked for; one that is there already and would come out the same is not made again."""
-    from fer.report.kept import find_report
-
-    if args.log is not None:
-        from fer.report.build import report_log
-
-        return report_log(args.log, args.out or args.log.with_name(args.log.name + ".report"))
-    runs = _scored_runs(args)
-    kept = find_report(runs, args.out, ensemble=args.ensemble, val_only=args.val_only)
-    if kept is not None:
-        return kept
-    from fer.report.build import build_ensemble, build_report  # they take seconds to import
-
-    build = build_ensemble if args.ensemble else build_report
-    return build(runs, args.out, val_only=args.val_only)
-
-
-def _scored_runs(args: argparse.Namespace) -> list[Any]:
-    from fer.commands.terminal import StageBars
+def _score(runs: "Sequence[Run]", args: argparse.Namespace) -> None:
     from fer.evaluation.score import score_run
-    from fer.runs.run import Run, newest_run
 
-    runs = [Run(directory) for directory in args.runs] or [newest_run(Path("runs"))]
     for run in runs:
         with StageBars() as progress:
             again = score_run(
@@ -98,4 +127,3 @@ def _scored_runs(args: argparse.Namespace) -> list[Any]:
             )
         for line in again:
             say(f"{run.dir}: {line}")
-    return runs

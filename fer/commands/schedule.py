@@ -35,6 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.warm_up and args.max_iter:
+        raise UsageError(
+            "--max-iter is the length of a cosine; a warm-up is as long as --warm-up N says: leave it out."
+        )
     from fer.formats.prototxt import read_solver, write_text
     from fer.nets.policies import learning_rate
     from fer.nets.schedules import cosine, warm_up

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fer.training.options import ResumeOptions, TrainOptions
 
 # What a run has of its own, and keeps when it goes on.
-OF_THE_RUN = ("net", "solver", "data", "weights", "name", "shuffle", "seed", "lr", "batch_size")
+OF_THE_RUN = ("net", "solver", "weights", "name", "shuffle", "seed", "lr", "batch_size")
 DATA = Path("data/fer2013")
 SUMMARY = "train a net in a run directory"
 HELP = """\
@@ -42,7 +42,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("nets", nargs="*", metavar="NET", help="the same as --net; a second word is the same as --solver")
     add("--net", help="a shipped net (lenet, alexnet, vgg8, ...) or a train_val.prototxt")
     add("--solver", help="one of the net's solvers (s1, s2, ...) or a solver.prototxt (default: the recommended one)")
-    add("--data", type=Path, metavar="DIR", help=f"data directory (default: {DATA})")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help=f"data directory (default: {DATA}; with --resume the run's own, wherever it is now)",
+    )
     add("--name", help="name of the run directory (default: <net>-<solver>)")
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--max-iter", type=positive, metavar="N", help="stop after N iterations (default: the solver's)")
@@ -102,6 +107,7 @@ def _tell_end(run: "Run") -> None:
     """What the training has come to, and what to do next."""
     from fer.commands.terminal import say_out
     from fer.formats.log import parse_log
+    from fer.nets.accuracy import read_accuracy_outputs
     from fer.report.curves import make_curves
     from fer.report.verdict import best_of, measured_on_val, run_verdict
     from fer.report.words import duration
@@ -113,7 +119,8 @@ def _tell_end(run: "Run") -> None:
     early = f"; {record.ended}" if record.iteration < record.max_iter else ""
     show(f"{run.dir}: {record.iteration:,} iterations{epochs} in {duration(record.seconds)}{early}")
     with contextlib.suppress(FerError):  # a log that shows nothing
-        curves = make_curves(parse_log(run.log), end=record.iteration)
+        accuracies = read_accuracy_outputs(run.net, run.solver)
+        curves = make_curves(parse_log(run.log), end=record.iteration, accuracies=accuracies)
         accuracy = measured_on_val(run, curves)
         say_out(run_verdict(run, best_of(accuracy), accuracy, curves))
     show(f"Next: {command('fer', 'report', run.dir)}")
@@ -170,6 +177,7 @@ def _resume_options(args: argparse.Namespace) -> "ResumeOptions":
         precision=args.precision,
         max_iter=args.max_iter,
         epochs=args.epochs,
+        data=args.data,
         patience=args.patience,
         python_layers=args.allow_python_layers,
         approximate=args.approximate_resume,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from fer.data.image_file import check_file_size
 from fer.data.source_kind import choose_csv, is_hidden_path, refuse_other_kinds
 from fer.errors import FerError
 from fer.system.progress import StageProgress
@@ -25,7 +26,6 @@ _PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
     b"\xfd7zXZ": lambda raw: cast(BinaryIO, _Streams(raw, lzma.LZMADecompressor)),
 }
 _BLOCK = 1 << 20
-_MAX_IMAGE_FILE = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,8 @@ class Archive:
     odd: dict[str, str] = field(default_factory=dict)
 
     def read_image(self, name: str) -> bytes:
-        """An image's file. Raises FerError where it is too large to be one."""
-        size = self.size(name)
-        if size > _MAX_IMAGE_FILE:
-            raise FerError(
-                f"{self.path}/{name}: an image of {size:,} bytes; more than {_MAX_IMAGE_FILE:,} are not read"
-            )
+        """An image's file. Raises ValueError where it is too large to be one."""
+        check_file_size(self.size(name))
         with self.open(name) as stream:
             return stream.read()
 

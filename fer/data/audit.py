@@ -1,5 +1,7 @@
 """What is wrong with a set of faces, counted: duplicates within and across splits, contradictions, blank images."""
 
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,14 +85,18 @@ def audit(catalog: Catalog) -> Audit:
     )
 
 
-def audit_text(result: Audit) -> str:
-    """What `audit` returned, as lines for the terminal."""
+def audit_text(result: Audit, room: int | None = None) -> str:
+    """What `audit` returned, as lines of `room` characters at most for the terminal."""
     blank = result.blank
-    lines = [f"{'':12}" + "".join(f"{name:>10}" for name in (*CLASSES, "all"))]
+
+    rows: list[tuple[str, ...]] = [("", *CLASSES, "all")]
     for split in SPLITS:
         counts = result.class_counts[split.folder]
-        lines.append(f"{split.value:12}" + "".join(f"{count:10,}" for count in (*counts, sum(counts))))
-    lines += [
+        rows.append((split.value, *(f"{count:,}" for count in (*counts, sum(counts)))))
+    lines = _columns(rows, gap=2)
+    if room is not None and max(map(len, lines)) > room:
+        lines = _columns(list(zip(*rows, strict=True)), gap=1)
+    sentences = [
         f"{result.unique:,} of {result.images:,} images are unique",
         f"{result.duplicate_groups:,} groups of exact duplicates, {result.conflicting_groups:,} with "
         "conflicting labels",
@@ -99,4 +105,15 @@ def audit_text(result: Audit) -> str:
         f"{sum(blank.values()):,} blank images (Training {blank['train']}, PublicTest {blank['val']}, "
         f"PrivateTest {blank['test']})",
     ]
+    for sentence in sentences:
+        lines += [sentence] if room is None else textwrap.wrap(sentence, room)
     return "\n".join(lines)
+
+
+def _columns(rows: Sequence[Sequence[str]], gap: int) -> list[str]:
+    """Lines of a table whose first column stands to the left."""
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [
+        f"{name:<{first}}" + "".join(f"{cell:>{width + gap}}" for cell, width in zip(cells, widths, strict=True))
+        for name, *cells in rows
+    ]

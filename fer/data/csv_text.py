@@ -76,7 +76,9 @@ def rows_of(block: bytes) -> tuple[Sequence[int], list[bytes]]:
     lines = split(block, b"\n")
     if b'"' not in block:
         return range(len(lines)), lines
-    starts, rows, quotes = [], [], 0
+    starts: list[int] = []
+    rows: list[bytes] = []
+    quotes = 0
     for number, line in enumerate(lines):
         if quotes % 2 and len(rows[-1]) <= MAX_ROW:
             rows[-1] += b"\n" + line

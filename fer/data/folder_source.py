@@ -25,7 +25,9 @@ _SPLIT_FOLDERS = {
     "val": Split.VAL, "valid": Split.VAL, "validation": Split.VAL, "publictest": Split.VAL,
     "test": Split.TEST, "testing": Split.TEST, "privatetest": Split.TEST,
 }  # fmt: skip
+_FOLDERS = {Split.TRAIN: "train", Split.VAL: "validation", Split.TEST: "test"}
 _BATCH = 64
+_BATCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class ClassFolders:
             raise FerError("\n".join([f"{source}: no image that is read in it", *self.notes][:3]))
         inside = _in_class_folders(images)
         if beside := [name for name in images if name not in inside]:
-            self.notes.append(f"{_images(len(beside))} beside the class folders left out: {some(beside)}")
-        self._places = self._with_both_tests([_place(name, source) for name in images if name in inside], seed)
+            self.notes.append(f"left out, as beside the class folders: {_images(len(beside))} ({some(beside)})")
+        places = [_place(name, source) for name in images if name in inside]
+        self._note_copies(places)
+        self._places = self._with_both_tests(places, seed)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -73,9 +77,14 @@ class ClassFolders:
         """The faces in the order of the names; `read` gives a file's bytes. Progress has the stage `decoding`."""
 
         def files() -> Iterator[list[tuple[_Place, bytes]]]:
-            for start in range(0, len(self), _BATCH):
-                places = self._places[start : start + _BATCH]
-                yield [(place, _read_file(read, place.name, self.source)) for place in places]
+            batch: list[tuple[_Place, bytes]] = []
+            for place in self._places:
+                batch.append((place, _read_file(read, place.name, self.source)))
+                if len(batch) == _BATCH or sum(len(file) for _, file in batch) > _BATCH_BYTES:
+                    yield batch
+                    batch = []
+            if batch:
+                yield batch
 
         sizes, more_frames, done = Counter[tuple[int, int]](), 0, 0
         for decoded in workers.map(partial(_decode_batch, self.source), files()):
@@ -93,9 +102,18 @@ class ClassFolders:
         if names:
             endings = Counter(PurePosixPath(name).suffix.lower() or "without an ending" for name in names)
             kinds = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(8))
-            self.notes.append(
-                f"{len(names):,} files that are no images for OpenCV left out: {kinds} ({some(names, 1)})"
-            )
+            self.notes.append(f"left out, as OpenCV reads no such files: {kinds} ({some(names, 1)})")
+
+    def _note_copies(self, places: Sequence[_Place]) -> None:
+        """Kaggle's archives hold some data sets twice, as images/train and images/images/train."""
+        folders: dict[tuple[Split, int, str], set[str]] = {}
+        for place in places:
+            path = PurePosixPath(place.name)
+            folders.setdefault((place.split, place.label, path.name), set()).add(str(path.parent))
+        twice = [sorted(parents) for parents in folders.values() if len(parents) > 1]
+        if twice:
+            where = " and ".join(twice[0][:2])
+            self.notes.append(f"{_images(len(twice))} of the same name in several folders, all were read: {where}")
 
     def _note_sizes(self, sizes: Counter[tuple[int, int]]) -> None:
         others = {size: count for size, count in sizes.items() if size != (SIDE, SIDE)}
@@ -110,11 +128,10 @@ class ClassFolders:
     def _with_both_tests(self, places: list[_Place], seed: int) -> list[_Place]:
         """`places` with a half of test in val, or of val in test, where the source has only one of the two."""
         present = {place.split for place in places}
-        missing = [split.folder for split in SPLITS if split not in present]
+        missing = [_FOLDERS[split] for split in SPLITS if split not in present]
         if Split.TRAIN not in present or len(present) == 1:
-            folders = {"train": "train", "val": "validation", "test": "test"}
             raise FerError(
-                f"{self.source}: no folder {' and no folder '.join(folders[name] for name in missing)} with images\n"
+                f"{self.source}: no folder {' and no folder '.join(missing)} with images\n"
                 "Wanted are train and one of validation and test at least; where one is missing the other is halved"
             )
         self._check_classes(places)
@@ -129,9 +146,8 @@ class ClassFolders:
         else:
             chosen = self._half(places, rows, seed)
             how = f"by class, drawn with seed {seed}"
-        folder = {Split.VAL: "validation", Split.TEST: "test"}[whole]
         self.notes.append(
-            f"no folder {'test' if whole is Split.VAL else 'validation'}: {folder} was halved {how}: "
+            f"no folder {missing[0]}: {_FOLDERS[whole]} was halved {how}: "
             f"{len(chosen):,} images are val, {len(rows) - len(chosen):,} test"
         )
         other = {row: Split.VAL if row in chosen else Split.TEST for row in rows}
@@ -145,7 +161,7 @@ class ClassFolders:
             of_class = sorted((row for row in rows if places[row].label == label), key=lambda row: places[row].name)
             if len(of_class) < 2:
                 raise FerError(
-                    f"{self.source}: {places[rows[0]].split.folder} has one image of {name}: too few to share, "
+                    f"{self.source}: {_FOLDERS[places[rows[0]].split]} has one image of {name}: too few to share, "
                     "as it is to be halved into val and test"
                 )
             chosen.update(of_class[i] for i in generator.permutation(len(of_class))[: len(of_class) // 2])
@@ -212,6 +228,8 @@ def _read_file(read: Callable[[str], bytes], name: str, source: str) -> bytes:
         return read(name)
     except OSError as error:
         raise FerError(f"{source}/{name}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise FerError(f"{source}/{name}: {error}") from None
 
 
 def _decode_batch(source: str, files: list[tuple[_Place, bytes]]) -> _Decoded:

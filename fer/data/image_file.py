@@ -16,6 +16,8 @@ ENDINGS = (
     ".avif", ".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".sr", ".ras",
 )  # fmt: skip
 """Those of the files that OpenCV reads, of bytes a pixel (.hdr, .exr and .pfm hold floats)."""
+MAX_FILE = 64 << 20
+"""A larger file of class folders is refused unread, in bytes."""
 _DARK = 64
 _DATA_MISSING = re.compile(rb"premature end|bad huffman|instead of RST", re.IGNORECASE)  # libjpeg's words
 
@@ -23,6 +25,12 @@ _DATA_MISSING = re.compile(rb"premature end|bad huffman|instead of RST", re.IGNO
 def is_image_name(name: str) -> bool:
     """Whether a file name ends as those of the images that are read: one of ENDINGS, in any case."""
     return name.lower().endswith(ENDINGS)
+
+
+def check_file_size(size: int) -> None:
+    """Raise ValueError for more than MAX_FILE bytes."""
+    if size > MAX_FILE:
+        raise ValueError(f"an image of {size:,} bytes; more than {MAX_FILE:,} are not read")
 
 
 def decode_image(file: bytes, *, colour: bool = False) -> np.ndarray:

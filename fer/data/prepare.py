@@ -22,9 +22,17 @@ from fer import __version__
 from fer.data.affine import draw_moves
 from fer.data.audit import Catalog, audit, leaked
 from fer.data.dataset import CLASSES, SPLITS, Split
-from fer.data.directory import check_replaceable, verify_data
+from fer.data.directory import check_made_from, check_replaceable, verify_data
 from fer.data.leaks import FINGERPRINTS, write_fingerprints
-from fer.data.manifest import MANIFEST, ImageSize, Manifest, Source, SplitCounts, WrittenFile, WrittenFolder
+from fer.data.manifest import (
+    MANIFEST,
+    ImageSize,
+    Manifest,
+    Source,
+    SplitCounts,
+    WrittenFile,
+    WrittenFolder,
+)
 from fer.data.options import PrepareOptions
 from fer.data.source import open_source, source_sha256, source_state
 from fer.data.split_writer import Encoding, Images, write_split
@@ -56,13 +64,21 @@ class Outcome:
 
 
 def prepare(
-    source: Path, out: Path, options: PrepareOptions, *, force: bool = False, progress: StageProgress | None = None
+    source: Path,
+    out: Path,
+    options: PrepareOptions,
+    *,
+    force: bool = False,
+    replace: bool = True,
+    progress: StageProgress | None = None,
 ) -> Outcome:
     """Make the data directory `out` from `source`; leave it if it is already what would be made, unless `force`.
 
+    One that another source, or other options, made gives way only with `replace`.
+
     Atomic: until the last step the old `out` stays as it was, and no failure leaves a half-made one. Progress has the
     stages `unpacking` and `reading` (bytes), `decoding` and `writing` (images). Raises FerError for a faulty source, a
-    full disk, or when another process is at it.
+    full disk, or when another process is at it; WouldReplaceError where `out` was made otherwise.
     """
     started = time.monotonic()
     source, out = Path(source), Path(os.path.abspath(out))  # noqa: PTH100 -- resolve() would follow a symlink at `out`
@@ -77,6 +93,8 @@ def prepare(
             manifest = _up_to_date(source, out, options)
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
+            if not replace:
+                check_made_from(out, source_sha256(source), options)
         manifest = _build(source, fresh, out, options, progress)
         if source_state(source) != before:
             raise FerError(f"{source}: changed while it was read. Run again")

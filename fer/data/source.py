@@ -13,6 +13,7 @@ from fer.data.archive import damage_explained, kind_of, open_packed, open_tar, o
 from fer.data.csv_source import read_csv
 from fer.data.dataset import Batch
 from fer.data.folder_source import ClassFolders, some
+from fer.data.image_file import check_file_size
 from fer.data.source_kind import choose_csv
 from fer.errors import FerError
 from fer.system.files import sha256
@@ -123,18 +124,23 @@ def _open_folder(path: Path, workers: Workers, seed: int, progress: StageProgres
     if table is None:
         odd = {str(file.relative_to(path)): kind for file, kind in found.odd.items()}
         folders = _class_folders(names, path, odd, found.hidden, seed)
-        yield Faces(folders.read(lambda name: (path / name).read_bytes(), workers, progress), True, folders.notes)
+        yield Faces(folders.read(lambda name: _read_image(path / name), workers, progress), True, folders.notes)
         return
     with open_source(path / table, workers, progress=progress) as faces:
         yield faces
 
 
+def _read_image(path: Path) -> bytes:
+    check_file_size(path.stat().st_size)
+    return path.read_bytes()
+
+
 def _class_folders(names: Sequence[str], path: Path, odd: Mapping[str, str], hidden: int, seed: int) -> ClassFolders:
     folders = ClassFolders(names, str(path), seed)
     if odd:
-        folders.notes.append(f"left out: {some([f'{name} ({kind})' for name, kind in odd.items()])}")
+        folders.notes.append(f"left out: {some([f'{name} ({kind})' for name, kind in odd.items()], 10)}")
     if hidden:
-        folders.notes.append(f"{hidden:,} hidden files and folders left out (.DS_Store, Thumbs.db and their like)")
+        folders.notes.append(f"left out, as hidden: {hidden:,} (.DS_Store, Thumbs.db, names that begin with a dot)")
     return folders
 
 

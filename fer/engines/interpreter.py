@@ -62,7 +62,7 @@ def find_caffe(progress: Callable[[str], None] | None = None) -> CaffePython:
     Raises FerError with the cure when Caffe cannot be had.
     """
     named = os.environ.get("FER_CAFFE_PYTHON")
-    key = named, os.environ.get("PATH"), os.environ.get("PYTHONPATH")
+    key = named, os.environ.get("PATH"), *python_path("PYTHONPATH").values()
     if key not in _known:
         _known[key] = _users_own(named) if named else _wheel(progress)
     return _known[key]

@@ -74,20 +74,21 @@ class Child:
                 raise FerError(f"cannot start {argv[0]}: {error.strerror}") from error
 
     def lines(self, *between: Callable[[], None]) -> Iterator[str]:
-        """The log's lines as they are written, until the engine is gone; `between` are called at each and in waiting."""
-        rest = b""
+        """The log's lines as they are written, until the engine is gone; `between` are called a few times a second."""
+        rest, due = b"", 0.0
         with self.log.open("rb") as stream:
             stream.seek(self._offset)
             while True:
                 gone = self.process.poll() is not None
                 chunk = stream.read(CHUNK)
                 *whole, rest = (rest[:CHUNK] + chunk).split(b"\n")
-                for line in whole:
-                    yield line.decode("utf-8", "replace")
-                    for each in between:
-                        each()
-                for each in between:
-                    each()
+                for line in (*whole, None):
+                    if line is not None:
+                        yield line.decode("utf-8", "replace")
+                    if line is None or time.monotonic() > due:
+                        due = time.monotonic() + POLL_SECONDS
+                        for each in between:
+                            each()
                 if gone and not chunk:
                     break
                 if not chunk:

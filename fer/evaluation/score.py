@@ -22,9 +22,9 @@ from fer.evaluation.scores import count_undecided, log_loss, make_scores
 from fer.evaluation.splits import as_images, reading_of
 from fer.nets.states import State
 from fer.runs.run import Run, Snapshot
-from fer.runs.scores import InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
+from fer.runs.scores import InTraining, MadeOf, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
 from fer.runs.snapshots import Shapes, verify_weights
-from fer.runs.unchanged import check_data, check_run
+from fer.runs.unchanged import check_data, check_run, data_dir
 from fer.system.files import beside
 from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
@@ -113,7 +113,7 @@ class _Scorer:
         self.python_layers = python_layers
         self.progress = progress
         self.again = Again()
-        self.data_dir = Path(run.record.data.dir)
+        self.data_dir = data_dir(run)
         self.manifest = verify_data(self.data_dir)
         check_data(run)
         self.reading = reading_of(run)
@@ -144,7 +144,7 @@ class _Scorer:
         self.progress("scoring snapshots on val", len(snapshots), len(snapshots))
         return fresh
 
-    def _entry(self, snapshot: Snapshot, made_of: dict[str, str]) -> SnapshotScore:
+    def _entry(self, snapshot: Snapshot, made_of: MadeOf) -> SnapshotScore:
         images = self.images("val")
         scores = make_scores("val", images.files, images.labels, self._score("val", snapshot, False)[0])
         accuracy, loss = float(scores.correct.mean()), log_loss(scores.labels, scores.probs)
@@ -211,10 +211,10 @@ class _Scorer:
         """A folder in the run directory that goes with us; one that a killed process has left goes too."""
         if self._scratch is None:
             busy = f"{self.run.dir} is being scored by another process; wait for it"
-            self._scratch = self._stack.enter_context(beside(self.run.dir / "scores", busy))
+            self._scratch = self._stack.enter_context(beside(self.run.scores_dir, busy))
         return self._scratch
 
-    def _made_of(self, split: str, snapshot: Snapshot) -> dict[str, str]:
+    def _made_of(self, split: str, snapshot: Snapshot) -> MadeOf:
         return {
             "weights_sha256": self.run.weights_hash(snapshot),
             "database_sha256": self.reading.sources[split].sha256,

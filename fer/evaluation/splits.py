@@ -25,6 +25,7 @@ from fer.errors import FerError
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.deploy import front_layer
+from fer.nets.files import with_paths
 from fer.nets.states import State, scored_state
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
@@ -78,7 +79,8 @@ def reading(net: caffe_pb2.NetParameter, state: State, data_dir: Path) -> Readin
 
 def reading_of(run: Run) -> Reading:
     """How a run is scored. Raises FerError where it cannot be."""
-    return reading(read_net(run.net), scored_state(read_solver(run.solver)), Path(run.record.data.dir))
+    net = with_paths(read_net(run.net), run.moved)
+    return reading(net, scored_state(read_solver(run.solver)), Path(run.record.data.dir))
 
 
 @dataclass(frozen=True)
@@ -207,11 +209,12 @@ def check_alike(val: SplitSource, test: SplitSource) -> None:
     """Raises FerError unless test's images, read as val's, have val's shape, so that one net can score both."""
     if val.shape == test.shape:
         return
-    cure = (
-        "set new_height and new_width in image_data_param"
-        if val.is_list
-        else "take val_lmdb of the data directory, made with  fer prepare --resize  where another size is wanted"
-    )
+    if val.is_list:
+        cure = "set new_height and new_width in image_data_param"
+    elif val.shape[0] != test.shape[0]:
+        cure = "take the data directory's val_lmdb; force_color acts on databases made with  fer prepare --encoded"
+    else:
+        cure = "take the data directory's val_lmdb, made with  fer prepare --resize  where another size is wanted"
     raise FerError(
         f"{val.path}: its images are {_by(val.shape)}, those of {test.path}, which the report scores as well, "
         f"{_by(test.shape)}\n{cure}"

@@ -41,7 +41,7 @@ from fer.inference.classifier import (
     Classifier,
     Model,
     answers,
-    find_model,
+    trained_model,
 )
 from fer.inference.model_record import MODEL_JSON, ExportedSnapshot, ModelRecord, Preprocessing, SplitAccuracy
 from fer.nets.transform import Transform
@@ -72,7 +72,7 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
     progress = progress or (lambda stage, done, total: None)
     for line in score_run(run, progress=progress):
         progress(line, 0, 1)
-    trained, (snapshot, _) = find_model(run.dir), chosen_snapshot(run)
+    trained, (snapshot, _) = trained_model(run), chosen_snapshot(run)
     deploy = read_net(trained.deploy)
     scores = {split: load_scores(run.scores(split)) for split in held_out()}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -161,6 +161,7 @@ def _record(run: Run, snapshot: Snapshot) -> RunRecord:
     name, averaged = snapshot.name, bool(snapshot.averaged)
     return replace(
         record,
+        dir=None,
         command=tuple(Path(word).name if word.startswith("/") else word for word in record.command),
         data=replace(record.data, dir=folder.name, files=files),
         snapshots={} if averaged else {snapshot.iteration: SnapshotFiles(weights)},

@@ -92,7 +92,7 @@ def read_mean(path: str | Path) -> np.ndarray:
         if mean.ndim == 3:  # in Caffe its second axis would be the channels
             cure = f"; Caffe wants {shape_text((1, *mean.shape))}: num, channels, height, width"
         raise FerError(f"{path}: not a mean image: its shape is {shape_text(mean.shape)}{cure}")
-    return mean[0]
+    return mean.reshape(mean.shape[1:])
 
 
 def _check_file(path: Path) -> None:

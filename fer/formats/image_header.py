@@ -56,7 +56,7 @@ def has_more_frames(file: bytes) -> bool:
 def is_whole(file: bytes) -> bool:
     """Whether a JPEG or PNG file has its end mark; phones append films and more behind it. True for other files."""
     if file.startswith(b"\x89PNG"):
-        return b"IEND" in file
+        return _png_ends(file)
     # Before the frame header a thumbnail may have an end mark of its own.
     return not file.startswith(b"\xff\xd8") or file.find(b"\xff\xd9", _jpeg_frame(file) or len(file)) >= 0
 
@@ -86,6 +86,16 @@ def _jpeg_frame(file: bytes) -> int | None:
 
 def _png(file: bytes) -> _Size:
     return _number(file, 20, 4), _number(file, 16, 4)
+
+
+def _png_ends(file: bytes) -> bool:
+    """Whether the chunks lead to the last one; libpng would make room for one that claims to be of gigabytes."""
+    at = 8
+    while at + 8 <= len(file):
+        if file[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + _number(file, at, 4)
+    return False
 
 
 def _bmp(file: bytes) -> _Size:

@@ -38,6 +38,8 @@ def parse_log(source: str | os.PathLike[str] | Iterable[str]) -> Log:
     width = line_width(_clean(lines()), name)
     read, truncated = LogAssembler(), False
     for line in unwrap(_clean(lines()), width) if width else lines():
+        if not line.strip("\0 "):  # the rest of a line's end in UTF-16
+            continue
         truncated = is_file and not line.endswith("\n")
         if not truncated or isinstance(read_line(line), Done | StoppedEarly | Fatal):
             read.feed(line)

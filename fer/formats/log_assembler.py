@@ -47,11 +47,12 @@ class LogAssembler:
         self._clock = Clock()
         self._threads: dict[str, Thread] = {}
         self._trainings: list[Training] = []
-        self._before = Training(0.0)  # what is said before the first
+        self._before = self._shown = Training(0.0)  # what is said before the first
         self._resumes: Training | None = None  # what the next record goes on with
-        self._wrote: dict[str, Training] = {}  # by the states
+        self._wrote: dict[str, Training] = {}  # by the states, and by their prefixes
         self._open: dict[Thread, None] = {}  # that have a record at hand, in their order
         self._known: set[int] = set()
+        self._latest_time, self._repeats = ("", ""), False
         self._seconds = 0.0
         self.lines = self.events = 0
 
@@ -65,7 +66,7 @@ class LogAssembler:
             if event is None or (said.cut and not isinstance(event, Done | StoppedEarly | Fatal)):
                 continue
             thread = self._threads.setdefault(said.thread, Thread())
-            if self._is_repeated(thread, said, event):
+            if self._is_repeated(thread, said):
                 continue
             seconds = self._clock.seconds(said.date, said.time)
             if seconds is not None:
@@ -74,18 +75,19 @@ class LogAssembler:
                 finished += self._take(thread, event, seconds)
         return finished
 
-    def _is_repeated(self, thread: Thread, said: Said, event: Event) -> bool:
-        """Whether a line was said before, in a log that was written twice; of an output, whether its record's was."""
-        if isinstance(event, Output | TestScore | TestLoss):
-            return thread.is_repeating
-        key = hash((said.thread, said.date, said.time, said.message))
-        known = "." in said.time and key in self._known
+    def _is_repeated(self, thread: Thread, said: Said) -> bool:
+        """Whether a line says again what was said before, in a log that was written twice.
+
+        It is the one before, or one of an earlier time, or behind such: a log whose times stand still may say the same
+        anew.
+        """
+        key, when = hash((said.thread, said.date, said.time, said.message)), (said.date, said.time)
+        self._repeats = key in self._known and (key == thread.said or when < self._latest_time or self._repeats)
         if len(self._known) == MOST_KNOWN:
             self._known.clear()
         self._known.add(key)
-        if isinstance(event, Iteration | Testing):
-            thread.repeats(key, known)
-        return known
+        thread.said, self._latest_time = key, max(self._latest_time, when)
+        return self._repeats
 
     def finish(self) -> list[LogRecord]:
         """The records that no more lines will come for."""
@@ -96,21 +98,23 @@ class LogAssembler:
         return finished
 
     def log(self, *, truncated: bool = False) -> Log:
-        """All that is finished, of the training that began last."""
-        *others, shown = self._trainings or [self._before]
-        shown.latest = self._seconds
-        return replace(shown.log(others), truncated=truncated)
+        """All that is finished, of the training that began, or was resumed, last."""
+        self._shown.latest = self._seconds
+        others = [training for training in self._trainings if training is not self._shown]
+        return replace(self._shown.log(others), truncated=truncated)
 
     def _take(self, thread: Thread, event: Event, seconds: float) -> list[Finished]:
         if isinstance(event, Iteration | Testing | Lr):
             self._open[thread] = None
+            if thread.training:
+                thread.training.threads[thread] = None
         match event:
-            case Output(index, name, value, weight):
-                thread.output("test" if isinstance(event, TestOutput) else "train", index, name, value, weight)
+            case Output(_, name, value, weight):
+                thread.output("test" if isinstance(event, TestOutput) else "train", name, value, weight)
                 return []
             case TestScore(index, value):
                 phase = "train" if isinstance(event, TrainScore) else "test"
-                thread.output(phase, index, f"score#{index}", value, None)
+                thread.output(phase, f"score#{index}", value)
                 return []
             case TestLoss(loss):
                 if thread.newest and thread.newest.phase == "test":
@@ -141,7 +145,7 @@ class LogAssembler:
     def _note(self, thread: Thread, event: Event, seconds: float) -> None:
         """Keep what is said beside the records, of the training that says it."""
         training = thread.training or self._latest()
-        training.latest = seconds
+        training.latest = seconds if thread.training else training.latest
         match event:
             case Solving(name, policy):
                 thread.solving, thread.began, thread.policy = event, seconds, policy or ""
@@ -156,7 +160,7 @@ class LogAssembler:
             case Snapshotting(path):
                 training.snapshots.append(path)
             case SnapshottingState(path):
-                self._wrote[path] = training
+                self._wrote[path] = self._wrote[_prefix(path)] = training
                 training.prefixes.add(_prefix(path))
             case StoppedEarly():
                 training.stopped_early = True
@@ -169,7 +173,7 @@ class LogAssembler:
         """The training that a state is of: of those that wrote it the last, else the last of all."""
         if not path and self._resumes is not None:  # that is what was said before
             return self._resumes
-        training = self._wrote.get(path, self._latest())
+        training = self._wrote.get(path) or self._wrote.get(_prefix(path)) or self._latest()
         if _prefix(path) and training.prefixes and _prefix(path) not in training.prefixes:
             training = Training(seconds)  # of a training that this log does not hold
         training.goes_on()
@@ -182,7 +186,8 @@ class LogAssembler:
             joins, training = thread.training is None, self._training_of(thread, record)
             thread.training, thread.solving, self._resumes = training, None, None
             if joins:  # after another process, whose last record no line has finished
-                for other in [each for each in self._open if each is not thread and each.training is training]:
+                others, training.threads = training.threads, {}
+                for other in others:
                     kept += self._keep(other, other.finish())
             if not training.records:
                 training.first = record.iteration
@@ -195,7 +200,10 @@ class LogAssembler:
         current = thread.training or self._latest()
         if self._resumes is not None or not self._trainings:
             training = self._resumes or self._before
-            return training if training.records else self._begun(training, thread)
+            if not training.records:
+                return self._begun(training, thread)
+            self._shown = training
+            return training
         begins = thread.solving is not None or thread.training is None
         if begins and record.iteration > current.first and current.may_be_called(thread.solving):
             current.goes_on()  # nobody begins in the middle
@@ -207,6 +215,7 @@ class LogAssembler:
 
     def _begun(self, training: Training, thread: Thread) -> Training:
         self._trainings.append(training)
+        self._shown = training
         if thread.solving is not None:
             training.net_name, training.policy = thread.solving.name, thread.policy
         return training

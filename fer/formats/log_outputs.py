@@ -44,11 +44,15 @@ def find_accuracy(records: Sequence[LogRecord], known: Mapping[str, int] = Mappi
     there is a top-1. No output that leaves [0, 1] is an accuracy.
     """
     names = list(dict.fromkeys(name for record in records for name in record.outputs))
-    if by_net := [name for name in names if known.get(name) == 1]:
+    if by_net := [name for name, top_k in known.items() if top_k == 1 and name in names]:
         return _said(_main(by_net), by_net, "Accuracy layers of top_k 1")
-    losses = {name for record in records for name in record.weights}
+    losses, every = {name for record in records for name in record.weights}, set(names)
     alike = [name for name in names if name in known or (name not in losses and is_like_accuracy(name))]
-    alike = _scalars(alike, set(names))
+    vectors = {name for name in alike if f"{name}#2" in every}
+    if vectors:
+        alike = [name for name in alike if name not in vectors and name.rpartition("#")[0] not in vectors]
+        if not alike:
+            return MainOutput(note=f"No accuracy is shown: {min(vectors)} is called so, but has several values.")
     inside = [name for name in alike if _is_share(records, name)]
     if not inside:
         return MainOutput(note=_outside(records, alike)) if alike else _by_place(records, names)
@@ -99,13 +103,6 @@ def _said(name: str, names: Sequence[str], what: str) -> MainOutput:
     others = [other for other in names if other != name]
     listed = ", ".join(others[:_MANY]) + f" and {len(others) - _MANY:,} more" * (len(others) > _MANY)
     return MainOutput(name, f"{name} is taken for the accuracy, of {len(names):,} {what}; the others: {listed}.")
-
-
-def _scalars(alike: Sequence[str], names: Collection[str]) -> list[str]:
-    """Without those of several values (name, name#2 ...), as of the classes, unless there are no others."""
-    vectors = {name for name in alike if f"{name}#2" in names}
-    single = [name for name in alike if name not in vectors and name.rpartition("#")[0] not in vectors]
-    return single or [name for name in alike if name in vectors]
 
 
 def _rank(name: str) -> int | None:

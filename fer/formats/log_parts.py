@@ -24,6 +24,7 @@ class Training:
     first: int = 0
     newest: int = 0
     latest: float = 0.0
+    threads: dict["Thread", None] = field(default_factory=dict)  # that may have a record of it at hand
 
     def goes_on(self) -> None:
         """After an end that was none."""
@@ -67,15 +68,13 @@ class Thread:
         self.is_finished = False
         self.of_solver = False  # has shown a loss or a test: no other GPU's, which say their rates alone
         self.rates: list[LogRecord] = []  # those said before that
-        self.is_repeating = False
-        self._start = 0
+        self.said = 0  # the line before, hashed
         self._copies: dict[str, int] = {}
-        self._indexed: dict[int, str] = {}
 
     def begin(self, record: LogRecord) -> list[LogRecord]:
         finished = self.finish()
         self.newest, self.is_finished = record, False
-        self._copies, self._indexed = {}, {}
+        self._copies = {}
         return finished
 
     def finish(self) -> list[LogRecord]:
@@ -111,14 +110,10 @@ class Thread:
         last = loss is None and record.loss is not None and record.lr is None and iteration == record.iteration - 1
         return record.phase == "train" and (record.iteration == iteration or last)
 
-    def output(self, phase: str, index: int, name: str, value: float, weight: float | None) -> None:
-        """An output of the newest record; of no record (the log's beginning is missing), or said again, of none."""
+    def output(self, phase: str, name: str, value: float, weight: float | None = None) -> None:
+        """An output of the newest record; one of no record (the log's beginning is missing) is left out."""
         if self.newest is None or self.newest.phase != phase:
             return
-        said = f"{name} {value}"  # of a nan too
-        if self._indexed.get(index) == said:
-            return
-        self._indexed.setdefault(index, said)
         outputs = self.newest.outputs
         unique, copy = name, self._copies.get(name, 1)
         while unique in outputs:
@@ -128,9 +123,3 @@ class Thread:
         outputs[unique] = value
         if weight is not None:
             self.newest.weights[unique] = weight
-
-    def repeats(self, key: int, known: bool) -> None:
-        """A line that begins a record was met, or met again: then what follows is known, unless it is the newest's."""
-        self.is_repeating = known and key != self._start
-        if not known:
-            self._start = key

@@ -43,6 +43,7 @@ _BROKEN = re.compile(r"\] .{0,40}?(?:Iteration [0-9]+ \([^)]*|T(?:est|rain) net 
 _PIECES = 12  # lines that one of Caffe's may have been wrapped into
 _TRIMMED = 5  # spaces that a console leaves out at the end of a line
 _FEW = 3
+_CONSOLES = (79, 80, 99, 100, 119, 120, 131, 132)  # columns; PowerShell takes one less
 
 
 def clean(line: str) -> str:
@@ -91,23 +92,29 @@ def line_width(lines: Iterable[str], name: str) -> int:
 
     Raises FerError where it has cut them off: the numbers are lost.
     """
-    wrapped: Counter[int] = Counter()
+    wrapped: Counter[int] = Counter()  # lines that say something with those behind them alone
+    doubtful: Counter[int] = Counter()  # lines that say something else with those behind them
     lengths: Counter[int] = Counter()
-    broken: set[int] = set()
+    followed, broken = set(), set()
     for held in _groups(lines):
         first = held[0].rstrip("\n")
-        lengths[len(first)] += 1
-        if len(held) > 1 and len(_unwrapped(held, len(first), paths=False)) < len(held):
-            wrapped[len(first)] += 1
-        elif _BROKEN.search(first) and read_line(first) is None:
-            broken.add(len(first))
+        width, alone = len(first), read_line(first) if len(held) > 1 or _BROKEN.search(first) else None
+        lengths[width] += 1
+        if len(held) > 1 and alone is not None:
+            followed.add(width)
+        if len(held) > 1 and len(_unwrapped(held, width, paths=False)) < len(held):
+            (wrapped if alone is None else doubtful)[width] += 1
+        elif alone is None and _BROKEN.search(first):
+            broken.add(width)
     if wrapped:
         commonest = wrapped.most_common(1)[0][0]
-        return max(width for width in wrapped if width <= commonest + _TRIMMED)
-    width = max(lengths, default=0)
-    if width in broken and lengths[width] >= _FEW:
+        return max(width for width in wrapped + doubtful if width <= commonest + _TRIMMED)
+    longest = max(lengths, default=0)
+    if longest in _CONSOLES and doubtful[longest] and min(followed) >= longest - _TRIMMED:
+        return longest
+    if longest in broken and lengths[longest] >= _FEW:
         raise FerError(
-            f"{name}: its lines are cut off at {width} columns, in the middle of numbers\n"
+            f"{name}: its lines are cut off at {longest} columns, in the middle of numbers\n"
             "take the log as Caffe wrote it: `caffe train ... 2> train.log`"
         )
     return 0

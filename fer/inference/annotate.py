@@ -11,7 +11,7 @@ from fer.errors import FerError, UsageError
 from fer.inference.faces import Picture
 from fer.inference.media import Source
 from fer.inference.predict import Face, Result
-from fer.system.files import beside, write_bytes
+from fer.system.files import beside, is_writable, write_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -24,7 +24,7 @@ class Annotator:
     In a folder the files are called as the inputs, with .jpg behind other names than .jpg, .png and .bmp, and videos
     ending in .mp4 or .avi. A context manager, at whose end a
     video is whole; one that did not get there leaves nothing. Raises UsageError where `out` does not suit, or a file
-    would take the place of an input or of another.
+    would take the place of an input or of another. `written` are the files that it has begun.
     """
 
     def __init__(self, out: Path, sources: Sequence[Source], *, many: bool):
@@ -33,6 +33,7 @@ class Annotator:
         self._source: Source | None = None
         self._file: Path | None = None
         self._at_end = contextlib.ExitStack()
+        self.written: set[Path] = set()
 
     def __enter__(self) -> "Annotator":
         return self
@@ -44,6 +45,7 @@ class Annotator:
         """Draw a result and write it. Raises FerError."""
         drawn = draw(result.picture, result.faces)
         target = self._targets[result.source]
+        self.written.add(target)
         if result.picture.frame is None:
             write_bytes(target, cv2.imencode(target.suffix.lower(), drawn)[1].tobytes(), parents=True)
             return
@@ -107,9 +109,11 @@ def _targets(out: Path, sources: Sequence[Source], many: bool) -> dict[Source, P
             _check_name(out, source)
         if target.exists() and _file_id(target) in inputs:
             raise UsageError(f"--annotate {out}: {target} is one of the pictures to read; name another place")
+        if target.is_dir() or not is_writable(target.parent):
+            raise UsageError(f"--annotate {out}: {target} cannot be written; name another place")
         if target in writers:
-            both = f"{writers[target].name} and {source.name}"
-            raise UsageError(f"--annotate {out}: {both} would both become {target}")
+            both = f"{writers[target].name}\n{source.name}"
+            raise UsageError(f"--annotate {out}: two pictures would both become {target.relative_to(out)}:\n{both}")
         writers[target] = source
     return {source: target for target, source in writers.items()}
 

@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 
 from fer.errors import FerError
+from fer.formats.prototxt import read_net
 from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
+from fer.nets.shapes import ShapeError, infer_shapes
 from fer.nets.transform import Transform
 from fer.runs.run import RUN_JSON, Run
 from fer.schema import caffe_pb2
@@ -57,7 +59,7 @@ def find_model(directory: Path | None = None) -> Model:
     if (directory / MODEL_JSON).is_file():
         return _exported(directory)
     if (directory / RUN_JSON).is_file():
-        return _trained(Run(directory))
+        return trained_model(Run(directory))
     raise FerError(
         f"{directory}: neither a run nor an exported model: it has no {RUN_JSON} and no {MODEL_JSON}\n"
         "fer train makes runs, as runs/lenet-s2; fer export RUN --out DIR makes models"
@@ -75,19 +77,21 @@ def _exported(directory: Path) -> Model:
     return Model(directory, directory / DEPLOY, directory / WEIGHTS, record.classes, transform, record.colour)
 
 
-def _trained(run: Run) -> Model:
+def trained_model(run: Run) -> Model:
     from fer.data.manifest import read_manifest
     from fer.formats.prototxt import read_net, read_solver
     from fer.nets.deploy import front_layer
+    from fer.nets.files import with_paths
     from fer.nets.states import scored_state
     from fer.runs.scores import chosen_snapshot
-    from fer.runs.unchanged import check_data, check_run
+    from fer.runs.unchanged import check_data, check_run, data_dir
 
     check_run(run)
     snapshot, scores = chosen_snapshot(run)
-    manifest = read_manifest(Path(run.record.data.dir))
+    manifest = read_manifest(data_dir(run))
     channels, height, width = scores.shape or manifest.image.shape
-    param = front_layer(read_net(run.net), scored_state(read_solver(run.solver))).transform_param
+    net = with_paths(read_net(run.net), run.moved)
+    param = front_layer(net, scored_state(read_solver(run.solver))).transform_param
     check_data(run, [param.mean_file])
     transform = Transform(param, (channels, height, width))
     colour = scores.own and channels == COLOURS
@@ -99,6 +103,10 @@ class Classifier:
 
     def __init__(self, model: Model):
         self.model = model
+        try:
+            infer_shapes(read_net(model.deploy))  # OpenCV divides by sizes of 0
+        except ShapeError as error:
+            raise FerError(f"{model.deploy}: {error}") from None
         try:
             self._net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
         except cv2.error as error:

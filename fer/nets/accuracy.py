@@ -1,5 +1,9 @@
 """The outputs of a net that are accuracies, by its layers."""
 
+from pathlib import Path
+
+from fer.errors import FerError
+from fer.formats.prototxt import read_net, read_solver
 from fer.nets.states import State, filter_net, test_states
 from fer.schema import caffe_pb2
 
@@ -14,3 +18,11 @@ def accuracy_outputs(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParame
     read = {bottom for layer in layers for bottom in layer.bottom}
     tops = {layer.top[0]: layer.accuracy_param.top_k for layer in layers if layer.type == "Accuracy" and layer.top}
     return {top: top_k for top, top_k in tops.items() if top not in read}
+
+
+def read_accuracy_outputs(net: Path, solver: Path) -> dict[str, int]:
+    """`accuracy_outputs` of two files; {} where one cannot be read."""
+    try:
+        return accuracy_outputs(read_net(net), read_solver(solver))
+    except FerError:
+        return {}

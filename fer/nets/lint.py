@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from fer.errors import nearest
 from fer.formats.forks import LAYER_TYPES
-from fer.formats.prototxt_text import read_text
+from fer.formats.prototxt_text import file_path, is_utf8, read_text
 from fer.formats.tokens import layer_lines
 from fer.formats.upgrade import V1_TYPES
 from fer.nets.fillers import filler_fault
@@ -86,10 +86,18 @@ def _layer_faults(layer: Layer, known_types: Collection[str]) -> Iterator[str]:
                 if isinstance(filler, caffe_pb2.FillerParameter) and (fault := filler_fault(filler)):
                     yield f"layer {layer.name!r}: {name.name}: {fault}"
             for name, value in param.ListFields():
-                if name.name in _PATHS and isinstance(value, str) and min(value, default=" ") < " ":
-                    yield f"layer {layer.name!r}: {name.name} {value!r}: a backslash in a path? write /"
+                if name.name in _PATHS and (fault := _path_fault(value)):
+                    yield f"layer {layer.name!r}: {name.name} {value!r}: {fault}"
     if layer.blobs:
         yield f"layer {layer.name!r} holds blobs; delete them: weights come as a .caffemodel, with --weights"
+
+
+def _path_fault(value: str) -> str | None:
+    if min(value, default=" ") < " ":
+        return "a backslash in a path? write /"
+    if not is_utf8(value) and file_path(value).exists():
+        return "bytes that are not UTF-8 in a path; rename it"
+    return None
 
 
 def _type_hint(name: str, known_types: Collection[str]) -> str:

@@ -45,6 +45,9 @@ def _faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
         yield "momentum", f"momentum is {solver.momentum:g}; it must lie in 0 <= momentum < 1"
     elif solver.momentum and solver.type in ("AdaGrad", "RMSProp"):
         yield "momentum", f"{solver.type} takes no momentum; delete this field"
+    for kind, field in (("RMSProp", "rms_decay"), ("Adam", "momentum2")):
+        if solver.type == kind and not 0 <= getattr(solver, field) < 1:
+            yield field, f"{field} is {getattr(solver, field):g}; {kind} wants 0 <= {field} < 1"
     if solver.regularization_type not in ("L1", "L2"):
         yield "regularization_type", f"regularization_type is {solver.regularization_type!r}; there are L1, L2"
     yield from _test_faults(solver)
@@ -64,8 +67,8 @@ def _file_faults(solver: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]
     nets = _given(solver, _NETS)
     if len(nets) > 1:
         yield nets[1], f"{' and '.join(nets)} are given; Caffe takes one of them"
-    if solver.weights:
-        yield "weights", "weights is not taken here; give the file with --weights"
+    if len(solver.weights) > 1 or any("," in names for names in solver.weights):
+        yield "weights", "weights names several files; give one, or one with --weights"
 
 
 def unused_fields(solver: caffe_pb2.SolverParameter) -> Iterator[str]:

@@ -161,7 +161,6 @@ def _in_place_faults(
         layer = net.layer[i]
         for bottom in layer.bottom:
             readers.setdefault(bottom, []).append(i)
-        weights = loss_weights(layer)
         for k, top in enumerate(layer.top):
             if k < len(layer.bottom) and layer.bottom[k] == top:
                 if layer.type in _NOT_IN_PLACE or layer.type.endswith("Loss"):
@@ -171,7 +170,10 @@ def _in_place_faults(
                     read = "has a loss weight" if other is None else f"is read on line {lines[other]} as well"
                     yield i, f"layer {layer.name!r} works in place on {top!r}, which {read}; give it a top of its own"
             readers[top] = []
-            weighted = weighted | {top} if weights[k] else weighted - {top}
+            # Only a weight that is written there is a reader to Caffe, not the one that a loss layer has by itself.
+            weighted.discard(top)
+            if k < len(layer.loss_weight) and layer.loss_weight[k]:
+                weighted.add(top)
 
 
 def _gradient_faults(net: caffe_pb2.NetParameter, positions: Sequence[int]) -> Iterator[tuple[int, str]]:

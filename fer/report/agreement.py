@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fer.errors import FerError
-from fer.formats.log import Log
+from fer.formats.log_records import Log
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.deploy import find_judge, front_layer
 from fer.nets.states import filter_net, scored_state
@@ -56,10 +56,10 @@ def _tests(run: Run) -> Tests | None:
         return None
     if front.transform_param.mirror:
         return None  # in TEST too, at random
-    param = front.data_param if front.type == "Data" else front.image_data_param
-    if front.type == "ImageData" and param.shuffle and param.rand_skip:
+    batch = (front.data_param if front.type == "Data" else front.image_data_param).batch_size
+    if front.image_data_param.shuffle and front.image_data_param.rand_skip:
         return None  # begins within an epoch, and so counts some images twice
-    return Tests(judge.top[0], solver.test_iter[0] * param.batch_size)
+    return Tests(judge.top[0], solver.test_iter[0] * batch)
 
 
 def _compare(iteration: int, logged: float, images: int, score: SnapshotScore, count: int) -> AgreementResult:

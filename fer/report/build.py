@@ -16,16 +16,18 @@ from fer.formats.log_records import Log
 from fer.report.curves import collapse_sentence, make_curves
 from fer.report.ensemble import read_ensemble
 from fer.report.figures import comparison_figures, curve_figures, run_figures, scores_figures
-from fer.report.files import MARK, publish
+from fer.report.files import MARK, publish, report_folder
 from fer.report.frames import curve_csv, scores_csv
-from fer.report.kept import files_hash_of, fingerprint, report_folder
+from fer.report.kept import files_hash_of, fingerprint
 from fer.report.measure import mcnemar_result, run_result, split_results, training_result
-from fer.report.notes import log_notes, no_iteration
+from fer.report.notes import further_nets, log_notes, no_iteration
 from fer.report.page import page
 from fer.report.plots.look import Figure, render
 from fer.report.results import ComparisonResult, DataResult, EnsembleResult, LogResult, Result, RunResult
 from fer.report.scored_run import Scored, ScoredRun, read_scored_run, unique_names
+from fer.report.tables import best_on_val
 from fer.report.verdict import comparison_verdict, ensemble_verdict, log_verdict
+from fer.runs.opened import check_different
 from fer.runs.run import Run
 from fer.system.progress import StageProgress
 from fer.system.records import seal_record
@@ -38,17 +40,17 @@ def build_report(
 ) -> RunResult | ComparisonResult:
     """Write the report of one scored run, or the comparison of several, and return what its metrics.json holds.
 
-    `out` defaults to the run's own report folder, or to compare-<names> beside the first run. `val_only` leaves test
-    out, scored or not.
+    `out` defaults to the run's own report folder, or to compare-<names> beside the first run; with -val behind it where
+    a report of test too is there. `val_only` leaves test out, scored or not.
     Raises FerError: no run, a run twice, a run that is not scored or is damaged, a folder that cannot be written.
     """
     made_from = fingerprint(runs, val_only=val_only)
     scored = _read_all(runs, val_only)
-    out = out or report_folder(runs)
+    out = out or report_folder(runs, "compare", val_only=val_only)
     if len(scored) > 1:
         names = unique_names(scored)
         result = replace(_comparison(scored, names), made_from=made_from)
-        return _write(out, result, comparison_figures(scored, names), {}, progress)
+        return _write(out, result, comparison_figures(scored, names, best_on_val(result.runs)), {}, progress)
     (one,) = scored
     tables = _log_tables(one.log) | _scores_tables(one)
     return _write(out, replace(run_result(one), made_from=made_from), run_figures(one), tables, progress)
@@ -81,7 +83,7 @@ def build_ensemble(
         notes=ensemble.notes,
         made_from=made_from,
     )
-    out = out or report_folder(runs, ensemble=True)
+    out = out or report_folder(runs, "ensemble", val_only=val_only)
     return _write(out, result, scores_figures(ensemble), _scores_tables(ensemble), progress)
 
 
@@ -110,8 +112,7 @@ def report_log(log_path: str | Path, out: str | Path, *, progress: StageProgress
 def _read_all(runs: Sequence[Run], val_only: bool) -> list[ScoredRun]:
     if not runs:
         raise FerError("no run to report on; give a run directory, as runs/lenet-s2")
-    if len({run.dir.resolve() for run in runs}) < len(runs):
-        raise FerError("a run is given twice; give each run once")
+    check_different(runs)
     return [read_scored_run(run, val_only=val_only) for run in runs]
 
 
@@ -143,7 +144,7 @@ def _write(
     names = tuple(sorted([*files, *images, MARK, "report.html"]))
     result = replace(result, report=str(out), files=names)
     files |= images
-    files["report.html"] = page(result, images).encode()
+    files["report.html"] = page(result, figures, images).encode()
     result = replace(result, files_sha256=files_hash_of(files))
     files[MARK] = seal_record(result)
     publish(out, files)
@@ -152,7 +153,7 @@ def _write(
 
 def _log_tables(log: Log) -> dict[str, str]:
     tables = {"train.csv": curve_csv(log, "train"), "test.csv": curve_csv(log, "test")}
-    return tables | {f"test_{net}.csv": curve_csv(log, "test", net) for net in log.test_nets() if net != 0}
+    return tables | {f"test_{net}.csv": curve_csv(log, "test", net) for net in further_nets(log)}
 
 
 def _scores_tables(scored: Scored) -> dict[str, str]:

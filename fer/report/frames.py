@@ -19,10 +19,11 @@ from fer.errors import FerError
 from fer.evaluation.scores import Scores, load_scores
 from fer.formats import log as caffe_log
 from fer.formats.log_records import Log
+from fer.nets.accuracy import read_accuracy_outputs
 from fer.report.curves import Curves, Series, make_curves
 from fer.report.files import MARK
 from fer.report.results import RunResult
-from fer.report.scored_run import class_names, run_accuracies
+from fer.report.scored_run import class_names
 from fer.report.table import csv_of
 from fer.runs.record import RunRecord
 from fer.runs.run import Run
@@ -54,8 +55,8 @@ class OpenedRun:
 
     @property
     def _curves(self) -> Curves:
-        log = caffe_log.parse_log(self._run.log)
-        return make_curves(log, end=self.record.iteration, accuracies=run_accuracies(self._run))
+        log, accuracies = caffe_log.parse_log(self._run.log), read_accuracy_outputs(self._run.net, self._run.solver)
+        return make_curves(log, end=self.record.iteration, accuracies=accuracies)
 
     def scores(self, split: str, *, ten_crop: bool = False) -> pd.DataFrame:
         """A row for each image of "val" or "test": file, label, prediction, and the probability of each class."""

@@ -15,6 +15,7 @@ from fer.report.curves import Curves, collapse_sentence, make_curves
 from fer.runs.run import Run
 
 FEW = 3
+MOST_NETS = 16
 LONGEST = 150
 
 
@@ -60,16 +61,26 @@ def log_notes(log: Log, curves: Curves) -> list[str]:
         notes.append(f"Caffe stopped with: {shorten(log.fatal)}")
     if log.stopped_early:
         notes.append("Training was stopped early.")
-    if others := [str(net) for net in log.test_nets() if net != 0]:
-        notes.append(f"The log has further test nets (#{', #'.join(others)}): figures show #0, test_N.csv the others.")
+    if others := further_nets(log):
+        left = len(log.test_nets()) - 1 - len(others)
+        more = f" The {left:,} behind them are left out." if left else ""
+        notes.append(
+            f"The log has further test nets ({', '.join(f'#{net}' for net in others)}): "
+            f"figures show #0, test_N.csv the others.{more}"
+        )
     return notes
+
+
+def further_nets(log: Log) -> list[int]:
+    """The test nets besides #0 that have a table."""
+    return [net for net in log.test_nets() if net != 0][:MOST_NETS]
 
 
 def _others(log: Log, held_out: str) -> list[str]:
     """That the log holds more than one training, which is shown, and how good the others were."""
     if not log.others:
         return []
-    what = f"The log holds {len(log.others) + 1:,} trainings: all here is of the one that began last"
+    what = f"The log holds {len(log.others) + 1:,} trainings: all here is of the one that began, or was resumed, last"
     first = [_in_short(number, each, held_out) for number, each in enumerate(log.others[:FEW], 1)]
     more = [f"and {len(log.others) - FEW:,} more"] if len(log.others) > FEW else []
     return [f"{what}{f' ({shorten(log.net_name)})' * bool(log.net_name)}. Left out: {'; '.join(first + more)}."]

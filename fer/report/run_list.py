@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fer.errors import FerError
 from fer.formats.log import parse_log
+from fer.nets.accuracy import read_accuracy_outputs
 from fer.report.curves import make_curves
 from fer.report.table import Column, Table
 from fer.runs.run import RUN_JSON, Run
@@ -95,7 +96,7 @@ def _best(run: Run) -> tuple[float | None, str | None, str | None]:
             return finite[name], name, "scored"
     if not run.log.is_file() or not run.log.stat().st_size:
         return None, None, None
-    accuracy = make_curves(parse_log(run.log)).accuracy
+    accuracy = make_curves(parse_log(run.log), accuracies=read_accuracy_outputs(run.net, run.solver)).accuracy
     known = [(value, int(at)) for at, value in zip(accuracy.iterations, accuracy.values, strict=True) if value == value]
     if not known:
         return None, None, None

@@ -12,8 +12,8 @@ from fer.evaluation.metrics import Metrics, compute_metrics
 from fer.evaluation.scores import Scores, StoredScores, load_scores
 from fer.formats.log import parse_log
 from fer.formats.log_records import Log
-from fer.formats.prototxt import read_net, read_solver
-from fer.nets.accuracy import accuracy_outputs
+from fer.formats.prototxt import read_solver
+from fer.nets.accuracy import read_accuracy_outputs
 from fer.nets.policies import learning_rate
 from fer.report.agreement import check_agreement, disagreement
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
@@ -106,7 +106,8 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
     crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
     ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
-    curves = make_curves(log, _schedule(run), end=run.record.iteration, accuracies=run_accuracies(run))
+    accuracies = read_accuracy_outputs(run.net, run.solver)
+    curves = make_curves(log, _schedule(run), end=run.record.iteration, accuracies=accuracies)
     metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
     by_snapshot = _by_snapshot(run)
     meta = scores["val"].meta
@@ -182,14 +183,6 @@ def _schedule(run: Run) -> Callable[[int], float] | None:
     except FerError:
         return None
     return lambda iteration: learning_rate(solver, iteration)
-
-
-def run_accuracies(run: Run) -> dict[str, int]:
-    """The outputs of the Accuracy layers of a run's net with their top_k; {} where the prototxts cannot be read."""
-    try:
-        return accuracy_outputs(read_net(run.net), read_solver(run.solver))
-    except FerError:
-        return {}
 
 
 def _check_scores(run: Run, scores: dict[str, StoredScores]) -> None:

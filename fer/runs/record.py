@@ -96,7 +96,8 @@ class RunRecord:
     `batch_size` counts the images of an iteration, iter_size and all GPUs included; `repeatable` says how far the same
     command gives the same numbers; `log_sha256` is of the log at the training's last ending, none while it goes on,
     and `next_sha256` of prototxts that are being written anew; `given` is what the command line set in the prototxts'
-    place, by name, and `adapted` says what of them was set for the data at hand.
+    place, by name, and `adapted` says what of them was set for the data at hand; `dir` is where the run
+    lay when it was trained last.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -129,6 +130,7 @@ class RunRecord:
     changes: tuple[EngineChange, ...] = ()
     notes: tuple[str, ...] = ()
     given: dict[str, float] = field(default_factory=dict)
+    dir: str | None = None
     adapted: tuple[str, ...] = ()
     git_commit: str | None = None
     log_sha256: str | None = None

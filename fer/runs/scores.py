@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -67,6 +67,15 @@ class SnapshotScore:
     deploy_sha256: str = ""
     transform_sha256: str = ""
     undecided: int | None = None
+
+
+class MadeOf(TypedDict):
+    """What scores are made of, by the names of their fields."""
+
+    weights_sha256: str
+    database_sha256: str
+    deploy_sha256: str
+    transform_sha256: str
 
 
 MADE_OF = {
@@ -133,15 +142,15 @@ def read_scores(path: Path) -> tuple[dict[str, np.ndarray], ScoresMeta]:
     except DamagedArchive as error:
         raise FerError(f"{path}: damaged: {error}. {SCORE_AGAIN}") from error
     meta = decode_record(str(arrays.pop("meta")), ScoresMeta, f"{path}: meta", SCORE_AGAIN)
-    if meta.arrays_sha256 and meta.arrays_sha256 != content_hash(*arrays.values()):
+    if meta.arrays_sha256 and meta.arrays_sha256 != content_hash(arrays["files"], arrays["labels"], arrays["probs"]):
         raise FerError(f"{path}: edited since fer wrote it. {SCORE_AGAIN}")
     return arrays, meta
 
 
 def write_scores(path: Path, meta: ScoresMeta, *, files: Any, labels: np.ndarray, probs: np.ndarray) -> None:
     """Write a scores file, atomically: files str [N], labels int64 [N], probs float32 [N,K]."""
-    arrays = {"files": np.array(files), "labels": labels, "probs": probs}
-    sealed = seal_record(replace(meta, arrays_sha256=content_hash(*arrays.values())))
+    names = np.array(files)
+    sealed = seal_record(replace(meta, arrays_sha256=content_hash(names, labels, probs)))
     stream = io.BytesIO()
-    np.savez(stream, **arrays, meta=sealed.decode())
+    np.savez(stream, files=names, labels=labels, probs=probs, meta=sealed.decode())
     write_bytes(path, stream.getvalue(), parents=True)

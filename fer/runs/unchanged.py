@@ -24,6 +24,17 @@ def check_run(run: Run) -> None:
         check_file(run.log, run.record.log_sha256, "the training ended", f"put it back; {shown} shows it as it is now")
 
 
+def data_dir(run: Run) -> Path:
+    """The data directory of a run, as far as it is found. Raises FerError, with the cure, where it is not."""
+    found = Path(run.record.data.dir)
+    if not found.is_dir():
+        raise FerError(
+            f"{found}: the data that {run.dir} was trained on are not there\n"
+            "say where they are now with --data DIR (fer report, fer export, fer train --resume), or prepare them again"
+        )
+    return found
+
+
 def check_data(run: Run, paths: Collection[str] | None = None) -> None:
     """Raise FerError, with the cure, where a file of the training data (one of `paths`) is another now."""
     for name, known in run.record.data.files.items():

@@ -59,6 +59,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_writable(path: Path) -> bool:
+    """Whether a file or folder lets itself be written, or made in the nearest folder above that is there."""
+    there = whole = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return (there == whole or there.is_dir()) and os.access(there, os.W_OK)
+
+
 def cannot_write(path: Path, error: OSError) -> FerError:
     """The FerError for an OSError met while writing `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

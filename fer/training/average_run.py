@@ -6,12 +6,13 @@ average_run(Run("runs/vgg8-s1"), last=5)     # writes runs/vgg8-s1/snapshots/vgg
 from collections.abc import Callable, Sequence
 
 from fer.engines.registry import find_engine
-from fer.errors import FerError
-from fer.formats.prototxt import read_solver
+from fer.errors import FerError, UsageError
+from fer.formats.prototxt import read_net, read_solver
 from fer.nets.states import train_state
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
 from fer.runs.unchanged import check_data, check_run
+from fer.training.run_prototxts import settle_paths
 
 LAST = 5
 
@@ -35,6 +36,7 @@ def average_run(
     with run.locked():
         check_run(run)
         check_data(run)
+        settle_paths(run)
         parts = _parts(run, last, first)
         for part in parts:
             run.weights_hash(part)
@@ -43,6 +45,8 @@ def average_run(
         state = train_state(solver)
         net = run.net.relative_to(run.dir)
         shapes = engine.describe(net, state, folder=run.dir)["params"]
+        if batches is not None and not any(layer.type == "BatchNorm" for layer in read_net(run.net).layer):
+            raise UsageError(f"--batches: {run.dir} has no BatchNorm layer whose statistics would be measured")
         averaged = [part.iteration for part in parts]
         run.unverified_dir.mkdir(parents=True, exist_ok=True)
         made = engine.average(

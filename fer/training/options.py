@@ -45,6 +45,7 @@ class ResumeOptions:
     engine, gpu, precision  other ones than the run's own (auto, None): snapshots are the same for every engine
     max_iter, epochs        train further than the run's solver says, counted from the run's beginning
     patience                another one than the run's own (None); 0: none
+    data                    where the run's data directory has moved to (None: it is looked for)
     python_layers           let real Caffe import the modules of Python layers that are not fer's own
     approximate             let an engine that cannot resume exactly go on in mid-epoch, with the data from their start
     """
@@ -55,5 +56,6 @@ class ResumeOptions:
     max_iter: int | None = None
     epochs: float | None = None
     patience: int | None = None
+    data: Path | None = None
     approximate: bool = False
     python_layers: bool = False

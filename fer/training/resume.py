@@ -15,7 +15,7 @@ from fer.formats.prototxt import to_text
 from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import SOLVER, Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
-from fer.runs.unchanged import check_data, check_run
+from fer.runs.unchanged import check_data, check_run, data_dir
 from fer.schema import caffe_pb2
 from fer.system.hardware import hardware
 from fer.system.shell import command
@@ -26,6 +26,7 @@ from fer.training.first_record import gpu_field
 from fer.training.options import ResumeOptions
 from fer.training.overrides import ENDS, Overrides
 from fer.training.prototxts import Prototxts, read_prototxts
+from fer.training.run_prototxts import settle_paths
 from fer.training.session import Session
 from fer.training.warnings import training_warnings
 
@@ -40,11 +41,13 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     when its prototxts or data have changed.
     """
     options, tell = options or ResumeOptions(), progress or silent
-    run = Run(run_dir)
+    run = Run(run_dir, options.data)
     with run.locked(LETS_GO_SECONDS) as lock:
         _check_begun(run)
         check_run(run)
+        data_dir(run)
         check_data(run)
+        settle_paths(run)
         prototxts = read_prototxts(run.solver, run.net)
         solver, net = prototxts.solver, prototxts.net
         if solver is None or net is None:

@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer.errors import FerError
+from fer.formats.prototxt import read_net, write_text
+from fer.nets.files import FIELDS, with_paths
 from fer.nets.lint import states_named
 from fer.nets.states import State, taking_part
+from fer.runs.run import Run
 from fer.schema import caffe_pb2
+from fer.system.files import sha256
 
 NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
 _CUDNN = caffe_pb2.ConvolutionParameter.CUDNN  # the same number in every layer's enum
 _OUR_NAMES = frozenset(["train_lmdb", "val_lmdb", "test_lmdb"])
 _MEAN = "mean.binaryproto"
-_FILES = {  # fields of other layers that name a file or folder
-    "image_data_param": ("source", "root_folder"),
-    "hdf5_data_param": ("source",),
-    "window_data_param": ("source", "root_folder"),
-    "infogain_loss_param": ("source",),
-}
+_OURS = ("data_param", "transform_param")  # whose files a data directory has
 
 
 def net_for_run(
@@ -30,9 +30,10 @@ def net_for_run(
 ) -> caffe_pb2.NetParameter:
     """The net with its data taken from a data directory; `states` are those that the solver puts it in.
 
-    A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb, and mean_file is its
-    mean.binaryproto. A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb,
-    test_lmdb, mean.binaryproto) is kept, its path made absolute; so are the files other layers name.
+    A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb (whatever backend it
+    names), and mean_file is its mean.binaryproto.
+    A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb, test_lmdb,
+    mean.binaryproto) is kept, its path made absolute; so are the files other layers name.
     """
     copy = caffe_pb2.NetParameter()
     copy.CopyFrom(net)
@@ -43,14 +44,16 @@ def net_for_run(
             phases = roles.get(position, set())
             name = _DATABASES["TEST" if phases == {"TEST"} else "TRAIN"]
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
-        for field, param in layer.ListFields():
-            if field.message_type and "engine" in field.message_type.fields_by_name and param.engine == _CUDNN:
-                param.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
+            if layer.data_param.source == _text(folder / name):
+                layer.data_param.backend = caffe_pb2.DataParameter.LMDB
+        for given, message in layer.ListFields():
+            if given.message_type and "engine" in given.message_type.fields_by_name and message.engine == _CUDNN:
+                message.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
         if layer.transform_param.mean_file:
             layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
-        for param, fields in _FILES.items():
+        for param, fields in FIELDS.items():
             for field in fields:
-                if layer.HasField(param) and getattr(getattr(layer, param), field):
+                if param not in _OURS and layer.HasField(param) and getattr(getattr(layer, param), field):
                     _make_absolute(getattr(layer, param), field)
     return copy
 
@@ -62,7 +65,7 @@ def solver_for_run(
     always taken, so that a run shorter than its snapshot interval leaves one."""
     copy = caffe_pb2.SolverParameter()
     copy.CopyFrom(solver)
-    for field in ("snapshot_after_train", "snapshot_format", "device_id"):
+    for field in ("snapshot_after_train", "snapshot_format", "device_id", "weights"):
         copy.ClearField(field)
     name_net(copy)
     copy.snapshot_prefix = snapshot_prefix
@@ -79,6 +82,17 @@ def name_net(solver: caffe_pb2.SolverParameter) -> None:
     for field in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
         solver.ClearField(field)
     solver.net = NET_FILE
+
+
+def settle_paths(run: Run) -> None:
+    """Write the paths as they are now into the run's net and its record: its engine reads them there."""
+    net = read_net(run.net)
+    moved = with_paths(net, run.moved)
+    hashes = run.record.prototxt_sha256
+    if moved != net:
+        write_text(run.net, moved)
+        hashes = {**hashes, run.net.name: sha256(run.net)}
+    run.update(data=run.record.data, dir=str(run.dir.resolve()), prototxt_sha256=hashes)
 
 
 def layer_phases(net: caffe_pb2.NetParameter, states: Sequence[State] = ()) -> dict[int, set[str]]:
@@ -98,10 +112,19 @@ def _phases(net: caffe_pb2.NetParameter, states: Sequence[State]) -> dict[int, s
 
 def _place(path: str, our_names: frozenset[str] | set[str], ours: Path) -> str:
     theirs = Path(path)
-    return str(theirs.resolve() if theirs.exists() and theirs.name not in our_names else ours)
+    return _text(theirs.resolve() if theirs.exists() and theirs.name not in our_names else ours)
 
 
 def _make_absolute(message: object, field: str) -> None:
     given = getattr(message, field)
     # A root_folder is put in front of file names as it is, so its last slash counts.
-    setattr(message, field, str(Path(given).resolve()) + ("/" if given.endswith("/") else ""))
+    setattr(message, field, _text(Path(given).resolve()) + ("/" if given.endswith("/") else ""))
+
+
+def _text(path: Path) -> str:
+    """A path as a prototxt can hold it."""
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError:
+        raise FerError(f"{path}: a folder whose name is no UTF-8 cannot stand in a prototxt; rename it") from None
+    return str(path)

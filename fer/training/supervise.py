@@ -2,14 +2,11 @@
 
 import math
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from fer.engines.caffe import ipc
 from fer.engines.engine import Engine
@@ -27,57 +24,17 @@ from fer.training import events
 from fer.training.early_stopping import EarlyStopping
 from fer.training.loss_watch import LossWatch
 from fer.training.pace import Pace
+from fer.training.signal_relay import STOP_SIGNALS, SignalRelay
 
 TAIL_LINES = 200
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # What Caffe checks as it writes a snapshot: a protobuf file, or HDF5's parts.
 CAFFE_COULD_NOT_WRITE = ("SerializeToOstream", "Failed to make float dataset", "Error saving weights to")
 
 
-class SignalRelay:
-    """While open, passes the signals we get on to the engine: stop and save, stop now (the second), save and go on."""
-
-    def __init__(self, engine: Engine):
-        self.engine = engine
-        self.stopped_by: int | None = None
-        self.killed = False
-        self._pending: list[int] = []
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "SignalRelay":
-        # Only the main thread may set handlers; elsewhere the program that calls us has its own.
-        if threading.current_thread() is threading.main_thread():
-            for number in (*STOP_SIGNALS, signal.SIGHUP):
-                self._old[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _take(self, number: int, _frame: FrameType | None) -> None:
-        self._pending.append(number)
-
-    def deliver(self, child: Child) -> None:
-        """Pass on what has come since the last time."""
-        while self._pending:
-            number = self._pending.pop(0)
-            if number == signal.SIGHUP:
-                child.send(number)
-            elif self.stopped_by is None:
-                self.stopped_by = number
-                child.send(self.engine.stop_signal(number))
-            else:
-                self.killed = True
-                child.kill()
-
-
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained: the command, what progress and snapshots need to know, and what may end it early.
-
-    `accuracies` are the outputs of the first test net's Accuracy layers, with their top_k.
-    """
+    """What is to be trained, what progress and snapshots need to know, and what may end it early; `accuracies` are
+    the outputs of the first test net's Accuracy layers, with their top_k."""
 
     argv: Sequence[str]
     max_iter: int
@@ -110,15 +67,15 @@ class Supervisor:
         self._state_due: int | None = None
         self._started = self._clock = time.monotonic()
         self._last_iteration = job.start
-        epoch = run.record.iterations_per_epoch
-        self.pace = Pace(run.odometer, self.tell, job.start, job.max_iter, job.display, job.test_interval, epoch)
+        times = job.display, job.test_interval, run.record.iterations_per_epoch
+        self.pace = Pace(run.odometer, self.tell, job.start, job.max_iter, *times)
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = self.run.record.seconds
         with self._relay as relay:
-            environment = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
-            child = Child(self.job.argv, environment, self.run.dir, self.run.log, keep=[lock])
+            variables = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
+            child = Child(self.job.argv, variables, self.run.dir, self.run.log, keep=[lock])
             try:
                 for line in child.lines(lambda: relay.deliver(child), self.pace.look):
                     if self.enough is None:

@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fer.data.manifest import read_manifest
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import to_bytes
+from fer.formats.prototxt_text import file_path
 from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
+from fer.runs.create import create_run, remove_unbegun
 from fer.runs.record import StartWeights
-from fer.runs.run import DEPLOY, NET, SOLVER, Run, create_run, remove_unbegun
+from fer.runs.run import DEPLOY, NET, SOLVER, Run
 from fer.runs.snapshots import check_start_weights
 from fer.system.files import sha256
 from fer.system.shell import command
@@ -25,7 +28,7 @@ from fer.training.first_record import first_record
 from fer.training.options import TrainOptions
 from fer.training.overrides import Overrides
 from fer.training.preflight.plan import Plan, preflight
-from fer.training.prototxts import read_prototxts
+from fer.training.prototxts import Prototxts, read_prototxts
 from fer.training.session import Session
 
 
@@ -46,13 +49,14 @@ def train(
     train_val, solver_path = find_net(net), find_solver(net, solver)
     base_name = _check_name(options.name, options.runs_dir) if options.name else run_label(train_val, solver_path)
     prototxts = read_prototxts(solver_path, train_val)
+    if not Path(data_dir).is_dir():
+        read_manifest(data_dir)  # says what makes one, before an engine is set up
     choice = EngineChoice(
         prototxts, options.engine, gpu=options.gpu, precision=options.precision, shuffle=options.shuffle, tell=tell
     )
     engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(options.gpu) if options.gpu is not None else ()
-    if options.weights is not None and not options.weights.is_file():
-        raise FerError(f"--weights {options.weights}: no such file")
+    weights = _start_weights(prototxts, options)
     plan = preflight(
         prototxts,
         data_dir,
@@ -66,10 +70,7 @@ def train(
         run_parent=options.runs_dir,
     )
     choice.check()
-    for remark in (*plan.remarks, *plan.adapted):
-        tell(Setup(remark))
-    for warning in plan.warnings:
-        tell(Notice(warning))
+    _tell_of(plan, tell)
     warn_of_order(engine, plan.solver, tell)
     record = first_record(plan, net_label(train_val), solver_path, data_dir, engine, gpus)
     patience = options.patience or None
@@ -79,17 +80,37 @@ def train(
     with run.locked() as lock:
         with _removed_on_failure(run):
             shapes = describe(engine, run, plan.solver, train_val)
-            if options.weights is not None:
-                _take_weights(run, options.weights, shapes, tell)
+            if weights is not None:
+                _take_weights(run, weights, shapes, tell)
         session = Session(run, lock, engine, gpus, plan.solver, shapes, early_stopping, tell)
         try:
-            session.train(weights=options.weights.absolute() if options.weights else None)
+            session.train(weights=weights.absolute() if weights else None)
         finally:
             # Stopped before anything worth keeping was there: as if it had never begun.
             if not run.snapshots() and run.record.state == "interrupted":
                 shutil.rmtree(run.dir)
         session.measure_end()
     return run
+
+
+def _tell_of(plan: Plan, tell: Tell) -> None:
+    for remark in (*plan.remarks, *plan.adapted):
+        tell(Setup(remark))
+    for warning in plan.warnings:
+        tell(Notice(warning))
+
+
+def _start_weights(prototxts: Prototxts, options: TrainOptions) -> Path | None:
+    """The .caffemodel to start from: that of --weights, else the solver's own, seen from the current folder or from the
+    solver's. Raises FerError where it is not there."""
+    named = prototxts.solver.weights if prototxts.solver else ()
+    path, by = options.weights, "--weights"
+    if path is None and named:
+        path, by = file_path(named[0]), "weights in the solver:"
+        path = path if path.is_file() else prototxts.solver_path.parent / path
+    if path is not None and not path.is_file():
+        raise FerError(f"{by} {path}: no such file")
+    return path
 
 
 def _check_name(name: str, runs_dir: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from fer.nets.policies import early_collapse
 from fer.nets.solver_lint import unused_fields
-from fer.nets.states import data_layers, test_states
+from fer.nets.states import data_layers, filter_net, test_states
 from fer.schema import caffe_pb2
 
 
@@ -32,6 +32,12 @@ def _warnings(
         for layer in data_layers(net, state):
             if uneven := _coverage(iterations, layer.data_param.batch_size, count(layer.data_param.source)):
                 yield uneven
+        for layer in filter_net(net, state).layer:
+            if layer.transform_param.mirror and not layer.bottom:
+                yield (
+                    f"layer {layer.name!r} mirrors images at random in TEST too: the log's accuracy is of those, the "
+                    "report's of the images as they are"
+                )
 
 
 def _coverage(iterations: int, batch: int, count: int) -> str | None:

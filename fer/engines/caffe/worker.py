@@ -90,7 +90,9 @@ def predict(args):
     images = np.load(args.source, mmap_mode="r", allow_pickle=False)
     transform = Transform(text_format.Parse(args.transform, caffe_pb2.TransformationParameter()))
     net = caffe.Net(args.model, args.weights, caffe.TEST)
-    source, output = net.inputs[0], "prob" if "prob" in net.blobs else net.outputs[0]
+    # By number, as a name that is no UTF-8 ends pycaffe's own access by name.
+    names = names_of(net._blob_names)
+    source, output = net._inputs[0], names.index("prob") if "prob" in names else net._outputs[0]
     offsets = transform.offsets(images.shape[2], images.shape[3], args.ten_crop)
     probs = []
     for start in range(0, len(images), PREDICT_BATCH):
@@ -101,11 +103,12 @@ def predict(args):
             views += [pixels, pixels[:, :, :, ::-1]] if args.ten_crop else [pixels]
         total = 0.0
         for pixels in views:
-            if net.blobs[source].data.shape != pixels.shape:
-                net.blobs[source].reshape(*pixels.shape)
+            if net._blobs[source].data.shape != pixels.shape:
+                net._blobs[source].reshape(*pixels.shape)
                 net.reshape()
-            net.blobs[source].data[...] = pixels
-            total = total + net.forward()[output].reshape(len(batch), -1).astype(np.float64)
+            net._blobs[source].data[...] = pixels
+            net._forward(0, len(net.layers) - 1)
+            total = total + net._blobs[output].data.reshape(len(batch), -1).astype(np.float64)
         probs.append((total / len(views)).astype(np.float32))
         ipc.say(ipc.Predicted(start + len(batch), len(images)))
     with open(args.out, "wb") as stream:
@@ -114,6 +117,18 @@ def predict(args):
 
 
 # ---- describe, doctor
+
+
+def names_of(names):
+    """pycaffe's names as str; a byte that is no UTF-8 as the character that fer reads in its place (U+F780 on)."""
+    found = []
+    for i in range(len(names)):
+        try:
+            found.append(names[i])
+        except UnicodeDecodeError as error:
+            text = error.object.decode("utf-8", "surrogateescape")
+            found.append("".join(chr(ord(c) + 0xF700 - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in text))
+    return found
 
 
 def versions():
@@ -135,14 +150,16 @@ def describe(args):
     net_param.state.phase = caffe_pb2.Phase.Value(args.phase)
     net_param.state.level = args.level
     net_param.state.stage.extend(args.stage)
-    with tempfile.TemporaryFile("w") as stream:  # one without a name, as no kill can leave it behind
-        stream.write(text_format.MessageToString(net_param))
+    with tempfile.TemporaryFile("w", encoding="latin-1") as stream:  # without a name, as no kill can leave it behind
+        stream.write(text_format.MessageToString(net_param, as_utf8=True))
         stream.flush()
         net = caffe.Net("/proc/self/fd/%d" % stream.fileno(), getattr(caffe, args.phase))
+    named = list(zip(names_of(net._layer_names), net.layers))  # noqa: B905 -- Python 3.6 has no strict
+    blobs = zip(names_of(net._blob_names), net._blobs)  # noqa: B905
     answer = {
-        "params": {name: [list(blob.data.shape) for blob in blobs] for name, blobs in net.params.items()},
-        "blobs": {name: list(blob.data.shape) for name, blob in net.blobs.items()},
-        "types": {net._layer_names[i]: layer.type for i, layer in enumerate(net.layers)},
+        "params": {name: [list(blob.data.shape) for blob in layer.blobs] for name, layer in named if len(layer.blobs)},
+        "blobs": {name: list(blob.data.shape) for name, blob in blobs},
+        "types": {name: layer.type for name, layer in named},
         "versions": versions(),
     }
     print(json.dumps(answer))

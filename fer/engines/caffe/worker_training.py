@@ -33,7 +33,8 @@ def use_device(gpu):
 
 
 def read_text(path, message):
-    with open(path, encoding="utf-8") as stream:
+    """Parse a prototxt; each byte of its strings, which Caffe takes as they are, becomes a character."""
+    with open(path, encoding="latin-1") as stream:
         return text_format.Merge(stream.read(), message)
 
 
@@ -125,7 +126,7 @@ def test_sources(solver_param):
         return []
     read_text(solver_param.net, net)
     return [
-        (layer.data_param.source, layer.data_param.batch_size)
+        (os.fsdecode(layer.data_param.source.encode("latin-1")), layer.data_param.batch_size)
         for layer in net.layer
         if layer.type == "Data" and in_test_phase(layer)
     ]

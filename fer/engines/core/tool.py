@@ -89,7 +89,8 @@ def _train(framework: Framework, arguments: argparse.Namespace) -> int:
     backend = framework.join(gpus, arguments.precision)
     log = Log(silent=backend.ranks.rank != 0)
     log.info(f"Using GPUs {', '.join(map(str, gpus))}" if gpus else "Use CPU.", "caffe.cpp:1")
-    weights = arguments.weights.split(",") if arguments.weights else ()
+    named = [arguments.weights] if arguments.weights else param.weights
+    weights = [] if arguments.snapshot else [name for names in named for name in names.split(",")]
     solver = Solver(param, arguments.solver, backend, log, signals, snapshot=arguments.snapshot, weights=weights)
     code = solver.solve()
     framework.leave(backend)

@@ -20,6 +20,7 @@ from fer.engines.pytorch.registry import Context, Layer, Shape, create, known_ty
 from fer.engines.pytorch.statistics import measuring, teachable
 from fer.engines.pytorch.timing import time_pass
 from fer.errors import FerError
+from fer.formats.prototxt_text import is_utf8
 from fer.formats.upgrade import upgrade_net
 from fer.nets.lint import lint_net, net_lines
 from fer.nets.states import State, filter_net, taking_part
@@ -99,6 +100,11 @@ class Net:
                 f"{len(layer.blobs)} parameter blobs"
             )
         if layer.blobs:
+            if not is_utf8(param.name):
+                raise FerError(
+                    f"layer '{param.name}': its name is no UTF-8, as it has to be in the .caffemodel of PyTorch; "
+                    "save the net as UTF-8, or take --engine caffe"
+                )
             for index in range(len(layer.blobs)):
                 self._parameters.add(layer, index)
             self.params[param.name] = layer.blobs

@@ -23,7 +23,7 @@ from fer.training.preflight.scoring import scored_shape
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
 from fer.training.preflight.sources import Sources, epoch, read_sources, source_faults
 from fer.training.preflight.subject import Subject
-from fer.training.preflight.wiring import module_faults, wiring_faults
+from fer.training.preflight.wiring import module_faults, unknown_stages, wiring_faults
 from fer.training.prototxts import Prototxts
 from fer.training.run_prototxts import net_for_run, solver_for_run
 from fer.training.warnings import training_warnings
@@ -89,7 +89,8 @@ def preflight(
     faults += () if python_layers else module_faults(written)
     if manifest is None:
         _refuse(faults)
-    subject = written.with_net(net_for_run(written.net, data_dir, [written.train, *written.tests]))
+    net_as_run = net_for_run(written.net, data_dir, [written.train, *written.tests])
+    subject = written.with_net(net_as_run)
     sources = read_sources(subject, len(manifest.classes))
     faults += source_faults(subject, sources, len(manifest.classes))
     if faults:
@@ -103,6 +104,7 @@ def preflight(
     plan = _plan(subject, sources, manifest, Path(data_dir), Path(run_parent))
     own = solver_for_run(solver, snapshot_prefix=prefix, seed=seed, gpu=gpus[0] if gpus else None)
     remarks = overrides.remarks(prototxts.solver or solver, solver, images, plan.train_count)
+    adapted = (*_backends(written.net, net_as_run), *adapted)
     return replace(plan, solver=own, batch_size=images, given=overrides.given, remarks=tuple(remarks), adapted=adapted)
 
 
@@ -129,7 +131,10 @@ def _plan(
         net=net,
         deploy=deploy,
         manifest=manifest,
-        warnings=tuple(training_warnings(solver, net, lambda source: _count(sources, source))),
+        warnings=(
+            *unknown_stages(subject),
+            *training_warnings(solver, net, lambda source: _count(sources, source)),
+        ),
         adapted=(),
         snapshot_bytes=count * each,
         batch_size=batch_size,
@@ -137,6 +142,13 @@ def _plan(
         given={},
         remarks=(),
     )
+
+
+def _backends(written: caffe_pb2.NetParameter, run: caffe_pb2.NetParameter) -> Iterable[str]:
+    """A line for each data layer that reads a data directory's LMDB in place of a LevelDB."""
+    for theirs, ours in zip(written.layer, run.layer, strict=True):
+        if theirs.data_param.backend != ours.data_param.backend:
+            yield f"layer {ours.name!r} reads {ours.data_param.source}, with  backend: LMDB"
 
 
 def _changed(

@@ -14,11 +14,11 @@ from fer.training.run_prototxts import layer_phases
 
 
 def wiring_faults(subject: Subject, known_types: Collection[str]) -> Iterator[str]:
-    """Stages that the net does not know, what its linter finds, and a net that learns nothing."""
-    unknown = list(_stage_faults(subject))
-    yield from unknown
+    """What the net's linter finds, after the stages that the net does not know; and a net that learns nothing."""
     tests = subject.tests or [State("TEST")]
-    yield from lint_net(subject.net, subject.net_path, known_types, tests if unknown else [subject.train, *tests])
+    faults = lint_net(subject.net, subject.net_path, known_types, [subject.train, *tests])
+    unknown = list(unknown_stages(subject)) if faults else []
+    yield from unknown or faults
     if subject.ambiguous or unknown:
         return
     layers = subject.net.layer
@@ -38,13 +38,14 @@ def module_faults(subject: Subject) -> Iterator[str]:
         yield f"{subject.fault(i, sentence)}; if you trust it, go on with {ALLOW}"
 
 
-def _stage_faults(subject: Subject) -> Iterator[str]:
+def unknown_stages(subject: Subject) -> Iterator[str]:
+    """A line for each stage of the training that the net does not know: without a meaning, or a slip of the pen."""
     rules = [rule for layer in subject.net.layer for rule in (*layer.include, *layer.exclude)]
     named = {stage for rule in rules for stage in (*rule.stage, *rule.not_stage)}
     for stage in subject.train.stages:
         if stage not in named and stage != SHUFFLE:
             line = field_line(read_text(subject.solver_path), "train_state")
-            hint = nearest(stage, named) or (f"; it has {', '.join(sorted(named))}" if named else "")
+            hint = nearest(stage, {*named, SHUFFLE}) or (f"; it has {', '.join(sorted(named))}" if named else "")
             yield f"{subject.solver_path}:{line}: the net has no stage {stage!r}{hint}"
 
 
