@@ -11,6 +11,7 @@ What failed is listed with what is needed to try it again. Exit code 1 where any
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     work = (options.work or Path(tempfile.mkdtemp(prefix="fer-torture-"))).absolute()
     work.mkdir(parents=True, exist_ok=True)
     tried, failed = Counter[str](), Counter[str]()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # mounts and folders go then, too
     try:
         for trial in trials(make_bench(work, options.seed, options.engines), options):
             tried[trial.kind] += 1
@@ -77,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         if options.work is None:
             shutil.rmtree(work, ignore_errors=True)
-    print(f"{table(tried, failed)}\nseed {options.seed}, {time.monotonic() - started:,.0f} s")
+        print(f"{table(tried, failed)}\nseed {options.seed}, {time.monotonic() - started:,.0f} s", flush=True)
     return 1 if failed else 0
 
 
