@@ -3,6 +3,7 @@
 runs/<net>-<solver>[-k]/
   solver.prototxt train_val.prototxt deploy.prototxt   exactly what was trained
   train.log                                            the engine's own log
+  mean.binaryproto                                     of a training made elsewhere: its own
   run.json                                             command, seed, versions, hashes, state, verified snapshots
   snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: the PyTorch engine's cursors and generators
   snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average
@@ -27,7 +28,7 @@ from typing import Any
 from fer.errors import FerError
 from fer.runs.moved import find_files, moved_record
 from fer.runs.record import HashedFile, RunRecord, average_name
-from fer.system.files import Busy, beside, cannot_write, remove_unfinished, write_bytes
+from fer.system.files import Busy, beside, cannot_write, remove_unfinished, sync, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.locks import lock
 from fer.system.records import read_record, rewrite_record, write_record
@@ -247,16 +248,18 @@ def create_run(
     record: RunRecord,
     prototxts: Mapping[str, bytes] | None = None,
     *,
+    files: Mapping[str, Path] | None = None,
     exact: bool = False,
 ) -> Run:
     """Make a new run directory called `base_name`, or with the next free -k; `exact`: that name or FerError.
 
-    `prototxts` are its files by name. The directory gets its name once it is whole.
+    `prototxts` are its files by name, `files` further ones by their path in it, which are copied. The directory gets
+    its name once it is whole.
     """
     for number in itertools.count(1):
         directory = parent / (base_name if number == 1 else f"{base_name}-{number}")
         try:
-            if _make_run(directory, record, prototxts or {}):
+            if _make_run(directory, record, prototxts or {}, files or {}):
                 break
         except Busy:
             if exact:
@@ -266,7 +269,7 @@ def create_run(
     return Run(directory)
 
 
-def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes]) -> bool:
+def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes], files: Mapping[str, Path]) -> bool:
     """Make a run directory whole, then give it its name; False where there is something of that name."""
     with beside(directory, f"{directory}: another training is about to begin there") as fresh:
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in prototxts.items()}
@@ -274,6 +277,10 @@ def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes]
             write_bytes(fresh / name, data)
         try:
             (fresh / UNVERIFIED).mkdir(parents=True)
+            for name, source in files.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, fresh / name)
+                sync(fresh / name)
             write_record(
                 fresh / RUN_JSON,
                 replace(record, name=directory.name, dir=str(directory.resolve()), prototxt_sha256=hashes),
