@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["GLOG_logtostderr"] = "1"
+os.environ["GLOG_LOGTOSTDERR"] = "1"
 
 import caffe
 import numpy as np
@@ -63,15 +63,9 @@ def answers(folder, solver):
         number = path.name.split("_iter_")[1].split(".")[0]
         net = caffe.Net(param.net, caffe.TEST)  # begins at the images' start
         net.copy_from(str(path))
-        found = [net.forward() for _ in range(param.test_iter[0])]
-        probs = []
-        net = caffe.Net(param.net, caffe.TEST)
-        net.copy_from(str(path))
-        for _ in range(param.test_iter[0]):
-            net.forward()
-            probs.append(net.blobs["prob"].data.copy())
-        out["accuracy/" + number] = np.mean([each["accuracy"] for each in found])
-        out["prob/" + number] = np.concatenate(probs)
+        batches = [{name: top.copy() for name, top in net.forward().items()} for _ in range(param.test_iter[0])]
+        out["accuracy/" + number] = np.mean([batch["accuracy"] for batch in batches])
+        out["prob/" + number] = np.concatenate([batch["prob"] for batch in batches])
     np.savez(str(folder / "answers.npz"), **out)
 
 

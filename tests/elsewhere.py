@@ -63,7 +63,11 @@ def deploy(channels: int, side: int, old_input: bool = False) -> str:
 def make_trainings(folder: Path, data: Path) -> Path:
     """folder/bvlc, in the data's order of classes; folder/20160809-112414-0296, a job of DIGITS in its own; folder/colour,
     of 3 channels and another size, with HDF5 snapshots of Adam."""
-    cases = [_bvlc(folder / "bvlc", data), _digits(folder / "20160809-112414-0296", data), _colour(folder / "colour", data)]
+    cases = [
+        _bvlc(folder / "bvlc", data),
+        _digits(folder / "20160809-112414-0296", data),
+        _colour(folder / "colour", data),
+    ]
     (folder / "cases.json").write_text(json.dumps(cases))
     caffe = find_caffe()
     subprocess.run([caffe.python, ORACLE, folder], env=caffe.environment, check=True)
@@ -100,17 +104,22 @@ def _digits(folder: Path, data: Path) -> dict[str, object]:
         "train_val.prototxt": net,
         "original.prototxt": net.replace('source: "train_db"', "").replace('source: "val_db"', ""),
         "deploy.prototxt": deploy(1, 40),
-        "solver.prototxt": f'{SOLVER}momentum: 0.9\nsolver_type: NESTEROV\nsnapshot_prefix: "snapshot"\n'.replace("0.01", "0.0001"),
+        "solver.prototxt": f'{SOLVER}momentum: 0.9\nsolver_type: NESTEROV\nsnapshot_prefix: "snapshot"\n'.replace(
+            "0.01", "0.0001"
+        ),
         "labels.txt": "\n".join(THEIRS),
         "info.json": json.dumps(info),
     }
     _write(folder, files)
     (folder / "status.pickle").write_bytes(EVIL)
     for split in ("train", "val"):
-        with Database(data / f"{split}_lmdb") as images, lmdb.open(str(folder / f"{split}_db"), map_size=1 << 26) as made:
-            with made.begin(write=True) as transaction:
-                for key, image, label in images:
-                    transaction.put(key.encode(), encode_datum(image, ORDER.index(label)))
+        with (
+            Database(data / f"{split}_lmdb") as images,
+            lmdb.open(str(folder / f"{split}_db"), map_size=1 << 26) as made,
+            made.begin(write=True) as transaction,
+        ):
+            for key, image, label in images:
+                transaction.put(key.encode(), encode_datum(image, ORDER.index(label)))
     return {"folder": str(folder), "log": "caffe_output.log", "mean": ["train_db", 70, "mean.binaryproto"]}
 
 
