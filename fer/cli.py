@@ -11,14 +11,27 @@ from pathlib import Path
 from typing import NoReturn
 
 from fer import __version__
-from fer.commands import average, doctor, export, infogain, nets, predict, prepare, report, runs, schedule, train
+from fer.commands import (
+    average,
+    doctor,
+    export,
+    import_,
+    infogain,
+    nets,
+    predict,
+    prepare,
+    report,
+    runs,
+    schedule,
+    train,
+)
 from fer.commands.words import command_hint, option_hint
 from fer.errors import Faults, FerError, Interrupted, UsageError
 from fer.nets.zoo import net_names
 
 COMMANDS = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (prepare, train, report, average, export, predict, nets, runs, schedule, infogain, doctor)
+    module.__name__.rpartition(".")[2].rstrip("_"): module  # a word of Python's has one behind it
+    for module in (prepare, train, report, average, export, import_, predict, nets, runs, schedule, infogain, doctor)
 }
 
 STOPPED = 128 + signal.SIGINT
@@ -29,6 +42,7 @@ examples:
   fer train lenet                              train in runs/lenet-s2 with real Caffe
   fer report runs/lenet-s2                     accuracy, confusion matrix, ROC, curves, report.html
   fer export runs/lenet-s2                     the net for pycaffe, OpenCV and ONNX, each proved on val
+  fer import job.tar.gz                        a training made elsewhere (a DIGITS job, a folder of 2016) as a run
   fer predict photo.jpg                        the faces in a photo, each with its seven probabilities
   fer nets                                     the nets and solvers that come with fer
   fer runs                                     the trainings in runs/, newest first

@@ -131,7 +131,7 @@ def status(run: Path) -> str:
         first, last = shown[max(0, len(shown) - 20)], shown[-1]
         pace = (last.seconds - first.seconds) / (last.iteration - first.iteration)
         return f"{line}, {pace * (record.max_iter - reached) / 3600:.1f} h left"
-    return f"{line}, {record.seconds / 3600:.1f} h"
+    return f"{line}, {(record.seconds or 0.0) / 3600:.1f} h"
 
 
 def send(path: Path, number: int) -> int:

@@ -53,7 +53,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         export_run(run, folder / "exported", onnx=False)
         net = Net(read_net(run.net), Context("TRAIN", seeds=Seeds(1)))
         weights = run.weights_file(1)
-        blobs = [from_blob(blob, "") for blob in learnable_blobs(read_weights(weights))]
+        blobs = [from_blob(blob, "") for _, _, blob in learnable_blobs(read_weights(weights))]
         write_state(run.state_file(1), SolverState(1, weights.name, 0, blobs))
         write_sidecar(run.extra_file(1), 1, 1, net, [net.state()])
         shutil.copy(GOLDEN / "nvcaffe.log", run.log)

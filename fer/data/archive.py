@@ -58,6 +58,13 @@ def kind_of(raw: BinaryIO, path: Path) -> str:
     head = raw.read(512)
     raw.seek(0)
     refuse_other_kinds(head, path)
+    return packing_of(raw)
+
+
+def packing_of(raw: BinaryIO) -> str:
+    """As `kind_of`, of any file."""
+    head = raw.read(512)
+    raw.seek(0)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
     if head.startswith(tuple(_PACKED)):
@@ -96,8 +103,8 @@ def open_zip(raw: BinaryIO, path: Path) -> Iterator[Archive]:
 def open_tar(raw: BinaryIO, path: Path) -> Iterator[Archive]:
     """The unpacked tar file `raw`; `path` stands in messages. Raises FerError where it holds no faces."""
     with tarfile.open(fileobj=raw, mode="r:") as archive:
-        members, odd = _members(archive)
-        _check_end(raw, archive.offset)
+        members, odd = tar_members(archive)
+        check_tar_end(raw, archive.offset)
 
         def open_member(name: str) -> BinaryIO:
             return cast(BinaryIO, archive.extractfile(members[name]))
@@ -108,7 +115,7 @@ def open_tar(raw: BinaryIO, path: Path) -> Iterator[Archive]:
         yield Archive(path, table, names, open_member, lambda name: members[name].size, hidden, odd)
 
 
-def _members(archive: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], dict[str, str]]:
+def tar_members(archive: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], dict[str, str]]:
     """The files of a tar by name, hard links as the file that they are; and what else lies in it, and what that is."""
     members: dict[str, tarfile.TarInfo] = {}
     odd = {}
@@ -120,7 +127,7 @@ def _members(archive: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], dict
     return members, odd
 
 
-def _check_end(raw: BinaryIO, offset: int) -> None:
+def check_tar_end(raw: BinaryIO, offset: int) -> None:
     """Raise ReadError unless a tar's end mark lies at `offset` and no more behind it: tarfile takes a cut or damaged
     header for the end, and members would be missing without a word."""
     raw.seek(offset)

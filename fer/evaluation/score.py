@@ -165,7 +165,7 @@ class _Scorer:
             iteration=snapshot.iteration,
             weights=str(snapshot.weights.relative_to(self.run.dir)),
             ten_crop=ten_crop,
-            engine=self.run.record.engine,
+            engine=self.run.record.scoring_engine,
             averaged=snapshot.averaged,
             **self._made_of(split, snapshot),
         )
@@ -269,7 +269,7 @@ class _Scorer:
 
     def _scoring_engine(self) -> Engine:
         if self._engine is None:
-            engine = find_engine(self.run.record.engine, lambda message: self.progress(message, 0, 1))
+            engine = find_engine(self.run.record.scoring_engine, lambda message: self.progress(message, 0, 1))
             self._engine = engine.allowing(self.python_layers)
             self._gpu = self._engine.first_gpu(self.run.record.gpu)
         return self._engine

@@ -13,6 +13,9 @@ from fer.system.files import write_bytes
 
 _LEGACY = ("num", "channels", "height", "width")
 _DATA, _DOUBLE_DATA = 5, 8
+# NVCaffe's own: the values as bytes, and of which type they are.
+_RAW_TYPE, _RAW_DATA = 10, 12
+_RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 _FIXED = {1: 8, 5: 4}  # bytes of the wire types of fixed length
 _BYTES = 2  # the wire type of packed fields
 _MOST_BYTES = 2**31 - 1  # of one protobuf message
@@ -100,24 +103,26 @@ def _set_data(blob: caffe_pb2.BlobProto, array: np.ndarray) -> None:
 
 
 def _packed(blob: caffe_pb2.BlobProto) -> np.ndarray:
-    """The values of data, or of double_data, as float32 [N]."""
+    """The values of data, of double_data or of NVCaffe's raw_data as float32 [N]."""
     encoded = blob.SerializeToString()
-    found: dict[int, list[np.ndarray]] = {_DATA: [], _DOUBLE_DATA: []}
-    position = 0
+    found: dict[int, list[np.ndarray]] = {_DATA: [], _DOUBLE_DATA: [], _RAW_DATA: []}
+    position, raw_type = 0, "<f4"
     while position < len(encoded):
         key, position = _read_varint(encoded, position)
         field, wire = key >> 3, key & 7
         if wire == _BYTES:
             length, position = _read_varint(encoded, position)
             if field in found:
-                dtype = np.dtype("<f4" if field == _DATA else "<f8")
+                dtype = np.dtype({_DATA: "<f4", _DOUBLE_DATA: "<f8", _RAW_DATA: raw_type}[field])
                 found[field].append(np.frombuffer(encoded, dtype, length // dtype.itemsize, position))
             position += length
         elif wire in _FIXED:
             position += _FIXED[wire]
         else:
-            _, position = _read_varint(encoded, position)
-    pieces = found[_DOUBLE_DATA] or found[_DATA]
+            number, position = _read_varint(encoded, position)
+            if field == _RAW_TYPE:
+                raw_type = _RAW_TYPES.get(number, raw_type)
+    pieces = found[_DOUBLE_DATA] or found[_DATA] or found[_RAW_DATA]
     if not pieces:
         return np.zeros(0, np.float32)
     with np.errstate(over="ignore"):  # a double too great for a float is inf

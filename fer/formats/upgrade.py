@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from fer.errors import FerError
+from fer.formats.upgrade_v0 import is_v0, upgrade_v0
 from fer.schema import caffe_pb2
 
 # The names of a V1 layer's enum, in the spelling that replaced them.
@@ -62,10 +63,11 @@ def upgrade_net(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
     """The net in the present format: `layers` -> `layer`, `input` fields -> an Input layer, the data layers' old
     transformation fields -> transform_param, a BatchNorm's three rates of learning -> 0.
 
-    A net already in it comes back equal. Raises FerError for the V0 format (`layers { layer { ... } }`).
+    A net already in it comes back equal; one in the V0 format (`layers { layer { ... } }`) is upgraded twice. Raises
+    FerError for what Caffe does not upgrade.
     """
-    if any(layer.HasField("layer") for layer in net.layers):
-        raise FerError("this net is in Caffe's V0 format of 2013; upgrade it with Caffe's upgrade_net_proto_text first")
+    if is_v0(net):
+        net = upgrade_v0(net)
     if net.layers and net.layer:
         raise FerError("this net mixes old `layers` and new `layer` blocks; Caffe would drop the new ones")
     upgraded = caffe_pb2.NetParameter()

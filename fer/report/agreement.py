@@ -35,6 +35,8 @@ def check_agreement(
     if tests is None:
         return None
     logged = {str(record.iteration): record.outputs.get(tests.output, math.nan) for record in log.curve("test")}
+    if run.record.imported:
+        logged.pop("0", None)  # which its weights are called where their iteration is not known
     found = [
         _compare(int(name), logged[name], tests.images, score, count)
         for name, score in scored.items()
@@ -87,10 +89,20 @@ def _compare(iteration: int, logged: float, images: int, score: SnapshotScore, c
     )
 
 
-def disagreement(found: AgreementResult | None) -> str | None:
-    """What a report says first where its figures are not those of the training's tests; None where they are."""
+def disagreement(found: AgreementResult | None, *, elsewhere: bool = False) -> str | None:
+    """What a report says first where its figures are not those of the training's tests; None where they are.
+
+    Of a training made `elsewhere` the images of the tests may have been others.
+    """
     if found is None or not found.apart:
         return None
+    if elsewhere:
+        return (
+            f"Its log contradicts these figures: of snapshot {found.iteration:,} it has {found.logged:.2%} "
+            f"({found.logged_images:,} images), this report {found.scored:.2%} ({found.scored_images:,} images). "
+            "Either it was tested on other images than these, or its mean, scale, size or order of classes is another "
+            "than was taken here (fer import: --mean, --labels)."
+        )
     whole = found.logged_images == found.scored_images
     images = "each image of val once" if whole else f"{found.logged_images:,} images of val"
     rounding = f"; rounding could turn {found.undecided:,}" if found.undecided else ""

@@ -30,7 +30,7 @@ CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
 FACTS = (
     "engine", "net", "solver", "seed", "gpu", "precision", "state", "command", "started", "seconds", "max_iter",
     "iteration", "patience", "ended", "hardware", "versions", "repeatable", "git_commit", "prototxt_sha256", "given",
-    "adapted",
+    "adapted", "imported",
 )  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def _data_facts(data: DataResult) -> list[tuple[str, str]]:
 
 def _run_facts(result: RunResult) -> list[tuple[str, str]]:
     run = dict(result.run)
-    facts = [("command", shlex.join(run.pop("command"))), ("time", words.duration(run.pop("seconds")))]
+    facts = [("command", shlex.join(run.pop("command"))), ("time", words.duration(run.pop("seconds", None)))]
     facts += words.training_facts(result.training)
     facts += [(key.replace("_", " "), _flat(value)) for key, value in run.items()]
     return [

@@ -39,7 +39,7 @@ class ListedRun:
     engine: str
     data: str
     started: str
-    seconds: float
+    seconds: float | None
 
 
 def list_runs(parent: Path) -> tuple[list[ListedRun], list[str]]:

@@ -19,7 +19,7 @@ from fer.report.agreement import check_agreement, disagreement
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
 from fer.report.notes import no_iteration, run_notes
 from fer.report.results import AgreementResult
-from fer.runs.record import average_name
+from fer.runs.record import UNKNOWN, average_name
 from fer.runs.run import Run
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore
 from fer.runs.unchanged import check_run
@@ -93,12 +93,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
 
     Raises FerError naming the file that is missing, damaged or does not fit the others.
     """
-    if not run.log.is_file():
-        raise FerError(f"{run.log} is missing: the run has no training log to report on")
-    check_run(run)
-    log = parse_log(run.log)
-    if not log.records and not log.optimization_done:  # with display 0 a whole training shows none
-        raise FerError(no_iteration(str(run.log), log))
+    log = _read_log(run)
     manifest, data_note = _read_manifest(run)
     scores = {split: load_scores(run.scores(split)) for split in held_out(val_only)}
     _check_scores(run, scores)
@@ -127,13 +122,49 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
         accuracies=_accuracies(run, by_snapshot, meta, metrics["val"], ten_crop.get("val")),
         agreement=agreement,
         manifest=manifest,
-        warnings=tuple(filter(None, (disagreement(agreement), _own_val(meta)))),
+        warnings=_warnings(run, agreement, scores),
         notes=tuple(
             run_notes(run, log, curves, metrics)
             + [OTHER_CROPS] * (len(ten_crop) < len(crops))
             + ([data_note] if data_note else [])
             + [NO_TEST] * val_only
         ),
+    )
+
+
+def _read_log(run: Run) -> Log:
+    """The training's log; an empty one of a training made elsewhere without one. Raises FerError."""
+    imported = run.record.imported is not None
+    if not run.log.is_file() and not (imported and run.record.log_sha256 is None):
+        raise FerError(f"{run.log} is missing: the run has no training log to report on")
+    check_run(run)
+    if not run.log.is_file():
+        return Log()
+    log = parse_log(run.log)
+    if not log.records and not log.optimization_done and not imported:  # with display 0 a whole training shows none
+        raise FerError(no_iteration(str(run.log), log))
+    return log
+
+
+def _warnings(run: Run, agreement: AgreementResult | None, scores: Mapping[str, StoredScores]) -> tuple[str, ...]:
+    """What is to be read before the figures."""
+    elsewhere = run.record.imported is not None
+    said = (_elsewhere(run, scores), disagreement(agreement, elsewhere=elsewhere), _own_val(scores["val"].meta))
+    return tuple(filter(None, said))
+
+
+def _elsewhere(run: Run, scores: Mapping[str, StoredScores]) -> str | None:
+    """That a run was trained elsewhere, and on what it is scored."""
+    made, record = run.record.imported, run.record
+    if made is None:
+        return None
+    by = "by an unknown Caffe" if made.made_by == UNKNOWN else f"by {made.made_by}"
+    further = f" From iteration {record.changes[0].iteration:,} on it was trained here." if record.changes else ""
+    images = " and ".join(f"{len(each.files):,} images of {_split_name(split, each)}" for split, each in scores.items())
+    return (
+        f"Trained elsewhere, {by}, and imported from {', '.join(made.source)}: what is said of that training is what its "
+        f"files say, and on which images it was trained is not known.{further} Scored here on {images} in "
+        f"{record.data.dir}: {made.images}. Its own order of classes: {', '.join(made.classes)}."
     )
 
 

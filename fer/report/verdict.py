@@ -85,12 +85,15 @@ def run_verdict(
     """Of one run: `accuracy` are its tests or, better, its snapshots; `baseline` that of the commonest class."""
     record = run.record
     further = command("fer", "train", "--resume", run.dir)
+    goes_on = record.imported is None or any(snapshot.state for snapshot in run.snapshots())
     if reached is None:
         return f"No accuracy on {VAL} was measured: {command('fer', 'report', run.dir)} scores the snapshots."
     said = f"{percent(reached.accuracy, 2)} on {VAL} with {reached.what}"
     if baseline is not None and reached.accuracy <= baseline + RISE:
         why = "the learning rate fell too early" if curves and curves.early_collapse is not None else "try another --lr"
         return f"{said}, no more than always naming the commonest class gives: nothing was learnt ({why})."
+    if not goes_on:
+        return f"{said}; imported without a .solverstate, it cannot be trained further."
     if record.state != "finished":
         return f"{said} so far ({record.state} at {record.iteration:,} of {record.max_iter:,}): go on with {further}"
     found = trend(accuracy)

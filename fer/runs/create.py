@@ -12,7 +12,7 @@ from pathlib import Path
 from fer.errors import FerError
 from fer.runs.record import RunRecord
 from fer.runs.run import DEPLOY, NET, RUN_JSON, SNAPSHOTS, SOLVER, UNVERIFIED, Run
-from fer.system.files import Busy, beside, cannot_write, write_bytes
+from fer.system.files import Busy, beside, cannot_write, sync, write_bytes
 from fer.system.locks import lock
 from fer.system.records import write_record
 from fer.system.shell import command
@@ -24,16 +24,18 @@ def create_run(
     record: RunRecord,
     prototxts: Mapping[str, bytes] | None = None,
     *,
+    files: Mapping[str, Path] | None = None,
     exact: bool = False,
 ) -> Run:
     """Make a new run directory called `base_name`, or with the next free -k; `exact`: that name or FerError.
 
-    `prototxts` are its files by name. The directory gets its name once it is whole.
+    `prototxts` are its files by name, `files` further ones by their path in it, which are copied. The directory gets
+    its name once it is whole.
     """
     for number in itertools.count(1):
         directory = parent / (base_name if number == 1 else f"{base_name}-{number}")
         try:
-            if _make_run(directory, record, prototxts or {}):
+            if _make_run(directory, record, prototxts or {}, files or {}):
                 break
         except Busy:
             if exact:
@@ -43,7 +45,7 @@ def create_run(
     return Run(directory)
 
 
-def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes]) -> bool:
+def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes], files: Mapping[str, Path]) -> bool:
     """Make a run directory whole, then give it its name; False where there is something of that name."""
     with beside(directory, f"{directory}: another training is about to begin there") as fresh:
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in prototxts.items()}
@@ -51,6 +53,10 @@ def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes]
             write_bytes(fresh / name, data)
         try:
             (fresh / UNVERIFIED).mkdir(parents=True)
+            for name, source in files.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, fresh / name)
+                sync(fresh / name)
             write_record(
                 fresh / RUN_JSON,
                 replace(record, name=directory.name, dir=str(directory.resolve()), prototxt_sha256=hashes),

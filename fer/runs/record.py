@@ -11,6 +11,8 @@ from fer.system.records import check_inside, check_name
 Gpu = int | str | None  # null, 0 or "0,1"
 Count = Annotated[int, Meta(ge=0, lt=2**31)]  # as Caffe counts
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+UNKNOWN = "unknown"
+"""What a record says of a training made elsewhere where its files do not tell."""
 
 
 def average_name(averaged: Sequence[int]) -> str:
@@ -90,6 +92,34 @@ class StartWeights:
 
 
 @dataclass(frozen=True)
+class ImportedFile:
+    """A file that was taken for a part of a training made elsewhere."""
+
+    part: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How a training made elsewhere became a run.
+
+    source   what was given to fer import
+    engine   that scores it here, as long as it was not trained on
+    classes  its own names of the classes, in its own order; its parameters are in the data's order
+    images   how the data's faces are brought to its input, in a sentence
+    made_by  the Caffe that trained it, where a file says it
+    """
+
+    source: tuple[str, ...]
+    engine: str
+    classes: tuple[str, ...]
+    images: str
+    files: tuple[ImportedFile, ...]
+    made_by: str = UNKNOWN
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """run.json. `max_iter`, `iteration`: the end and what is reached; `ended`: why the training ended there.
 
@@ -97,7 +127,7 @@ class RunRecord:
     command gives the same numbers; `log_sha256` is of the log at the training's last ending, none while it goes on,
     and `next_sha256` of prototxts that are being written anew; `given` is what the command line set in the prototxts'
     place, by name, and `adapted` says what of them was set for the data at hand; `dir` is where the run
-    lay when it was trained last.
+    lay when it was trained last. Of a training made elsewhere (`imported`) what is not known is "unknown" or null.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -115,7 +145,7 @@ class RunRecord:
     versions: dict[str, Any]
     hardware: dict[str, Any]
     started: str
-    seconds: Seconds
+    seconds: Seconds | None
     max_iter: Count
     iteration: Count
     repeatable: str
@@ -135,6 +165,7 @@ class RunRecord:
     git_commit: str | None = None
     log_sha256: str | None = None
     next_sha256: dict[str, str] = field(default_factory=dict)
+    imported: Imported | None = None
     format: int = 1
 
     def __post_init__(self) -> None:
@@ -149,6 +180,11 @@ class RunRecord:
     def iterations_per_epoch(self) -> float:
         """0 where the images of an iteration or an epoch are not known."""
         return self.data.train_count / self.batch_size if self.batch_size else 0.0
+
+    @property
+    def scoring_engine(self) -> str:
+        """The name of the engine that scores it: the one that trained it, where that is known."""
+        return self.imported.engine if self.imported and self.engine == UNKNOWN else self.engine
 
     @property
     def settings(self) -> EngineSettings:

@@ -3,6 +3,7 @@
 runs/<net>-<solver>[-k]/
   solver.prototxt train_val.prototxt deploy.prototxt   exactly what was trained
   train.log                                            the engine's own log
+  mean.binaryproto                                     of a training made elsewhere: its own
   run.json                                             command, seed, versions, hashes, state, verified snapshots
   snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: the PyTorch engine's cursors and generators
   snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average

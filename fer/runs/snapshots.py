@@ -77,7 +77,8 @@ def verify_state(
         raise SnapshotFault(f"{path} is cut short: its iteration or step is missing")
     if state.iter != iteration:
         raise SnapshotFault(f"{path} is of iteration {state.iter}, where its name says {iteration}")
-    expected = [blob_shape(blob) for blob in learnable_blobs(weights)] * (2 if solver_type in TWO_HISTORIES else 1)
+    learnable = [blob_shape(blob) for _, _, blob in learnable_blobs(weights)]
+    expected = learnable * (2 if solver_type in TWO_HISTORIES else 1)
     if len(state.history) != len(expected):
         raise SnapshotFault(f"{path} keeps {len(state.history)} histories, where {len(expected)} parameters need them")
     for number, (blob, shape) in enumerate(zip(state.history, expected, strict=True)):
@@ -95,14 +96,15 @@ def verify_extra(path: Path, iteration: int) -> None:
         raise SnapshotFault(f"{path} is of iteration {found}, where its name says {iteration}")
 
 
-def learnable_blobs(weights: caffe_pb2.NetParameter) -> Iterator[caffe_pb2.BlobProto]:
-    """The parameters that a solver keeps a history of, in its order: those shared by name count once."""
+def learnable_blobs(weights: caffe_pb2.NetParameter) -> Iterator[tuple[str, int, caffe_pb2.BlobProto]]:
+    """The parameters that a solver keeps a history of, in its order, each with its layer's name and its place there:
+    those shared by name count once."""
     seen = set()
     for layer in weights.layer:
         for number, blob in enumerate(layer.blobs):
             name = layer.param[number].name if number < len(layer.param) else ""
             if not name or name not in seen:
-                yield blob
+                yield layer.name, number, blob
             seen.add(name)
 
 

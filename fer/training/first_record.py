@@ -34,7 +34,7 @@ def first_record(
             title=plan.manifest.title,
             manifest_sha256=sha256(Path(data_dir) / MANIFEST),
             train_count=plan.train_count,
-            files=_data_hashes(plan.net, data_dir),
+            files=data_hashes(plan.net, data_dir),
         ),
         prototxt_sha256={},
         versions={},
@@ -71,7 +71,7 @@ def _repeatable(solver: caffe_pb2.SolverParameter, engine: Engine, gpus: tuple[i
     )
 
 
-def _data_hashes(net: caffe_pb2.NetParameter, data_dir: Path) -> dict[str, str]:
+def data_hashes(net: caffe_pb2.NetParameter, data_dir: Path) -> dict[str, str]:
     """SHA-256, by path, of every file that the net's layers read and of the databases it will be scored on."""
     scored = (Path(data_dir).resolve() / f"{split}_lmdb" / "data.mdb" for split in held_out())
     return {str(path): sha256(path) for path in sorted({*_data_files(net), *scored})}

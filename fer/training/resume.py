@@ -11,8 +11,9 @@ from fer.engines.registry import AUTO, CHOSEN
 from fer.errors import FerError
 from fer.formats.database import Database
 from fer.formats.log import parse_log
+from fer.formats.log_records import Log
 from fer.formats.prototxt import to_text
-from fer.runs.record import EngineChange, EngineSettings
+from fer.runs.record import UNKNOWN, EngineChange, EngineSettings
 from fer.runs.run import SOLVER, Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
 from fer.runs.unchanged import check_data, check_run, data_dir
@@ -44,6 +45,7 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     run = Run(run_dir, options.data)
     with run.locked(LETS_GO_SECONDS) as lock:
         _check_begun(run)
+        _check_state(run)
         check_run(run)
         data_dir(run)
         check_data(run)
@@ -93,6 +95,17 @@ def _check_begun(run: Run) -> None:
         )
 
 
+def _check_state(run: Run) -> None:
+    """Refuse a training made elsewhere without what it would go on from."""
+    if run.record.imported and not any(snapshot.state for snapshot in run.snapshots()):
+        weights = run.snapshots()[-1].weights if run.snapshots() else "WEIGHTS"
+        anew = command("fer", "train", "--net", run.net, "--solver", "SOLVER", "--weights", weights)
+        raise FerError(
+            f"{run.dir} was imported without a .solverstate and its solver, so there is nothing to go on from\n"
+            f"import it with them, or begin a training at its weights: {anew}"
+        )
+
+
 def _engine_to_go_on(
     run: Run, prototxts: Prototxts, options: ResumeOptions, tell: Tell
 ) -> tuple[Engine, tuple[int, ...]]:
@@ -101,9 +114,9 @@ def _engine_to_go_on(
     For a run of the first engine that "auto" tries it is the same as at its start, as what is found may be another now.
     """
     name, gpu = options.engine, run.record.gpu if options.gpu is None else options.gpu
-    if name == AUTO and run.record.engine != CHOSEN[0]:
+    if name == AUTO and run.record.engine not in (CHOSEN[0], UNKNOWN):
         name = run.record.engine
-    precision = options.precision or run.record.precision
+    precision = options.precision or ("fp32" if run.record.precision == UNKNOWN else run.record.precision)
     choice = EngineChoice(prototxts, name, gpu=gpu, precision=precision, shuffle=None, tell=tell)
     choice.check()
     engine = choice.engine.allowing(options.python_layers)
@@ -159,7 +172,8 @@ def _early_stopping(
     """The early stopping to go on with, which remembers the tests that the log shows up to the snapshot."""
     if not patience:
         return None
-    tests = [record for record in parse_log(run.log).curve("test") if record.iteration <= reached]
+    log = parse_log(run.log) if run.log.is_file() else Log()
+    tests = [record for record in log.curve("test") if record.iteration <= reached]
     found = find_early_stopping(patience, solver, net, run.record.data, tests)
     if found.over:
         raise FerError(

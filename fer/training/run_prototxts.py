@@ -46,9 +46,7 @@ def net_for_run(
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
             if layer.data_param.source == _text(folder / name):
                 layer.data_param.backend = caffe_pb2.DataParameter.LMDB
-        for given, message in layer.ListFields():
-            if given.message_type and "engine" in given.message_type.fields_by_name and message.engine == _CUDNN:
-                message.ClearField("engine")  # a Caffe built with cuDNN takes it anyway, and another one ends
+        clear_cudnn(layer)
         if layer.transform_param.mean_file:
             layer.transform_param.mean_file = _place(layer.transform_param.mean_file, {_MEAN}, folder / _MEAN)
         for param, fields in FIELDS.items():
@@ -56,6 +54,13 @@ def net_for_run(
                 if param not in _OURS and layer.HasField(param) and getattr(getattr(layer, param), field):
                     _make_absolute(getattr(layer, param), field)
     return copy
+
+
+def clear_cudnn(layer: caffe_pb2.LayerParameter) -> None:
+    """Let a layer ask for no cuDNN: a Caffe built with it takes it anyway, and another one ends."""
+    for given, message in layer.ListFields():
+        if given.message_type and "engine" in given.message_type.fields_by_name and message.engine == _CUDNN:
+            message.ClearField("engine")
 
 
 def solver_for_run(

@@ -72,7 +72,7 @@ class Supervisor:
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
-        before = self.run.record.seconds
+        before = self.run.record.seconds or 0.0
         with self._relay as relay:
             variables = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
             child = Child(self.job.argv, variables, self.run.dir, self.run.log, keep=[lock])

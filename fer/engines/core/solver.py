@@ -9,7 +9,6 @@ from pathlib import Path
 
 from fer.engines.caffe.ipc import Odometer
 from fer.engines.core.framework import Backend, Net, NetState, Value
-from fer.engines.core.hdf5 import need_hdf5
 from fer.engines.core.log import Log
 from fer.engines.core.net_log import log_net
 from fer.engines.core.rates import rate_at, step_at
@@ -21,6 +20,7 @@ from fer.engines.core.snapshots import Snapshots, Trained
 from fer.engines.core.sources import NetSource, test_sources, train_source
 from fer.engines.core.weights import copy_weights
 from fer.errors import FerError
+from fer.formats.hdf5 import need_hdf5
 from fer.formats.log_lines import (
     Done,
     Iteration,

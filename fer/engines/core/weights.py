@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from fer.engines.core.framework import Net, Shape
-from fer.engines.core.hdf5 import need_hdf5, open_hdf5
 from fer.errors import FerError
 from fer.formats.blobs import from_blob, is_legacy, same_shape, shape_text, to_blob
+from fer.formats.hdf5 import need_hdf5, open_hdf5, read_hdf5, read_hdf5_weights
 from fer.formats.prototxt import read_weights
 from fer.schema import caffe_pb2
 from fer.system.files import write_bytes, write_whole
@@ -22,7 +21,6 @@ from fer.system.files import write_bytes, write_whole
 if TYPE_CHECKING:
     import h5py
 
-T = TypeVar("T")
 Weights = dict[str, dict[int, np.ndarray]]
 """float32 blobs by layer name and the blob's place in it; HDF5 keeps a shared blob with its owner only."""
 
@@ -56,7 +54,7 @@ def read_model(path: str | Path) -> Weights:
 
 def _read_stored(path: str | Path) -> dict[str, dict[int, _Stored]]:
     if str(path).endswith(".h5"):
-        model = _read_hdf5(path, _model_from_hdf5)
+        model = read_hdf5_weights(path)
         weights = {name: {i: _Stored(array) for i, array in blobs.items()} for name, blobs in model.items()}
     else:
         weights = {
@@ -120,7 +118,7 @@ def _check_fit(path: str | Path, net: Net, layer: str, shapes: list[Shape], foun
 def read_state(path: str | Path) -> SolverState:
     """A .solverstate or .solverstate.h5; FerError where it is missing, cut short or of another kind."""
     if str(path).endswith(".h5"):
-        return _read_hdf5(path, _state_from_hdf5)
+        return read_hdf5(path, state_from_hdf5)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -142,25 +140,8 @@ def read_state(path: str | Path) -> SolverState:
     return SolverState(proto.iter, proto.learned_net, proto.current_step, history, legacy)
 
 
-def _read_hdf5(path: str | Path, read: Callable[[h5py.File], T]) -> T:
-    try:
-        with open_hdf5(path, "r") as file:
-            return read(file)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise FerError(f"cannot read {path}: {reason}; is it cut short, or no HDF5 of Caffe's?") from error
-
-
-def _model_from_hdf5(file: h5py.File) -> Weights:
-    layers = {name: {int(key): group[key] for key in group} for name, group in file["data"].items()}
-    return {
-        name: {index: np.asarray(blobs[index], np.float32) for index in sorted(blobs)}
-        for name, blobs in layers.items()
-        if blobs
-    }
-
-
-def _state_from_hdf5(file: h5py.File) -> SolverState:
+def state_from_hdf5(file: h5py.File) -> SolverState:
+    """A .solverstate.h5's."""
     learned = file["learned_net"][()]
     history = [np.asarray(file["history"][key], np.float32) for key in sorted(file["history"], key=int)]
     return SolverState(

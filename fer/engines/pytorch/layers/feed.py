@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer.engines.core.hdf5 import open_hdf5
 from fer.engines.pytorch.data.room import check_room
 from fer.engines.pytorch.data.rows import make_order, take
 from fer.engines.pytorch.fillers import fill
 from fer.engines.pytorch.registry import Layer, Shape, register
 from fer.errors import FerError
+from fer.formats.hdf5 import open_hdf5
 from fer.schema import caffe_pb2
 
 

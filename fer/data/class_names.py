@@ -1,0 +1,77 @@
+"""Names of expressions as data sets and nets of other people have them, and which of a data directory's each one is."""
+
+import re
+from collections.abc import Sequence
+
+from fer.errors import FerError, nearest
+
+_ALIKE = (
+    ("angry", "anger", "ang"),
+    ("disgust", "disgusted"),
+    ("fear", "fearful", "afraid", "scared"),
+    ("happy", "happiness", "joy"),
+    ("sad", "sadness"),
+    ("surprise", "surprised"),
+    ("neutral", "normal", "neutrality"),
+    ("contempt", "contemptuous"),
+)
+_MEANING = {name: alike[0] for alike in _ALIKE for name in alike}
+_NUMBERED = re.compile(
+    r"(?:(?P<before>\d+)\s*[:,;=\t ]\s*(?P<name>\S.*)|(?P<named>.*\S)\s*[:,;=\t ]\s*(?P<behind>\d+))"
+)
+MOST_CLASSES = 100
+
+
+def meaning(name: str) -> str:
+    """What a name and its usual synonyms have in common: `angry` of Anger, angry and ANGRY."""
+    plain = name.strip().lower()
+    return _MEANING.get(plain, plain)
+
+
+def class_order(own: Sequence[str], classes: Sequence[str], whose: str) -> tuple[int, ...]:
+    """For each of the data's `classes`, at which place a net has it whose names are `own`.
+
+    Names are the same where they are so by letter, or mean the same (Anger, Angry). Raises FerError, with both lists,
+    for a name that the data have not, one that is missing, and one that is there twice; `whose` says where `own` is
+    from.
+    """
+    lists = f"{whose}: {', '.join(own)}; the data: {', '.join(classes)}"
+    found: dict[str, int] = {}
+    for place, name in enumerate(own):
+        if meaning(name) in found:
+            raise FerError(f"{whose}: {name!r} and {own[found[meaning(name)]]!r} are one class\n{lists}")
+        found[meaning(name)] = place
+    if unknown := [name for name in own if meaning(name) not in set(map(meaning, classes))]:
+        raise FerError(
+            f"{whose}: {unknown[0]!r} is no class of the data{nearest(unknown[0], list(classes))}\n{lists}\n"
+            "take a data directory of the net's own classes: --data DIR"
+        )
+    if missing := [name for name in classes if meaning(name) not in found]:
+        raise FerError(
+            f"{whose}: the data's class {missing[0]!r} is missing\n{lists}\n"
+            "take a data directory of the net's own classes: --data DIR"
+        )
+    return tuple(found[meaning(name)] for name in classes)
+
+
+def names_in(text: str) -> list[str]:
+    """The class names of a labels.txt, a line each, in the net's order; a line may have the class's number, from 0.
+
+    None is there twice. Raises ValueError for what is no such list.
+    """
+    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+    if not 2 <= len(lines) <= MOST_CLASSES or any(len(line) > 60 or not line.isprintable() for line in lines):
+        raise ValueError(f"not a name on each of 2 to {MOST_CLASSES} lines")
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    if all(numbered):
+        names = {
+            int(found["before"] or found["behind"]): (found["name"] or found["named"]).strip()
+            for found in numbered
+            if found
+        }
+        if sorted(names) != list(range(len(lines))):
+            raise ValueError(f"its numbers are not 0 to {len(lines) - 1}, each once")
+        lines = [names[number] for number in range(len(lines))]
+    if len(set(lines)) < len(lines):
+        raise ValueError("a name is there twice")
+    return lines

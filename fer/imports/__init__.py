@@ -1,0 +1,1 @@
+"""A training made elsewhere, by any Caffe, as a run directory."""

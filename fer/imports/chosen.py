@@ -1,0 +1,120 @@
+"""What of a training's parts is there once only in its net: the mean, the class names, DIGITS' own words."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from fer.data.class_names import class_order, meaning, names_in
+from fer.errors import FerError
+from fer.formats.database import read_mean
+from fer.formats.mean import NPY, find_mean, read_npy
+from fer.imports.given import Given, GivenFile
+from fer.imports.parts import Parts, several
+from fer.imports.recognise import Kind, read_labels
+from fer.runs.record import UNKNOWN
+
+
+def choose_classes(
+    parts: Parts, given: Given, labels: str | None, classes: Sequence[str]
+) -> tuple[list[str], list[int]]:
+    """(the net's own names in its order, where in it the data's classes are).
+
+    Raises FerError where nothing says the order, several files do, or the names are not those of the data.
+    """
+    if labels is not None:
+        named = _inside(labels, given)
+        names = _names_of(named) if named else read_labels(labels)
+        return names, list(class_order(names, classes, f"--labels {labels}"))
+    found = {file.name: (file, _names_of(file)) for file in parts.labels}
+    known = set(map(meaning, classes))
+    fitting = [each for each in found.values() if set(map(meaning, each[1])) == known] or list(found.values())
+    if not fitting:
+        raise FerError(
+            "the order of the net's classes is not known, and is not guessed: looked for a labels.txt, a name on each "
+            f"line\ngive its path too, or --labels {','.join(classes)}  in the net's own order"
+        )
+    if len({tuple(names) for _, names in fitting}) > 1:
+        raise several(Kind.LABELS, [file for file, _ in fitting], "--labels")
+    file, names = fitting[0]
+    parts.took(Kind.LABELS, file)
+    return names, list(class_order(names, classes, file.name))
+
+
+def _names_of(file: GivenFile) -> list[str]:
+    try:
+        return names_in(file.path.read_text(encoding="utf-8", errors="replace"))
+    except ValueError as error:
+        raise FerError(f"{file.name}: no list of class names: {error}") from None
+
+
+def _inside(given: str, files: Given) -> GivenFile | None:
+    """The file of an archive that an option names, unless it is there by itself."""
+    wanted = PurePosixPath(given).parts
+    if Path(given).is_file() or not wanted:
+        return None
+    matching = [file for file in files.files if PurePosixPath(file.name).parts[-len(wanted) :] == wanted]
+    return matching[0] if len(matching) == 1 else None
+
+
+def choose_mean(
+    parts: Parts, given: Given, option: str | None, mean_file: str | None, say: Callable[[str], None]
+) -> np.ndarray | None:
+    """The mean that was asked for, or the one that the net takes away: float32 [C, H, W] or [C, 1, 1].
+
+    `mean_file` is the net's own word for it, "" where it takes none away, None where that is not known. Raises FerError
+    where several may be meant.
+    """
+    if option is not None:
+        named = _inside(option, given)
+        return _read(named) if named else find_mean(option)
+    found = parts.means
+    if mean_file == "":
+        for file in found:
+            say(f"left out: {file.name}: the net takes no mean away")
+        return None
+    if mean_file and len(found) > 1:
+        base = PurePosixPath(mean_file.replace("\\", "/")).name
+        found = [file for file in found if file.base == base] or found
+    if len(found) > 1:
+        raise several(Kind.MEAN, found, "--mean")
+    if not found:
+        return None
+    parts.took(Kind.MEAN, found[0])
+    return _read(found[0])
+
+
+def _read(file: GivenFile) -> np.ndarray:
+    with file.path.open("rb") as stream:
+        is_npy = stream.read(len(NPY)) == NPY
+    try:
+        return read_npy(file.path) if is_npy else read_mean(file.path)
+    except FerError as error:
+        raise FerError(str(error).replace(str(file.path), file.name)) from None
+
+
+def read_info(parts: Parts) -> dict[str, Any]:
+    """DIGITS' info.json; {} where there is none."""
+    if parts.info is None:
+        return {}
+    parts.took(Kind.INFO, parts.info)
+    said: dict[str, Any] = json.loads(parts.info.path.read_bytes())
+    return said
+
+
+def size_said(info: dict[str, Any]) -> tuple[int, int] | None:
+    """(height, width) of the images, as DIGITS has them."""
+    match info.get("image dimensions"):
+        case [int(height), int(width), *_] if 0 < height < 10_000 and 0 < width < 10_000:
+            return height, width
+    return None
+
+
+def maker_said(info: dict[str, Any]) -> str:
+    """The Caffe that trained: "NVIDIA Caffe 0.15.9"; "unknown" where DIGITS does not say."""
+    flavour, version = (str(info[key]) if key in info else "" for key in ("caffe flavor", "caffe version"))
+    named = " ".join(filter(None, (flavour, "Caffe", version)))
+    digits = f"DIGITS {info['digits version']}" if "digits version" in info else ""
+    return ", ".join(filter(None, (named if flavour or version else "", digits))) or UNKNOWN
