@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
     from fer.data.audit import audit_text
     from fer.data.classes import read_classes
+    from fer.data.dataset import CLASSES
     from fer.data.prepare import WouldReplaceError, prepare
     from fer.system.records import encode_record
     from fer.system.shell import command
@@ -106,8 +107,10 @@ def run(args: argparse.Namespace) -> int:
             say_out(note)
         if copies := outcome.manifest.copies:
             show(f"{copies:,} moved copies of Training images lie in train")
-        train = command("fer", "train", "lenet", "--data", args.out)
-        show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
+        following = command("fer", "train", "lenet", "--data", args.out)
+        if (classes := len(outcome.manifest.classes)) != len(CLASSES):  # those of the shipped nets
+            following = command("fer", "nets", "lenet", "--copy", "mynet", "--classes", classes)
+        show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {following}")
     return 0
 
 

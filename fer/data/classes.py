@@ -116,14 +116,15 @@ def check_names(names: Sequence[str]) -> None:
 
 def read_classes(given: str) -> tuple[str, ...]:
     """The entries of --classes: "A,B,C", or a file with one a line, as labels.txt. Raises UsageError."""
-    path = Path(given)
+    path, listed = Path(given), given.split(",")
     try:
-        entries = _lines(path) if path.is_file() else given.split(",")
+        # A list may be longer than a file's name may be.
+        entries = listed if len(listed) > 1 or not path.is_file() else _lines(path)
     except OSError as error:
         raise UsageError(f"--classes {given}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"--classes {given}: not text in UTF-8") from None
-    if len(entries) == 1 and not path.is_file():
+    if entries == [given]:
         raise UsageError(f"--classes {given}: no such file; give one with a class a line, or names with commas between")
     ClassTable.of(entries)
     return tuple(entry.strip() for entry in entries)

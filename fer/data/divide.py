@@ -53,7 +53,7 @@ def divide_groups(labels: np.ndarray, groups: np.ndarray, count: int, shares: Se
     of_group = np.zeros((groups.max() + 1, count))
     np.add.at(of_group, (groups, labels), 1)
     if len(of_group) < len(SPLITS):
-        raise FerError(f"--group: {len(of_group)} persons are too few to be in train, val and test: three at least")
+        raise FerError(f"--group finds {len(of_group)} person(s): too few to be in train, val and test")
     wanted = np.outer(np.asarray(shares) / sum(shares), of_group.sum(axis=0))
     scale = 1 / np.maximum(wanted, 1)
     drawn = np.random.default_rng(seed).permutation(len(of_group))
