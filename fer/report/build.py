@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from fer.data.classes import some_names
 from fer.errors import FerError
 from fer.formats.log import parse_log
 from fer.formats.log_records import Log
@@ -113,7 +114,12 @@ def _read_all(runs: Sequence[Run], val_only: bool) -> list[ScoredRun]:
     if not runs:
         raise FerError("no run to report on; give a run directory, as runs/lenet-s2")
     check_different(runs)
-    return [read_scored_run(run, val_only=val_only) for run in runs]
+    scored = [read_scored_run(run, val_only=val_only) for run in runs]
+    for each in scored[1:]:
+        if each.classes != scored[0].classes:
+            of = [f"{one.name} of {some_names(one.classes)}" for one in (scored[0], each)]
+            raise FerError(f"not of the same classes, so that no table can hold both: {of[0]}\n{of[1]}")
+    return scored
 
 
 def _comparison(scored: Sequence[ScoredRun], names: Sequence[str]) -> ComparisonResult:
