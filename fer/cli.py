@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from fer import __version__
-from fer.commands import average, doctor, export, infogain, nets, predict, prepare, report, runs, schedule, train
+from fer.commands import average, caffe, doctor, export, infogain, nets, predict, prepare, report, runs, schedule, train
 from fer.commands.words import command_hint, option_hint
 from fer.errors import Faults, FerError, Interrupted, UsageError
 from fer.nets.zoo import net_names
 
 COMMANDS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (prepare, train, report, average, export, predict, nets, runs, schedule, infogain, doctor)
+    for module in (prepare, train, report, average, export, predict, nets, runs, schedule, infogain, caffe, doctor)
 }
 
 STOPPED = 128 + signal.SIGINT
