@@ -47,7 +47,7 @@ COMMANDS = {
         caffe,
         doctor,
     )
-}
+}  # fmt: skip
 
 STOPPED = 128 + signal.SIGINT
 MOST_FAULTS = 20  # lines of those found at once; any other error has three
