@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer.data.dataset import CLASSES
+from fer.data.classes import CLASSES
 from fer.data.manifest import MANIFEST, ImageSize, Manifest, Source, SplitCounts
 from fer.data.options import PrepareOptions
 from fer.formats.log_lines import (

@@ -89,6 +89,7 @@ def test_it_takes_part_in_the_choice_on_val(run: Run) -> None:
     stored = json.loads(run.scores_by_snapshot.read_text())
     known = stored["snapshots"]
     assert list(known) == ["10", "20", "30", "40", "50", "60", "average_20-60", "average_50-60"]
+    del stored["content_sha256"]
     known["average_20-60"]["accuracy"] = 0.9  # as if it had been the best
     run.scores_by_snapshot.write_text(json.dumps(stored))
     score_run(run)

@@ -210,8 +210,9 @@ def test_damaged_scores_files(tmp_path: Path) -> None:
     with pytest.raises(FerError, match=r"val\.npz: meta: damaged: the field split is missing"):
         load_scores(path)
     with np.load(io.BytesIO(whole)) as stored:
-        meta = str(stored["meta"])
-    path.write_bytes(npz_bytes(**broken(probs=NAN), meta=meta))
+        fields = json.loads(str(stored["meta"])) | {"arrays_sha256": ""}
+    del fields["content_sha256"]
+    path.write_bytes(npz_bytes(**broken(probs=NAN), meta=json.dumps(fields)))
     with pytest.raises(FerError, match=r"val\.npz: y\.jpg: probability is not a finite"):
         load_scores(path)
 

@@ -18,7 +18,7 @@ from made_run import make_run
 
 import fer
 from fer.cli import main
-from fer.data.dataset import CLASSES
+from fer.data.classes import CLASSES
 from fer.errors import FerError
 from fer.evaluation.scores import load_scores
 from fer.formats.log import parse_log

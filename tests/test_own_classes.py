@@ -11,8 +11,8 @@ import pytest
 from sample_csv import face, text
 
 from fer import cli
-from fer.data.classes import SEVEN, ClassTable, read_classes
-from fer.data.dataset import CLASSES, SPLITS
+from fer.data.classes import CLASSES, SEVEN, ClassTable, read_classes
+from fer.data.dataset import SPLITS
 from fer.data.divide import divide, divide_groups
 from fer.data.manifest import Manifest, read_manifest
 from fer.errors import FerError, UsageError

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fer import cli
-from fer.data.dataset import CLASSES
+from fer.data.classes import CLASSES
 from fer.data.image_file import face_of
 from fer.engines.registry import ENGINES
 from fer.errors import FerError

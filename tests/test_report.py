@@ -14,7 +14,7 @@ import pytest
 from made_report import comparison_of, report_of
 from made_run import log_events, log_text, make_run, write_by_snapshot, write_scores
 
-from fer.data.dataset import CLASSES
+from fer.data.classes import CLASSES
 from fer.data.manifest import read_manifest
 from fer.errors import FerError
 from fer.formats import log_lines

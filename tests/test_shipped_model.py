@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer import cli
-from fer.data.dataset import CLASSES
+from fer.data.classes import CLASSES
 from fer.errors import FerError
 from fer.export.exported import TOLERANCE, probe_images
 from fer.inference.classifier import (

@@ -13,7 +13,7 @@ from fer.engines.choice import Wish, choose_engine
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.engines.registry import ENGINES
-from fer.errors import FerError, UsageError
+from fer.errors import UsageError
 from fer.formats.prototxt import read_solver
 from fer.nets.states import SHUFFLE, State
 from fer.runs.run import Run
@@ -107,8 +107,8 @@ def test_a_solver_may_ask_for_it_itself(tmp_path: Path, data: Path) -> None:
     train(net, solver, data, engine="caffe", runs_dir=tmp_path / "runs", progress=told.append)
     assert any("'shuffle' is lost on Caffe" in str(event) for event in told)
     solver.write_text(solver.read_text().replace("shuffle", "shuffel"))
-    with pytest.raises(FerError, match=r"solver\.prototxt:\d+: the net has no stage 'shuffel'"):
-        train(net, solver, data, runs_dir=tmp_path / "runs")
+    train(net, solver, data, runs_dir=tmp_path / "runs", progress=told.append)
+    assert "the net has no stage 'shuffel'" in str(told)
 
 
 @pytest.mark.usefixtures("fakes")

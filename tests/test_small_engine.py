@@ -28,7 +28,7 @@ def test_it_trains_goes_on_and_scores(
     assert (record["state"], record["engine"], record["versions"]["fake"]) == ("finished", "fake", {"fake": "1"})
     assert main(["train", "--resume", "runs/run", "--max-iter", "50"]) == 0
     # No test falls on the end, so that it was scored: a seventh of the images is of each class.
-    assert re.search(r"50 iterations in .*, val accuracy 0\.1429\. Next", capsys.readouterr().out)
+    assert re.search(r"50 iterations .* in .*\n14\.29% on PublicTest", capsys.readouterr().out)
     run = Run("runs/run")
     assert [snapshot.iteration for snapshot in run.snapshots()] == [20, 30, 40, 50]
     score_run(run, snapshot=50, val_only=True)

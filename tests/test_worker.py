@@ -41,9 +41,10 @@ NET = training.NET.replace("batch_size: 16", "batch_size: 64")
 LONG: dict[str, Any] = {"max_iter": 400, "display": 1, "snapshot": 150, "test_interval": 90, "test_iter": 4}
 
 
-def start(folder: Path, data: Path, net: str = NET, **solver: object) -> Run:
+def start(folder: Path, data: Path, net: str = NET, python_layers: bool = False, **solver: object) -> Run:
     net_path, solver_path = training.write_net(folder, net=net, **solver)
-    return train(net_path, solver_path, data, name="run", seed=1, runs_dir=folder / "runs")
+    runs, options = folder / "runs", {"python_layers": python_layers}
+    return train(net_path, solver_path, data, name="run", seed=1, runs_dir=runs, **options)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,10 @@ def test_hangup_saves_and_goes_on(tmp_path: Path, data: Path, whole: Run) -> Non
 
 
 def test_a_long_test_pass_is_left_at_once(tmp_path: Path, data: Path) -> None:
-    training.write_net(tmp_path, test_iter=10_000_000)
+    reshape = "reshape_param { shape { dim: 8 dim: 7 } }"  # the batch stays, and test_iter with it
+    eight = f'layer {{ name: "eight" type: "Reshape" bottom: "ip" top: "eight" {reshape} include {{ phase: TEST }} }}'
+    net = training.NET.replace("batch_size: 7", "batch_size: 8") + eight
+    training.write_net(tmp_path, net=net, test_iter=10_000_000)
     process = training.start_training(tmp_path, data, "caffe")
     wait_for_log(tmp_path, "Iteration 0, Testing net", process)
     process.send_signal(signal.SIGINT)
@@ -236,11 +240,11 @@ def test_a_fault_in_a_users_python_layer_has_its_file_and_line(
     (tmp_path / "python").write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {python} "$@"\n')
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setenv("FER_CAFFE_PYTHON", str(tmp_path / "python"))
-    layer = 'layer { name: "mine" type: "Python" bottom: "conv" top: "conv2" python_param { module: "mine" '
+    layer = 'layer { name: "mine" type: "Python" bottom: "data" top: "mine" python_param { module: "mine" '
     layer += 'layer: "Mine" param_str: "rotatoin" } }\n'
     net = training.NET.replace('layer { name: "relu"', layer + 'layer { name: "relu"')
     with pytest.raises(FerError) as problem:
-        start(tmp_path, data, net=net)
+        start(tmp_path, data, net=net, python_layers=True)
     line = net[: net.index(layer)].count("\n") + 1
     assert str(problem.value) == (f"{tmp_path / 'net.prototxt'}:{line}: layer 'mine': ValueError: rotatoin")
     training.assert_nothing_left(tmp_path)

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.data.dataset import CLASSES
+    from fer.data.classes import CLASSES
     from fer.data.manifest import read_manifest
     from fer.nets.infogain import infogain_matrix, write_infogain
     from fer.system.escapes import escaped

@@ -67,8 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
     from fer.data.audit import audit_text
-    from fer.data.classes import read_classes
-    from fer.data.dataset import CLASSES
+    from fer.data.classes import CLASSES, read_classes
     from fer.data.directory import WouldReplaceError
     from fer.data.prepare import prepare
     from fer.system.records import encode_record

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer.data.dataset import CLASSES, SPLITS, Split
+from fer.data.classes import CLASSES
+from fer.data.dataset import SPLITS, Split
 from fer.data.manifest import Audit
 from fer.system.escapes import escaped
 

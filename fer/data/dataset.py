@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 SIDE = 48
 PIXELS = SIDE * SIDE
 

@@ -22,8 +22,8 @@ import numpy as np
 from fer import __version__
 from fer.data.affine import draw_moves
 from fer.data.audit import Catalog, audit, leaked
-from fer.data.classes import ClassTable, some_names
-from fer.data.dataset import CLASSES, SPLITS, Split
+from fer.data.classes import CLASSES, ClassTable, some_names
+from fer.data.dataset import SPLITS, Split
 from fer.data.directory import check_made_from, check_replaceable, verify_data
 from fer.data.divide import divide, divide_groups
 from fer.data.leaks import FINGERPRINTS, write_fingerprints

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer.data.dataset import CLASSES, SPLIT_NAMES, held_out
+from fer.data.classes import CLASSES
+from fer.data.dataset import SPLIT_NAMES, held_out
 from fer.data.manifest import MANIFEST, Manifest, read_manifest
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, compute_metrics

@@ -37,6 +37,8 @@ from fer.formats.log_lines import (
 from fer.formats.prototxt import to_text
 from fer.schema import caffe_pb2
 
+MANY_OUTPUTS = 100  # a net may have a million: those after these are not waited for once a signal came
+
 
 class Stop(Exception):  # no error: the way out of the loop when a signal asked for it
     """Raised between iterations, where the solver's state is exactly "N iterations done"."""
@@ -223,7 +225,7 @@ class Solver:
         index = 0
         for (name, weight), values in zip(self.net.outputs, outputs, strict=True):
             for value in values.ravel().tolist():
-                if self.signals.stop:  # a net may have a million
+                if index >= MANY_OUTPUTS and self.signals.stop:
                     return
                 self.log(TrainOutput(index, name, value, weight))
                 index += 1
@@ -261,7 +263,7 @@ class Solver:
         index = 0
         for (name, weight), values in zip(net.outputs, total, strict=True):
             for value in net.host(values / batches).ravel().tolist():
-                if self.signals.stop:
+                if index >= MANY_OUTPUTS and self.signals.stop:
                     return
                 self.log(TestOutput(index, name, value, weight))
                 index += 1
