@@ -199,6 +199,7 @@ def zip_bytes(members: dict[str, bytes]) -> bytes:
 CSV = csv_text().encode()
 ARCHIVES = {
     "fer2013.csv.gz": gzip.compress(CSV),
+    "of Windows.zip": zip_bytes({"fer2013\\": b"", "fer2013\\fer2013.csv": CSV}),
     "fer2013.zip": zip_bytes({"example_submission.csv": b"x", "fer2013/": b"", "fer2013/fer2013.csv": CSV}),
     "fer2013.tar.gz": tar_bytes({"fer2013/README": b"x", "fer2013/fer2013.csv": CSV, "fer2013/fer2013.bib": b"x"}),
     "fer2013.tar": tar_bytes({"fer2013/fer2013.csv": CSV}, "w"),

@@ -57,6 +57,8 @@ def test_no_top_k_beside_a_top_1(low: str, high: str) -> None:
         ({"acc_reg_loss": (1.7, 1.5), "accuracy": LOW}, ("acc_reg_loss",), {}, "accuracy", None),
         ({"acc_reg": HIGH}, ("acc_reg",), {}, "", None),
         ({"acc_loss": HIGH, "acc_x": LOW}, (), {}, "acc_x", None),  # 2014: no weight is shown
+        ({"top1_error": LOW, "top5_error": LOW}, (), {}, "", None),
+        ({"acc-err": LOW, "accErr": LOW, "errorTop5": LOW, "err/top-1": LOW, "acc": MIDDLE}, (), {}, "acc", None),
         ({"acc": (41.0, 87.0)}, (), {}, "", "No accuracy is shown: acc is called so, but lies between 41 and 87"),
         ({"accuracy5": HIGH}, (), {}, "accuracy5", "by its name it counts the best 5 answers"),
         ({"accuracy": HIGH}, (), {"accuracy": 5}, "accuracy", "by its layer it counts the best 5 answers"),

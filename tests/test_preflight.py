@@ -221,6 +221,12 @@ def test_faults_have_the_line_of_their_field_or_layer(lab: Lab) -> None:
     assert any(fault.startswith(f"train_val.prototxt:{pool}: layer 'pool1'") for fault in faults)
 
 
+def test_include_beside_exclude_has_its_line(lab: Lab) -> None:
+    lab.edit(lab.net, "include {", "exclude { phase: TEST } include {")
+    with pytest.raises(FerError, match=r"train_val\.prototxt:3: layer 'data' has include and exclude rules"):
+        lab.check()
+
+
 def test_all_faults_come_at_once(lab: Lab, tmp_path: Path) -> None:
     lab.edit(lab.solver, "base_lr: 0.01", "")
     lab.edit(lab.net, '"Convolution"', '"Conv"')

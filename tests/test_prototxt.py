@@ -72,6 +72,14 @@ def parse(text: str) -> caffe_pb2.NetParameter:
         ('layer {\n  name: "a"\n', 2, 'Expected "}"'),
         ('layer { name: "a" }\nlayer { data_param {\n batch_size: -1 } }', 3, "out of range: -1"),
         ('name: "a"\nname: "b"', 2, "multiple"),
+        (
+            'layer {\n include { phase: "TRAIN" } }',
+            2,
+            "TRAIN is a value of Phase, and no string: write it without quotes",
+        ),
+        ('layers {\n type: "CONVOLUTION" }', 2, "CONVOLUTION is a value of V1LayerParameter.LayerType, and no string"),
+        ('name: "a"\n// layer {}', 2, "A comment begins with #"),
+        ('name: "a"\n/* layer {} */', 2, "A comment begins with #"),
     ],
 )
 def test_a_fault_has_its_file_line_and_nearest_name(write: Write, text: str, line: int, hint: str) -> None:

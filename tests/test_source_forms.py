@@ -166,6 +166,14 @@ def tar_of(*members: tuple[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+def test_class_folders_in_a_zip_with_the_separators_of_windows(tmp_path: Path) -> None:
+    folder, path = write_folders(tmp_path / "faces"), tmp_path / "faces.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*.*"):
+            archive.writestr(str(file.relative_to(tmp_path)).replace("/", "\\"), file.read_bytes())
+    assert [one.label for one in read(path)] == [one.label for one in read(folder)]
+
+
 def zip_of(content: bytes, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:

@@ -87,13 +87,14 @@ def _is_tar(head: bytes) -> bool:
 def open_zip(raw: BinaryIO, path: Path) -> Iterator[Archive]:
     """The zip file `raw`; `path` stands in messages. Raises FerError where it holds no faces."""
     with zipfile.ZipFile(raw) as archive:
-        infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+        infos = {info.filename.replace("\\", "/"): info for info in archive.infolist()}  # Windows'
+        infos = {name: info for name, info in infos.items() if not name.endswith("/")}
         names = sorted(name for name in infos if not is_hidden_path(name))
         if "xl/workbook.xml" in infos:
             raise FerError(f"{path}: an Excel workbook: save it as CSV")
 
         def open_member(name: str) -> BinaryIO:
-            return cast(BinaryIO, archive.open(name))
+            return cast(BinaryIO, archive.open(infos[name]))
 
         table = choose_csv(path, list(infos), "the archive")
         yield Archive(path, table, names, open_member, lambda name: infos[name].file_size, len(infos) - len(names))

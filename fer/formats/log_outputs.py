@@ -13,6 +13,8 @@ from fer.formats.log_records import LogRecord
 _LIKE_ACCURACY = re.compile(
     r"acc(?!um|ep|es|el|ou|or|id)|top[-_ ]?k?[-_ ]?(?:[0-9]|one\b|five\b)|prec(?:ision)?[-_@]?[0-9]|^correct$", re.I
 )
+# What falls as the net learns: top1_error, top-5-err, errorTop1.
+_ERROR = re.compile(r"(?i:error|(?<![a-z])err(?![a-z]))|[a-z]Err(?![a-z])")
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "five": 5, "ten": 10}
 _TOP_K = re.compile(
     r"(?:top[-_ ]?k?|@|prec(?:ision)?|acc(?:u|uracy)?(?:[-_ ]?(?:at|k))?)[-_ @/]?"
@@ -70,7 +72,7 @@ def find_accuracy(records: Sequence[LogRecord], known: Mapping[str, int] = Mappi
 def is_like_accuracy(name: str) -> bool:
     """Whether an output is called as accuracies are."""
     last = name.rsplit("/", 1)[-1]
-    if "loss" in last.lower():
+    if "loss" in last.lower() or _ERROR.search(name):
         return False
     return bool(_LIKE_ACCURACY.search(last) or re.match(r"acc(uracy)?/", name, re.I))
 

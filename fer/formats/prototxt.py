@@ -23,6 +23,7 @@ SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # 
 TWO_HISTORIES = frozenset({"AdaDelta", "Adam"})  # whose state keeps two numbers for each parameter, not one
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([\w.]+)"')
 _UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named "?(\w+)')
+_COMMENT = re.compile(r"Expected identifier or number, got /")
 _NO_STRING = re.compile(r"Expected string but found: '(\w+)'")
 # The parser's message repeats the place and quotes the line: `3:8 : ' type: 3': Expected ...`.
 _PREFIX = re.compile(r"^\d+:\d+ : (?:'.*': )?", re.DOTALL)
@@ -185,7 +186,11 @@ def _explain(error: text_format.ParseError) -> str:
         if name in V1_TYPES.values() and kind.endswith("LayerType"):
             return f"type {name!r} is of the new blocks: write  layer {{  instead of  layers {{"
         values = _enum_values(kind.removeprefix("caffe."))
+        if name in values:
+            return f"{name} is a value of {kind.removeprefix('caffe.')}, and no string: write it without quotes"
         return f"{kind.removeprefix('caffe.')} has no value {name}{nearest(name, values)}; it has {', '.join(values)}"
+    if _COMMENT.search(message):
+        return f"{message} A comment begins with #"
     if (match := _NO_STRING.search(message)) and (new := V1_TYPES.get(match[1])):
         return f'{message}; in a layer {{ ... }} block this type is written  type: "{new}"'
     return message

@@ -87,7 +87,7 @@ def preflight(
     written = Subject(solver, prototxts.solver_path, changed, prototxts.net_path)
     faults += wiring_faults(written, known_types)
     faults += () if python_layers else module_faults(written)
-    if manifest is None:
+    if manifest is None or written.ambiguous:
         _refuse(faults)
     net_as_run = net_for_run(written.net, data_dir, [written.train, *written.tests])
     subject = written.with_net(net_as_run)
