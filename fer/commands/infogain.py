@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.nets.infogain import infogain_matrix, write_infogain
 
     if not args.smoothing and args.balance is None:
-        raise UsageError("Give --smoothing E, --balance DIR or both: without them H is SoftmaxWithLoss.")
+        raise UsageError("give --smoothing E, --balance DIR or both: without them H is SoftmaxWithLoss.")
     if args.power is not None and args.balance is None:
         raise UsageError("--power is of the class frequencies: give --balance DIR with it.")
     counts = None if args.balance is None else read_manifest(args.balance).splits["train"].class_counts

@@ -91,9 +91,9 @@ def run_verdict(
     if baseline is not None and reached.accuracy <= baseline + RISE:
         why = "the learning rate fell too early" if curves and curves.early_collapse is not None else "try another --lr"
         return f"{said}, no more than always naming the commonest class gives: nothing was learnt ({why})."
-    if record.state != "finished":
-        return f"{said} so far ({record.state} at {record.iteration:,} of {record.max_iter:,}): go on with {further}"
     found = trend(accuracy)
+    if record.state != "finished" and found is not Trend.FALLING:
+        return f"{said} so far ({record.state} at {record.iteration:,} of {record.max_iter:,}): go on with {further}"
     match found:
         case Trend.RISING | Trend.UNKNOWN if _rate_has_run_down(run):
             return f"{said}, {found.value}, but the learning rate has run down: train anew with a longer schedule."
