@@ -116,7 +116,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["nets", "--copy", "mine"], 2, "fer nets NET --copy FOLDER"),
         (["nets", "lent"], 1, "did you mean lenet?"),
         (["runs"], 1, "runs: no such folder of runs"),
-        (["prepare"], 2, "source"),
+        (["prepare"], 2, "SOURCE"),
         (["prepare", "x.csv", "--jpeg-quality", "101"], 2, "1..100"),
         (["prepare", "x.csv", "--resize", "huge"], 2, "whole number"),
         (["prepare", "x.csv", "--augment", "21"], 2, "1..20"),
@@ -153,6 +153,22 @@ def test_mistakes_get_an_exit_code_and_words(
     assert said.startswith("error: ") and words in said
     assert len(said.splitlines()) <= 3 and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("my faces.csv", "prepare"), ("photo.JPG", "predict"), ("lenet-s2/run.json", "report"), ("notes.txt", None)],
+)
+def test_a_path_without_a_command_is_answered_by_its_command(
+    name: str, command: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text("{}")
+    word = name.removesuffix("/run.json")
+    assert exit_code(word) == 2
+    error = capsys.readouterr().err
+    assert f"(that is fer {command} {shlex.quote(word)})" in error if command else "(that is" not in error
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from made_run import log_events, log_text
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from fer.evaluation.metrics import Metrics, compute_metrics
@@ -122,6 +123,12 @@ def test_classes_without_images_leave_gaps_and_no_warning() -> None:
     assert len(plot_confusion(m, TITLE).axes[0].texts) == 6
     for draw in (plot_roc, plot_class_bars, plot_confusion):
         render(draw(m, TITLE), "svg")
+
+
+def test_bars_differ_in_more_than_colour() -> None:
+    bars = plot_class_bars(metrics(), TITLE).axes[0].containers
+    hatches = [bar.patches[0].get_hatch() for bar in bars if isinstance(bar, BarContainer)]
+    assert len(hatches) == len(set(hatches)) == 3
 
 
 def test_colours_differ_for_every_eye() -> None:

@@ -16,11 +16,11 @@ from prepared import gray_image, left_overs, run, snapshot
 from sample_csv import rows, write_csv, write_folders
 
 import fer.data.prepare
-from fer.data.directory import verify_data
+from fer.data.directory import WouldReplaceError, verify_data
 from fer.data.leaks import in_training
 from fer.data.manifest import ImageSize, SplitCounts, read_manifest
 from fer.engines.interpreter import find_caffe
-from fer.errors import FerError
+from fer.errors import FerError, UsageError
 from fer.formats.database import check_database, encode_datum, encode_file_datum, read_mean
 
 SPLITS = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
@@ -134,7 +134,7 @@ def test_drop_leaks(tmp_path: Path, out: Path) -> None:
     data.append((label, data[2][1], "Training"))
     manifest = run(write_csv(tmp_path / "a.csv", data), out).manifest
     assert manifest.audit is not None and manifest.audit.test_in_train == 1 and manifest.splits["train"].count == 15
-    manifest = run(tmp_path / "a.csv", out, drop_leaks=True).manifest
+    manifest = run(tmp_path / "a.csv", out, force=True, drop_leaks=True).manifest
     assert manifest.splits["train"].count == 14 and manifest.dropped == 1
     assert check_database(out / "train_lmdb", 7).count == 14
 
@@ -148,7 +148,9 @@ def test_class_folders_are_always_shuffled(tmp_path: Path, out: Path) -> None:
     (tmp_path / "faces" / "train" / "neutral" / "c.jpg").write_bytes(
         (tmp_path / "faces" / "train" / "neutral" / "a.jpg").read_bytes()
     )
-    assert not run(tmp_path / "faces", out).up_to_date
+    with pytest.raises(WouldReplaceError):
+        run(tmp_path / "faces", out)
+    assert not run(tmp_path / "faces", out, force=True).up_to_date
 
 
 def test_manifest(source: Path, out: Path) -> None:
@@ -205,25 +207,49 @@ def test_second_run_is_up_to_date(source: Path, out: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"jpeg_quality": 90}, {"seed": 1}, {"encoded": True}, {"resize": 64}, {"drop_leaks": True}, {"title": "x"}],
+    [
+        {"jpeg_quality": 90},
+        {"seed": 1, "shuffle": True},
+        {"encoded": True},
+        {"resize": 64},
+        {"drop_leaks": True},
+        {"title": "x"},
+    ],
 )
 def test_other_options_are_another_directory(source: Path, out: Path, change: dict[str, Any]) -> None:
+    """Which is not replaced unless by force, from the function as from the command."""
     run(source, out)
-    assert not run(source, out, **change).up_to_date
+    before = snapshot(out)
+    with pytest.raises(WouldReplaceError, match=f"the same source with other options .*{min(change)}"):
+        run(source, out, **change)
+    assert snapshot(out) == before and left_overs(out) == []
+    assert not run(source, out, force=True, **change).up_to_date
     assert run(source, out, **change).up_to_date
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"augment": 1}])
+def test_a_seed_that_nothing_is_drawn_with_is_refused(source: Path, out: Path, options: dict[str, Any]) -> None:
+    if options:
+        run(source, out, seed=3, **options)
+        return
+    with pytest.raises(UsageError, match=r"--seed 3: nothing is drawn here.*\n.*--shuffle or --augment"):
+        run(source, out, seed=3)
+    assert not out.exists() and left_overs(out) == []
 
 
 def test_changed_source_is_prepared_again(source: Path, out: Path) -> None:
     run(source, out)
     stamp = source.stat().st_mtime_ns
     source.write_text(source.read_text().replace("Training", "PublicTest", 1))
-    assert not run(source, out).up_to_date
+    with pytest.raises(WouldReplaceError, match="was made from"):
+        run(source, out)
+    assert not run(source, out, force=True).up_to_date
     # The same size, later, with other pixels.
     lines = source.read_text().splitlines()
     lines[1], lines[2] = lines[2], lines[1]
     source.write_text("\n".join(lines) + "\n")
     os.utime(source, ns=(stamp, stamp + 10**9))
-    assert not run(source, out).up_to_date
+    assert not run(source, out, force=True).up_to_date
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -299,8 +325,9 @@ def test_whole_fer2013(fer2013_csv_whole: Path, out: Path) -> None:
     assert check_database(out / "train_lmdb", 7).label_counts == (3995, 436, 4097, 7215, 4830, 3171, 4965)
     assert {split: len(keys) for split, keys in in_training(out).items()} == {"val": 280, "test": 288}
     assert run(fer2013_csv_whole, out).up_to_date
-    dropped = run(fer2013_csv_whole, out, drop_leaks=True).manifest
+    dropped = run(fer2013_csv_whole, out, force=True, title="mine", drop_leaks=True).manifest
     assert dropped.audit is not None
+    assert dropped.title == "FER2013" and "FER2013: figures call it so, and not 'mine'" in dropped.notes[-1]
     assert dropped.splits["train"].count == 28_709 - dropped.audit.train_leaked
     assert in_training(out) == {"val": [], "test": []}
 

@@ -24,6 +24,7 @@ from fer.report.tables import best_on_val, runs_table
 from fer.report.text import summary_text
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
+from fer.system.files import sha256
 from fer.system.records import SEAL, read_record, write_record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -234,6 +235,15 @@ def test_data_made_anew_is_not_taken_for_the_old(run: Run, tmp_path: Path) -> No
     result = report_of(run)
     assert any("was made anew since" in note for note in result.notes)
     assert "drawn" in result.data.title and "figures/mistakes_val.png" not in result.files
+
+
+def test_what_was_done_to_the_data_stands_under_data(run: Run, tmp_path: Path) -> None:
+    manifest, note = read_manifest(tmp_path / "data"), "test/ was halved into val and test"
+    write_record(tmp_path / "data" / "manifest.json", replace(manifest, notes=(note,)))
+    run.update(data=replace(run.record.data, manifest_sha256=sha256(tmp_path / "data" / "manifest.json")))
+    result = report_of(run)
+    assert result.data.notes == (note,)
+    assert f"<td>{note}</td>" in (run.report_dir / "report.html").read_text().split('<h2 id="data">')[1]
 
 
 def test_mistakes_are_the_surest_wrong_answers(made: Made) -> None:

@@ -67,8 +67,9 @@ def test_the_next_run_gets_the_next_name_and_a_name_is_kept(tmp_path: Path, data
     assert start(tmp_path, data, name="mine").name == "mine"
     with pytest.raises(FerError, match="mine exists already"):
         start(tmp_path, data, name="mine")
-    with pytest.raises(UsageError, match="no plain name"):
-        start(tmp_path, data, name="../mine")
+    for name in ("../mine", ""):
+        with pytest.raises(UsageError, match="no plain name"):
+            start(tmp_path, data, name=name)
 
 
 def test_a_run_cut_in_the_making_is_begun_again_under_its_name(tmp_path: Path, data: Path) -> None:

@@ -72,6 +72,8 @@ def test_what_an_unfinished_run_has_come_to(run: Run) -> None:
     run.update(state="interrupted", iteration=120)
     found = run_verdict(run, best_of(series(0.14, 0.5)), series(0.14, 0.5))
     assert "so far (interrupted at 120 of 400): go on with" in found and found.endswith(str(run.dir))
+    fallen = series(0.14, 0.57, 0.25, 0.25, 0.25)
+    assert "falling since: more iterations do not help" in run_verdict(run, best_of(fallen), fallen)
     assert "No accuracy on PublicTest (val) was measured" in run_verdict(run, None, series())
 
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.system.escapes import escaped
 
     if not args.smoothing and args.balance is None:
-        raise UsageError("Give --smoothing E, --balance DIR or both: without them H is SoftmaxWithLoss.")
+        raise UsageError("give --smoothing E, --balance DIR or both: without them H is SoftmaxWithLoss.")
     if args.balance is not None and args.data is not None:
         raise UsageError("--balance DIR names the data directory already: leave --data out.")
     if args.power is not None and args.balance is None:

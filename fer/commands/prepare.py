@@ -31,13 +31,18 @@ test have none.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("source", type=Path, help="fer2013.csv, icml_face_data.csv, an archive of either, or class folders")
+    add(
+        "source",
+        metavar="SOURCE",
+        type=Path,
+        help="fer2013.csv, icml_face_data.csv, an archive of either, or class folders",
+    )
     add("--out", type=Path, default=Path("data/fer2013"), help="the data directory (default: %(default)s)")
     add("--jpeg-quality", type=between(*JPEG_QUALITY), default=100, metavar="Q", help="1..100 (default: %(default)s)")
     add("--resize", type=between(*RESIZE), metavar="N", help="store N x N images in the databases (alexnet227: 256)")
     add("--encoded", action="store_true", help="store JPEG bytes in the databases")
     add("--shuffle", action="store_true", help="shuffle each split (class folders always are)")
-    add("--seed", type=int, default=0, help="of the shuffle, the copies and a split of class folders (default: 0)")
+    add("--seed", type=int, default=0, help="of --shuffle, --augment and class folders (default: 0)")
     add("--augment", type=between(1, MAX_COPIES), default=0, metavar="K", help="K moved copies of each Training image")
     add("--rotation", type=float, metavar="D", help="of copies, degrees to either side (default: 15)")
     add("--shift", type=float, metavar="S", help="of copies, as a share of the side (default: 0.1)")
@@ -58,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--group", metavar="REGEX", help="of --split: its first group in a file's name is the person, kept in one split"
     )
     add("--drop-leaks", action="store_true", help="leave Training images out that also lie in a test split")
-    add("--title", help="what figures call the data (FER2013 is recognised)")
+    add("--title", help="what figures call data that are not FER2013 (default: the name of SOURCE)")
     add("--force", action="store_true", help="rebuild even when up to date, or made from something else")
     add("--json", action="store_true", help="print the manifest as JSON")
     parser.set_defaults(run=run)
@@ -93,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with StageBars("images", {"unpacking": "B", "reading": "B"}) as progress:
         try:
-            outcome = prepare(args.source, args.out, options, force=args.force, replace=args.force, progress=progress)
+            outcome = prepare(args.source, args.out, options, force=args.force, progress=progress)
         except WouldReplaceError as error:
             raise FerError(f"{error}\n{_trained_on(args.out)}take another --out, or --force to replace it") from None
     if args.json:

@@ -1,6 +1,7 @@
 """Words that people try: what a command or an option of another name is called here."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from fer.errors import nearest
 from fer.system import shell
@@ -96,9 +97,24 @@ def command_hint(word: str, known: Iterable[str], nets: Iterable[str]) -> str:
     """What to type instead of a command that there is not, in brackets; nothing where nothing is near."""
     if meant := COMMANDS.get(_plain(word)):
         return f" (that is {meant})"
+    if meant := _by_what_it_is(Path(word)):
+        return f" (that is {shell.command('fer', meant, word)})"
     if word in nets:
         return f" (that is {shell.command('fer', 'train', word)})"
     return nearest(word, known)
+
+
+_ENDINGS = {
+    **dict.fromkeys((".csv", ".zip"), "prepare"),
+    **dict.fromkeys((".jpg", ".jpeg", ".png", ".mp4"), "predict"),
+}
+
+
+def _by_what_it_is(path: Path) -> str | None:
+    """The command for a path that was given without one: a run, a source, photos."""
+    if (path / "run.json").is_file():
+        return "report"
+    return _ENDINGS.get(path.suffix.lower()) if path.is_file() else None
 
 
 def option_hint(option: str, command: str, options: Mapping[str, Iterable[str]]) -> str:

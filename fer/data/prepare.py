@@ -39,7 +39,7 @@ from fer.data.manifest import (
 from fer.data.options import PrepareOptions
 from fer.data.source import Reading, open_source, source_sha256, source_state
 from fer.data.split_writer import Encoding, Images, write_split
-from fer.errors import FerError
+from fer.errors import FerError, UsageError
 from fer.formats.database import write_mean
 from fer.system.files import beside, cannot_write, sha256, take_place
 from fer.system.progress import StageProgress
@@ -73,16 +73,16 @@ def prepare(
     options: PrepareOptions,
     *,
     force: bool = False,
-    replace: bool = True,
     progress: StageProgress | None = None,
 ) -> Outcome:
-    """Make the data directory `out` from `source`; leave it if it is already what would be made, unless `force`.
+    """Make the data directory `out` from `source`; leave it if it is already what would be made.
 
-    One that another source, or other options, made gives way only with `replace`.
+    `force` makes it anew then, too, and also where another source, or other options, made it.
 
     Atomic: until the last step the old `out` stays as it was, and no failure leaves a half-made one. Progress has the
     stages `unpacking` and `reading` (bytes), `decoding` and `writing` (images). Raises FerError for a faulty source, a
-    full disk, or when another process is at it; WouldReplaceError where `out` was made otherwise.
+    full disk, or when another process is at it; WouldReplaceError where `out` was made otherwise; UsageError for an
+    option out of range or without effect.
     """
     started = time.monotonic()
     source, out = Path(source), Path(os.path.abspath(out))  # noqa: PTH100 -- resolve() would follow a symlink at `out`
@@ -97,8 +97,7 @@ def prepare(
             manifest = _up_to_date(source, out, options)
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
-            if not replace:
-                check_made_from(out, source_sha256(source), options)
+            check_made_from(out, source_sha256(source), options)
         manifest = _build(source, fresh, out, options, progress)
         if source_state(source) != before:
             raise FerError(f"{source}: changed while it was read. Run again")
@@ -144,6 +143,9 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         scratch.unlink()
         source_digest = digest.result()
         files = {name: described.result() for name, described in written.files.items()}
+    title = _title(source, catalog, options)
+    if options.title not in (None, title):
+        notes.append(f"all counts are those of FER2013: figures call it so, and not {options.title!r}")
     return Manifest(
         fer_version=__version__,
         source=Source(str(source), source_digest, state.bytes, state.mtime_ns),
@@ -153,7 +155,7 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         splits={split.folder: _split_counts(images, len(catalog.classes)) for split, images in splits.items()},
         images={split.folder: written.images[split] for split in SPLITS},
         files=files,
-        title=_title(source, catalog, options),
+        title=title,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         shuffled=shuffled,
         audit=audit(catalog),
@@ -183,6 +185,11 @@ def _lay_aside(
             open_source(source, workers, reading, progress=progress, scratch=scratch.parent) as faces,
             scratch.open("wb") as stream,
         ):
+            if options.seed and not (faces.in_folders or options.shuffle or options.augment or options.split):
+                raise UsageError(
+                    f"--seed {options.seed}: nothing is drawn here, as the images of a CSV keep its order.\n"
+                    "Leave it out, or give --shuffle or --augment K with it"
+                )
             for batch in faces.batches:
                 stream.write(batch.pixels.tobytes())
                 parts.append((batch.splits, batch.labels, batch.digests, batch.blank))

@@ -37,10 +37,11 @@ FACTS = (
 def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
     """The result of one run, called `name` among others."""
     record, meta = as_json(scored.run.record), scored.scores["val"].meta
+    notes = scored.manifest.notes if scored.manifest else ()
     return RunResult(
         name=name or scored.name,
         run={"dir": str(scored.run.dir), **{key: record[key] for key in FACTS if record[key] is not None}},
-        data=DataResult(**record["data"] | {"title": scored.data, "classes": scored.classes}),
+        data=DataResult(**record["data"] | {"title": scored.data, "classes": scored.classes, "notes": notes}),
         snapshot=SnapshotResult(
             iteration=meta.iteration,
             averaged=meta.averaged or None,

@@ -95,6 +95,7 @@ def _data_facts(data: DataResult) -> list[tuple[str, str]]:
     return [
         ("data", data.title),
         ("directory", data.dir or ""),
+        *(("prepared", note) for note in data.notes),
         ("SHA-256 of manifest.json", data.manifest_sha256 or ""),
         *hashes,
     ]

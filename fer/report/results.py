@@ -98,12 +98,15 @@ class TrainingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class DataResult:
+    """`notes` are those of manifest.json: what was left out of the source, and how the rest was fitted."""
+
     title: str
     dir: str | None = None
     manifest_sha256: str | None = None
     train_count: int | None = None
     files: dict[str, str] | None = None
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,9 +94,9 @@ def run_verdict(
         return f"{said}, no more than always naming the commonest class gives: nothing was learnt ({why})."
     if not goes_on:
         return f"{said}; imported without a .solverstate, it cannot be trained further."
-    if record.state != "finished":
-        return f"{said} so far ({record.state} at {record.iteration:,} of {record.max_iter:,}): go on with {further}"
     found = trend(accuracy)
+    if record.state != "finished" and found is not Trend.FALLING:
+        return f"{said} so far ({record.state} at {record.iteration:,} of {record.max_iter:,}): go on with {further}"
     match found:
         case Trend.RISING | Trend.UNKNOWN if _rate_has_run_down(run):
             return f"{said}, {found.value}, but the learning rate has run down: train anew with a longer schedule."

@@ -102,11 +102,12 @@ def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Fig
     """Precision, recall and F1 of each class, in percent above the bars; what is undefined has no bar."""
     figure, ax = canvas(ax, 5.8, 3.8)
     width = 0.27
-    kinds = (("precision", BLUE), ("recall", ORANGE), ("f1", GREEN))
-    for offset, (kind, color) in zip((-width, 0.0, width), kinds, strict=True):
+    kinds = (("precision", BLUE, ""), ("recall", ORANGE, "////"), ("f1", GREEN, "...."))
+    for offset, (kind, color, hatch) in zip((-width, 0.0, width), kinds, strict=True):
         values = [getattr(each, kind) for each in metrics.classes]
         known = [(index + offset, value) for index, value in enumerate(values) if value is not None]
-        bars = ax.bar([x for x, _ in known], [y for _, y in known], width * 0.94, color=color, label=kind.capitalize())
+        style: Any = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+        bars = ax.bar([x for x, _ in known], [y for _, y in known], width * 0.94, label=kind.capitalize(), **style)
         ax.bar_label(bars, [f"{100 * y:.0f}" for _, y in known], fontsize=7, padding=1.5)
     ax.set_xticks(range(len(metrics.classes)), [f"{plain(short(c.name))}\n{c.support:,}" for c in metrics.classes])
     ax.tick_params(axis="x", length=0)
