@@ -175,8 +175,8 @@ def _other_caffes(taken: "CaffePython") -> Iterator[Finding]:
         norm = "BatchNorm trains" if engine.trains_batch_norm() else "BatchNorm does not train"
         gpu = "GPU" if facts["gpu"] else "no GPU"
         yield Finding("caffe, not taken", True, f"{name}: {len(facts['layer_types'])} layer types, {norm}, {gpu}")
-    for fault in passed_over:
-        yield Finding("caffe, passed over", False, fault, needed=False)
+    for reason in passed_over:
+        yield Finding("caffe, passed over", False, reason, needed=False)
 
 
 # Asked in a process of its own: importing torch here would take seconds and hundreds of MiB.
