@@ -1,6 +1,7 @@
 # make demo   everything on a drawn sample, real Caffe included: prepare -> train -> report (under 5 minutes)
 # make test   all tests, linters and contracts          make fast   the quick tier only
 # make setup  .venv with fer                             make bench CSV=fer2013.csv  the benchmarks, on the CPU
+# make caffe-test SOURCE=DIR   real Caffe built from its sources, its own unit tests, and agreement with it (20 minutes)
 # make lock   the locked versions anew, as pyproject.toml and the files that there are allow (UPGRADE=--upgrade: newer)
 # make speedrun CSV=fer2013.csv   the README's best row from the CSV, under 2 hours on two cores
 PYTHON ?= python3
@@ -12,7 +13,7 @@ CSV ?= fer2013.csv
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test fast lint lock demo bench speedrun clean
+.PHONY: setup test fast lint lock demo bench speedrun caffe-test clean
 
 setup: $(VENV)/.fer
 
@@ -85,6 +86,13 @@ bench: $(VENV)/.fer-dev
 
 speedrun: $(VENV)/.fer-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/speedrun.sh $(CSV)
+
+CAFFE := $(CURDIR)/build/caffe
+AGREEMENT := built_caffe pytorch_layers pytorch_solver nets_on_both_engines pytorch_agreement
+
+caffe-test: $(VENV)/.fer-dev
+	FER_CAFFE_BUILDS=$(CAFFE) $(BIN)/fer caffe build --test $(if $(SOURCE),--source $(SOURCE))
+	$(PYTEST) --caffe-build $(CAFFE)/cpu $(if $(SOURCE),--caffe-source $(SOURCE)) $(AGREEMENT:%=tests/test_%.py)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -13,7 +13,7 @@ from ties import ROUNDINGS, Tie, choose_as_caffe
 
 from fer.engines.core.log import Log
 from fer.engines.core.solver import Solver
-from fer.engines.interpreter import find_caffe
+from fer.engines.interpreter import CaffePython
 from fer.engines.pytorch.backend import Backend
 from fer.formats.prototxt import read_net, read_solver, write_text
 from fer.nets.zoo import find_net, find_solver
@@ -55,12 +55,11 @@ def write_case(
     return folder
 
 
-def caffe_runs(folder: Path, cases: list[dict[str, object]], threads: int = 1) -> list[Arrays]:
+def caffe_runs(folder: Path, caffe: CaffePython, cases: list[dict[str, object]], threads: int = 1) -> list[Arrays]:
     """What real Caffe makes of each case (see caffe_training_oracle.py; solver and out are filled in)."""
     for number, case in enumerate(cases):
         case.update(solver=str(folder / "caffe.prototxt"), out=str(folder / f"caffe_{number}.npz"))
     (folder / "cases.json").write_text(json.dumps(cases, default=str))
-    caffe = find_caffe()
     blas = {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "2"}
     subprocess.run([caffe.python, ORACLE, folder / "cases.json"], env=caffe.environment | blas, check=True)
     return [dict(np.load(str(case["out"]), allow_pickle=False)) for case in cases]

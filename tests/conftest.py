@@ -13,7 +13,9 @@ import pytest
 import training
 import warm
 
-from fer.engines.interpreter import WORKER
+from fer.engines.caffe_build.builds import build_in
+from fer.engines.caffe_build.proof import engine_of
+from fer.engines.interpreter import WORKER, CaffePython, find_wheel
 from fer.engines.registry import ENGINES
 from fer.formats.database import encode_datum, write_mean
 
@@ -31,17 +33,39 @@ FER2013_CSV_WRITER = ROOT.parent / "shared" / "fer2013" / "write_csv.py"
 # The tests start hundreds of processes, which would all compile fer's modules and Caffe's anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# The wheel's Caffe is the one that the tests train with, whatever the user has built.
+os.environ["FER_CAFFE_BUILDS"] = os.devnull
 # Where each core has a worker of pytest's, more threads only wait for each other. PyTorch, imported later, reads it.
 os.environ |= {"OMP_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=1, help="of the weights and images that both engines are given")
+    built = "a folder made by `fer caffe build`: real Caffe to compare with besides the wheel's"
+    parser.addoption("--caffe-build", type=Path, metavar="DIR", action="append", default=[], help=built)
+    parser.addoption("--caffe-source", type=Path, metavar="DIR", help="BVLC Caffe's sources")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that compares with real `caffe` does so with each that is at hand: the wheel's, and builds."""
+    if "caffe" in metafunc.fixturenames:
+        builds: list[Path] = metafunc.config.getoption("--caffe-build")
+        ids = ["wheel", *(build.name for build in builds)]
+        metafunc.parametrize("caffe", [None, *builds], indirect=True, scope="session", ids=ids)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest go first, so that no worker is left with one of them while the others are idle."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def caffe(request: pytest.FixtureRequest) -> CaffePython:
+    """The Python of a real Caffe; a test with it runs for each that is at hand."""
+    if request.param is None:
+        return find_wheel()
+    engine = engine_of(build_in(request.param.absolute()))
+    return CaffePython(Path(engine.command[0]), "a build", dict(engine.environment), build=request.param)
 
 
 @pytest.fixture(scope="session")

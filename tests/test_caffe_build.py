@@ -14,7 +14,7 @@ import pytest
 from fer import cli
 from fer.engines import interpreter
 from fer.engines.caffe_build import build as building
-from fer.engines.caffe_build import builds, cuda, needs, pypi, sources
+from fer.engines.caffe_build import builds, cuda, needs, proof, pypi, rootless, sources
 from fer.engines.caffe_build.build import BuildOptions, Missing, build
 from fer.engines.caffe_build.builds import Build, BuildRecord
 from fer.engines.caffe_build.edits import EDITS, Edit, apply_edits
@@ -71,7 +71,7 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_COMPILED", str(tmp_path / "compiled.txt"))
-    monkeypatch.setattr(building.proof, "prove", lambda made, gpus, cpu: iter(["BatchNorm's update: 1.0e-07"]))
+    monkeypatch.setattr(proof, "prove", lambda made, gpus, cpu: iter(["BatchNorm's update: 1.0e-07"]))
     return tmp_path / "compiled.txt"
 
 
@@ -182,7 +182,7 @@ def test_no_root_unpacks_what_is_missing(compiler: Path, monkeypatch: pytest.Mon
         (root / "usr" / "include").mkdir(parents=True)
         monkeypatch.delenv("FAKE_MISSING")
 
-    monkeypatch.setattr(building.rootless, "unpack", unpack)
+    monkeypatch.setattr(rootless, "unpack", unpack)
     monkeypatch.setenv("FAKE_MISSING", "hdf5_hl.h")
     (made,) = build(BuildOptions(source=source, no_root=True), lambda text: None, quiet)
     assert asked == ["libhdf5-dev"] and (made.folder / "packages" / "usr").is_dir()
@@ -257,12 +257,12 @@ def test_it_is_built_step_by_step_and_a_second_call_says_that_it_is_done(
     assert "cpu is ready: CPU build of BVLC Caffe 9b89154 for CPython" in said.out
     (made,), _ = builds.all_builds()
     assert made.record.proofs == ("BatchNorm's update: 1.0e-07",)
-    assert sorted(path.name for path in made.folder.iterdir()) == ["bin", "build.json", "lib", "python"]
+    assert sorted(path.name for path in made.folder.iterdir()) == ["bin", "build.json", "lib", "libexec", "python"]
     assert (made.folder / "python" / "caffe" / "__init__.py").read_text() == "new = 1\n"
     assert "cudnn" not in "".join((made.folder / "lib" / "libcaffe.so").read_text().split())
-    assert 'exec "$here/caffe.bin"' in made.executable.read_text()
+    assert 'exec "$here/../libexec/caffe"' in made.executable.read_text()
     before = compiled(compiler)
-    assert {"caffe.bin", "convert_imageset", "_caffe.so", "libcaffe.so.1.0.0", "caffe.pb.o"} <= set(before)
+    assert {"caffe", "convert_imageset", "_caffe.so", "libcaffe.so.1.0.0", "caffe.pb.o"} <= set(before)
     assert cli.main(["caffe", "build", "--source", str(source)]) == 0
     assert "is there already" in capsys.readouterr().err and compiled(compiler) == before
 
@@ -310,7 +310,7 @@ def test_a_proof_that_fails_leaves_no_build(compiler: Path, source: Path, monkey
         yield "caffe --version: caffe version 1.0.0"
         raise FerError("BatchNorm's update is 3.1e-02 from PyTorch's")
 
-    monkeypatch.setattr(building.proof, "prove", prove)
+    monkeypatch.setattr(proof, "prove", prove)
     with pytest.raises(FerError, match=r"3\.1e-02"):
         build(BuildOptions(source=source), lambda text: None, quiet)
     assert builds.candidates() == []
@@ -332,7 +332,7 @@ def test_a_compiler_killed_for_memory_is_told_so(tmp_path: Path) -> None:
 def put(kind: str, python: str = sys.executable, folder: Path | None = None) -> Build:
     """A build that has nothing in it but a module called caffe."""
     folder = folder or builds.home() / kind
-    (folder / "python").mkdir(parents=True)
+    (folder / "python").mkdir(parents=True, exist_ok=True)
     (folder / "python" / "caffe.py").write_text("")
     arch = (90,) if kind == "gpu" else ()
     record = BuildRecord(kind, sources.COMMIT, "", python, "3.11", "g++", "2026-11-26", "0", arch)

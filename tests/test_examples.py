@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import test_caffe_build
 
 import fer.commands
 import fer.training.train
@@ -114,6 +115,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         patch.setattr("fer.training.train.preflight", short(preflight))
         patch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
+        # A build takes minutes: `make caffe-test` makes one.
+        patch.setenv("FER_CAFFE_BUILDS", str(folder / "builds"))
+        patch.setattr("fer.engines.caffe_build.build.build", lambda *_: [test_caffe_build.put("gpu")])
         assert cli.main(["prepare", "fer2013.csv"]) == 0
         shutil.copytree("data/fer2013", "data/sample")
         draw_pictures(folder)
@@ -159,6 +163,8 @@ def test_an_example_works(example: str, desk: Path, capsys: pytest.CaptureFixtur
     for needed in (word for word in words if word.endswith(".prototxt") and words[0] == "train"):
         if not Path(needed).exists():
             assert cli.main(next(shlex.split(each)[1:] for each in EXAMPLES if f"schedule {needed}" in each)) == 0
+    if example == "fer caffe remove gpu":
+        test_caffe_build.put("gpu")
     code = cli.main(words)
     said = capsys.readouterr()
     if code and (missing := [text for option, text in WITHOUT_HARDWARE.items() if option in words]):

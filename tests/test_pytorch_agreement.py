@@ -27,6 +27,7 @@ from ties import ROUNDINGS, choose_as_caffe
 from fer.data.options import PrepareOptions
 from fer.data.prepare import prepare
 from fer.engines.core.weights import write_model
+from fer.engines.interpreter import CaffePython
 from fer.engines.registry import find_engine
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net, write_text
@@ -79,7 +80,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=NETS)
-def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data: Path, seed: int) -> Trained:
+def trained(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data: Path, seed: int, caffe: CaffePython
+) -> Trained:
     name = request.param
     solver, batch = NETS[name]
     folder = agreement.write_case(tmp_path_factory.mktemp(name), name, solver, data, batch, test_batch=50, seed=seed)
@@ -88,8 +91,8 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     free = {"snapshot": states[0], "iterations": FREE}
     cases = [{"snapshot": state, "iterations": 3, "watch": 0, "test": True} for state in states.values()]
     cases += [free | {"watch": MIDDLE}, free | {"nudge": 1}, free | {"nudge": -1}]
-    *answers, one, up, down = agreement.caffe_runs(folder, cases)
-    two = agreement.caffe_runs(folder, [free], threads=2)[0]
+    *answers, one, up, down = agreement.caffe_runs(folder, caffe, cases)
+    two = agreement.caffe_runs(folder, caffe, [free], threads=2)[0]
     middle = folder / f"caffe_iter_{MIDDLE}.solverstate"
     return Trained(
         folder,

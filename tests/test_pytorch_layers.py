@@ -12,7 +12,7 @@ import torch
 from google.protobuf import text_format
 from layer_cases import CASES, REFUSED, Case
 
-from fer.engines.interpreter import find_caffe
+from fer.engines.interpreter import CaffePython
 from fer.engines.pytorch.registry import Context, Layer, Seeds, create, known_types
 from fer.errors import FerError
 from fer.nets.lint import KNOWN_LAYERS
@@ -145,7 +145,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def caffe_says(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.ndarray] | str]:
+def caffe_says(tmp_path_factory: pytest.TempPathFactory, caffe: CaffePython) -> list[dict[str, np.ndarray] | str]:
     """For every case what real Caffe computes, or how it refused: all in one process."""
     folder = tmp_path_factory.mktemp("oracle")
     trials = [Trial(number) for number in range(len(CASES))]
@@ -153,7 +153,6 @@ def caffe_says(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.nd
     for number, trial in enumerate(trials):
         arrays: dict[str, Any] = {**trial.arrays()}
         np.savez(folder / f"case_{number}.npz", **arrays)
-    caffe = find_caffe()
     subprocess.run([caffe.python, ORACLE, folder], check=True, env=caffe.environment)
     answers: list[dict[str, np.ndarray] | str] = []
     for number in range(len(CASES)):
@@ -174,10 +173,12 @@ def takes_batch_statistics(case: Case) -> bool:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    "number", [pytest.param(i, id=IDS[i]) for i, case in enumerate(CASES) if not takes_batch_statistics(case)]
-)
-def test_a_layer_computes_what_caffe_computes(number: int, caffe_says: list[dict[str, np.ndarray] | str]) -> None:
+@pytest.mark.parametrize("number", range(len(CASES)), ids=IDS)
+def test_a_layer_computes_what_caffe_computes(
+    number: int, caffe: CaffePython, caffe_says: list[dict[str, np.ndarray] | str]
+) -> None:
+    if caffe.build is None and takes_batch_statistics(CASES[number]):
+        pytest.skip("the wheel's BatchNorm does not train")
     theirs = caffe_says[number]
     assert isinstance(theirs, dict), theirs
     ours = Trial(number).run()

@@ -16,7 +16,7 @@ from fer.engines.core.log import Log
 from fer.engines.core.rates import step_at
 from fer.engines.core.solver import Solver, Stop
 from fer.engines.core.weights import SolverState, Weights, read_model, read_state, write_model
-from fer.engines.interpreter import find_caffe
+from fer.engines.interpreter import CaffePython
 from fer.engines.pytorch.backend import Backend
 from fer.errors import FerError
 from fer.formats.log import parse_log
@@ -71,7 +71,7 @@ def first_weights(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def caffe_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def caffe_runs(tmp_path_factory: pytest.TempPathFactory, caffe: CaffePython) -> Path:
     """A folder where real Caffe has run every case, and has gone on from our snapshot of iteration 10 for each rule."""
     folder = tmp_path_factory.mktemp("solvers")
     weights = first_weights(folder)
@@ -86,7 +86,6 @@ def caffe_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         state = folder / f"ours_{rule}_fixed_iter_10.solverstate"
         cases.append({"solver": str(path), "snapshot": str(state), "iterations": 10})
     (folder / "cases.json").write_text(json.dumps(cases))
-    caffe = find_caffe()
     subprocess.run([caffe.python, ORACLE, folder], env=dict(caffe.environment), check=True)
     return folder
 

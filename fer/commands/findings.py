@@ -163,20 +163,20 @@ def _other_caffes(taken: "CaffePython") -> Iterator[Finding]:
     from fer.engines.interpreter import wheel_is_there
 
     found, passed_over = all_builds()
-    others = [(str(build), build.folder, engine_of(build)) for build in found if build.folder != taken.build]
+    others = [(f"{build} ({build.folder})", engine_of(build)) for build in found if build.folder != taken.build]
     if not taken.is_wheel and wheel_is_there():
-        others.append(("kendryte-caffe's wheel in CPython 3.9", None, engine_of_wheel()))
-    for name, folder, engine in others:
+        others.append(("kendryte-caffe's wheel in CPython 3.9", engine_of_wheel()))
+    for name, engine in others:
         try:
             facts = engine.doctor()
         except FerError as fault:
-            yield Finding("caffe, not taken", False, f"{folder or name}: {str(fault).splitlines()[-1]}", needed=False)
+            yield Finding("caffe, not taken", False, f"{name}: {str(fault).splitlines()[-1]}", needed=False)
             continue
         norm = "BatchNorm trains" if engine.trains_batch_norm() else "BatchNorm does not train"
         gpu = "GPU" if facts["gpu"] else "no GPU"
         yield Finding("caffe, not taken", True, f"{name}: {len(facts['layer_types'])} layer types, {norm}, {gpu}")
-    for fault in passed_over:
-        yield Finding("caffe, passed over", False, fault, needed=False)
+    for reason in passed_over:
+        yield Finding("caffe, passed over", False, reason, needed=False)
 
 
 # Asked in a process of its own: importing torch here would take seconds and hundreds of MiB.

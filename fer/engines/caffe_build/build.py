@@ -241,7 +241,7 @@ class Steps:
 
     def _link(self, compilation: Compilation, objects: Sequence[Job], environment: dict[str, str]) -> None:
         always = uuid.uuid4().hex  # it takes seconds, and its inputs may be others
-        for place in ("lib", "bin", "python"):
+        for place in ("lib", "bin", "libexec", "python"):
             shutil.rmtree(self.folder / place, ignore_errors=True)
         finish_module(compilation)
         library = compilation.library(objects)

@@ -137,7 +137,7 @@ class Compilation:
         """The programs, and pycaffe's module."""
         jobs = []
         for name in PROGRAMS:
-            made = self.folder / "bin" / ("caffe.bin" if name == "caffe" else name)
+            made = self.folder / ("libexec" if name == "caffe" else "bin") / name
             words = [str(self.work / "program" / f"{name}.o"), *self.with_caffe("bin"), *self.python.links]
             jobs.append(Job((self.tools.cxx, *words, f"-Wl,-rpath,{self.python.library.parent}"), made))
         words = ["-shared", str(self.work / "program" / "_caffe.o"), *self.with_caffe("python/caffe")]

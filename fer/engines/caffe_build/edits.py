@@ -114,6 +114,7 @@ EDITS = (
         f"  cv::Mat cv_img;\n{_FLAG_NEW}  cv::Mat cv_img_o",
     ),
     Edit(_IO, _IMREAD, f"{_FLAG_OLD}  cv_img = cv::imdecode", f"{_FLAG_NEW}  cv_img = cv::imdecode"),
+    Edit("src/caffe/test/test_io.cpp", _IMREAD, _FLAG_OLD, _FLAG_NEW),
     Edit("src/caffe/layers/window_data_layer.cpp", _IMREAD, "CV_LOAD_IMAGE_COLOR", "cv::IMREAD_COLOR"),
     Edit(
         "src/caffe/common.cpp",

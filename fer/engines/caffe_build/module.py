@@ -21,12 +21,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "caffe_pb2", globals())
 _CAFFE = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
 export PYTHONHOME={home} PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}$here/../python:"{packages}
-exec "$here/caffe.bin" "$@"
+exec "$here/../libexec/caffe" "$@"
 """
 
 
 def finish_module(compilation: Compilation) -> None:
-    """Write python/caffe, but for its compiled module, and bin/caffe, which starts bin/caffe.bin."""
+    """Write python/caffe, but for its compiled module, and bin/caffe, which starts libexec/caffe."""
     python = compilation.folder / "python" / "caffe"
     ignored = shutil.ignore_patterns("test", "*.cpp", "__pycache__")
     shutil.copytree(compilation.source / "python" / "caffe", python, ignore=ignored)

@@ -104,7 +104,9 @@ def look(python: BuildPython, roots: Sequence[Path] = (), boost: Path | None = N
 
     `boost` has a Boost of its own, with Boost.Python, in `include` and `lib`.
     """
-    missing, packages, lost, extra = list(python.faults), list(python.packages), [], []
+    missing, packages = list(python.faults), list(python.packages)
+    lost: list[str] = []
+    extra: list[str] = []
     cxx, protoc = _program("g++", roots), _program("protoc", roots)
     if fault := _compiler_fault(cxx):
         missing.append(fault)
