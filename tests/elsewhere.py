@@ -61,8 +61,8 @@ def deploy(channels: int, side: int, old_input: bool = False) -> str:
 
 
 def make_trainings(folder: Path, data: Path) -> Path:
-    """folder/bvlc, in the data's order of classes; folder/20160809-112414-0296, a job of DIGITS in its own; folder/colour,
-    of 3 channels and another size, with HDF5 snapshots of Adam."""
+    """folder/bvlc, in the data's order of classes; folder/20160809-112414-0296, a job of DIGITS in its own;
+    folder/colour, of 3 channels and another size, with HDF5 snapshots of Adam."""
     cases = [
         _bvlc(folder / "bvlc", data),
         _digits(folder / "20160809-112414-0296", data),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fer.errors import FerError
+from fer.formats.blobs import shape_text
 from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
 
@@ -60,6 +61,20 @@ def find_judge(tested: caffe_pb2.NetParameter) -> caffe_pb2.LayerParameter:
     if not judges:
         raise FerError(f"net {tested.name!r} has no loss and no Accuracy in its TEST phase: which blob are the scores?")
     return judges[-1]
+
+
+def input_of(deploy: caffe_pb2.NetParameter, name: str) -> tuple[str, tuple[int, int, int]]:
+    """The blob that a deploy net, called `name`, takes images in, and their (channels, height, width).
+
+    Raises FerError where it takes none.
+    """
+    for layer in deploy.layer:
+        if layer.type == "Input" and layer.input_param.shape:
+            dims = list(layer.input_param.shape[0].dim)
+            if len(dims) == 4 and dims[1] in (1, 3):
+                return layer.top[0], (dims[1], dims[2], dims[3])
+            raise FerError(f"{name}: its input is {shape_text(dims)}; images are N x 1 or 3 x height x width")
+    raise FerError(f"{name}: no deploy net: looked for an Input layer or input_dim, which say what it takes")
 
 
 def label_fault(tested: caffe_pb2.NetParameter) -> str | None:

@@ -162,8 +162,8 @@ def _elsewhere(run: Run, scores: Mapping[str, StoredScores]) -> str | None:
     further = f" From iteration {record.changes[0].iteration:,} on it was trained here." if record.changes else ""
     images = " and ".join(f"{len(each.files):,} images of {_split_name(split, each)}" for split, each in scores.items())
     return (
-        f"Trained elsewhere, {by}, and imported from {', '.join(made.source)}: what is said of that training is what its "
-        f"files say, and on which images it was trained is not known.{further} Scored here on {images} in "
+        f"Trained elsewhere, {by}, and imported from {', '.join(made.source)}: what is said of that training is what "
+        f"its files say, and on which images it was trained is not known.{further} Scored here on {images} in "
         f"{record.data.dir}: {made.images}. Its own order of classes: {', '.join(made.classes)}."
     )
 
