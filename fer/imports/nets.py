@@ -70,9 +70,9 @@ class Hints:
     mean: np.ndarray | None = None
 
 
-def read_nets(files: Sequence[GivenFile]) -> caffe_pb2.NetParameter:
+def read_nets(files: Sequence[GivenFile], dropped: list[str]) -> caffe_pb2.NetParameter:
     """The net of a training; of old Caffe's two, one for each phase, both as one. Raises FerError."""
-    nets = [read(file) for file in files]
+    nets = [read(file, dropped) for file in files]
     if len(nets) == 1:
         return nets[0]
     both = caffe_pb2.NetParameter(name=nets[0].name)
@@ -85,10 +85,10 @@ def read_nets(files: Sequence[GivenFile]) -> caffe_pb2.NetParameter:
     return both
 
 
-def read(file: GivenFile) -> caffe_pb2.NetParameter:
-    """The net in a file, by the name that the user knows it by. Raises FerError."""
+def read(file: GivenFile, dropped: list[str]) -> caffe_pb2.NetParameter:
+    """The net in a file, without what forks of Caffe write for themselves, which `dropped` takes. Raises FerError."""
     try:
-        return read_net(file.path)
+        return read_net(file.path, dropped)
     except FerError as error:
         raise type(error)(str(error).replace(str(file.path), file.name)) from None
 
