@@ -207,14 +207,14 @@ def kept(trained: Path, data: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def _second(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+def _second(name: str, change: Callable[[str], str]) -> Callable[[Path], object]:
     def add(folder: Path) -> None:
         (folder / f"other_{name}").write_text(change((folder / name).read_text()))
 
     return add
 
 
-def _remove(*patterns: str) -> Callable[[Path], None]:
+def _remove(*patterns: str) -> Callable[[Path], object]:
     def remove(folder: Path) -> None:
         for pattern in patterns:
             for path in folder.glob(pattern):
@@ -223,8 +223,8 @@ def _remove(*patterns: str) -> Callable[[Path], None]:
     return remove
 
 
-def _labels(text: str) -> Callable[[Path], None]:
-    return lambda folder: [(folder / "labels.txt").write_text(text), None][1]
+def _labels(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "labels.txt").write_text(text)
 
 
 def _wanting_mean(folder: Path) -> None:
@@ -233,7 +233,7 @@ def _wanting_mean(folder: Path) -> None:
     net.write_text(net.read_text().replace(values, 'mean_file: "/gone/fer_mean.binaryproto"'))
 
 
-FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no labels": (_remove("labels.txt"), "the order of the net's classes is not known.*--labels"),
     "no weights": (_remove("*.caffemodel.h5"), r"no weights among \d+ files: looked for a .caffemodel"),
     "no net": (_remove("*.prototxt"), "no net among .*train_val.prototxt .* deploy.prototxt"),
@@ -244,7 +244,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a class missing": (_labels("\n".join(elsewhere.CLASSES[1:])), "the data's class 'Angry' is missing"),
     "a class twice": (_labels("\n".join([*elsewhere.CLASSES[:6], "Anger"])), "'Anger' and 'Angry' are one class"),
     "a deploy of another size": (
-        lambda folder: [(folder / "deploy.prototxt").write_text(elsewhere.deploy(3, 32)), None][1],
+        lambda folder: (folder / "deploy.prototxt").write_text(elsewhere.deploy(3, 32)),
         r"takes images of 3 x 32 x 32, and .*train_val.prototxt gives 3 x 36 x 36",
     ),
 }  # fmt: skip
