@@ -13,6 +13,7 @@ from typing import NoReturn
 from fer import __version__
 from fer.commands import (
     average,
+    caffe,
     doctor,
     export,
     import_,
@@ -31,8 +32,22 @@ from fer.nets.zoo import net_names
 
 COMMANDS = {
     module.__name__.rpartition(".")[2].rstrip("_"): module  # a word of Python's has one behind it
-    for module in (prepare, train, report, average, export, import_, predict, nets, runs, schedule, infogain, doctor)
-}
+    for module in (
+        prepare,
+        train,
+        report,
+        average,
+        export,
+        import_,
+        predict,
+        nets,
+        runs,
+        schedule,
+        infogain,
+        caffe,
+        doctor,
+    )
+}  # fmt: skip
 
 STOPPED = 128 + signal.SIGINT
 MOST_FAULTS = 20  # lines of those found at once; any other error has three

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from fer.data.dataset import SPLITS, Split
-from fer.data.source import open_source
+from fer.data.source import Reading, open_source
 from fer.system.workers import Workers
 
 CLASSES = 7
@@ -27,7 +27,7 @@ class Sample:
 
 def read(path: Path, seed: int = 0) -> list[Sample]:
     """The faces of a source one by one."""
-    with Workers(0) as workers, open_source(path, workers, seed=seed) as opened:
+    with Workers(0) as workers, open_source(path, workers, Reading(seed)) as opened:
         batches = list(opened.batches)
     faces = [face for batch in batches for face in zip(batch.splits, batch.labels, batch.pixels, strict=True)]
     return [Sample(index, SPLITS[split], int(label), pixels) for index, (split, label, pixels) in enumerate(faces)]

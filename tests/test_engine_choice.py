@@ -99,7 +99,7 @@ def test_auto_asks_caffe_whether_its_batch_norm_trains(
         'top: "conv" }\nlayer', 'top: "conv" batch_norm_param { use_global_stats: true } }\nlayer'
     )
     assert train_net(tmp_path, data, fixed, engine="auto").record.engine == "caffe"
-    with pytest.raises(FerError, match=rf"net\.prototxt: Caffe {NOT_TRAINED}\ntake --engine pytorch, or name another"):
+    with pytest.raises(FerError, match=rf"net\.prototxt: Caffe {NOT_TRAINED}\ntake --engine pytorch, or build a Caffe"):
         train_net(tmp_path, data, engine="caffe", name="refused")
     assert not (tmp_path / "runs" / "refused").exists()
 

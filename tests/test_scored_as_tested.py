@@ -40,8 +40,9 @@ from fer.report.build import build_report
 from fer.report.kept import find_report
 from fer.report.results import RunResult
 from fer.report.text import summary_text
+from fer.runs.create import create_run
 from fer.runs.record import SnapshotFiles, TrainedOn
-from fer.runs.run import Run, create_run
+from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
 from fer.system.files import sha256
 from fer.system.records import read_record
@@ -337,17 +338,17 @@ def test_a_report_that_would_come_out_the_same_is_found(
     run = make_run(tmp_path, planned(*write(tmp_path, data, PLAIN), data), data)
     score_run(run)
     run.log.write_text(log_text(log_events(3, 1.0, 1, every=1, test=3)))
-    assert find_report([run], None) is None
+    assert find_report([run], run.report_dir) is None
     result = build_report([run])
-    assert find_report([run], None) == result
-    assert find_report([run], None, val_only=True) is None and find_report([run], tmp_path / "other") is None
+    assert find_report([run], run.report_dir) == result
+    assert find_report([run], run.report_dir, val_only=True) is None and find_report([run], tmp_path / "other") is None
     (run.report_dir / "report.html").write_text("edited")
-    assert find_report([run], None) is None
+    assert find_report([run], run.report_dir) is None
     build_report([run])
-    assert find_report([run], None) == result
+    assert find_report([run], run.report_dir) == result
     with run.log.open("a") as log:
         log.write("\n")
-    assert find_report([run], None) is None
+    assert find_report([run], run.report_dir) is None
 
 
 def test_answers_that_rounding_decides_are_allowed_for(tmp_path: Path, data: Path) -> None:

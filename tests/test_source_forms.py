@@ -22,7 +22,7 @@ from sample_csv import FOLDERS, csv_text, face, read, rows, text, write_csv, wri
 from fer import cli
 from fer.commands import terminal
 from fer.data.image_file import ENDINGS, decode_image
-from fer.data.source import open_source, source_sha256
+from fer.data.source import Reading, open_source, source_sha256
 from fer.errors import FerError
 from fer.system.folders import contents
 from fer.system.workers import Workers
@@ -45,7 +45,7 @@ def assert_is_sample(path: Path) -> None:
 
 
 def notes_of(path: Path, seed: int = 0) -> list[str]:
-    with Workers(0) as workers, open_source(path, workers, seed=seed) as faces:
+    with Workers(0) as workers, open_source(path, workers, Reading(seed)) as faces:
         list(faces.batches)
         return faces.notes
 

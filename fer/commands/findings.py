@@ -10,10 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from fer.errors import FerError
 from fer.system.hardware import instruction_sets, native_bf16, processor
 from fer.system.shell import command, pip_install
+
+if TYPE_CHECKING:
+    from fer.engines.interpreter import CaffePython
+    from fer.engines.real_caffe import RealCaffe
 
 DISTRIBUTION = "fer-caffe"
 PACKAGES = ("numpy", "pandas", "lmdb", "opencv-python-headless", "protobuf", "matplotlib", "scikit-learn", "uv")
@@ -109,7 +114,8 @@ def _caffe() -> Iterator[Finding]:
         yield Finding("caffe", True, str(found))
         for place in found.skipped:
             yield Finding("caffe, passed over", False, place, needed=False)
-        facts = find_engine("caffe").doctor()
+        engine = cast("RealCaffe", find_engine("caffe"))
+        facts = engine.doctor()
     except FerError as problem:
         yield Finding("caffe", False, "real Caffe cannot be started", str(problem))
         if not users_own_caffe():
@@ -128,15 +134,49 @@ def _caffe() -> Iterator[Finding]:
         "one solver step ran" if step else "a solver step failed",
         "" if step else "name another Python with a working pycaffe in FER_CAFFE_PYTHON",
     )
+    if engine.program != engine.command[0]:
+        yield Finding(
+            "caffe executable", True, f"{engine.program} trains: {len(engine.known_types(frozenset()))} layer types"
+        )
+    norm = engine.trains_batch_norm()
+    yield Finding(
+        "caffe BatchNorm",
+        norm,
+        "trains" if norm else "does not train, so that nets with it go to the PyTorch engine",
+        "" if norm else "fer caffe build makes a Caffe that trains it",
+        needed=False,
+    )
     yield Finding(
         "caffe on GPU",
         bool(facts["gpu"]),
-        "yes" if facts["gpu"] else "no: this Caffe is CPU-only",
-        ""
-        if facts["gpu"]
-        else "to train on a GPU, take --engine pytorch, or name a GPU build's executable in FER_CAFFE",
+        "yes" if facts["gpu"] else "no: this Caffe is CPU-only, or there is no card",
+        "" if facts["gpu"] else "to train on a GPU, take --engine pytorch, or fer caffe build --gpu",
         needed=False,
     )
+    yield from _other_caffes(found)
+
+
+def _other_caffes(taken: "CaffePython") -> Iterator[Finding]:
+    """Those that are there besides, which are taken where the ones before them are gone."""
+    from fer.engines.caffe_build.builds import all_builds
+    from fer.engines.caffe_build.proof import engine_of, engine_of_wheel
+    from fer.engines.interpreter import wheel_is_there
+
+    found, passed_over = all_builds()
+    others = [(str(build), build.folder, engine_of(build)) for build in found if build.folder != taken.build]
+    if not taken.is_wheel and wheel_is_there():
+        others.append(("kendryte-caffe's wheel in CPython 3.9", None, engine_of_wheel()))
+    for name, folder, engine in others:
+        try:
+            facts = engine.doctor()
+        except FerError as fault:
+            yield Finding("caffe, not taken", False, f"{folder or name}: {str(fault).splitlines()[-1]}", needed=False)
+            continue
+        norm = "BatchNorm trains" if engine.trains_batch_norm() else "BatchNorm does not train"
+        gpu = "GPU" if facts["gpu"] else "no GPU"
+        yield Finding("caffe, not taken", True, f"{name}: {len(facts['layer_types'])} layer types, {norm}, {gpu}")
+    for fault in passed_over:
+        yield Finding("caffe, passed over", False, fault, needed=False)
 
 
 # Asked in a process of its own: importing torch here would take seconds and hundreds of MiB.

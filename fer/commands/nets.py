@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer.commands.numbers import between
 from fer.commands.terminal import say_out, show, width
+from fer.data.classes import LEAST, MOST
 from fer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +21,12 @@ examples:
   fer nets
   fer nets vgg8
   fer nets lenet --copy mynet
+  fer nets lenet --copy mynet8 --classes 8
   fer nets --json
 
 Lists the shipped nets with their solvers (* the one that fer train takes by itself), sizes, engines, and the accuracy
-that is known of them. --copy writes net and solvers to a folder of your own; fer train takes that folder's name.
+that is known of them. --copy writes net and solvers to a folder of your own; fer train takes that folder's name. With
+--classes its last layers (of GoogLeNet's three classifiers each) have as many outputs.
 """
 
 
@@ -30,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("net", nargs="?", metavar="NET", help="one of them, or a folder or train_val.prototxt of your own")
     add("--copy", type=Path, metavar="FOLDER", help="copy NET and its solvers to a new folder, to be changed there")
+    add("--classes", type=between(LEAST, MOST), metavar="N", help="of the copy: so many outputs for your own classes")
     add("--json", action="store_true", help="print the list as JSON")
     parser.set_defaults(run=run)
 
@@ -38,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     if args.copy is not None:
         if not args.net or args.json:
             raise UsageError("--copy FOLDER copies one net: fer nets NET --copy FOLDER")
-        return _copy(args.net, args.copy)
+        return _copy(args.net, args.copy, args.classes)
+    if args.classes is not None:
+        raise UsageError("--classes is of a copy: fer nets NET --copy FOLDER --classes N")
     from fer.nets.catalog import net_facts
     from fer.nets.zoo import net_names
 
@@ -52,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _copy(net: str, folder: Path) -> int:
+def _copy(net: str, folder: Path, classes: int | None) -> int:
     from fer.nets.catalog import copy_net, net_facts
     from fer.nets.zoo import net_names
     from fer.system.shell import command
 
-    made = copy_net(net, folder)
+    made = copy_net(net, folder, classes)
     name = f"./{folder}" if str(folder) in net_names() else str(folder)
     solver = [] if net_facts(folder.resolve()).recommended else ["--solver", "SOLVER"]
     show(f"{folder}: {', '.join(path.name for path in made)}. Next: {command('fer', 'train', name, *solver)}")

@@ -38,3 +38,11 @@ positive = between(1, 2**31 - 1)  # Caffe counts in int32
 share = _number("from 0 to less than 1", lambda value: 0 <= value < 1)
 over_0 = _number("over 0", lambda value: 0 < value < float("inf"))
 power = _number("over 0, to 1", lambda value: 0 < value <= 1)
+
+
+def percentages(text: str) -> tuple[int, ...]:
+    """80/10/10: whole percentages of train, val and test."""
+    parts = text.split("/")
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts) or sum(map(int, parts)) != 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three percentages over 0 that add up to 100, as 80/10/10")
+    return tuple(map(int, parts))

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from fer.commands.numbers import between
+from fer.commands.numbers import between, percentages
 from fer.commands.terminal import say_out, show, width
 from fer.data.options import JPEG_QUALITY, MAX_COPIES, RESIZE, Affine, PrepareOptions
 from fer.errors import FerError, UsageError
@@ -16,10 +16,14 @@ examples:
   fer prepare archive.zip --drop-leaks
   fer prepare fer2013.csv --resize 256 --out data/fer2013-256
   fer prepare fer2013.csv --augment 4 --out data/fer2013-x5
+  fer prepare CK+48/ --split 80/10/10 --group '^(S[0-9]+)_' --out data/ck
+  fer prepare RAF-DB/ --classes 1=Surprise,2=Fear,3=Disgust,4=Happy,5=Sad,6=Angry,7=Neutral --out data/raf
 
 Turns FER2013 (fer2013.csv or icml_face_data.csv, plain, in a folder or in .gz .bz2 .xz .zip .tar, or
 class folders) into a data directory that fer and every Caffe tool reads. Class folders hold images of any
 size in the formats that OpenCV reads; where validation or test is missing, the other of the two is halved.
+Folders named otherwise than FER2013's seven classes are classes of their own, 2 to 100, sorted by name. --classes sets
+names and order: what the source calls them, or, where it calls them 1, 2, 3, what that means.
 The copies of --augment lie shuffled among the images of train (folder, index, database, mean); val and
 test have none.
 """
@@ -38,6 +42,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--rotation", type=float, metavar="D", help="of copies, degrees to either side (default: 15)")
     add("--shift", type=float, metavar="S", help="of copies, as a share of the side (default: 0.1)")
     add("--scale", type=float, metavar="S", help="of copies, 1 / (1 + S) to 1 + S times as large (default: 0.1)")
+    add(
+        "--classes",
+        metavar="A,B,C",
+        help="names of the classes in order, or a file with one a line; KEY=NAME for codes",
+    )
+    add(
+        "--split",
+        type=percentages,
+        default=(),
+        metavar="80/10/10",
+        help="divide a source without splits, by class, in percent",
+    )
+    add(
+        "--group", metavar="REGEX", help="of --split: its first group in a file's name is the person, kept in one split"
+    )
     add("--drop-leaks", action="store_true", help="leave Training images out that also lie in a test split")
     add("--title", help="what figures call the data (FER2013 is recognised)")
     add("--force", action="store_true", help="rebuild even when up to date, or made from something else")
@@ -48,13 +67,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
     from fer.data.audit import audit_text
-    from fer.data.prepare import WouldReplaceError, prepare
+    from fer.data.classes import read_classes
+    from fer.data.dataset import CLASSES
+    from fer.data.directory import WouldReplaceError
+    from fer.data.prepare import prepare
     from fer.system.records import encode_record
     from fer.system.shell import command
 
     ranges = {name: getattr(args, name) for name in ("rotation", "shift", "scale") if getattr(args, name) is not None}
     if ranges and not args.augment:
         raise UsageError(f"--{min(ranges)} is for copies of images: give --augment K with it.")
+    classes = () if args.classes is None else read_classes(args.classes)
     options = PrepareOptions(
         jpeg_quality=args.jpeg_quality,
         resize=args.resize,
@@ -65,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
         title=args.title,
         augment=args.augment,
         affine=Affine(**ranges),
+        classes=classes,
+        split=args.split,
+        group=args.group,
     )
     with StageBars("images", {"unpacking": "B", "reading": "B"}) as progress:
         try:
@@ -77,13 +103,15 @@ def run(args: argparse.Namespace) -> int:
         show(f"{args.out} is up to date (--force rebuilds).")
     else:
         if outcome.manifest.audit:
-            show(audit_text(outcome.manifest.audit, width()))
+            show(audit_text(outcome.manifest.audit, width(), outcome.manifest.classes))
         for note in outcome.manifest.notes:
             say_out(note)
         if copies := outcome.manifest.copies:
             show(f"{copies:,} moved copies of Training images lie in train")
-        train = command("fer", "train", "lenet", "--data", args.out)
-        show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {train}")
+        following = command("fer", "train", "lenet", "--data", args.out)
+        if (classes := len(outcome.manifest.classes)) != len(CLASSES):  # those of the shipped nets
+            following = command("fer", "nets", "lenet", "--copy", "mynet", "--classes", classes)
+        show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {following}")
     return 0
 
 

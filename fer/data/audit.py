@@ -8,7 +8,9 @@ import numpy as np
 
 from fer.data.dataset import CLASSES, SPLITS, Split
 from fer.data.manifest import Audit
+from fer.system.escapes import escaped
 
+_WIDE = 160  # where no terminal says how much room there is
 _TRAIN, _VAL, _TEST = (SPLITS.index(split) for split in (Split.TRAIN, Split.VAL, Split.TEST))
 
 
@@ -17,18 +19,19 @@ class Catalog:
     """A source's images without their pixels, in the source's order; arrays are [N].
 
     `splits` (positions in SPLITS) and `labels` are uint8, `blank` is bool, `digests` (of `dataset.fingerprints`)
-    uint64 [N, 2].
+    uint64 [N, 2]. `classes` are the labels' names.
     """
 
     splits: np.ndarray
     labels: np.ndarray
     digests: np.ndarray
     blank: np.ndarray
+    classes: tuple[str, ...] = CLASSES
 
     def class_counts(self, split: Split) -> list[int]:
         """Images of each class in `split`."""
         rows = self.splits == SPLITS.index(split)
-        counts: list[int] = np.bincount(self.labels[rows], minlength=len(CLASSES)).tolist()
+        counts: list[int] = np.bincount(self.labels[rows], minlength=len(self.classes)).tolist()
         return counts
 
 
@@ -63,7 +66,7 @@ def audit(catalog: Catalog) -> Audit:
     """
     groups, count = _groups(catalog)
     sizes = np.bincount(groups, minlength=count)
-    labels = np.zeros((count, len(CLASSES)), bool)
+    labels = np.zeros((count, len(catalog.classes)), bool)
     labels[groups, catalog.labels] = True
     train, val = (_present(catalog, groups, count, split) for split in (_TRAIN, _VAL))
     within = {}
@@ -85,16 +88,15 @@ def audit(catalog: Catalog) -> Audit:
     )
 
 
-def audit_text(result: Audit, room: int | None = None) -> str:
-    """What `audit` returned, as lines of `room` characters at most for the terminal."""
+def audit_text(result: Audit, room: int | None = None, classes: Sequence[str] = CLASSES) -> str:
+    """What `audit` returned, as lines of `room` characters at most; a class a line where they are too many for one."""
     blank = result.blank
-    titles = ("", *CLASSES, "all")
-    rows = [titles]
+    rows: list[tuple[str, ...]] = [("", *map(escaped, classes), "all")]
     for split in SPLITS:
         counts = result.class_counts[split.folder]
         rows.append((split.value, *(f"{count:,}" for count in (*counts, sum(counts)))))
     lines = _columns(rows, gap=2)
-    if room is not None and max(map(len, lines)) > room:
+    if max(map(len, lines)) > (room or _WIDE):
         lines = _columns(list(zip(*rows, strict=True)), gap=1)
     sentences = [
         f"{result.unique:,} of {result.images:,} images are unique",

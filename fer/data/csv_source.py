@@ -14,39 +14,42 @@ from typing import BinaryIO
 
 import numpy as np
 
+from fer.data.classes import SEVEN, ClassTable
 from fer.data.csv_text import MAX_ROW, row_blocks, rows_of, split
-from fer.data.dataset import CLASSES, PIXELS, SIDE, SPLITS, Batch, make_batch
+from fer.data.dataset import PIXELS, SIDE, SPLITS, Batch, make_batch
 from fer.data.pixel_text import parse_pixels, parse_pixels_fast, plain_numbers, shown
 from fer.errors import FerError
 from fer.system.workers import Workers
 
 _COLUMNS = ("emotion", "pixels", "usage")
 _DELIMITERS = (b",", b";", b"\t", b"|")
-_LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
-_LABELS |= {text + b".0": label for text, label in _LABELS.items()}  # pandas' where the column once had a gap
 _USAGES = {split.value.encode(): position for position, split in enumerate(SPLITS)}
 _OPEN_QUOTE = "a quote is opened and not closed in this row"
 
 
 @dataclass(frozen=True)
 class _Header:
-    """How the columns of a row are parted, how many there are, and where those that count are."""
+    """How the columns of a row are parted, how many there are, and where those that count are (None: not there)."""
 
     delimiter: bytes
     width: int
     emotion: int
     pixels: int
-    usage: int
+    usage: int | None
 
 
-def read_csv(stream: BinaryIO, name: str, workers: Workers) -> Iterator[Batch]:
+def read_csv(
+    stream: BinaryIO, name: str, workers: Workers, table: ClassTable = SEVEN, *, divided: bool = True
+) -> Iterator[Batch]:
     """The rows of `stream` in order, parsed by `workers`; `name` stands in messages.
 
+    The column emotion holds a number or a word for a class of `table`. Not `divided`, there is no column Usage, and all
+    rows are said to be of Training.
     Raises FerError with the line, the row and the reason at the first faulty row.
     """
     blocks = row_blocks(stream, name)
     line, _, block = next(blocks, b"").partition(b"\n")
-    header = _read_header(line, name)
+    header = _read_header(line, name, divided=divided)
     first_lines: deque[int] = deque()
 
     def numbered() -> Iterator[bytes]:
@@ -59,7 +62,7 @@ def read_csv(stream: BinaryIO, name: str, workers: Workers) -> Iterator[Batch]:
     more = itertools.chain([block] if block else [], blocks)
     rows = 0
     try:
-        for batch in workers.map(partial(_parse_block, header), numbered()):
+        for batch in workers.map(partial(_parse_block, header, table), numbered()):
             rows += len(batch)
             first_lines.popleft()
             yield batch
@@ -70,19 +73,22 @@ def read_csv(stream: BinaryIO, name: str, workers: Workers) -> Iterator[Batch]:
         raise FerError(f"{name}: there is a header and no row behind it")
 
 
-def _read_header(line: bytes, name: str) -> _Header:
+def _read_header(line: bytes, name: str, *, divided: bool) -> _Header:
     if not line.strip():
         raise FerError(f"{name}: the file is empty")
     if b"\0" in line:
         raise FerError(f"{name}:1: NUL bytes: this is not a text file, or it is damaged")
     best = max(_DELIMITERS, key=lambda delimiter: len({*_COLUMNS} & {*_names(line, delimiter)}))
     fields = _names(line, best)
-    for column in _COLUMNS:
+    if not divided and "usage" in fields:
+        raise FerError(f"{name}:1: has a column Usage, and --split divides what is not divided yet: leave --split out")
+    for column in _COLUMNS if divided else _COLUMNS[:2]:
         if fields.count(column) != 1:
             fault = "twice" if column in fields else "not there"
             cure = _cure(fields, line)
             raise FerError(f"{name}:1: the column `{column}` is {fault}; the header reads {shown(line)}\n{cure}")
-    return _Header(best, len(fields), *(fields.index(column) for column in _COLUMNS))
+    emotion, pixels, *usage = (fields.index(column) for column in (_COLUMNS if divided else _COLUMNS[:2]))
+    return _Header(best, len(fields), emotion, pixels, usage[0] if usage else None)
 
 
 def _names(line: bytes, delimiter: bytes) -> list[str]:
@@ -94,7 +100,7 @@ def _cure(fields: list[str], line: bytes) -> str:
     if set(fields) == {"emotion", "pixels"}:
         return (
             "The competition's train.csv is Training alone: icml_face_data.csv (or fer2013.csv) has all three parts\n"
-            "To data of your own add a column Usage: Training, PublicTest or PrivateTest in each row"
+            "To data of your own add a column Usage (Training, PublicTest or PrivateTest), or give --split 80/10/10"
         )
     if set(fields) == {"pixels"}:
         return (
@@ -114,16 +120,20 @@ class _FaultyRow(Exception):
         self.reason = reason
 
 
-def _parse_block(header: _Header, block: bytes) -> Batch:
+def _parse_block(header: _Header, table: ClassTable, block: bytes) -> Batch:
     lines, rows = rows_of(block)
     labels = np.empty(len(rows), np.uint8)
-    splits = np.empty(len(rows), np.uint8)
+    splits = np.zeros(len(rows), np.uint8)
+    known: dict[bytes, int] = {}
     texts = []
     for row, text in enumerate(rows):
         try:
             fields = _split_row(text, header)
-            labels[row] = _look_up(_LABELS, fields[header.emotion], "emotion", "0..6")
-            splits[row] = _look_up(_USAGES, fields[header.usage], "Usage", ", ".join(s.value for s in SPLITS))
+            if (label := known.get(fields[header.emotion])) is None:
+                label = known[fields[header.emotion]] = _label(table, fields[header.emotion])
+            labels[row] = label
+            if header.usage is not None:
+                splits[row] = _look_up(_USAGES, fields[header.usage], "Usage", ", ".join(s.value for s in SPLITS))
         except ValueError as error:
             raise _FaultyRow(row, lines[row], str(error)) from None
         texts.append(fields[header.pixels])
@@ -161,10 +171,22 @@ def _split_row(row: bytes, header: _Header) -> list[bytes]:
     if len(fields) != header.width:
         what = "the row is empty" if not row.strip() else f"{len(fields)} columns, where the header has {header.width}"
         raise ValueError(what)
-    for field in (fields[header.emotion], fields[header.pixels], fields[header.usage]) if quotes else ():
-        if b'"' in field:
+    for column in (header.emotion, header.pixels, header.usage) if quotes else ():
+        if column is not None and b'"' in (field := fields[column]):
             raise ValueError(f"a quote inside the field {shown(field)}")
     return fields
+
+
+def _label(table: ClassTable, field: bytes) -> int:
+    label = table.find(field.decode("utf-8", "replace"))
+    if label is not None:
+        return label
+    if any(table.keys):
+        raise ValueError(f"emotion {shown(field)} is not one of {table.shown}")
+    raise ValueError(
+        f"emotion {shown(field)} is not one of 0..{len(table) - 1} ({table.shown})\n"
+        "Other classes: --classes A,B,C; labels that count otherwise: --classes 1=A,2=B,3=C"
+    )
 
 
 def _look_up(known: dict[bytes, int], field: bytes, column: str, valid: str) -> int:

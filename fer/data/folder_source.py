@@ -1,6 +1,5 @@
 """Class folders as Kaggle ships FER2013 (`train/angry/*.jpg`, `test/...`): names to labels, files to faces."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,32 +8,18 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from fer.data.dataset import CLASSES, SIDE, SPLITS, Batch, Split, make_batch
+from fer.data.classes import ClassTable, some_names
+from fer.data.dataset import SIDE, SPLITS, Batch, Split, make_batch
+from fer.data.folder_layout import Place, lay_out
 from fer.data.image_file import decode_image, face_of, is_image_name
 from fer.errors import FerError
 from fer.formats.image_header import has_more_frames
 from fer.system.progress import StageProgress
 from fer.system.workers import Workers
 
-_SPELLINGS = {
-    "angry": 0, "anger": 0, "disgust": 1, "disgusted": 1, "fear": 2, "fearful": 2, "happy": 3, "happiness": 3,
-    "sad": 4, "sadness": 4, "surprise": 5, "surprised": 5, "neutral": 6,
-}  # fmt: skip
-_SPLIT_FOLDERS = {
-    "train": Split.TRAIN, "training": Split.TRAIN,
-    "val": Split.VAL, "valid": Split.VAL, "validation": Split.VAL, "publictest": Split.VAL,
-    "test": Split.TEST, "testing": Split.TEST, "privatetest": Split.TEST,
-}  # fmt: skip
 _FOLDERS = {Split.TRAIN: "train", Split.VAL: "validation", Split.TEST: "test"}
 _BATCH = 64
 _BATCH_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class _Place:
-    name: str
-    split: Split
-    label: int
 
 
 @dataclass(frozen=True)
@@ -51,33 +36,45 @@ class ClassFolders:
 
     Other sizes and colour become gray 48 x 48. Where the source has a validation folder or a test folder alone, its
     files named `PublicTest_*` are val and `PrivateTest_*` test; else a half of each class, drawn by `seed`, is val.
-    `notes` says what was left out and done; it is complete when all was read. Raises FerError that names the file.
+    `given` are the classes, or None (see `lay_out`); not `divided`, the source has no splits, and all images are train.
+    `classes` are their names; `notes` says what was left out and done; it is complete when all was read. Raises
+    FerError that names the file.
     """
 
-    def __init__(self, names: Sequence[str], source: str, seed: int):
+    def __init__(
+        self, names: Sequence[str], source: str, seed: int, given: ClassTable | None = None, *, divided: bool = True
+    ):
         self.source = source
         self.notes: list[str] = []
         images = [name for name in names if is_image_name(name)]
         self._note_others([name for name in names if not is_image_name(name)])
         if not images:
             raise FerError("\n".join([f"{source}: no image that is read in it", *self.notes][:3]))
-        inside = _in_class_folders(images)
-        if beside := [name for name in images if name not in inside]:
-            self.notes.append(f"left out, as beside the class folders: {_images(len(beside))} ({some(beside)})")
-        places = [_place(name, source) for name in images if name in inside]
-        self._note_copies(places)
-        self._places = self._with_both_tests(places, seed)
+        layout = lay_out(images, source, given, divided=divided)
+        self.classes = layout.table.names
+        if layout.own:
+            self.notes.append(f"classes by folder name: {some_names(self.classes)} (--classes sets an order)")
+        if layout.beside:
+            beside = f"{_images(len(layout.beside))} ({some(layout.beside)})"
+            self.notes.append(f"left out, as beside the class folders: {beside}")
+        self._note_copies(layout.places)
+        self._places = self._with_both_tests(layout.places, seed) if divided else layout.places
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the files that are read, in order."""
+        return [place.name for place in self._places]
 
     def read(
         self, read: Callable[[str], bytes], workers: Workers, progress: StageProgress | None = None
     ) -> Iterator[Batch]:
         """The faces in the order of the names; `read` gives a file's bytes. Progress has the stage `decoding`."""
 
-        def files() -> Iterator[list[tuple[_Place, bytes]]]:
-            batch: list[tuple[_Place, bytes]] = []
+        def files() -> Iterator[list[tuple[Place, bytes]]]:
+            batch: list[tuple[Place, bytes]] = []
             for place in self._places:
                 batch.append((place, _read_file(read, place.name, self.source)))
                 if len(batch) == _BATCH or sum(len(file) for _, file in batch) > _BATCH_BYTES:
@@ -104,7 +101,7 @@ class ClassFolders:
             kinds = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(8))
             self.notes.append(f"left out, as OpenCV reads no such files: {kinds} ({some(names, 1)})")
 
-    def _note_copies(self, places: Sequence[_Place]) -> None:
+    def _note_copies(self, places: Sequence[Place]) -> None:
         """Kaggle's archives hold some data sets twice, as images/train and images/images/train."""
         folders: dict[tuple[Split, int, str], set[str]] = {}
         for place in places:
@@ -125,7 +122,7 @@ class ClassFolders:
         usual = f"most often from {width} x {height}" if len(others) > 1 else f"from {width} x {height}"
         self.notes.append(f"{_images(sum(others.values()))} resized to {SIDE} x {SIDE}, {usual}{bent}")
 
-    def _with_both_tests(self, places: list[_Place], seed: int) -> list[_Place]:
+    def _with_both_tests(self, places: list[Place], seed: int) -> list[Place]:
         """`places` with a half of test in val, or of val in test, where the source has only one of the two."""
         present = {place.split for place in places}
         missing = [_FOLDERS[split] for split in SPLITS if split not in present]
@@ -153,10 +150,10 @@ class ClassFolders:
         other = {row: Split.VAL if row in chosen else Split.TEST for row in rows}
         return [replace(place, split=other.get(row, place.split)) for row, place in enumerate(places)]
 
-    def _half(self, places: list[_Place], rows: list[int], seed: int) -> set[int]:
+    def _half(self, places: list[Place], rows: list[int], seed: int) -> set[int]:
         chosen: set[int] = set()
         generator = np.random.default_rng(seed)
-        for label, name in enumerate(CLASSES):
+        for label, name in enumerate(self.classes):
             # Sorted by name, so that the halves do not depend on the order in an archive.
             of_class = sorted((row for row in rows if places[row].label == label), key=lambda row: places[row].name)
             if len(of_class) < 2:
@@ -167,12 +164,12 @@ class ClassFolders:
             chosen.update(of_class[i] for i in generator.permutation(len(of_class))[: len(of_class) // 2])
         return chosen
 
-    def _check_classes(self, places: Sequence[_Place]) -> None:
+    def _check_classes(self, places: Sequence[Place]) -> None:
         for split in SPLITS:
             present = {place.label for place in places if place.split is split}
-            missing = [CLASSES[label] for label in range(len(CLASSES)) if label not in present]
+            missing = [name for label, name in enumerate(self.classes) if label not in present]
             if missing and present:
-                raise FerError(f"{self.source}: {split.folder} has no image of the class {', '.join(missing)}")
+                raise FerError(f"{self.source}: {split.folder} has no image of the class {some_names(missing)}")
 
 
 def some(names: Sequence[str], count: int = 3) -> str:
@@ -184,45 +181,6 @@ def _images(count: int) -> str:
     return f"{count:,} image" + ("s" if count != 1 else "")
 
 
-def _parts(name: str) -> list[str]:
-    """The folders that a file lies in, from the outermost, as the tables above spell them."""
-    return [re.sub(r"[^a-z]", "", part.lower()) for part in PurePosixPath(name).parts[:-1]]
-
-
-def _class_folders(name: str) -> tuple[list[int], Split | None]:
-    """Which of the folders a file lies in are named after a class, below one named after a split; and that split."""
-    parts = _parts(name)
-    splits = [position for position, part in enumerate(parts) if part in _SPLIT_FOLDERS]
-    if not splits:
-        return [], None
-    classes = [position for position, part in enumerate(parts) if part in _SPELLINGS and position > splits[0]]
-    return classes, _SPLIT_FOLDERS[parts[splits[-1]]]
-
-
-def _in_class_folders(images: Sequence[str]) -> set[str]:
-    """`images` without those that lie beside class folders or above them, such as a sample or a picture of the net."""
-    above: set[PurePosixPath] = set()
-    for name in images:
-        classes, _ = _class_folders(name)
-        if classes:
-            folder = PurePosixPath(*PurePosixPath(name).parts[: classes[0]])
-            above.update([folder, *folder.parents])
-    return {name for name in images if PurePosixPath(name).parent not in above}
-
-
-def _place(name: str, source: str) -> _Place:
-    parts, (classes, split) = _parts(name), _class_folders(name)
-    if not classes and (split or not set(parts) & set(_SPELLINGS)):
-        folder = PurePosixPath(name).parent
-        raise FerError(
-            f"{source}/{name}: its folder '{folder}' is not named after a class\n"
-            f"The classes are {', '.join(CLASSES)}, in folders like train/angry and test/angry"
-        )
-    if split is None:
-        raise FerError(f"{source}/{name}: not below a folder named train, validation or test")
-    return _Place(name, split, _SPELLINGS[parts[classes[-1]]])
-
-
 def _read_file(read: Callable[[str], bytes], name: str, source: str) -> bytes:
     try:
         return read(name)
@@ -232,7 +190,7 @@ def _read_file(read: Callable[[str], bytes], name: str, source: str) -> bytes:
         raise FerError(f"{source}/{name}: {error}") from None
 
 
-def _decode_batch(source: str, files: list[tuple[_Place, bytes]]) -> _Decoded:
+def _decode_batch(source: str, files: list[tuple[Place, bytes]]) -> _Decoded:
     pixels = np.empty((len(files), SIDE, SIDE), np.uint8)
     sizes = Counter[tuple[int, int]]()
     for row, (place, file) in enumerate(files):

@@ -1,7 +1,9 @@
 """What `fer prepare` is asked for, and the ranges that its options may have."""
 
+import re
 from dataclasses import dataclass, field
 
+from fer.data.classes import ClassTable
 from fer.errors import UsageError
 
 JPEG_QUALITY = (1, 100)
@@ -30,6 +32,9 @@ class PrepareOptions:
     """`resize` is the side of the databases' images; `title` what figures call data that is not FER2013.
 
     `augment` copies of each Training image, moved by `affine`, lie among them; the order of train is then shuffled.
+    `classes` are entries of a ClassTable, none for those that the source has; `split` divides a source without splits,
+    percent of train, val and test, and `group` is the regular expression whose first group in a file's name, or in its
+    path where it has a slash, tells the person.
     """
 
     jpeg_quality: int = 100
@@ -41,6 +46,9 @@ class PrepareOptions:
     title: str | None = None
     augment: int = 0
     affine: Affine = field(default_factory=Affine)
+    classes: tuple[str, ...] = ()
+    split: tuple[int, ...] = ()
+    group: str | None = None
 
     def check(self) -> None:
         """Raise UsageError for a value out of range."""
@@ -51,6 +59,24 @@ class PrepareOptions:
             raise UsageError(f"--seed {self.seed}: not a whole number from 0")
         _check_range("--augment", self.augment, (0, MAX_COPIES))
         self.affine.check()
+        if self.classes:
+            ClassTable.of(self.classes)
+        if self.split and (len(self.split) != 3 or min(self.split) < 1 or sum(self.split) != 100):
+            raise UsageError(
+                f"--split {'/'.join(map(str, self.split))}: not three percentages over 0 that add up to 100"
+            )
+        if self.group is not None:
+            self._check_group(self.group)
+
+    def _check_group(self, group: str) -> None:
+        if not self.split:
+            raise UsageError("--group keeps a person's images in one split: give --split 80/10/10 with it.")
+        try:
+            groups = re.compile(group).groups
+        except re.error as error:
+            raise UsageError(f"--group {group}: not a regular expression: {error}") from None
+        if not groups:
+            raise UsageError(f"--group {group}: has no group: put what tells the person in brackets, as '^(S[0-9]+)_'")
 
 
 def _check_range(name: str, value: int, limits: tuple[int, int]) -> None:

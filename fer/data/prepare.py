@@ -7,12 +7,13 @@ the disk space are settled; then images and databases are written, in parallel, 
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import lmdb
@@ -21,8 +22,10 @@ import numpy as np
 from fer import __version__
 from fer.data.affine import draw_moves
 from fer.data.audit import Catalog, audit, leaked
+from fer.data.classes import ClassTable, some_names
 from fer.data.dataset import CLASSES, SPLITS, Split
-from fer.data.directory import check_replaceable, verify_data
+from fer.data.directory import check_made_from, check_replaceable, verify_data
+from fer.data.divide import divide, divide_groups
 from fer.data.leaks import FINGERPRINTS, write_fingerprints
 from fer.data.manifest import (
     MANIFEST,
@@ -32,10 +35,9 @@ from fer.data.manifest import (
     SplitCounts,
     WrittenFile,
     WrittenFolder,
-    read_manifest,
 )
 from fer.data.options import PrepareOptions
-from fer.data.source import open_source, source_sha256, source_state
+from fer.data.source import Reading, open_source, source_sha256, source_state
 from fer.data.split_writer import Encoding, Images, write_split
 from fer.errors import FerError
 from fer.formats.database import write_mean
@@ -49,6 +51,7 @@ _FER2013_COUNTS = {
     "val": [467, 56, 496, 895, 653, 415, 607],
     "test": [491, 55, 528, 879, 594, 416, 626],
 }
+_OTHER_CLASSES = "Classes that are others, or fewer: --classes A,B,C"
 _SCRATCH = "pixels.scratch"
 # Below this a source is done before helper processes have started.
 _SMALL_SOURCE = 16 << 20
@@ -95,7 +98,7 @@ def prepare(
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
             if not replace:
-                _check_same(source, out, options)
+                check_made_from(out, source_sha256(source), options)
         manifest = _build(source, fresh, out, options, progress)
         if source_state(source) != before:
             raise FerError(f"{source}: changed while it was read. Run again")
@@ -120,24 +123,6 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> Manifest | 
     return manifest
 
 
-class WouldReplaceError(FerError):
-    """A data directory that was made from something else, and is not to be replaced."""
-
-
-def _check_same(source: Path, out: Path, options: PrepareOptions) -> None:
-    """Raise WouldReplaceError where `out` holds what another source, or other options, made."""
-    try:
-        manifest = read_manifest(out)
-    except FerError:
-        return  # none, or one that is of no use to anybody
-    made = manifest.source
-    if made.sha256 != source_sha256(source):
-        raise WouldReplaceError(f"{out} was made from {made.path}, of which it holds the faces")
-    if manifest.options != options:
-        given = [name for name, value in vars(options).items() if getattr(manifest.options, name) != value]
-        raise WouldReplaceError(f"{out} was made from the same source with other options ({', '.join(given)})")
-
-
 def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: StageProgress | None) -> Manifest:
     """Write everything but the manifest into `partial`, and return the manifest."""
     scratch = partial / _SCRATCH
@@ -145,10 +130,10 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
     helpers = 0 if state.bytes < _SMALL_SOURCE else min((os.cpu_count() or 1) - 1, _MAX_HELPERS)
     with Workers(helpers) as workers, ThreadPoolExecutor(1) as hasher:
         digest = hasher.submit(source_sha256, source)
-        catalog, in_folders, notes = _lay_aside(source, scratch, workers, options.seed, progress)
+        catalog, in_folders, notes = _lay_aside(source, scratch, workers, options, progress)
         shuffled = options.shuffle or in_folders
         keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
-        _check_splits(source, catalog, keep)
+        notes += _check_splits(source, catalog, keep)
         encoding = Encoding(options.jpeg_quality, options.resize, options.encoded)
         splits = {split: _images(catalog, keep, split, shuffled, options) for split in SPLITS}
         _check_disk(out, sum(map(len, splits.values())), encoding)
@@ -164,8 +149,8 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         source=Source(str(source), source_digest, state.bytes, state.mtime_ns),
         options=options,
         image=ImageSize(1, encoding.side, encoding.side),
-        classes=CLASSES,
-        splits={split.folder: _split_counts(images) for split, images in splits.items()},
+        classes=catalog.classes,
+        splits={split.folder: _split_counts(images, len(catalog.classes)) for split, images in splits.items()},
         images={split.folder: written.images[split] for split in SPLITS},
         files=files,
         title=_title(source, catalog, options),
@@ -179,21 +164,23 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
     )
 
 
-def _split_counts(images: Images) -> SplitCounts:
-    return SplitCounts(len(images), tuple(np.bincount(images.labels, minlength=len(CLASSES)).tolist()))
+def _split_counts(images: Images, classes: int) -> SplitCounts:
+    return SplitCounts(len(images), tuple(np.bincount(images.labels, minlength=classes).tolist()))
 
 
 def _lay_aside(
-    source: Path, scratch: Path, workers: Workers, seed: int, progress: StageProgress | None
+    source: Path, scratch: Path, workers: Workers, options: PrepareOptions, progress: StageProgress | None
 ) -> tuple[Catalog, bool, list[str]]:
     """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image.
 
     Also returns whether the source is class folders, and the notes on it.
     """
     parts = []
+    table = ClassTable.of(options.classes) if options.classes else None
+    reading = Reading(options.seed, table, divided=not options.split)
     try:
         with (
-            open_source(source, workers, seed=seed, progress=progress, scratch=scratch.parent) as faces,
+            open_source(source, workers, reading, progress=progress, scratch=scratch.parent) as faces,
             scratch.open("wb") as stream,
         ):
             for batch in faces.batches:
@@ -202,24 +189,71 @@ def _lay_aside(
     except OSError as error:
         raise cannot_write(scratch, error) from None
     splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Catalog(splits, labels, digests, blank), faces.in_folders, faces.notes
+    notes = list(faces.notes)
+    if options.split:
+        splits = _divided(source, labels, faces.classes, faces.names, options, notes)
+    return Catalog(splits, labels, digests, blank, faces.classes), faces.in_folders, notes
+
+
+def _divided(
+    source: Path,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    names: list[str] | None,
+    options: PrepareOptions,
+    notes: list[str],
+) -> np.ndarray:
+    """The splits of --split, uint8 [N]; a note on them is added."""
+    how = f"--split {'/'.join(map(str, options.split))}, drawn with seed {options.seed}"
+    if options.group is None:
+        splits = divide(labels, classes, options.split, options.seed)
+        notes.append(f"{how}, by class: {_shares(splits)}")
+        return splits
+    groups = _groups(source, names, options.group)
+    splits = divide_groups(labels, groups, len(classes), options.split, options.seed)
+    persons = ", ".join(f"{len(np.unique(groups[splits == k])):,} {split.folder}" for k, split in enumerate(SPLITS))
+    notes.append(f"{how}, by person, and as near by class as they allow: {_shares(splits)}; persons: {persons}")
+    return splits
+
+
+def _shares(splits: np.ndarray) -> str:
+    return ", ".join(f"{int((splits == k).sum()):,} images are {split.folder}" for k, split in enumerate(SPLITS))
+
+
+def _groups(source: Path, names: list[str] | None, pattern: str) -> np.ndarray:
+    """The number of the person of each file, int64 [N]. Raises FerError for a name that tells none."""
+    if names is None:
+        raise FerError(f"{source}: --group finds persons in files' names, and a CSV has none: leave it out")
+    persons = []
+    for name in names:
+        found = re.search(pattern, name if "/" in pattern else PurePosixPath(name).name)
+        if found is None or found[1] is None:
+            raise FerError(f"{source}/{name}: --group {pattern} finds no person in its name")
+        persons.append(found[1])
+    groups: np.ndarray = np.unique(persons, return_inverse=True)[1]
+    return groups
 
 
 def _class_counts(catalog: Catalog, keep: np.ndarray, split: Split) -> list[int]:
     rows = (catalog.splits == SPLITS.index(split)) & keep
-    counts: list[int] = np.bincount(catalog.labels[rows], minlength=len(CLASSES)).tolist()
+    counts: list[int] = np.bincount(catalog.labels[rows], minlength=len(catalog.classes)).tolist()
     return counts
 
 
-def _check_splits(source: Path, catalog: Catalog, keep: np.ndarray) -> None:
-    """Every split must have an image and Training one of each class. Raises FerError."""
+def _check_splits(source: Path, catalog: Catalog, keep: np.ndarray) -> list[str]:
+    """Every split must have an image and Training one of each class. Returns a note for what PublicTest and PrivateTest
+    have none of. Raises FerError."""
+    notes = []
     for split in SPLITS:
         counts = _class_counts(catalog, keep, split)
         if not sum(counts):
             raise FerError(f"{source}: no image with the Usage {split.value}: nothing would be in {split.folder}")
-        missing = [name for name, count in zip(CLASSES, counts, strict=True) if not count]
+        missing = some_names([name for name, count in zip(catalog.classes, counts, strict=True) if not count])
         if split is Split.TRAIN and missing:
-            raise FerError(f"{source}: Training has no image of the class {', '.join(missing)}")
+            raise FerError(f"{source}: Training has no image of the class {missing}\n{_OTHER_CLASSES}")
+        if missing:
+            notes.append(f"{split.value} has no image of the class {missing}")
+    return notes
 
 
 def _check_disk(out: Path, count: int, encoding: Encoding) -> None:
@@ -293,7 +327,9 @@ def _describe(path: Path) -> WrittenFile:
 
 def _title(source: Path, catalog: Catalog, options: PrepareOptions) -> str:
     """What figures call the data: FER2013 only if every count is FER2013's."""
-    if all(catalog.class_counts(split) == _FER2013_COUNTS[split.folder] for split in SPLITS):
+    if catalog.classes == CLASSES and all(
+        catalog.class_counts(split) == _FER2013_COUNTS[split.folder] for split in SPLITS
+    ):
         return "FER2013"
     return options.title or source.name
 

@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from fer.data.archive import damage_explained, kind_of, open_packed, open_tar, open_zip, unpacked
+from fer.data.classes import SEVEN, ClassTable
 from fer.data.csv_source import read_csv
 from fer.data.dataset import Batch
 from fer.data.folder_source import ClassFolders, some
@@ -70,26 +71,48 @@ class Faces:
     come sorted by class and so must be shuffled.
 
     `notes` are sentences on what was left out and what was done with the rest; complete when all batches were taken.
+    `classes` are the names of the labels; `names` those of the images' files, in order, where they are files.
     """
 
     batches: Iterator[Batch]
     in_folders: bool
     notes: list[str]
+    classes: tuple[str, ...]
+    names: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source is read: its classes where they are not FER2013's or the folders' own; `divided`, it has splits.
+
+    `seed` halves the test images of class folders without a validation part, or the reverse.
+    """
+
+    seed: int = 0
+    table: ClassTable | None = None
+    divided: bool = True
+
+
+AS_IT_IS = Reading()
 
 
 @contextlib.contextmanager
 def open_source(
-    path: Path, workers: Workers, *, seed: int = 0, progress: StageProgress | None = None, scratch: Path | None = None
+    path: Path,
+    workers: Workers,
+    reading: Reading = AS_IT_IS,
+    *,
+    progress: StageProgress | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[Faces]:
     """The faces of `path`, which `workers` parse.
 
-    `seed` halves the test images of a source without a validation part, or the reverse. Progress has the stages
-    `unpacking` and `reading`, in bytes of the source, or `decoding`, in images of class folders. A packed tar is
-    unpacked to a nameless file in the folder `scratch` (by default the system's for temporary files). Raises FerError
-    with the file, the row and the reason at the first fault, and for a truncated archive.
+    Progress has the stages `unpacking` and `reading`, in bytes of the source, or `decoding`, in images of class
+    folders. A packed tar is unpacked to a nameless file in the folder `scratch` (by default the system's for temporary
+    files). Raises FerError with the file, the row and the reason at the first fault, and for a truncated archive.
     """
     if path.is_dir():
-        yield from _open_folder(path, workers, seed, progress)
+        yield from _open_folder(path, workers, reading, progress)
         return
     try:
         raw = path.open("rb")
@@ -100,34 +123,42 @@ def open_source(
         size = os.fstat(stack.enter_context(raw).fileno()).st_size
         stream: BinaryIO = raw
         kind = kind_of(raw, path)
+        table, name = raw, str(path)
         if kind == "packed tar":
             stream = stack.enter_context(unpacked(raw, size, scratch, progress))
             size = os.fstat(stream.fileno()).st_size
         if kind in ("zip", "tar", "packed tar"):
             archive = stack.enter_context((open_zip if kind == "zip" else open_tar)(stream, path))
             if archive.table is None:
-                folders = _class_folders(archive.names, path, archive.odd, archive.hidden, seed)
-                yield Faces(folders.read(archive.read_image, workers, progress), True, folders.notes)
+                folders = _class_folders(archive.names, path, archive.odd, archive.hidden, reading)
+                yield _faces(folders, archive.read_image, workers, progress)
                 return
-            table = stack.enter_context(archive.open(archive.table))
-            batches = read_csv(table, f"{path}/{archive.table}", workers)
-        else:
-            batches = read_csv(open_packed(raw) if kind == "packed" else raw, str(path), workers)
-        yield Faces(_followed(batches, stream, size, progress), False, [])
+            table, name = stack.enter_context(archive.open(archive.table)), f"{path}/{archive.table}"
+        elif kind == "packed":
+            table = open_packed(raw)
+        classes = reading.table or SEVEN
+        batches = read_csv(table, name, workers, classes, divided=reading.divided)
+        yield Faces(_followed(batches, stream, size, progress), False, [], classes.names)
 
 
-def _open_folder(path: Path, workers: Workers, seed: int, progress: StageProgress | None) -> Iterator[Faces]:
+def _open_folder(path: Path, workers: Workers, reading: Reading, progress: StageProgress | None) -> Iterator[Faces]:
     """The faces of class folders, or of the CSV that lies in a folder."""
     found = _readable(path)
     names = [file.relative_to(path).as_posix() for file in found.files]
     table = choose_csv(path, names, "the folder")
     if table is None:
         odd = {str(file.relative_to(path)): kind for file, kind in found.odd.items()}
-        folders = _class_folders(names, path, odd, found.hidden, seed)
-        yield Faces(folders.read(lambda name: _read_image(path / name), workers, progress), True, folders.notes)
+        folders = _class_folders(names, path, odd, found.hidden, reading)
+        yield _faces(folders, lambda name: _read_image(path / name), workers, progress)
         return
-    with open_source(path / table, workers, progress=progress) as faces:
+    with open_source(path / table, workers, reading, progress=progress) as faces:
         yield faces
+
+
+def _faces(
+    folders: ClassFolders, read: Callable[[str], bytes], workers: Workers, progress: StageProgress | None
+) -> Faces:
+    return Faces(folders.read(read, workers, progress), True, folders.notes, folders.classes, folders.names)
 
 
 def _read_image(path: Path) -> bytes:
@@ -135,8 +166,10 @@ def _read_image(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _class_folders(names: Sequence[str], path: Path, odd: Mapping[str, str], hidden: int, seed: int) -> ClassFolders:
-    folders = ClassFolders(names, str(path), seed)
+def _class_folders(
+    names: Sequence[str], path: Path, odd: Mapping[str, str], hidden: int, reading: Reading
+) -> ClassFolders:
+    folders = ClassFolders(names, str(path), reading.seed, reading.table, divided=reading.divided)
     if odd:
         folders.notes.append(f"left out: {some([f'{name} ({kind})' for name, kind in odd.items()], 10)}")
     if hidden:

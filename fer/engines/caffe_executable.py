@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from fer.engines.caffe_build.builds import is_of_a_build
 from fer.engines.engine import Say
 from fer.engines.interpreter import WORKER, python_path
 from fer.engines.process import EngineFailed
@@ -79,6 +80,15 @@ class CaffeExecutable(RealCaffe):
             message = f"{self.executable} does not say which layer types it has\n{failure.reason}"
             raise FerError(message) from failure
         raise FerError(f"{self.executable} trains a layer type that there is not; is it a caffe executable?")
+
+    def check_gpus(self, wanted: int | str) -> tuple[int, ...]:
+        numbers = super().check_gpus(wanted)
+        if len(numbers) > 1 and is_of_a_build(self.executable):
+            raise FerError(
+                f"--gpu {wanted}: {self.executable} was built without NCCL, so that it trains on one GPU\n"
+                "take --gpu N, or --engine pytorch, which trains on several"
+            )
+        return numbers
 
     def first_gpu(self, wanted: int | str | None) -> int | None:
         return None  # what scores is the worker

@@ -23,9 +23,11 @@ def demand_of(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter) ->
 def as_they_come(demand: Demand) -> list[str]:
     """Names of the engines that can train what is asked, as far as is known without starting one.
 
-    Of Caffe this is the one that fer brings, whose BatchNorm does not train.
+    Of Caffe this is a build of ours, else the one that fer brings, whose BatchNorm does not train.
     """
-    return [name for name in ENGINES if not (name == "caffe" and demand.statistics)]
+    from fer.engines.caffe_build.builds import candidates  # here, as the command line goes without it
+
+    return [name for name in ENGINES if not (name == "caffe" and demand.statistics and not candidates())]
 
 
 @dataclass(frozen=True)

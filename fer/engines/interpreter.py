@@ -1,7 +1,8 @@
 """Finds, or sets up, a Python that has real Caffe.
 
-FER_CAFFE_PYTHON, if set; else CPython 3.9 from PATH, from pyenv's versions folder, or downloaded by uv, with the
-wheels that worker.py.lock has the hashes of. (`uv lock --script worker.py` writes that from the worker's header.)
+FER_CAFFE_PYTHON, if set; else the Python of a build by `fer caffe build`; else CPython 3.9 from PATH, from pyenv's
+versions folder, or downloaded by uv, with the wheels that worker.py.lock has the hashes of. (`uv lock --script
+worker.py` writes that from the worker's header.)
 """
 
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fer.errors import FerError
@@ -22,6 +23,7 @@ WORKER = Path(__file__).parent / "caffe" / "worker.py"
 LOCK = WORKER.with_name("worker.py.lock")
 PYTHON = "3.9"
 _EXPORT = ("export", "--quiet", "--offline")
+_WHEEL = f"kendryte-caffe's wheel in CPython {PYTHON}"
 _STAMP = "fer-lock"  # a file of the environment: the hash of the lock that all of it was installed by
 _DOWNLOAD = "--only-binary :all: --python-version {} --platform manylinux_2_24_x86_64 --platform manylinux2014_x86_64"
 _OFFLINE = f"""here:
@@ -48,9 +50,15 @@ class CaffePython:
     how: str
     environment: dict[str, str] = field(repr=False)
     skipped: tuple[str, ...] = ()  # where it could not be looked for, and why
+    build: Path | None = None  # the folder of a build of ours
 
     def __str__(self) -> str:
         return f"{self.how} ({self.python})"
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether it is the wheel that fer brings."""
+        return self.how == _WHEEL
 
 
 _known: dict[tuple[str | None, ...], CaffePython] = {}
@@ -62,10 +70,46 @@ def find_caffe(progress: Callable[[str], None] | None = None) -> CaffePython:
     Raises FerError with the cure when Caffe cannot be had.
     """
     named = os.environ.get("FER_CAFFE_PYTHON")
-    key = named, os.environ.get("PATH"), *python_path("PYTHONPATH").values()
+    key = named, os.environ.get("PATH"), os.environ.get("FER_CAFFE_BUILDS"), *python_path("PYTHONPATH").values()
     if key not in _known:
-        _known[key] = _users_own(named) if named else _wheel(progress)
+        _known[key] = _users_own(named) if named else _built_or_wheel(progress)
     return _known[key]
+
+
+def _built_or_wheel(progress: Callable[[str], None] | None) -> CaffePython:
+    """A build of ours that starts, else the wheel; with why those were passed over that do not."""
+    from fer.engines.caffe_build.builds import candidates, environment_of  # here, as it is read where there is need
+
+    skipped: list[str] = []
+    for build in candidates():
+        environment = engine_environment(environment_of(build, clean_environment()))
+        reason = _cannot_import(build.record.python, environment)
+        if not reason:
+            return CaffePython(Path(build.record.python), f"the {build}", environment, tuple(skipped), build.folder)
+        cure = f"fer caffe remove {build.record.kind}, and build it anew"
+        skipped.append(f"{build.folder} is for {build.record.python}, {reason}; {cure}")
+    found = find_wheel(progress)
+    return replace(found, skipped=(*skipped, *found.skipped))
+
+
+def _cannot_import(python: str, environment: dict[str, str]) -> str | None:
+    """Why a Python cannot `import caffe`; None where it can. Follows the name of the Python."""
+    try:
+        probe = subprocess.run(
+            [python, "-c", _IMPORTS_CAFFE], capture_output=True, text=True, errors="replace", env=environment
+        )
+    except OSError as error:
+        return f"which cannot be started: {error.strerror}"
+    if probe.returncode == 0:
+        return None
+    words = probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"]
+    return f"but `import caffe` fails there: {words[-1]}"
+
+
+def clean_environment() -> dict[str, str]:
+    """The shell's, without what is for another Python: the user's PYTHONPATH is for Python layers alone."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**environment, **python_path(PYTHON_LAYERS)}
 
 
 def _users_own(name: str) -> CaffePython:
@@ -75,24 +119,17 @@ def _users_own(name: str) -> CaffePython:
         raise FerError(f"FER_CAFFE_PYTHON names {name}, which is no program\nset it to a Python that has pycaffe")
     environment = engine_environment({**os.environ, **python_path("PYTHONPATH")})
     path = str(Path(path).absolute())  # it is started in other folders
-    try:
-        probe = subprocess.run(
-            [path, "-c", _IMPORTS_CAFFE], capture_output=True, text=True, errors="replace", env=environment
-        )
-    except OSError as error:
-        raise FerError(f"FER_CAFFE_PYTHON names {path}, which cannot be started: {error.strerror}") from error
-    if probe.returncode != 0:
-        reason = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
+    if reason := _cannot_import(path, environment):
         raise FerError(
-            f"FER_CAFFE_PYTHON names {path}, but `import caffe` fails there: {reason}\n"
+            f"FER_CAFFE_PYTHON names {path}, {reason}\n"
             "set it to a Python that has pycaffe, or unset it and fer sets up Caffe by itself"
         )
     return CaffePython(Path(path), "the Python named in FER_CAFFE_PYTHON", environment)
 
 
-def _wheel(progress: Callable[[str], None] | None) -> CaffePython:
-    """The worker's own environment, made by uv as its lock says."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+def find_wheel(progress: Callable[[str], None] | None = None) -> CaffePython:
+    """The worker's own environment, made by uv as its lock says. Raises FerError with the cure."""
+    environment = clean_environment()
     skipped = _with_cache(environment)
     ready = _script_python(environment)
     if not _is_whole(ready):
@@ -102,8 +139,15 @@ def _wheel(progress: Callable[[str], None] | None) -> CaffePython:
         ready = _script_python(environment)
     if ready is None:
         raise FerError(f"uv set up Caffe's environment but does not find it again\n{CURE}")
-    environment = engine_environment({**environment, **python_path(PYTHON_LAYERS)})
-    return CaffePython(ready, "kendryte-caffe's wheel in CPython 3.9", environment, tuple(skipped))
+    environment = engine_environment(environment)
+    return CaffePython(ready, _WHEEL, environment, tuple(skipped))
+
+
+def wheel_is_there() -> bool:
+    """Whether the wheel's environment is set up already."""
+    environment = clean_environment()
+    _with_cache(environment)
+    return _is_whole(_script_python(environment))
 
 
 def _with_cache(environment: dict[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The engine that is real Caffe behind its Python interface: the wheel, or the Python named in FER_CAFFE_PYTHON."""
+"""The engine that is real Caffe behind its Python interface: a build of ours, the wheel, or FER_CAFFE_PYTHON's."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,13 @@ from fer.errors import FerError
 
 @dataclass(frozen=True)
 class PyCaffe(RealCaffe):
-    """The worker trains and scores. The wheel is BVLC Caffe 1.0 for the CPU; of a user's own nothing is known."""
+    """The worker trains and scores. The wheel is BVLC Caffe 1.0 for the CPU; of a user's own nothing is known.
+
+    `built`: there is a build by `fer caffe build`; `gpu_build`: and it is for GPUs.
+    """
+
+    built: bool = False
+    gpu_build: bool = False
 
     @property
     def program(self) -> str:
@@ -17,18 +23,19 @@ class PyCaffe(RealCaffe):
 
     @property
     def has_gpu_code(self) -> bool:
-        return self.own
+        return self.own or self.gpu_build
 
     def known_types(self, wanted: frozenset[str]) -> frozenset[str]:
         from fer.nets.lint import KNOWN_LAYERS  # here, as the command line goes without it
 
-        return KNOWN_LAYERS if not self.own and wanted <= KNOWN_LAYERS else self.layer_types()
+        is_wheel = not (self.own or self.built)
+        return KNOWN_LAYERS if is_wheel and wanted <= KNOWN_LAYERS else self.layer_types()
 
     def check_gpus(self, wanted: int | str) -> tuple[int, ...]:
         numbers = gpu_numbers(wanted)
         if numbers is None or len(numbers) > 1:
             raise FerError(
                 f"--gpu {wanted}: pycaffe trains on one GPU\n"
-                "take --gpu N, name a GPU build's caffe executable in FER_CAFFE, or take --engine pytorch"
+                "take --gpu N, name a caffe executable that was built with NCCL in FER_CAFFE, or take --engine pytorch"
             )
         return super().check_gpus(wanted)

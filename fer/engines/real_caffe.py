@@ -34,7 +34,9 @@ net_param {
 }
 """
 _NORM = 'layer { name: "norm" type: "BatchNorm" bottom: "data" top: "data" }'
-OTHER_CAFFE = "name another Caffe in FER_CAFFE_PYTHON (its Python) or FER_CAFFE (its executable)"
+OTHER_CAFFE = (
+    "build a Caffe (fer caffe build), or name one in FER_CAFFE_PYTHON (its Python) or FER_CAFFE (its executable)"
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,13 @@ class RealCaffe(ProcessEngine):
         except EngineFailed as failure:
             return f"does not train with the solver type {demand.solver_type} ({failure.reason})"
         return None if learnt else f"does not train BatchNorm (layer {demand.statistics!r})"
+
+    def trains_batch_norm(self) -> bool:
+        """Whether a BatchNorm layer learns its batches' statistics, tried in one iteration."""
+        try:
+            return self._learns(Demand(frozenset({"BatchNorm"}), "norm", "SGD"))
+        except EngineFailed:
+            return False
 
     def _learns(self, demand: Demand) -> bool:
         """Whether one iteration brings a BatchNorm's statistics along, where there is one. Raises EngineFailed."""

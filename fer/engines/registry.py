@@ -21,7 +21,12 @@ def users_own_caffe() -> bool:
 def _caffe() -> Engine:
     if executable := os.environ.get("FER_CAFFE"):
         return CaffeExecutable(executable=Path(executable))
-    return PyCaffe(own=users_own_caffe())
+    if users_own_caffe():
+        return PyCaffe(own=True)
+    from fer.engines.caffe_build.builds import candidates  # here, as the command line goes without it
+
+    kinds = [build.record.kind for build in candidates()[:1]]
+    return PyCaffe(built=bool(kinds), gpu_build="gpu" in kinds)
 
 
 # What makes each engine: at once and without looking for it, which its `set_up` does.

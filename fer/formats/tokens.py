@@ -40,15 +40,25 @@ def tokenize(text: str) -> Iterator[Token]:
 
 def layer_lines(text: str) -> list[int]:
     """The line of each top-level `layer` (or old `layers`) block, in the file's order."""
-    lines, depth = [], 0
+    return [block[0].line for block in layer_blocks(text)]
+
+
+def layer_blocks(text: str) -> list[list[Token]]:
+    """The tokens of each top-level `layer` (or old `layers`) block, from that word to its last bracket, in order."""
+    blocks: list[list[Token]] = []
+    depth, inside = 0, False
     for token in tokenize(text):
         if depth == 0 and token.text in ("layer", "layers"):
-            lines.append(token.line)
+            blocks.append([])
+            inside = True
+        if inside:
+            blocks[-1].append(token)
         if token.text in _OPENING:
             depth += 1
         elif token.text in _OPENING.values():
             depth -= 1
-    return lines
+            inside = inside and depth > 0
+    return blocks
 
 
 def field_line(text: str, name: str) -> int:

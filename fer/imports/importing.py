@@ -29,7 +29,8 @@ from fer.imports.snapshots import Target, blobs_of, find_pairs, take_snapshots
 from fer.nets.deploy import derive_deploy, front_layer
 from fer.nets.states import State, filter_net, scored_state, test_states, train_state
 from fer.nets.zoo import file_name
-from fer.runs.run import DEPLOY, NET, SNAPSHOTS, SOLVER, Run, create_run
+from fer.runs.create import create_run
+from fer.runs.run import DEPLOY, NET, SNAPSHOTS, SOLVER, Run
 from fer.schema import caffe_pb2
 from fer.system.files import scratch
 from fer.training.run_prototxts import solver_for_run

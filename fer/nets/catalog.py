@@ -11,6 +11,7 @@ from pathlib import Path
 from fer.errors import FerError
 from fer.formats.prototxt import read_net
 from fer.nets.deploy import derive_deploy, front_layer
+from fer.nets.heads import with_classes
 from fer.nets.shapes import UnknownShapeError, infer_shapes
 from fer.nets.zoo import TRAIN_VAL, find_net, recommended_solver, solver_names
 from fer.system.files import replacement
@@ -92,18 +93,24 @@ def first_comment(path: Path) -> str:
     return " ".join(line.lstrip("# ") for line in lines[:count])
 
 
-def copy_net(name: str | Path, folder: Path) -> list[Path]:
+def copy_net(name: str | Path, folder: Path, classes: int | None = None) -> list[Path]:
     """Copy a net, its solvers and its README to a new folder, to be changed there; returns the files.
 
-    The solvers name the copied net. deploy.prototxt is left out, as each training derives it. Raises FerError where
-    the folder is there already and not empty.
+    The net is called train_val.prototxt there, with `classes` outputs if given; the solvers name it. deploy.prototxt is
+    left out, as each training derives it. Raises FerError where the folder is there already and not empty, or it cannot
+    be told what makes the net's scores.
     """
-    source = find_net(name).parent
+    net = find_net(name)
+    source = net.parent
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FerError(f"{folder} is there already: choose another folder, or remove it")
+    text = net.read_text(encoding="utf-8")
+    if classes is not None:
+        text = with_classes(text, read_net(net), classes)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacement(folder) as copy:
-        for path in (source / TRAIN_VAL, *sorted(source.glob("solver*.prototxt")), source / "README.md"):
+        (copy / TRAIN_VAL).write_text(text, encoding="utf-8")
+        for path in (*sorted(source.glob("solver*.prototxt")), source / "README.md"):
             if not path.is_file():
                 continue
             text = path.read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
 
 TESTED = State("TEST")
-_OF_CLASSES = ("Accuracy", "SoftmaxWithLoss", "InfogainLoss", "MultinomialLogisticLoss", "HingeLoss")
+OF_CLASSES = ("Accuracy", "SoftmaxWithLoss", "InfogainLoss", "MultinomialLogisticLoss", "HingeLoss")
+"""The layers that compare scores, their first bottom, with labels."""
 _KEEP_LABELS = ("Split", "Reshape", "Flatten")
 _FOR_TRAINING = ("include", "exclude", "phase", "param", "loss_weight", "propagate_down", "blobs", "loss_param")
 
@@ -81,7 +82,7 @@ def label_fault(tested: caffe_pb2.NetParameter) -> str | None:
     """Why the labels that a tested (filtered) net is judged by are not those beside its images; None where they are."""
     judge = find_judge(tested)
     front = _front(tested, judge)
-    if len(judge.bottom) < 2 or judge.type not in _OF_CLASSES:
+    if len(judge.bottom) < 2 or judge.type not in OF_CLASSES:
         return None
     for layer in reversed(list(_leading_to(tested, judge.bottom[1]))):
         if layer is front or layer.type in _KEEP_LABELS:

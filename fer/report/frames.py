@@ -61,7 +61,7 @@ class OpenedRun:
     def scores(self, split: str, *, ten_crop: bool = False) -> pd.DataFrame:
         """A row for each image of "val" or "test": file, label, prediction, and the probability of each class."""
         scores = load_scores(self._run.scores(split, ten_crop))
-        return scores_frame(scores, class_names(None, scores.probs.shape[1]))
+        return scores_frame(scores, class_names(self.record.data.classes, scores.probs.shape[1]))
 
     @cached_property
     def metrics(self) -> RunResult:

@@ -40,7 +40,7 @@ def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
     return RunResult(
         name=name or scored.name,
         run={"dir": str(scored.run.dir), **{key: record[key] for key in FACTS if record[key] is not None}},
-        data=DataResult(**record["data"] | {"title": scored.data}),
+        data=DataResult(**record["data"] | {"title": scored.data, "classes": scored.classes}),
         snapshot=SnapshotResult(
             iteration=meta.iteration,
             averaged=meta.averaged or None,

@@ -103,6 +103,7 @@ class DataResult:
     manifest_sha256: str | None = None
     train_count: int | None = None
     files: dict[str, str] | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

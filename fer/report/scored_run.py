@@ -97,7 +97,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     manifest, data_note = _read_manifest(run)
     scores = {split: load_scores(run.scores(split)) for split in held_out(val_only)}
     _check_scores(run, scores)
-    classes = class_names(manifest, scores["val"].probs.shape[1])
+    classes = class_names(manifest.classes if manifest else run.record.data.classes, scores["val"].probs.shape[1])
     paths = {split: run.scores(split, ten_crop=True) for split in scores}
     crops = {split: load_scores(path) for split, path in paths.items() if path.is_file()}
     ten_crop = {split: each for split, each in crops.items() if _same_weights(each, scores[split])}
@@ -200,9 +200,9 @@ def _read_manifest(run: Run) -> tuple[Manifest | None, str]:
     return manifest, ""
 
 
-def class_names(manifest: Manifest | None, count: int) -> tuple[str, ...]:
-    """What the data calls its classes, FER2013's where there is no manifest; numbers where they are not as many."""
-    names = manifest.classes if manifest else CLASSES
+def class_names(known: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """What the data calls its classes, FER2013's where nothing is `known`; numbers where they are not as many."""
+    names = known or CLASSES
     return names if len(names) == count else tuple(f"class {index}" for index in range(count))
 
 

@@ -58,13 +58,17 @@ class Average:
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The data directory of a training, and the SHA-256 by path of each file that the net reads or is scored on."""
+    """The data directory of a training, and the SHA-256 by path of each file that the net reads or is scored on.
+
+    `classes` are the names of the labels, none in runs of fer 0.1, whose classes are FER2013's.
+    """
 
     dir: str
     files: dict[str, str]
     title: str | None = None
     manifest_sha256: str | None = None
     train_count: Count = 0
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def first_record(
             manifest_sha256=sha256(Path(data_dir) / MANIFEST),
             train_count=plan.train_count,
             files=data_hashes(plan.net, data_dir),
+            classes=plan.manifest.classes,
         ),
         prototxt_sha256={},
         versions={},

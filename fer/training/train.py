@@ -15,8 +15,9 @@ from fer.errors import FerError, UsageError
 from fer.formats.prototxt import to_bytes
 from fer.formats.prototxt_text import file_path
 from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
+from fer.runs.create import create_run, remove_unbegun
 from fer.runs.record import StartWeights
-from fer.runs.run import DEPLOY, NET, SOLVER, Run, create_run, remove_unbegun
+from fer.runs.run import DEPLOY, NET, SOLVER, Run
 from fer.runs.snapshots import check_start_weights
 from fer.system.files import sha256
 from fer.system.shell import command
@@ -69,10 +70,7 @@ def train(
         run_parent=options.runs_dir,
     )
     choice.check()
-    for remark in (*plan.remarks, *plan.adapted):
-        tell(Setup(remark))
-    for warning in plan.warnings:
-        tell(Notice(warning))
+    _tell_of(plan, tell)
     warn_of_order(engine, plan.solver, tell)
     record = first_record(plan, net_label(train_val), solver_path, data_dir, engine, gpus)
     patience = options.patience or None
@@ -93,6 +91,13 @@ def train(
                 shutil.rmtree(run.dir)
         session.measure_end()
     return run
+
+
+def _tell_of(plan: Plan, tell: Tell) -> None:
+    for remark in (*plan.remarks, *plan.adapted):
+        tell(Setup(remark))
+    for warning in plan.warnings:
+        tell(Notice(warning))
 
 
 def _start_weights(prototxts: Prototxts, options: TrainOptions) -> Path | None:

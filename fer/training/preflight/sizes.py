@@ -5,14 +5,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fer.data.classes import some_names
 from fer.formats.prototxt import TWO_HISTORIES
+from fer.nets.deploy import OF_CLASSES
+from fer.nets.heads import head_of
 from fer.nets.shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
 from fer.nets.states import State, filter_net
+from fer.nets.zoo import NETS
 from fer.schema import caffe_pb2
+from fer.system.shell import command
 from fer.training.preflight.sources import Sources, image_shape
 from fer.training.preflight.subject import Subject
 
-_JUDGES = ("SoftmaxWithLoss", "Accuracy", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss")
 _SPARE_BYTES = 64 << 20  # for log, scores and report
 
 
@@ -39,23 +43,26 @@ def shape_faults(subject: Subject, sources: Sources, classes: Sequence[str]) -> 
             yield subject.fault(positions[error.position], str(error))
             continue
         if shapes is not None:
-            yield from _output_faults(subject, filter_net(subject.net, state), positions, shapes, classes)
+            yield from _output_faults(subject, positions, shapes, classes)
 
 
-def _output_faults(
-    subject: Subject, net: caffe_pb2.NetParameter, positions: list[int], shapes: NetShapes, classes: Sequence[str]
-) -> Iterator[str]:
-    for judge in net.layer:
-        if judge.type not in _JUDGES:
-            continue
-        scores = shapes.blobs[judge.bottom[0]]
+def _output_faults(subject: Subject, positions: list[int], shapes: NetShapes, classes: Sequence[str]) -> Iterator[str]:
+    for index, position in enumerate(positions):
+        judge = subject.net.layer[position]
+        scores = shapes.blobs[judge.bottom[0]] if judge.type in OF_CLASSES else ()
         if len(scores) > 1 and scores[1] != len(classes):
-            maker = next(k for k, layer in enumerate(net.layer) if judge.bottom[0] in layer.top)
-            yield subject.fault(
-                positions[maker],
-                f"layer {net.layer[maker].name!r} gives {scores[1]} scores to {judge.name!r} for {len(classes)} "
-                f"classes ({', '.join(classes)}); set  num_output: {len(classes)}",
-            )
+            before = positions[:index]
+            maker = next(k for k in before if judge.bottom[0] in subject.net.layer[k].top)
+            maker = next(iter(head_of(subject.net, before, judge.bottom[0])), maker)
+            copy = command("fer", "nets", _called(subject.net_path), "--copy", "mynet", "--classes", len(classes))
+            name, of = subject.net.layer[maker].name, f"{len(classes)} classes ({some_names(classes)})"
+            fault = f"layer {name!r} gives {scores[1]} scores to {judge.name!r} for {of}"
+            yield subject.fault(maker, f"{fault}; set  num_output: {len(classes)}\n{copy} makes a net that fits")
+
+
+def _called(net_path: Path) -> str:
+    """What a command calls a net: a shipped one by its name."""
+    return net_path.parent.name if net_path.parent.parent == NETS else str(net_path)
 
 
 def snapshots_size(solver: caffe_pb2.SolverParameter, shapes: NetShapes | None) -> tuple[int, int]:
