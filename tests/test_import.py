@@ -6,9 +6,9 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import elsewhere
 import numpy as np
 import pytest
-import trained_elsewhere as elsewhere
 from training import assert_nothing_left, resume
 
 from fer import cli

@@ -6,9 +6,9 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import elsewhere
 import numpy as np
 import pytest
-import trained_elsewhere as elsewhere
 
 from fer import cli
 from fer.data.class_names import class_order, names_in

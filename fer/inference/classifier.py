@@ -108,18 +108,14 @@ class Classifier:
     def __init__(self, model: Model):
         self.model = model
         try:
-<<<<<<< HEAD
-            if model.contents is None:
-                self._net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
-            else:
-                self._net = cv2.dnn.readNetFromCaffe(*(np.frombuffer(part, np.uint8) for part in model.contents))
-=======
             infer_shapes(read_net(model.deploy))  # OpenCV divides by sizes of 0
         except ShapeError as error:
             raise FerError(f"{model.deploy}: {error}") from None
         try:
-            self._net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
->>>>>>> a296051ef1e3aafda0a09c43fdcc90b3fdceab0e
+            if model.contents is None:
+                self._net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
+            else:
+                self._net = cv2.dnn.readNetFromCaffe(*(np.frombuffer(part, np.uint8) for part in model.contents))
         except cv2.error as error:
             raise FerError(f"OpenCV cannot read {model.deploy} with {model.weights.name}: {error.err}") from None
 
