@@ -234,7 +234,7 @@ def test_a_mean_in_numpys_format(shape: tuple[int, ...], read_as: tuple[int, ...
     mean = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
     np.save(tmp_path / "mean.npy", mean)
     found = find_mean(tmp_path / "mean.npy")
-    assert (found.shape, found.dtype) == (read_as, np.float32)
+    assert found.shape == read_as and found.dtype == np.float32
     if shape == (5, 4, 3):
         np.testing.assert_array_equal(found, mean.transpose(2, 0, 1))
 
@@ -272,7 +272,7 @@ def probabilities(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
 def expected_of(transformed: np.ndarray) -> np.ndarray:
     net = cv2.dnn.readNetFromCaffe("deploy.prototxt", "w.caffemodel")
     net.setInput(transformed.astype(np.float32)[np.newaxis, np.newaxis])
-    return net.forward("prob")[0]
+    return np.asarray(net.forward("prob"))[0]
 
 
 def test_a_deploy_net_is_used_without_an_import(bare: list[str], capsys: pytest.CaptureFixture[str]) -> None:

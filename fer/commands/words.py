@@ -31,7 +31,7 @@ COMMANDS = {
     "lr": "fer schedule",
     **dict.fromkeys(("eval", "evaluate", "test", "score", "val", "validate", "results"), "fer report RUN"),
     **dict.fromkeys(("infer", "inference", "classify", "detect", "recognize", "run"), "fer predict PHOTO"),
-    **dict.fromkeys(("data", "dataset", "download", "import"), "fer prepare SOURCE"),
+    **dict.fromkeys(("data", "dataset", "download"), "fer prepare SOURCE"),
 }
 _OUT = ("out", "output", "output-dir", "out-dir", "outdir", "dir", "save", "save-dir", "dest")
 OPTIONS: Mapping[str, Mapping[str, str]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fer.errors import FerError
-from fer.formats.blobs import shape_text
 from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
 
@@ -74,7 +73,8 @@ def input_of(deploy: caffe_pb2.NetParameter, name: str) -> tuple[str, tuple[int,
             dims = list(layer.input_param.shape[0].dim)
             if len(dims) == 4 and dims[1] in (1, 3):
                 return layer.top[0], (dims[1], dims[2], dims[3])
-            raise FerError(f"{name}: its input is {shape_text(dims)}; images are N x 1 or 3 x height x width")
+            given = " x ".join(map(str, dims))
+            raise FerError(f"{name}: its input is {given}; images are N x 1 or 3 x height x width")
     raise FerError(f"{name}: no deploy net: looked for an Input layer or input_dim, which say what it takes")
 
 
