@@ -61,8 +61,8 @@ def deploy(channels: int, side: int, old_input: bool = False) -> str:
 
 
 def make_trainings(folder: Path, data: Path) -> Path:
-    """Three folders: bvlc, in the data's order of classes; 20160809-112414-0296, a job of DIGITS in its own; colour, of
-    3 channels and another size, with HDF5 snapshots of Adam."""
+    """folder/bvlc, in the data's order of classes; folder/20160809-112414-0296, a job of DIGITS in its own;
+    folder/colour, of 3 channels and another size, with HDF5 snapshots of Adam."""
     cases = [
         _bvlc(folder / "bvlc", data),
         _digits(folder / "20160809-112414-0296", data),
@@ -136,3 +136,46 @@ def _colour(folder: Path, data: Path) -> dict[str, object]:
     }
     _write(folder, files)
     return {"folder": str(folder), "log": "log.txt"}
+
+
+def v0_net(data: Path, phase: str) -> str:
+    """The net of folder/bvlc as Caffe of 2013 has it, a file for each phase."""
+    source, batch = ("train_lmdb", 14) if phase == "TRAIN" else ("val_lmdb", 7)
+    judge, top = ("accuracy", 'top: "accuracy"') if phase == "TEST" else ("softmax_loss", "")
+    return f"""name: "Theirs"
+layers {{ layer {{ name: "data" type: "data" source: "/gone/{source}" meanfile: "/gone/mean.binaryproto"
+  batchsize: {batch} scale: 0.00390625 cropsize: 44 }} top: "data" top: "label" }}
+layers {{ layer {{ name: "pad" type: "padding" pad: 0 }} bottom: "data" top: "padded" }}
+layers {{ layer {{ name: "conv" type: "conv" num_output: 4 kernelsize: 5 stride: 3 weight_filler {{ type: "xavier" }}
+  blobs_lr: 1 blobs_lr: 2 }} bottom: "padded" top: "conv" }}
+layers {{ layer {{ name: "relu" type: "relu" }} bottom: "conv" top: "conv" }}
+layers {{ layer {{ name: "drop" type: "dropout" }} bottom: "conv" top: "conv" }}
+layers {{ layer {{ name: "ip" type: "innerproduct" num_output: 7 weight_filler {{ type: "xavier" }}
+  blobs_lr: 1 blobs_lr: 2 }} bottom: "conv" top: "ip" }}
+layers {{ layer {{ name: "judge" type: "{judge}" }} bottom: "ip" bottom: "label" {top} }}
+"""
+
+
+V1_DATA = """name: "Theirs"
+layers { name: "data" type: DATA top: "data" top: "label" include { phase: PHASE }
+  data_param { source: "/gone/DATABASE" batch_size: BATCH mean_file: "mean.npy" scale: 0.00390625 crop_size: 44 } }
+"""
+V1_LAYERS = """
+layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv" blobs_lr: 1 blobs_lr: 2
+  convolution_param { num_output: 4 kernel_size: 5 stride: 3 engine: CUDNN weight_filler { type: "xavier" } } }
+layers { name: "relu" type: RELU bottom: "conv" top: "conv" }
+layers { name: "drop" type: DROPOUT bottom: "conv" top: "conv" }
+layers { name: "ip" type: INNER_PRODUCT bottom: "conv" top: "ip" blobs_lr: 1 blobs_lr: 2
+  inner_product_param { num_output: 7 weight_filler { type: "xavier" } } }
+layers { name: "loss" type: SOFTMAX_LOSS bottom: "ip" bottom: "label" }
+layers { name: "accuracy" type: ACCURACY bottom: "ip" bottom: "label" top: "accuracy" include { phase: TEST } }
+"""
+
+
+def v1_net() -> str:
+    """The same as Caffe of 2014 has it."""
+    fronts = [
+        V1_DATA.replace("PHASE", phase).replace("DATABASE", database).replace("BATCH", str(batch))
+        for phase, database, batch in (("TRAIN", "a", 14), ("TEST", "b", 7))
+    ]
+    return fronts[0] + fronts[1].partition("\n")[2] + V1_LAYERS

@@ -4,7 +4,6 @@ With real engines on drawn faces; trainings are cut to two iterations of two ima
 short one of LeNet under that name.
 """
 
-import importlib
 import itertools
 import json
 import re
@@ -24,13 +23,15 @@ import test_caffe_build
 import fer.commands
 import fer.training.train
 from fer import cli
+from fer.data.dataset import CLASSES
+from fer.formats.database import read_mean
 from fer.nets.zoo import find_net, find_solver
 from fer.system.files import sha256
 from fer.training.preflight.plan import Plan, preflight
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(
-    path.stem for path in Path(fer.commands.__file__).parent.glob("*.py") if "SUMMARY" in path.read_text()
+    path.stem.rstrip("_") for path in Path(fer.commands.__file__).parent.glob("*.py") if "SUMMARY" in path.read_text()
 )
 # What a reader puts in, and numbers that a short run has not.
 PUT_IN = {"NET-SOLVER": "lenet-s2", "NET": "lenet", "SOLVER": "s2", "N": "2", "20000": "1"}
@@ -55,7 +56,7 @@ def _put_in(words: list[str]) -> Iterator[str]:
 
 def shown() -> list[str]:
     texts = [cli.MAIN_HELP, (ROOT / "README.md").read_text(encoding="utf-8")]
-    texts += [importlib.import_module(f"fer.commands.{name}").HELP for name in COMMANDS]
+    texts += [module.HELP for module in cli.COMMANDS.values()]
     return list(dict.fromkeys(itertools.chain.from_iterable(map(commands_in, texts))))
 
 
@@ -124,6 +125,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert cli.main(["train", "--net", "lenet", "--solver", "s2", "--name", "short"]) == 0
         assert cli.main(["report", "runs/short", "--ten-crop"]) == 0  # so that its copies need no engine
         assert cli.main(["train", "--net", "vgg8", "--solver", "s1", "--name", "vgg8-warm"]) == 0
+        make_elsewhere(folder)
         make_runs(folder / "runs")
         yield folder
 
@@ -138,6 +140,22 @@ def draw_pictures(folder: Path) -> None:
     for _ in range(3):
         video.write(np.ascontiguousarray(face))
     video.release()
+
+
+def make_elsewhere(folder: Path) -> None:
+    """What fer import is given: the short run of LeNet as a folder, a job of DIGITS, and a deploy net by itself."""
+    short, old = folder / "runs" / "short", folder / "old-training"
+    shutil.copytree(short / "snapshots", old, ignore=shutil.ignore_patterns(".*"))
+    for name in ("train_val.prototxt", "solver.prototxt", "train.log"):
+        shutil.copy(short / name, old)
+    shutil.copy(folder / "data" / "sample" / "mean.binaryproto", old)
+    shutil.copytree(old, folder / "job")
+    (folder / "labels.txt").write_text("\n".join(CLASSES))
+    shutil.copy(folder / "labels.txt", folder / "job")
+    shutil.make_archive(str(folder / "job"), "gztar", folder, "job")
+    shutil.copy(short / "deploy.prototxt", folder)
+    shutil.copy(short / "snapshots" / "lenet_iter_2.caffemodel", folder / "weights.caffemodel")
+    np.save(folder / "mean.npy", read_mean(old / "mean.binaryproto"))
 
 
 def make_runs(runs: Path) -> None:

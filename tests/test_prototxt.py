@@ -267,6 +267,39 @@ layers = st.builds(
 )
 
 
+V0 = """
+layers { layer { name: "data" type: "images" source: "list" batchsize: 8 scale: 0.5 cropsize: 40 mirror: true
+  meanfile: "m" new_height: 44 new_width: 42 shuffle_images: true rand_skip: 3 } top: "data" top: "label" }
+layers { layer { name: "pad" type: "padding" pad: 2 } bottom: "data" top: "padded" }
+layers { layer { name: "conv" type: "conv" num_output: 4 kernelsize: 5 stride: 3 group: 2 biasterm: false
+  weight_filler { type: "xavier" } blobs_lr: 2 weight_decay: 0 } bottom: "padded" top: "conv" }
+layers { layer { name: "pool" type: "pool" pool: AVE kernelsize: 2 stride: 2 } bottom: "conv" top: "pool" }
+layers { layer { name: "norm" type: "lrn" local_size: 3 alpha: 0.5 beta: 0.75 } bottom: "pool" top: "norm" }
+layers { layer { name: "drop" type: "dropout" dropout_ratio: 0.3 } bottom: "norm" top: "norm" }
+layers { layer { name: "both" type: "concat" concat_dim: 1 } bottom: "norm" bottom: "norm" top: "both" }
+layers { layer { name: "ip" type: "innerproduct" num_output: 7 } bottom: "both" top: "ip" }
+layers { layer { name: "loss" type: "softmax_loss" } bottom: "ip" bottom: "label" }
+"""
+TODAY = """
+layer { name: "data" type: "ImageData" top: "data" top: "label"
+  transform_param { scale: 0.5 mirror: true crop_size: 40 mean_file: "m" }
+  image_data_param { source: "list" batch_size: 8 rand_skip: 3 shuffle: true new_height: 44 new_width: 42 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" param { lr_mult: 2 decay_mult: 0 }
+  convolution_param { num_output: 4 bias_term: false pad: 2 kernel_size: 5 group: 2 stride: 3
+    weight_filler { type: "xavier" } } }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: AVE kernel_size: 2 stride: 2 } }
+layer { name: "norm" type: "LRN" bottom: "pool" top: "norm" lrn_param { local_size: 3 alpha: 0.5 beta: 0.75 } }
+layer { name: "drop" type: "Dropout" bottom: "norm" top: "norm" dropout_param { dropout_ratio: 0.3 } }
+layer { name: "both" type: "Concat" bottom: "norm" bottom: "norm" top: "both" concat_param { concat_dim: 1 } }
+layer { name: "ip" type: "InnerProduct" bottom: "both" top: "ip" inner_product_param { num_output: 7 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" }
+"""
+
+
+def test_the_format_of_2013_is_upgraded() -> None:
+    assert upgrade.upgrade_net(parse(V0)) == parse(TODAY)
+
+
 @given(st.builds(caffe_pb2.NetParameter, name=names, layer=st.lists(layers, min_size=1, max_size=4)))
 def test_text_round_trip(tmp_path_factory: pytest.TempPathFactory, net: caffe_pb2.NetParameter) -> None:
     path = tmp_path_factory.getbasetemp() / "round.prototxt"
@@ -460,7 +493,13 @@ def test_batch_norm_rates_are_zeroed() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('layers { layer { name: "conv1" type: "conv" } }', "V0 format"),
+        ('layers { layer { name: "conv1" type: "Conv" } }', "V0 format has no type 'Conv'"),
+        ('layers { layer { name: "relu" type: "relu" num_output: 3 } }', "V0 format has no num_output for it"),
+        (
+            'layers { layer { name: "p" type: "padding" pad: 1 } bottom: "a" top: "b" } '
+            'layers { layer { name: "q" type: "pool" } bottom: "b" top: "c" }',
+            "'q': a padding layer is in front",
+        ),
         ("layers {} layer {}", "mixes old"),
         ('input: "a" input_dim: 1 layer {}', "need 4 input_dim"),
         ('input: "a" input: "b" input_shape { dim: 1 } layer {}', "one input_shape each"),

@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer.commands.numbers import over_0
 from fer.commands.terminal import say_out, show, width
 from fer.errors import UsageError
 from fer.system.escapes import escaped
@@ -32,17 +33,27 @@ examples:
   fer predict clip.mp4 --model runs/lenet-s2 --json
   fer predict --webcam
   fer predict face.png --no-detect
+  fer predict photo.jpg --model deploy.prototxt --weights weights.caffemodel --mean mean.npy --labels labels.txt
 
 Finds faces (upright and frontal ones, by OpenCV's cascade) and gives each the probabilities of the seven classes, in
 percent. Photos are in any format that OpenCV reads (of animations the first frame), turned upright as their EXIF
-orientation says.
+orientation says. --model deploy.prototxt with --weights takes any Caffe classifier of faces, without an import.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", nargs="*", type=Path, metavar="PATH", help="images, videos, and folders of them")
-    add("--model", type=Path, metavar="DIR", help="a scored run, or what fer export wrote (default: the shipped model)")
+    add(
+        "--model",
+        type=Path,
+        metavar="MODEL",
+        help="a scored run, what fer export wrote (default: the shipped model), or a deploy.prototxt",
+    )
+    add("--weights", type=Path, metavar="FILE", help="with --model deploy.prototxt: the .caffemodel of any Caffe")
+    add("--mean", metavar="M", help="with --weights: a .binaryproto, a .npy, or numbers as 104,117,123")
+    add("--labels", metavar="L", help="with --weights: the classes in the net's order: a labels.txt, or names as A,B,C")
+    add("--scale", type=over_0, metavar="X", help="with --weights: what pixels less the mean are multiplied by")
     add("--webcam", nargs="?", const=0, type=int, metavar="N", help="look through camera N (default: 0) until Ctrl-C")
     add("--no-detect", action="store_true", help="each picture is one face already, closely cropped")
     add("--detector", type=Path, metavar="FILE", help="find faces with a YuNet file (.onnx) of your own")
@@ -56,6 +67,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("fer predict needs pictures: give a PATH, or --webcam\nExample: fer predict photo.jpg")
     if args.no_detect and args.detector:
         raise UsageError("--no-detect looks for no faces, so it takes no --detector: leave one of them out.")
+    for name in ("mean", "labels", "scale"):
+        if args.weights is None and getattr(args, name) is not None:
+            raise UsageError(f"--{name} is for --model deploy.prototxt --weights FILE: leave it out.")
+    if args.weights is not None and args.model is None:
+        raise UsageError("--weights needs the net that they are of: --model deploy.prototxt")
     # OpenCV and FFmpeg have words of their own for a bad file, besides our line; they look here when they are loaded.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -66,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     from fer.inference.media import find_sources
     from fer.inference.predict import Failure, predict
 
-    classifier = Classifier(find_model(args.model))
+    model = find_model(args.model) if args.weights is None else _bare_model(args)
+    classifier = Classifier(model)
     detect = whole if args.no_detect else YuNet(args.detector) if args.detector else Cascade()
     found = find_sources(args.paths, args.webcam, args.annotate and args.annotate.resolve())
     sources = found.sources
@@ -101,6 +118,22 @@ def run(args: argparse.Namespace) -> int:
     if not faces and failures < len(sources):
         terminal.say("No face was found. (A picture that is a face, closely cropped: --no-detect.)")
     return 1 if failures else 0
+
+
+def _bare_model(args: argparse.Namespace) -> Model:
+    """The model of a deploy net and its weights; what is not known of it is said."""
+    from fer.commands import terminal
+    from fer.inference.bare_model import bare_model
+
+    model = bare_model(args.model, args.weights, mean=args.mean, labels=args.labels, scale=args.scale or 1.0)
+    channels, height, width = model.transform.shape
+    equal = f" in {channels} equal channels" if channels > 1 else ""
+    terminal.say(f"faces are brought to gray, 48 x 48, then to {height} x {width} pixels{equal}")
+    if args.labels is None:
+        terminal.say("without --labels classes are called by their numbers, as their names are not known")
+    if args.mean is None:
+        terminal.say("without --mean none is taken away")
+    return model
 
 
 def _fits(line: str) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from fer.errors import FerError, nearest
 
@@ -75,3 +76,22 @@ def names_in(text: str) -> list[str]:
     if len(set(lines)) < len(lines):
         raise ValueError("a name is there twice")
     return lines
+
+
+def read_labels(given: str) -> list[str]:
+    """The class names of `--labels`: those of a file, a line each, or given with commas between. Raises FerError."""
+    path = Path(given)
+    if not path.is_file() and "," in given:
+        text = "\n".join(given.split(","))
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no text"
+            raise FerError(
+                f"--labels {given}: cannot be read: {reason}\ngive a labels.txt, or the names: Angry,Disgust,Fear,..."
+            ) from None
+    try:
+        return names_in(text)
+    except ValueError as error:
+        raise FerError(f"--labels {given}: no list of class names: {error}") from None

@@ -6,6 +6,8 @@ SENet, MobileNet, TSN, and those for faces.
 
 from __future__ import annotations
 
+DELETE_IT = "; delete it"
+"""How it ends what is said of a field without which a net is the same."""
 _NORM = "in Caffe a BatchNorm layer and behind it a Scale layer with  bias_term: true"
 _GROUPS = "in Caffe a Convolution layer whose group is the number of channels"
 _OLD_RATES = "in a layer { ... } block it is  param { lr_mult: 1 decay_mult: 1 }, once for weights and once for biases"

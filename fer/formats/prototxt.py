@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from fer.errors import Faults, FerError, nearest
-from fer.formats.forks import explain_field
+from fer.formats.forks import DELETE_IT, explain_field
 from fer.formats.prototxt_text import backslash_faults, decode, encode, file_path, read_text
 from fer.formats.tokens import blank_field
 from fer.formats.upgrade import V1_TYPES, upgrade_net
@@ -30,12 +30,13 @@ _PREFIX = re.compile(r"^\d+:\d+ : (?:'.*': )?", re.DOTALL)
 _MOST_FAULTS = 20
 
 
-def read_net(path: str | Path) -> caffe_pb2.NetParameter:
+def read_net(path: str | Path, dropped: list[str] | None = None) -> caffe_pb2.NetParameter:
     """A net from a prototxt, its old formats upgraded as Caffe does on load.
 
-    Raises FerError with `file:line: ...` for each fault, with the nearest known name.
+    Given a list `dropped`, fields of forks that mean nothing to Caffe are left out and told there. Raises FerError with
+    `file:line: ...` for each fault, with the nearest known name.
     """
-    net = _read_message(path, caffe_pb2.NetParameter())
+    net = _read_message(path, caffe_pb2.NetParameter(), dropped)
     if not (net.layer or net.layers):
         raise FerError(f"{path}:1: this net has no layers")
     try:
@@ -44,12 +45,12 @@ def read_net(path: str | Path) -> caffe_pb2.NetParameter:
         raise FerError(f"{path}:1: {error}") from None
 
 
-def read_solver(path: str | Path) -> caffe_pb2.SolverParameter:
-    """A solver from a prototxt, its old `solver_type` turned into `type`.
+def read_solver(path: str | Path, dropped: list[str] | None = None) -> caffe_pb2.SolverParameter:
+    """A solver from a prototxt, its old `solver_type` turned into `type`; `dropped` as read_net has it.
 
     Raises FerError with `file:line: ...` for each fault, with the nearest known name.
     """
-    solver = _read_message(path, caffe_pb2.SolverParameter())
+    solver = _read_message(path, caffe_pb2.SolverParameter(), dropped)
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
             raise FerError(f"{path}:1: both solver_type and type are given; keep type and delete solver_type")
@@ -129,8 +130,11 @@ def _reads_as(path: str | Path, kind: type[Message]) -> bool:
         return False
 
 
-def _read_message(path: str | Path, message: MessageT) -> MessageT:
-    """Parse a prototxt into `message`; FerError lists every unknown field, up to the first fault of another kind."""
+def _read_message(path: str | Path, message: MessageT, dropped: list[str] | None = None) -> MessageT:
+    """Parse a prototxt into `message`; FerError lists every unknown field, up to the first fault of another kind.
+
+    Given a list `dropped`, fields that are to be deleted are, and told there.
+    """
     text = read_text(path)
     if faults := [f"{path}:{line}: {fault}" for line, fault in backslash_faults(text)]:
         raise FerError("\n".join(faults[:_MOST_FAULTS]))
@@ -142,8 +146,12 @@ def _read_message(path: str | Path, message: MessageT) -> MessageT:
         except text_format.ParseError as error:
             if not faults and (kind := _taken_for(path, message)):
                 raise FerError(f"{path} is a {kind[0]}, where a {kind[1]} is expected") from None
-            faults.append(f"{path}:{error.GetLine() or 1}: {_explain(error)}")
+            fault = f"{path}:{error.GetLine() or 1}: {_explain(error)}"
             mended = _without_unknown_field(text, error)
+            if dropped is not None and mended is not None and fault.endswith(DELETE_IT):
+                dropped.append(fault.removesuffix(DELETE_IT))
+            else:
+                faults.append(fault)
             if mended is None:
                 break
             text = mended

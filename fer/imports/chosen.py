@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from fer.data.class_names import class_order, meaning, names_in
+from fer.data.class_names import class_order, meaning, names_in, read_labels
 from fer.errors import FerError
 from fer.formats.database import read_mean
 from fer.formats.mean import NPY, find_mean, read_npy
 from fer.imports.given import Given, GivenFile
 from fer.imports.parts import Parts, several
-from fer.imports.recognise import Kind, read_labels
+from fer.imports.recognise import Kind
 from fer.runs.record import UNKNOWN
 
 

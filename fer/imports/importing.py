@@ -70,7 +70,7 @@ def import_training(paths: Sequence[Path], data_dir: Path, wanted: Wanted | None
 
 @dataclass
 class _Training:
-    """One training on its way to a run; `notes` are for its report."""
+    """One training on its way to a run; `notes` are for its report, `dropped` what forks wrote into its prototxts."""
 
     paths: Sequence[Path]
     data_dir: Path
@@ -80,6 +80,7 @@ class _Training:
     wanted: Wanted
     say: Say
     notes: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
     def imported(self, folder: Path) -> Run:
         """The run, made in `folder` and copied from there under its name."""
@@ -88,6 +89,8 @@ class _Training:
         solver = self._solver()
         names, order = choose_classes(self.parts, self.given, self.wanted.parts.labels, self.manifest.classes)
         state, net, images = self._net(solver, size_said(info))
+        for what in self.dropped:
+            self.say(f"left out: {what}")
         self._copy_matrices(net, folder, order)
         stem = f"{SNAPSHOTS}/{file_name(net.name or self._label())}"
         own = solver_for_run(solver or caffe_pb2.SolverParameter(), snapshot_prefix=stem)
@@ -98,8 +101,8 @@ class _Training:
             write_blob(folder / MEAN, images.mean[None])
         engine = self._engine(net, deploy, solver)
         target = self._target(engine, folder, net, solver, order, stem)
-        pairs = find_pairs(self.parts, solver.snapshot_prefix if solver else "", self.say)
-        snapshots = take_snapshots(pairs, target, self.say)
+        pairs = find_pairs(self.parts, solver.snapshot_prefix if solver else "", self._leave_out)
+        snapshots = take_snapshots(pairs, target, self._leave_out)
         log, log_file = self._log()
         sentence = images.sentence(self.manifest.image.shape)
         facts = Facts(
@@ -115,6 +118,11 @@ class _Training:
         exact = self.wanted.name is not None
         return create_run(self.wanted.runs_dir, self._label(), record, prototxts, files=others, exact=exact)
 
+    def _leave_out(self, what: str) -> None:
+        """Say of a snapshot that it is left out, now and in the report."""
+        self.say(f"left out: {what}")
+        self.notes.append(f"Left out: {what}")
+
     def _label(self) -> str:
         """What the run is called: as asked for, or as what was given."""
         first = self.paths[0] if len(self.paths) == 1 else self.paths[0].parent
@@ -125,7 +133,7 @@ class _Training:
         if file is None:
             return None
         try:
-            return read_solver(file.path)
+            return read_solver(file.path, self.dropped)
         except FerError as error:
             raise FerError(str(error).replace(str(file.path), file.name)) from None
 
@@ -134,7 +142,7 @@ class _Training:
     ) -> tuple[State, caffe_pb2.NetParameter, Images]:
         """(state that is scored, the run's net, how its images are made)."""
         parts, stored = self.parts, self.manifest.image.shape
-        deploy = (read_net(parts.deploy), parts.deploy) if parts.deploy else None
+        deploy = (read_net(parts.deploy, self.dropped), parts.deploy) if parts.deploy else None
         if not parts.nets:
             assert deploy is not None
             mean = choose_mean(parts, self.given, self.wanted.parts.mean, None, self.say)
@@ -147,7 +155,7 @@ class _Training:
             return state, net_on_data(net, [State("TRAIN"), state], images, self.data_dir, stored), images
         if self.wanted.scale is not None:
             raise FerError(f"--scale: {parts.nets[0].name} has its own; leave it out")
-        net, state = read_nets(parts.nets), scored_state(solver or caffe_pb2.SolverParameter())
+        net, state = read_nets(parts.nets, self.dropped), scored_state(solver or caffe_pb2.SolverParameter())
         states = [train_state(solver), *test_states(solver)] if solver else []
         name = parts.nets[-1].name
         try:

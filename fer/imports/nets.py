@@ -11,8 +11,9 @@ from fer.errors import FerError
 from fer.formats.blobs import shape_text
 from fer.formats.prototxt import read_net
 from fer.imports.given import GivenFile
-from fer.nets.deploy import front_layer
+from fer.nets.deploy import front_layer, input_of
 from fer.nets.states import State
+from fer.nets.transform import under_mean
 from fer.schema import caffe_pb2
 from fer.training.run_prototxts import clear_cudnn, layer_phases
 
@@ -69,9 +70,9 @@ class Hints:
     mean: np.ndarray | None = None
 
 
-def read_nets(files: Sequence[GivenFile]) -> caffe_pb2.NetParameter:
+def read_nets(files: Sequence[GivenFile], dropped: list[str]) -> caffe_pb2.NetParameter:
     """The net of a training; of old Caffe's two, one for each phase, both as one. Raises FerError."""
-    nets = [read(file) for file in files]
+    nets = [read(file, dropped) for file in files]
     if len(nets) == 1:
         return nets[0]
     both = caffe_pb2.NetParameter(name=nets[0].name)
@@ -84,25 +85,12 @@ def read_nets(files: Sequence[GivenFile]) -> caffe_pb2.NetParameter:
     return both
 
 
-def read(file: GivenFile) -> caffe_pb2.NetParameter:
-    """The net in a file, by the name that the user knows it by. Raises FerError."""
+def read(file: GivenFile, dropped: list[str]) -> caffe_pb2.NetParameter:
+    """The net in a file, without what forks of Caffe write for themselves, which `dropped` takes. Raises FerError."""
     try:
-        return read_net(file.path)
+        return read_net(file.path, dropped)
     except FerError as error:
         raise type(error)(str(error).replace(str(file.path), file.name)) from None
-
-
-def input_of(deploy: caffe_pb2.NetParameter, file: GivenFile) -> tuple[str, Shape]:
-    """The blob that a deploy net takes images in, and their (channels, height, width). Raises FerError."""
-    for layer in deploy.layer:
-        if layer.type == "Input" and layer.input_param.shape:
-            dims = list(layer.input_param.shape[0].dim)
-            if len(dims) == 4 and dims[1] in (1, 3):
-                return layer.top[0], (dims[1], dims[2], dims[3])
-            raise FerError(f"{file.name}: its input is {shape_text(dims)}; images are N x 1 or 3 x height x width")
-    raise FerError(
-        f"{file.name}: no deploy net: looked for an Input layer or input_dim, which say what images it takes"
-    )
 
 
 def images_of(net: caffe_pb2.NetParameter, state: State, hints: Hints, manifest: Manifest, name: str) -> Images:
@@ -115,7 +103,7 @@ def images_of(net: caffe_pb2.NetParameter, state: State, hints: Hints, manifest:
         )
     param, given = front.transform_param, front.image_data_param
     stored, mean = manifest.image.shape, hints.mean
-    deploy = input_of(*hints.deploy) if hints.deploy else None
+    deploy = input_of(hints.deploy[0], hints.deploy[1].name) if hints.deploy else None
     wanted = bool(param.mean_file)
     if wanted and mean is None:
         raise FerError(
@@ -140,14 +128,10 @@ def images_of(net: caffe_pb2.NetParameter, state: State, hints: Hints, manifest:
 def images_for_deploy(hints: Hints, scale: float) -> Images:
     """How the images of a net are made of which nothing but its deploy is known."""
     assert hints.deploy is not None
-    _, (channels, height, width) = input_of(*hints.deploy)
-    mean, shape, crop = hints.mean, (channels, height, width), 0
-    if mean is not None and mean.shape[1:] not in ((1, 1), (height, width)):
-        if height != width:
-            raise FerError(f"the mean is {shape_text(mean.shape)}, where the net's input is {shape_text(shape)}")
-        shape, crop = (channels, mean.shape[1], mean.shape[2]), height
-    images = Images(shape, crop, mean, scale)
-    _check(images, None, hints, hints.deploy[1].name)
+    deploy, file = hints.deploy
+    shape, crop = under_mean(input_of(deploy, file.name)[1], hints.mean)
+    images = Images(shape, crop, hints.mean, scale)
+    _check(images, None, hints, file.name)
     return images
 
 
@@ -215,7 +199,7 @@ def net_around(deploy: caffe_pb2.NetParameter, file: GivenFile, images: Images) 
 
     Raises FerError where the deploy net has no one output.
     """
-    blob, _ = input_of(deploy, file)
+    blob, _ = input_of(deploy, file.name)
     layers = [layer for layer in deploy.layer if layer.type != "Input"]
     if not layers:
         raise FerError(f"{file.name}: this net has no layer behind its input")

@@ -7,7 +7,6 @@ from enum import Enum
 from pathlib import Path
 
 from fer.data.class_names import meaning, names_in
-from fer.errors import FerError
 from fer.formats.hdf5 import MAGIC, read_hdf5
 from fer.formats.mean import NPY
 from fer.formats.tokens import tokenize
@@ -151,22 +150,3 @@ def _top_fields(head: str) -> set[str]:
         depth += (token.text == "{") - (token.text == "}")
         before = token.text
     return found
-
-
-def read_labels(given: str) -> list[str]:
-    """The class names of `--labels`: those of a file, a line each, or given with commas between. Raises FerError."""
-    path = Path(given)
-    if not path.is_file() and "," in given:
-        text = "\n".join(given.split(","))
-    else:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no text"
-            raise FerError(
-                f"--labels {given}: cannot be read: {reason}\ngive a labels.txt, or the names: Angry,Disgust,Fear,..."
-            ) from None
-    try:
-        return names_in(text)
-    except ValueError as error:
-        raise FerError(f"--labels {given}: no list of class names: {error}") from None

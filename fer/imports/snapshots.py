@@ -51,7 +51,7 @@ class Target:
     stem: str
 
 
-def find_pairs(parts: Parts, prefix: str, say: Say) -> list[Pair]:
+def find_pairs(parts: Parts, prefix: str, leave_out: Say) -> list[Pair]:
     """The snapshots by rising iteration; `prefix` is the solver's snapshot_prefix.
 
     Raises FerError where two files are of one iteration, or none says of which it is and there are several.
@@ -75,13 +75,13 @@ def find_pairs(parts: Parts, prefix: str, say: Say) -> list[Pair]:
             continue
         found.setdefault(number, []).append(Pair(number, weights, files[name] if name else None))
     for name in sorted(files.keys() - used):
-        say(f"left out: {name}: the weights of iteration {states[name].iteration:,} are not there")
+        leave_out(f"{name}: the weights of iteration {states[name].iteration:,} are not there")
     if unnumbered and not found:
         if len(unnumbered) > 1:
             raise several(Kind.WEIGHTS, unnumbered, "PATH: give the files of one training alone")
         return [Pair(0, unnumbered[0], None)]
     for weights in unnumbered:
-        say(f"left out: {weights.name}: its name does not say of which iteration it is")
+        leave_out(f"{weights.name}: its name does not say of which iteration it is")
     return [_only(pairs, prefix) for _, pairs in sorted(found.items())]
 
 
@@ -101,7 +101,7 @@ def _only(pairs: list[Pair], prefix: str) -> Pair:
     return pairs[0]
 
 
-def take_snapshots(pairs: Sequence[Pair], target: Target, say: Say) -> dict[int, SnapshotFiles]:
+def take_snapshots(pairs: Sequence[Pair], target: Target, leave_out: Say) -> dict[int, SnapshotFiles]:
     """Write the snapshots into the run's folder, verified, and return what run.json says of them.
 
     One that is damaged or of another net is left out with a word. Raises FerError where that leaves none.
@@ -121,12 +121,12 @@ def take_snapshots(pairs: Sequence[Pair], target: Target, say: Say) -> dict[int,
             try:
                 state = _take_state(pair, weights, read, target)
             except FerError as fault:
-                say(f"left out: {fault}")
+                leave_out(str(fault))
         taken[pair.iteration] = SnapshotFiles(_hashed(target, weights), _hashed(target, state) if state else None)
     if not taken:
         raise FerError(f"{faults[0]}\nso there are no weights for the net: choose another with --net")
     for text in faults:
-        say(f"left out: {text}")
+        leave_out(text)
     return taken
 
 

@@ -33,7 +33,8 @@ class Model:
     """`directory` is the run or the exported model; `transform` takes images uint8 [N, C, H, W] as they were stored.
 
     Gray images may have three equal channels, as Caffe's ImageData reads them; `colour` says that those of the training
-    were the user's own, in colour.
+    were the user's own, in colour. `contents` are deploy and weights as OpenCV reads them, where the files are in
+    another format.
     """
 
     directory: Path
@@ -42,6 +43,7 @@ class Model:
     classes: tuple[str, ...]
     transform: Transform
     colour: bool = False
+    contents: tuple[bytes, bytes] | None = None
 
 
 def find_model(directory: Path | None = None) -> Model:
@@ -60,6 +62,8 @@ def find_model(directory: Path | None = None) -> Model:
         return _exported(directory)
     if (directory / RUN_JSON).is_file():
         return trained_model(Run(directory))
+    if directory.is_file():
+        raise FerError(f"{directory}: a deploy net needs its weights: --weights FILE.caffemodel (and --mean, --labels)")
     raise FerError(
         f"{directory}: neither a run nor an exported model: it has no {RUN_JSON} and no {MODEL_JSON}\n"
         "fer train makes runs, as runs/lenet-s2; fer export RUN --out DIR makes models"
@@ -108,7 +112,10 @@ class Classifier:
         except ShapeError as error:
             raise FerError(f"{model.deploy}: {error}") from None
         try:
-            self._net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
+            if model.contents is None:
+                self._net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
+            else:
+                self._net = cv2.dnn.readNetFromCaffe(*(np.frombuffer(part, np.uint8) for part in model.contents))
         except cv2.error as error:
             raise FerError(f"OpenCV cannot read {model.deploy} with {model.weights.name}: {error.err}") from None
 
@@ -117,9 +124,20 @@ class Classifier:
         views = self.model.transform.views(images)[0]
         return answers(self._net, views, len(self.model.classes), self.model.deploy)
 
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """What the net gives of the same, float32 [N, K], whatever it is."""
+        return _outputs(self._net, self.model.transform.views(images)[0], self.model.deploy)
+
 
 def answers(net: "cv2.dnn.Net", inputs: np.ndarray, classes: int, path: Path) -> np.ndarray:
     """What a net, read from `path`, answers to inputs float32 [N, ...]: float32 [N, classes]. Raises FerError."""
+    answer = _outputs(net, inputs, path)
+    if answer.shape != (len(inputs), classes) or not np.isfinite(answer).all():
+        raise FerError(f"{path} gives no probabilities of {classes} classes, but {answer.shape[1]} numbers, or nan")
+    return answer
+
+
+def _outputs(net: "cv2.dnn.Net", inputs: np.ndarray, path: Path) -> np.ndarray:
     outputs = net.getUnconnectedOutLayersNames()
     probs = []
     try:
@@ -129,7 +147,4 @@ def answers(net: "cv2.dnn.Net", inputs: np.ndarray, classes: int, path: Path) ->
             probs.append(batch.reshape(len(batch), -1))
     except cv2.error as error:
         raise FerError(f"OpenCV cannot run {path}: {error.err}") from None
-    answer = np.concatenate(probs)
-    if answer.shape != (len(inputs), classes) or not np.isfinite(answer).all():
-        raise FerError(f"{path} gives no probabilities of {classes} classes, but {answer.shape[1]} numbers, or nan")
-    return answer
+    return np.concatenate(probs)

@@ -63,6 +63,21 @@ def find_judge(tested: caffe_pb2.NetParameter) -> caffe_pb2.LayerParameter:
     return judges[-1]
 
 
+def input_of(deploy: caffe_pb2.NetParameter, name: str) -> tuple[str, tuple[int, int, int]]:
+    """The blob that a deploy net, called `name`, takes images in, and their (channels, height, width).
+
+    Raises FerError where it takes none.
+    """
+    for layer in deploy.layer:
+        if layer.type == "Input" and layer.input_param.shape:
+            dims = list(layer.input_param.shape[0].dim)
+            if len(dims) == 4 and dims[1] in (1, 3):
+                return layer.top[0], (dims[1], dims[2], dims[3])
+            given = " x ".join(map(str, dims))
+            raise FerError(f"{name}: its input is {given}; images are N x 1 or 3 x height x width")
+    raise FerError(f"{name}: no deploy net: looked for an Input layer or input_dim, which say what it takes")
+
+
 def label_fault(tested: caffe_pb2.NetParameter) -> str | None:
     """Why the labels that a tested (filtered) net is judged by are not those beside its images; None where they are."""
     judge = find_judge(tested)

@@ -3,25 +3,42 @@
 import numpy as np
 
 from fer.errors import FerError
+from fer.formats.blobs import shape_text
 from fer.formats.database import read_mean
 from fer.schema import caffe_pb2
+
+Shape = tuple[int, int, int]
+
+
+def under_mean(given: Shape, mean: np.ndarray | None) -> tuple[Shape, int]:
+    """((channels, height, width) of images before the crop, the crop or 0) for a net's input and its mean alone.
+
+    Images are as large as the mean, or as the input where the mean is one of numbers. Raises FerError where the mean
+    does not fit.
+    """
+    channels, height, width = given
+    if mean is None or mean.shape[1:] in ((1, 1), (height, width)):
+        return given, 0
+    if height != width or min(mean.shape[1:]) < height:
+        raise FerError(f"the mean is {shape_text(mean.shape)}, where the net's input is {shape_text(given)}")
+    return (channels, mean.shape[1], mean.shape[2]), height
 
 
 class Transform:
     """The TEST-phase transform of `param` for uint8 images of `shape` (channels, height, width).
 
-    `mean` is float32 [C, H, W], of one number a channel [C, 1, 1], or None. Raises FerError where crop or mean do
-    not fit the images, or the mean cannot be read.
+    `mean` is float32 [C, H, W], of one number a channel [C, 1, 1], or None; it is taken from `param` unless it is
+    given. Raises FerError where crop or mean do not fit the images, or the mean cannot be read.
     """
 
-    def __init__(self, param: caffe_pb2.TransformationParameter, shape: tuple[int, int, int]):
+    def __init__(self, param: caffe_pb2.TransformationParameter, shape: Shape, mean: np.ndarray | None = None):
         self.shape = shape
         channels, self.height, self.width = shape
         self.crop = param.crop_size
         self.scale = param.scale
         if self.crop > min(self.height, self.width):
             raise FerError(f"crop_size {self.crop} is larger than the images of {self.height} x {self.width}")
-        self.mean: np.ndarray | None = None
+        self.mean = mean
         if param.mean_file:
             self.mean = read_mean(param.mean_file)
         elif param.mean_value:
