@@ -5,24 +5,19 @@
     python scripts/torture.py --only inputs --seed 7       other damage than seed 1's, and that alone
 
 Held is: an exit code of 0, 1 or 2 within a minute and 3 GiB; an error of at most three lines of 200 characters; nothing
-half-written under its name; a training that was killed ends with the bytes of one that was not; a swapped file is noticed.
+half-written under its name; a training that was killed ends with the bytes of one that was not; a swap is noticed.
 What failed is listed with what is needed to try it again. Exit code 1 where anything did.
 """
 
 import argparse
-import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-
-# Small nets on a machine that may be busy; numpy and torch read it when they are imported.
-os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
-for name in ("FER_CAFFE", "FER_CAFFE_PYTHON"):
-    os.environ.pop(name, None)
 
 from torture_bench import ENGINES, Bench, Trial, make_bench
 from torture_disks import small_disks
@@ -51,7 +46,7 @@ def trials(bench: Bench, options: argparse.Namespace) -> Iterator[Trial]:
 
 def table(tried: Counter[str], failed: Counter[str]) -> str:
     width = max(map(len, (*tried, "all")), default=3)
-    rows = [("", "tried", "held", "failed")]
+    rows: list[tuple[str, ...]] = [("", "tried", "held", "failed")]
     rows += [(kind, f"{tried[kind]:,}", f"{tried[kind] - failed[kind]:,}", f"{failed[kind]:,}") for kind in tried]
     rows.append(("all", *(f"{number:,}" for number in (tried.total(), tried.total() - failed.total(), failed.total()))))
     return "\n".join(f"{row[0]:<{width}}" + "".join(f"  {cell:>7}" for cell in row[1:]) for row in rows)
@@ -74,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     work = (options.work or Path(tempfile.mkdtemp(prefix="fer-torture-"))).absolute()
     work.mkdir(parents=True, exist_ok=True)
     tried, failed = Counter[str](), Counter[str]()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # mounts and folders go then, too
     try:
         for trial in trials(make_bench(work, options.seed, options.engines), options):
             tried[trial.kind] += 1
@@ -83,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         if options.work is None:
             shutil.rmtree(work, ignore_errors=True)
-    print(f"{table(tried, failed)}\nseed {options.seed}, {time.monotonic() - started:,.0f} s")
+        print(f"{table(tried, failed)}\nseed {options.seed}, {time.monotonic() - started:,.0f} s", flush=True)
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""What the trials of scripts/torture.py share: a small data set, runs of both engines, fer's commands in forked processes.
+"""What the trials of scripts/torture.py share: a small data set, runs of both engines, commands in forked processes.
 
 A command runs in a process forked from this one, which has imported fer: without the second that a start takes.
 """
@@ -44,8 +44,8 @@ layer { name: "ip" type: "InnerProduct" bottom: "hidden" top: "ip"
 layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include { phase: TEST } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
 """
-SOLVER = """net: "net.prototxt" test_iter: 5 test_interval: 50 base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" display: 10
-max_iter: 300 snapshot: 20 snapshot_prefix: "here"
+SOLVER = """net: "net.prototxt" test_iter: 5 test_interval: 50 base_lr: 0.01 momentum: 0.9 lr_policy: "fixed"
+display: 10 max_iter: 300 snapshot: 20 snapshot_prefix: "here"
 """
 ENGINES = ("caffe", "pytorch")
 LINES, WIDTH = 3, 200  # of a message
@@ -129,9 +129,11 @@ class Command:
         self.wait()
 
 
-def attempt(words: Sequence[str | Path], folder: Path, **options: dict[int, int]) -> tuple[Command, str | None]:
+def attempt(
+    words: Sequence[str | Path], folder: Path, limits: dict[int, int] | None = None
+) -> tuple[Command, str | None]:
     """Run a command to its end; what is wrong with how it ended, if anything is."""
-    command = Command(words, folder, **options).start()
+    command = Command(words, folder, limits or {}).start()
     if not command.wait():
         command.kill()
         return command, f"still at work after {SECONDS:.0f} s"
@@ -230,8 +232,20 @@ class Bench:
 
 
 def make_bench(work: Path, seed: int, engines: Sequence[str]) -> Bench:
+    """Make them. What is started from now on takes one thread: the nets are small, and the machine may be busy."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
+    for name in ("FER_CAFFE", "FER_CAFFE_PYTHON"):
+        os.environ.pop(name, None)
     bench = Bench(work, seed, tuple(engines))
-    arguments = [sys.executable, make_sample.__file__, work / "sample.csv", "--train", "10", "--test", "5"]
+    arguments: list[str | Path] = [
+        sys.executable,
+        str(make_sample.__file__),
+        work / "sample.csv",
+        "--train",
+        "10",
+        "--test",
+        "5",
+    ]
     subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
     (work / "net.prototxt").write_text(NET)
     (work / "solver.prototxt").write_text(SOLVER)
@@ -246,11 +260,8 @@ def make_bench(work: Path, seed: int, engines: Sequence[str]) -> Bench:
 
 def last_bytes(run: Path) -> dict[str, str]:
     """The hashes of a run's last weights and state, and of its deploy."""
-    snapshots = [
-        *(run / "snapshots").glob("*_iter_300.caffemodel"),
-        *(run / "snapshots").glob("*_iter_300.solverstate"),
-    ]
-    return {path.name: digest(path) for path in (*snapshots, run / "deploy.prototxt")}
+    last = [path for path in (run / "snapshots").glob("*_iter_300.*") if path.suffix in (".caffemodel", ".solverstate")]
+    return {path.name: digest(path) for path in (*last, run / "deploy.prototxt")}
 
 
 def tree(folder: Path) -> dict[str, str]:

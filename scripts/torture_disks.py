@@ -1,4 +1,4 @@
-"""Disks that are full, have no inodes left, or take no large files: a plain error, and all goes well once there is room."""
+"""Disks that are full, have no inodes left, or take no large files: a plain error, and all is well with room."""
 
 import contextlib
 import os
@@ -89,7 +89,7 @@ def _tried(bench: Bench, kind: str, task: Task, folder: Path, number: int) -> st
         largest = max(path.stat().st_size for path in files)
         limit = {resource.RLIMIT_FSIZE: random_.randrange(LEAST_FILE, max(largest, LEAST_FILE + 1))}
         _fill(task, folder)
-        return _judged(task, folder, lambda: None, limits=limit)
+        return _judged(task, folder, lambda: None, limit)
     with tmpfs(folder):
         _fill(task, folder)
         used = os.statvfs(folder)
@@ -109,9 +109,11 @@ def _fill(task: Task, folder: Path) -> None:
         shutil.copytree(task.needs, folder / task.needs.name, ignore=shutil.ignore_patterns("report", "*_average_*"))
 
 
-def _judged(task: Task, folder: Path, make_room: Callable[[], object], **limits: dict[int, int]) -> str | None:
+def _judged(
+    task: Task, folder: Path, make_room: Callable[[], object], limits: dict[int, int] | None = None
+) -> str | None:
     """What is wrong with a command that has too little room, and with the same one when it has enough."""
-    command, fault = attempt(task.words(folder), folder, **limits)
+    command, fault = attempt(task.words(folder), folder, limits)
     if fault is None and command.code == 0:
         return task.wrong(folder)
     make_room()

@@ -1,27 +1,30 @@
 """Damaged files of every format, hostile names, and files that are swapped: what fer says to them."""
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 from torture_bench import Bench, Trial, attempt, emptied
 from torture_mutations import mutants
 
-import fer.report.build
+from fer.engines.pycaffe import PyCaffe
+from fer.engines.registry import ENGINES
 from fer.system.records import SEAL
 
 Words = list[str | Path]
 # Where no Caffe can be had, a command ends before its engine: what reads files has had them by then.
-NO_ENGINE = {"FER_CAFFE": "/no/caffe"}
+NO_ENGINE = "/no/caffe"
 NAMES = (
-    "\x1b[2J\x1b]0;owned\x07", "two\nerror: lines", "\r\u202egnp", "$\\frac{$", "=1+1", "@SUM(A1)", "-1", "--help", "%s%n",
-    "{0}{x}", "<script>alert(1)", "'\"`$(touch pwned)", "\\", " ", "a b", "漢字😀", os.fsdecode(b"caf\xe9"), "x" * 255,
-    "\x9b31m", "\u2028", "CON", "a.", "&amp;", "\ufeff", "*",
+    "\x1b[2J\x1b]0;owned\x07", "two\nerror: lines", "\r\u202egnp", "$\\frac{$", "=1+1", "@SUM(A1)", "-1", "--help",
+    "%s%n", "{0}{x}", "<script>alert(1)", "'\"`$(touch pwned)", "\\", " ", "a b", "漢字😀", os.fsdecode(b"caf\xe9"),
+    "x" * 255, "\x9b31m", "\u2028", "CON", "a.", "&amp;", "\ufeff", "*",
 )  # fmt: skip
 
 
@@ -58,15 +61,13 @@ def _prepare(folder: Path) -> Words:
     return ["prepare", folder / "sample.csv", "--out", folder / "made", "--force"]
 
 
+EXPORTED = ("model.json", "deploy.prototxt", "weights.caffemodel")
 INPUTS = (
     *(Input("run/run.json", words) for words in (_predict("run"), _report, _resume)),
     *(Input(f"run/{name}", _report) for name in ("scores/val.npz", "scores/val_by_snapshot.json", "deploy.prototxt")),
     Input("run/train.log", _log),
     *(Input(f"run/snapshots/net_iter_300.{ending}", _resume) for ending in ("caffemodel", "solverstate")),
-    *(
-        Input(f"exported/{name}", _predict("exported"))
-        for name in ("model.json", "deploy.prototxt", "weights.caffemodel")
-    ),
+    *(Input(f"exported/{name}", _predict("exported")) for name in EXPORTED),
     *(Input(name, _train) for name in ("net.prototxt", "solver.prototxt")),
     *(Input(f"data/{name}", _train) for name in ("manifest.json", "mean.binaryproto", "train_lmdb/data.mdb")),
     Input("sample.csv", _prepare),
@@ -93,18 +94,12 @@ def damaged_inputs(bench: Bench, count: int) -> Iterator[Trial]:
                 file.write_bytes(whole)
 
 
-class _cheap:  # noqa: N801  # as contextlib's
+@contextlib.contextmanager
+def _cheap() -> Iterator[None]:
     """Without an engine and without figures, which take seconds, and read no file."""
-
-    def __enter__(self) -> None:
-        self.render, self.environment = fer.report.build.render, dict(os.environ)
-        fer.report.build.render = lambda figure, kind: b"<svg/>"
-        os.environ |= NO_ENGINE
-
-    def __exit__(self, *_: object) -> None:
-        fer.report.build.render = self.render
-        os.environ.clear()
-        os.environ.update(self.environment)
+    engines = {"caffe": lambda: PyCaffe(command=(NO_ENGINE,))}
+    with mock.patch("fer.report.build.render", lambda figure, kind: b"<svg/>"), mock.patch.dict(ENGINES, engines):
+        yield
 
 
 def _sealed(bench: Bench, folder: Path) -> Path:
@@ -113,8 +108,6 @@ def _sealed(bench: Bench, folder: Path) -> Path:
     shutil.copytree(bench.work / "data", folder / "data")
     shutil.copytree(bench.work / "exported", folder / "exported")
     shutil.copytree(bench.work / "runs" / bench.engines[0], folder / "run")
-    for last in (folder / "run" / "snapshots").glob("*_iter_300.*"):
-        shutil.copy(last, last.with_name(last.name.replace(last.name.partition("_iter_")[0], "net")))
     for name in ("sample.csv", "net.prototxt", "solver.prototxt"):
         shutil.copy(bench.work / name, folder / name)
     face = np.random.default_rng(bench.seed).integers(0, 256, (48, 48), np.uint8)
@@ -128,8 +121,8 @@ def _open(folder: Path) -> Path:
     for file in ("run/run.json", "data/manifest.json", "exported/model.json", "run/scores/val_by_snapshot.json"):
         record = json.loads((folder / file).read_text())
         record.pop(SEAL, None)
-        emptied = {"prototxt_sha256": {}, "log_sha256": None, "files": {}}
-        record |= {name: value for name, value in emptied.items() if name in record}
+        without: dict[str, object] = {"prototxt_sha256": {}, "log_sha256": None, "files": {}}
+        record |= {name: value for name, value in without.items() if name in record}
         (folder / file).write_text(json.dumps(record))
     return folder
 
@@ -174,7 +167,7 @@ def swapped_files(bench: Bench) -> Iterator[Trial]:
             change(folder)
             for words in read:
                 command, fault = attempt(words(folder), folder)
-                known = command.code == 1 and "/no/caffe" not in command.said
+                known = command.code == 1 and NO_ENGINE not in command.said
                 fault = fault or (None if known else f"unnoticed: {command.code}: {command.said[-300:]!r}")
                 yield Trial("swapped or edited", f"{what}: fer {words(folder)[0]}", fault)
 

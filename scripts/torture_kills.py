@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of `fer prepare` and of both engines' trainings: nothing half-written, the same last byte."""
+"""SIGKILL at random moments of `fer prepare` and of both engines' trainings: nothing half-written, the same end."""
 
 import os
 import random
@@ -78,7 +78,8 @@ def _one_training(
         begun = (run / "run.json").exists()
         if not begun and run.exists():
             return kills, f"a run directory without run.json: {sorted(path.name for path in run.iterdir())}"
-        words = ["train", "--resume", run, "--engine", engine] if begun else bench.train("run", engine)
+        resume: list[str | Path] = ["train", "--resume", run, "--engine", engine]
+        words = resume if begun else bench.train("run", engine)
         command = Command(words, folder).start()
         seconds = random_.uniform(0, 1.2 * bench.seconds[engine]) if len(kills) < most else 4 * SECONDS
         victim = random_.choice(VICTIMS)

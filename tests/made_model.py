@@ -23,8 +23,9 @@ from fer.evaluation.score import score_run
 from fer.formats.prototxt import read_net, read_weights, write_text
 from fer.nets.deploy import derive_deploy
 from fer.nets.shapes import infer_shapes
+from fer.runs.create import create_run
 from fer.runs.record import SnapshotFiles, TrainedOn
-from fer.runs.run import Run, create_run
+from fer.runs.run import Run
 from fer.system.files import sha256
 
 

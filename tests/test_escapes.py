@@ -16,6 +16,7 @@ from fer import cli
 from fer.commands import terminal
 from fer.data.manifest import MANIFEST, read_manifest
 from fer.formats.log_lines import Solving, TestOutput
+from fer.report import tables
 from fer.report.build import report_log
 from fer.report.table import Column, Table
 from fer.report.tables import runs_of
@@ -103,7 +104,8 @@ def check_folder(report: Path) -> None:
         assert not [each for each in root.iter() if each.tag.endswith(("script", "foreignObject"))], figure
         assert not [name for each in root.iter() for name in each.attrib if name.lower().startswith("on")], figure
     page = (report / "report.html").read_text()
-    assert "<script" not in page and not acting(page)
+    ours = (Path(tables.__file__).parent / "report.html.j2").read_text()
+    assert page.count("<script") == ours.count("<script") and not acting(page)
     for table in report.glob("*.csv"):
         for row in csv.reader(io.StringIO(table.read_text())):
             for cell in row:

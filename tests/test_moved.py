@@ -175,7 +175,15 @@ def test_data_that_runs_were_trained_on_are_not_replaced_unasked(
     folder, csv = Path("data/faces"), project.parent / "other.csv"
     run = Run("runs/net-solver")
     run.update(data=replace(run.record.data, dir=str(folder.resolve()), files={}))
-    sample = [sys.executable, training.ROOT / "scripts" / "make_sample.py", csv, "--train", "3", "--test", "2"]
+    sample: list[str | Path] = [
+        sys.executable,
+        training.ROOT / "scripts" / "make_sample.py",
+        csv,
+        "--train",
+        "3",
+        "--test",
+        "2",
+    ]
     subprocess.run(sample, check=True, capture_output=True)
     before = listing(folder)
     assert cli.main(["prepare", str(csv), "--out", str(folder)]) == 1

@@ -1,11 +1,14 @@
 """Figures: they draw, they say what they show, they leave nothing behind, equal ones are equal bytes."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from made_run import log_events, log_text
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -219,3 +222,75 @@ def test_the_running_mean() -> None:
     holes = Series.of([(i, np.nan if i % 2 else 1.0) for i in range(100)])
     assert smooth(holes)[0].values == pytest.approx(np.ones(100))
     assert smooth(Series.of([(0, 1.0)]))[1] == 1
+
+
+@pytest.mark.parametrize("name", ["overview", "validation", "training_loss", "side_by_side", "bars"])
+def test_no_legend_lies_on_a_line(name: str) -> None:
+    figure = FIGURES[name]()
+    figure.draw_without_rendering()
+    legends = [(ax, legend) for ax in figure.axes if (legend := ax.get_legend())]
+    assert legends
+    for ax, legend in legends:
+        box, plot = legend.get_window_extent(), ax.get_window_extent()
+        assert box.y0 >= plot.y1
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other.get_window_extent()) for other in figure.axes)
+
+
+def seen(figure: Figure, label: str) -> list[bool]:
+    """Whether each line of this label has anything to see: two points joined, or a mark."""
+    found = []
+    for line in (line for ax in figure.axes for line in ax.lines if line.get_label() == label):
+        known = np.isfinite(np.asarray(line.get_ydata(), float))
+        marked = line.get_marker() != "None" and bool(line.get_markevery())
+        found.append(bool((known[:-1] & known[1:]).any()) or marked)
+    return found
+
+
+def test_a_single_point_is_seen() -> None:
+    """Of a run with one test, and of one whose every other loss is not finite."""
+    one = curves(iterations=1)
+    assert len(one.accuracy) == len(one.loss) == 1
+    assert seen(plot_overlay([("one", one), ("two", curves())], TITLE), "one") == [True] * 3
+    assert seen(plot_side_by_side([("one", one)], TITLE), "val") == [True]
+    rate = make_curves(Log((LogRecord(0, "train", 0.0, lr=0.1),)))
+    assert seen(plot_learning_rate(rate, TITLE), "learning rate") == [True]
+    holes = Series.of([(i, math.nan if i % 2 else 1.0) for i in range(100)])
+    assert seen(plot_overlay([("holes", replace(one, test_loss=holes))], TITLE), "holes") == [True] * 3
+
+
+def test_lines_differ_in_more_than_colour() -> None:
+    runs = [(str(i), curves()) for i in range(7)]
+    for ax in plot_overlay(runs, TITLE).axes:
+        assert len({line.get_marker() for line in ax.lines}) == 7
+        for marks in (line.get_markevery() for line in ax.lines):
+            assert isinstance(marks, list) and len(marks) >= 8
+    middle = plot_overview(curves(), TITLE).axes[1].lines
+    assert middle[-1].get_linestyle() != middle[-2].get_linestyle()
+
+
+def ticks(axis: Axis, figure: Figure) -> list[str]:
+    figure.draw_without_rendering()
+    low, high = sorted(axis.get_view_interval())
+    return [
+        label.get_text()
+        for label, at in zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
+        if low <= at <= high
+    ]
+
+
+def test_no_tick_is_written_twice() -> None:
+    """Of few iterations, few images and a narrow range of accuracies."""
+    short = curves(iterations=1)
+    overview, counts = plot_overview(short, TITLE), plot_class_counts({"a": [1, 0, 1]}, ("x", "y", "z"), TITLE)
+    assert ticks(overview.axes[-1].xaxis, overview) == ["0", "1"]
+    assert ticks(counts.axes[0].xaxis, counts) == ["0", "1"]
+    close = replace(curves(), accuracy=Series.of([(0, 0.205), (500, 0.3), (1000, 0.318)]))
+    figure = plot_overview(close, TITLE)
+    written = ticks(figure.axes[-1].yaxis, figure)
+    steps = np.diff([int(text.rstrip("%")) for text in written])
+    assert len(set(written)) == len(written) > 2 and len(set(steps)) == 1
+
+
+def test_no_engine_is_named_on_a_curve() -> None:
+    assert "Caffe" not in texts(plot_overview(curves(), TITLE, accuracies=ACCURACIES))

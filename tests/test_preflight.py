@@ -313,19 +313,19 @@ def test_the_divisor_nearest_to_a_batch(count: int, batch: int, divisor: int) ->
 
 def test_every_test_of_an_image_list_is_covered(lab: Lab) -> None:
     """Two test nets share the layer."""
-    for name in "abc":
-        cv2.imwrite(str(lab.folder / f"{name}.jpg"), np.zeros((48, 48), np.uint8))
-    (lab.folder / "faces.txt").write_text("a.jpg 6\nb.jpg 0\nc.jpg 1\n")
     lab.edit(lab.solver, "test_iter: 2", "test_iter: 3 test_iter: 1 test_state { } test_state { level: 1 }")
     lab.edit(lab.net, 'type: "Data"', 'type: "ImageData"', 2)
-    text = lab.net.read_text()
-    lab.net.write_text(text.replace('type: "ImageData"', 'type: "Data"', 1))
-    lists = 'image_data_param { source: "faces.txt" batch_size: 2 is_color: false new_height: 48 new_width: 48 }'
-    lab.edit(lab.net, "phase: TEST\n  }", f"phase: TEST\n  }}\n  {lists}")
+    lab.edit(lab.net, 'type: "ImageData"', 'type: "Data"')
+    images = f'source: "{lab.data}/val.txt" root_folder: "{lab.data}/val/" batch_size: 4 is_color: false'
+    lab.edit(lab.net, "phase: TEST\n  }", f"phase: TEST\n  }}\n  image_data_param {{ {images} }}")
     plan = lab.check()
-    assert list(plan.solver.test_iter) == [1, 1]
-    assert plan.net.layer[1].image_data_param.batch_size == 3
-    assert len(plan.adapted) == 1 and plan.warnings == ()
+    assert list(plan.solver.test_iter) == [2, 2]
+    assert plan.net.layer[1].image_data_param.batch_size == 7
+    assert [text.partition(" in place of ")[2] for text in plan.adapted] == [
+        "3 and 4 (12 images)",
+        "1 and 4 (4 images)",
+    ]
+    assert plan.warnings == ()
 
 
 def test_a_test_batch_that_the_net_counts_on_stays(lab: Lab) -> None:

@@ -20,6 +20,7 @@ from fer.errors import FerError
 from fer.formats import log_lines
 from fer.report.build import build_ensemble, build_report, report_log
 from fer.report.results import EnsembleResult, RunResult, SnapshotResult
+from fer.report.tables import best_on_val, runs_table
 from fer.report.text import summary_text
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
@@ -118,8 +119,13 @@ def test_curve_csvs_have_parse_logs_columns(made: Made) -> None:
 def test_the_page_is_whole_and_needs_nothing_from_outside(made: Made) -> None:
     run, result, out = made
     page = (out / "report.html").read_text()
-    assert not re.search(r"""(src|href)=["'](?!data:)""", page) and "<script" not in page and "@import" not in page
-    assert "url(" not in page
+    assert not re.search(r"""src=["'](?!data:)""", page) and "url(" not in page and "@import" not in page
+    anchors = {f"#{anchor}" for anchor in re.findall(r'id="([^"]+)"', page)}
+    links = set(re.findall(r'href="([^"]*)"', page))
+    assert {"#accuracy", "#training", "#publictest-val", "#the-run", "figures/overview.svg"} <= links
+    assert links <= anchors | set(result.files)
+    assert page.index("<details>") > page.index('href="figures/overview.svg"')
+    assert page.index("figures/learning_rate.svg") > page.index("<details>")
     assert page.count("<img ") == len([name for name in result.files if name.endswith(".svg")])
     for fact in ("PublicTest (val)", "PrivateTest (test)", "drawn sample, not FER2013", "fer train --net lenet"):
         assert fact in page
@@ -141,7 +147,7 @@ def test_what_a_user_writes_is_escaped(run: Run) -> None:
     edit_info(run, warnings=("<script>alert(1)</script>",), engine="<b>")
     report_of(Run(run.dir))
     page = (run.report_dir / "report.html").read_text()
-    assert "<script>" not in page and "&lt;script&gt;" in page and "<b>" not in page.split("The run")[1]
+    assert "<script>alert" not in page and "&lt;script&gt;" in page and "<b>" not in page.split("The run</h2>")[1]
 
 
 def test_the_summary(made: Made) -> None:
@@ -336,7 +342,19 @@ def test_comparison(tmp_path: Path, quick: None) -> None:
     assert "LeNet s1: The learning rate fell below" in text
     for each in (text, page):
         assert [each.count(f"LeNet {s}, centre crop") for s in ("s1", "s2")] == [1, 1] and each.count("– ten-crop") == 1
-    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert not re.search(r"""src=["'](?!data:)""", page)
+    best = re.findall(r'<tr class="best"><th[^>]*>([^<]*)<mark>best on val</mark>', page)
+    assert best == ["LeNet s2, centre crop"]
+
+
+def test_the_best_of_several(tmp_path: Path, quick: None) -> None:
+    """Equal ones are all the best, and none is where the data differ."""
+    runs = [make_run(tmp_path, name, skill=2) for name in ("a-s1", "a-s2")]
+    result = comparison_of(runs)
+    assert best_on_val(result.runs) == {"a s1", "a s2"}
+    assert runs_table(result.runs).best == {0, 1}
+    other = replace(result.runs[1], data=replace(result.runs[1].data, title="other faces"))
+    assert best_on_val([result.runs[0], other]) == best_on_val(result.runs[:1]) == set()
 
 
 def test_without_test_nothing_of_it_is_told(tmp_path: Path, quick: None) -> None:

@@ -11,8 +11,10 @@ import pytest
 from made_run import make_record
 
 from fer.errors import FerError
+from fer.runs.create import create_run, remove_unbegun
+from fer.runs.opened import newest_run
 from fer.runs.record import HashedFile, SnapshotFiles
-from fer.runs.run import Run, create_run, newest_run, remove_unbegun
+from fer.runs.run import Run
 from fer.system.files import sha256
 
 
@@ -90,7 +92,7 @@ def test_a_run_that_is_about_to_begin_stays(tmp_path: Path) -> None:
 
 def test_two_at_once_get_two_directories(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from made_run import make_record; from fer.runs.run import create_run; "
+        "import sys, pathlib; from made_run import make_record; from fer.runs.create import create_run; "
         "print(create_run(pathlib.Path(sys.argv[1]), 'a', make_record()).dir)"
     )
     processes = [

@@ -40,8 +40,9 @@ from fer.report.build import build_report
 from fer.report.kept import find_report
 from fer.report.results import RunResult
 from fer.report.text import summary_text
+from fer.runs.create import create_run
 from fer.runs.record import SnapshotFiles, TrainedOn
-from fer.runs.run import Run, create_run
+from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
 from fer.system.files import sha256
 from fer.system.records import read_record

@@ -1,5 +1,7 @@
 """The model in fer/inference/model, as `fer export RUN --out` wrote it: whole, small, and what it was when proved."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import pytest
 
 from fer import cli
 from fer.data.dataset import CLASSES
+from fer.errors import FerError
 from fer.export.exported import TOLERANCE, probe_images
 from fer.inference.classifier import (
     ONNX,
@@ -49,3 +52,11 @@ def test_it_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     cv2.imwrite(str(tmp_path / "face.png"), probe_images((1, 48, 48))[0, 0])
     assert cli.main(["predict", "--no-detect", str(tmp_path / "face.png")]) == 0
     assert capsys.readouterr().out.split()[: len(CLASSES)] == list(CLASSES)
+
+
+def test_a_net_without_outputs_is_refused_before_opencv_divides_by_them(tmp_path: Path) -> None:
+    model = find_model()
+    deploy = tmp_path / "deploy.prototxt"
+    deploy.write_text(re.sub(r"num_output: \d+", "num_output: 0", model.deploy.read_text()))
+    with pytest.raises(FerError, match=r"deploy\.prototxt: layer .* num_output.* must be 1 or more"):
+        Classifier(replace(model, deploy=deploy))

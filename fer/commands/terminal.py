@@ -19,7 +19,7 @@ PLAIN = str.maketrans({"–": "-", "·": "-", "→": "->"})
 
 
 _LINE = 200 - len("warning: ")
-_PART = re.compile(r"[.;] ")
+_ENDS = tuple(map(re.compile, (r"[.;] ", r"[:,] ", " ")))
 _names: list[str] = []  # of the command line, with a line's end in them
 
 
@@ -75,7 +75,7 @@ def say(text: str) -> None:
 
 
 def brief(text: str, most_lines: int = 3) -> str:
-    """The text in so many lines of 200 characters: broken where a sentence ends, or cut where that is not enough.
+    """The text in so many lines of 200 characters: broken where a sentence or a word ends, or cut where it must be.
 
     Of more lines the first and the last stay, of a longer one both ends: what is wrong stands first, the cure last.
     """
@@ -91,11 +91,15 @@ def brief(text: str, most_lines: int = 3) -> str:
 
 
 def _broken(line: str) -> list[str]:
-    """A line as several, each of which ends with a sentence or a part of one."""
+    """A line as several, each of which ends with a sentence, or else with a part of one, or else with a word."""
     parts = []
-    while len(line) > _LINE and (ends := list(_PART.finditer(line, 0, _LINE))):
-        parts.append(line[: ends[-1].end()].rstrip())
-        line = line[ends[-1].end() :]
+    while len(line) > _LINE:
+        ends = [max((found.end() for found in end.finditer(line, 0, _LINE)), default=0) for end in _ENDS]
+        if not any(ends):
+            break
+        end = next(filter(None, ends))
+        parts.append(line[:end].rstrip())
+        line = line[end:]
     return [*parts, line]
 
 

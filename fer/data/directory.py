@@ -5,7 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fer.data.dataset import SPLITS
-from fer.data.manifest import Manifest, is_prepared, read_manifest
+from fer.data.manifest import Manifest, Source, is_prepared, read_manifest
+from fer.data.options import PrepareOptions
 from fer.errors import FerError
 from fer.system.hashes import check_file, files_hash
 from fer.system.shell import command
@@ -72,3 +73,23 @@ def check_replaceable(data_dir: Path) -> None:
             f"{data_dir}: not empty and not made by `fer prepare`: it will not be touched.\n"
             "Choose another --out, or move it away"
         )
+
+
+class WouldReplaceError(FerError):
+    """A data directory that was made from something else, and is not to be replaced."""
+
+
+def check_made_from(data_dir: Path, source_sha256: str, options: PrepareOptions, votes: Source | None = None) -> None:
+    """Raise WouldReplaceError where a data directory holds what another source, or other options or votes, made."""
+    try:
+        manifest = read_manifest(data_dir)
+    except FerError:
+        return  # none, or one that is of no use to anybody
+    made = manifest.source
+    if made.sha256 != source_sha256:
+        raise WouldReplaceError(f"{data_dir} was made from {made.path}, of which it holds the faces")
+    if manifest.options != options:
+        given = [name for name, value in vars(options).items() if getattr(manifest.options, name) != value]
+        raise WouldReplaceError(f"{data_dir} was made from the same source with other options ({', '.join(given)})")
+    if manifest.votes and votes and manifest.votes.sha256 != votes.sha256:
+        raise WouldReplaceError(f"{data_dir} was made with {votes.path} as it was then, and it has changed")

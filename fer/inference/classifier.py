@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 
 from fer.errors import FerError
+from fer.formats.prototxt import read_net
 from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
+from fer.nets.shapes import ShapeError, infer_shapes
 from fer.nets.transform import Transform
 from fer.runs.run import RUN_JSON, Run
 from fer.schema import caffe_pb2
@@ -101,6 +103,10 @@ class Classifier:
 
     def __init__(self, model: Model):
         self.model = model
+        try:
+            infer_shapes(read_net(model.deploy))  # OpenCV divides by sizes of 0
+        except ShapeError as error:
+            raise FerError(f"{model.deploy}: {error}") from None
         try:
             self._net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
         except cv2.error as error:

@@ -26,6 +26,7 @@ from fer.report.page import page
 from fer.report.plots.look import Figure, render
 from fer.report.results import ComparisonResult, DataResult, EnsembleResult, LogResult, Result, RunResult
 from fer.report.scored_run import Scored, ScoredRun, read_scored_run, unique_names
+from fer.report.tables import best_on_val
 from fer.report.verdict import comparison_verdict, ensemble_verdict, log_verdict
 from fer.runs.opened import check_different
 from fer.runs.run import Run
@@ -50,7 +51,7 @@ def build_report(
     if len(scored) > 1:
         names = unique_names(scored)
         result = replace(_comparison(scored, names), made_from=made_from)
-        return _write(out, result, comparison_figures(scored, names), {}, progress)
+        return _write(out, result, comparison_figures(scored, names, best_on_val(result.runs)), {}, progress)
     (one,) = scored
     tables = _log_tables(one.log) | _scores_tables(one)
     return _write(out, replace(run_result(one), made_from=made_from), run_figures(one), tables, progress)
@@ -149,7 +150,7 @@ def _write(
     names = tuple(sorted([*files, *images, MARK, "report.html"]))
     result = replace(result, report=str(out), files=names)
     files |= images
-    files["report.html"] = page(result, images).encode()
+    files["report.html"] = page(result, figures, images).encode()
     result = replace(result, files_sha256=files_hash_of(files))
     files[MARK] = seal_record(result)
     publish(out, files)

@@ -1,6 +1,6 @@
 """Which figures a report has, by their names."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fer.data.dataset import SPLIT_NAMES
 from fer.report.curves import Curves, SnapshotAccuracies
@@ -59,8 +59,9 @@ def scores_figures(scored: Scored) -> dict[str, Figure]:
     return figures
 
 
-def comparison_figures(runs: Sequence[ScoredRun], names: Sequence[str]) -> dict[str, Figure]:
-    curves = [(name, run.curves) for name, run in zip(names, runs, strict=True)]
+def comparison_figures(runs: Sequence[ScoredRun], names: Sequence[str], best: Collection[str]) -> dict[str, Figure]:
+    """`best` are the names of those that are best on val, which get a star."""
+    curves = [(f"★ {name}" if name in best else name, run.curves) for name, run in zip(names, runs, strict=True)]
     data = " and ".join(dict.fromkeys(run.data for run in runs))
     title = f"{len(runs)} runs · {SPLIT_NAMES['val']} · {data}"
     return {"side_by_side": plot_side_by_side(curves, title), "overlay": plot_overlay(curves, title)}

@@ -1,8 +1,10 @@
-"""report.html: one file, nothing from outside, readable on paper and on a phone. Its template is report.html.j2."""
+"""report.html: one file, nothing from outside, for screens, phones and paper: report.html.j2, report.css, report.js."""
 
 import base64
+import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import jinja2
 import markupsafe
 
 from fer.report import tables, words
+from fer.report.plots.look import Figure
 from fer.report.results import DataResult, Result, RunResult
 from fer.system.escapes import escaped
 
@@ -29,14 +32,24 @@ CAPTIONS = {
     "roc_test": "ROC curve of each class against the rest.",
     "classes_test": "Precision, recall and F1 of each class, percent; below the names the number of images.",
     "class_counts": "Images by class and split.",
-    "side_by_side": "The runs side by side; a row shares its scale.",
-    "overlay": "The runs over each other.",
+    "side_by_side": "The runs side by side; a row shares its scale. ★: best on val.",
+    "overlay": "The runs over each other. ★: best on val.",
 }
-AS_PNG = {"mistakes_val"}  # photographs
+PHOTOGRAPHS = {"mistakes_val"}
 
 
-def page(result: Result, images: Mapping[str, bytes]) -> str:
-    """The page of a result, with the figures ("figures/<name>.svg", ".png") inside it."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure inside the page: its bytes as an address, and the size in CSS pixels that it was drawn for."""
+
+    address: str
+    width: int
+    height: int
+    photographs: bool
+
+
+def page(result: Result, figures: Mapping[str, Figure], images: Mapping[str, bytes]) -> str:
+    """The page of a result, with the figures inside it, as `images` has them ("figures/<name>.svg", ".png")."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -45,12 +58,14 @@ def page(result: Result, images: Mapping[str, bytes]) -> str:
             value if isinstance(value, markupsafe.Markup) or not isinstance(value, str) else escaped(value, keep="\n")
         ),
     )
-    for word in (words.percent, words.interval, words.snapshot_text, words.mcnemar_sentence):
+    for word in (words.percent, words.interval, words.snapshot_text, words.mcnemar_sentence, slug):
         environment.filters[word.__name__] = word
     return environment.get_template("report.html.j2").render(
         result=result,
         captions=CAPTIONS,
-        drawn={name: _embedded(name, images) for name in CAPTIONS if f"figures/{name}.svg" in images},
+        contents=[],  # the headings, which the template gathers
+        drawn={name: _picture(name, images, figures[name]) for name in CAPTIONS if name in figures},
+        part=tables.PART,
         accuracy_table=tables.accuracy_table,
         class_table=tables.class_table,
         runs_table=tables.runs_table,
@@ -61,10 +76,17 @@ def page(result: Result, images: Mapping[str, bytes]) -> str:
     )
 
 
-def _embedded(name: str, images: Mapping[str, bytes]) -> str:
-    """A figure as the address of an image."""
-    kind, media = ("png", "image/png") if name in AS_PNG else ("svg", "image/svg+xml")
-    return f"data:{media};base64,{base64.b64encode(images[f'figures/{name}.{kind}']).decode()}"
+def slug(title: str) -> str:
+    """A heading as the name of its place in the page."""
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
+
+
+def _picture(name: str, images: Mapping[str, bytes], figure: Figure) -> Picture:
+    photographs = name in PHOTOGRAPHS
+    kind, media = ("png", "image/png") if photographs else ("svg", "image/svg+xml")
+    address = f"data:{media};base64,{base64.b64encode(images[f'figures/{name}.{kind}']).decode()}"
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return Picture(address, width, height, photographs)
 
 
 def _data_facts(data: DataResult) -> list[tuple[str, str]]:
@@ -94,6 +116,10 @@ def _flat(value: Any) -> str:
     """A fact of run.json as one text."""
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_flat, value))
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_flat(each)}" for key, each in value.items() if each is not None)
     return str(value)

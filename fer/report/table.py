@@ -19,22 +19,27 @@ GAP = "  "
 
 @dataclass(frozen=True)
 class Column:
-    """`text` writes a value that is there; a column of words stands to the left, one of numbers to the right."""
+    """`text` writes a value that is there; a column of words stands to the left, one of numbers to the right.
+
+    What is `beside` the column before it shares its cells where a cell has room for two lines.
+    """
 
     title: str
     text: Callable[[Any], str] = str
     left: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
     """Values in rows, None where one is not known; `total` is a last row, which may be
-    shorter. `note` says what the rows do not."""
+    shorter. `note` says what the rows do not; `best` has the numbers of the rows that are best on val."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
     total: tuple[Any, ...] = ()
     note: str = ""
+    best: frozenset[int] = frozenset()
 
     def first(self, count: int) -> Table:
         """The table with its first columns alone."""

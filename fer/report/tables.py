@@ -9,7 +9,9 @@ from fer.report.words import clean_sentence, duration, interval, percent, percen
 
 COUNT = "{:,}".format
 DECIMALS = "{:.3f}".format
+INTERVAL = Column("95% interval", interval, beside=True)
 ACCURACY = 6  # columns of accuracy_table that a terminal has room for
+PART = "– "  # begins a row that belongs to the one above it
 RECALLS = 4  # likewise of class_table
 
 
@@ -18,9 +20,9 @@ def accuracy_table(splits: Mapping[str, SplitResult]) -> Table:
     columns = (
         Column("", left=True),
         Column("accuracy", percent_2),
-        Column("95% interval", interval),
+        INTERVAL,
         Column("misclassified", percent_2),
-        Column("95% interval", interval),
+        INTERVAL,
         Column("images", COUNT),
         Column("log loss", DECIMALS),
         Column("mean recall", DECIMALS),
@@ -64,11 +66,7 @@ def class_table(split: SplitResult) -> Table:
 def runs_table(runs: Sequence[RunResult]) -> Table:
     """Several runs, a row for each way that each was measured."""
     splits = runs[0].splits
-    accuracies = [
-        column
-        for split in splits.values()
-        for column in (Column(split.name, percent_2), Column("95% interval", interval))
-    ]
+    accuracies = [column for split in splits.values() for column in (Column(split.name, percent_2), INTERVAL)]
     columns = (
         Column("run", left=True),
         *accuracies,
@@ -76,8 +74,18 @@ def runs_table(runs: Sequence[RunResult]) -> Table:
         Column("chosen on val"),
         Column("time", duration),
     )
-    rows = tuple(row for run in runs for row in _run_rows(run))
-    return Table(columns, rows, note=clean_sentence(splits))
+    named = [(run.name, row) for run in runs for row in _run_rows(run)]
+    winners = best_on_val(runs)
+    best = frozenset(n for n, (name, row) in enumerate(named) if name in winners and not str(row[0]).startswith(PART))
+    return Table(columns, tuple(row for _, row in named), note=clean_sentence(splits), best=best)
+
+
+def best_on_val(runs: Sequence[RunResult]) -> set[str]:
+    """The names of those of several runs with the highest accuracy on val; none where their images are not the same."""
+    if len(runs) < 2 or len({(run.data.title, run.splits["val"].count) for run in runs}) > 1:
+        return set()
+    highest = max(run.splits["val"].accuracy for run in runs)
+    return {run.name for run in runs if run.splits["val"].accuracy == highest}
 
 
 def _run_rows(run: RunResult) -> Iterator[tuple[object, ...]]:
@@ -93,9 +101,9 @@ def _run_rows(run: RunResult) -> Iterator[tuple[object, ...]]:
 def _measures(name: str, split: SplitResult) -> Iterator[tuple[str, Measured]]:
     """The ways a split was measured, each with what a table calls it: the first one by name."""
     for each in filter(None, (split, split.ten_crop)):
-        yield (f"{name}, {each.crop}" if each is split else f"– {each.crop}"), each
+        yield (f"{name}, {each.crop}" if each is split else f"{PART}{each.crop}"), each
         if each.clean and each.clean.left_out:
-            yield f"– {each.crop}, clean", each.clean
+            yield f"{PART}{each.crop}, clean", each.clean
 
 
 def recall_table(runs: Sequence[RunResult], split: str) -> Table:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fer.errors import FerError
-from fer.runs.run import Run, newest_run
+from fer.runs.run import RUN_JSON, Run
 from fer.system.files import is_writable
 
 
@@ -46,3 +46,11 @@ def scores_can_be_kept(run: Run, *, asked: bool) -> Iterator[None]:
             shutil.copytree(run.scores_dir, elsewhere)
         run.scores_dir = elsewhere
         yield
+
+
+def newest_run(parent: Path) -> Run:
+    """The run that was written to last. Raises FerError if there is none."""
+    found = sorted(parent.glob(f"*/{RUN_JSON}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FerError(f"no run in {parent}/; make one with: fer train lenet")
+    return Run(found[-1].parent)

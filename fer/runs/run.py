@@ -12,13 +12,10 @@ runs/<net>-<solver>[-k]/
   report/
 """
 
-import errno
 import hashlib
-import itertools
 import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +24,10 @@ from typing import Any
 from fer.errors import FerError
 from fer.runs.moved import find_files, moved_record
 from fer.runs.record import HashedFile, RunRecord, average_name
-from fer.system.files import Busy, beside, cannot_write, remove_unfinished, write_bytes
+from fer.system.files import remove_unfinished, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.locks import lock
-from fer.system.records import read_record, rewrite_record, write_record
-from fer.system.shell import command
+from fer.system.records import read_record, rewrite_record
 
 RUN_JSON = "run.json"
 SOLVER, NET, DEPLOY = "solver.prototxt", "train_val.prototxt", "deploy.prototxt"
@@ -65,11 +61,10 @@ class Snapshot:
 
 
 class Run:
-    """A run directory; `record` is its run.json, with the paths of its data as they are now.
+    """A run directory; `record` is its run.json, with the paths of its data as they are now, `scores_dir` its scores'.
 
-    `data` is where the data directory has moved to; without it, it is looked for at its old place, and then beside the
-    run. `scores_dir` is the folder of its scores. Raises FerError if `directory` is not a run's, or run.json is
-    damaged.
+    `data` is where its data directory has moved to; else that is looked for at its old place, and then beside the run.
+    Raises FerError if `directory` is not a run's, or run.json is damaged.
     """
 
     def __init__(self, directory: str | Path, data: Path | None = None):
@@ -134,8 +129,7 @@ class Run:
         return self.unverified_dir / SOLVER
 
     @property
-    def odometer(self) -> Path:
-        """What the engine writes its finished iterations to while it trains."""
+    def odometer(self) -> Path:  # of the engine's finished iterations, while it trains
         return self.dir.absolute() / UNVERIFIED / "iteration"
 
     @property
@@ -239,79 +233,3 @@ class Run:
             yield descriptor
         finally:
             os.close(descriptor)
-
-
-def create_run(
-    parent: Path,
-    base_name: str,
-    record: RunRecord,
-    prototxts: Mapping[str, bytes] | None = None,
-    *,
-    exact: bool = False,
-) -> Run:
-    """Make a new run directory called `base_name`, or with the next free -k; `exact`: that name or FerError.
-
-    `prototxts` are its files by name. The directory gets its name once it is whole.
-    """
-    for number in itertools.count(1):
-        directory = parent / (base_name if number == 1 else f"{base_name}-{number}")
-        try:
-            if _make_run(directory, record, prototxts or {}):
-                break
-        except Busy:
-            if exact:
-                raise
-        if exact:
-            raise FerError(f"{directory} exists already; take another --name, or {command('--resume', directory)}")
-    return Run(directory)
-
-
-def _make_run(directory: Path, record: RunRecord, prototxts: Mapping[str, bytes]) -> bool:
-    """Make a run directory whole, then give it its name; False where there is something of that name."""
-    with beside(directory, f"{directory}: another training is about to begin there") as fresh:
-        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in prototxts.items()}
-        for name, data in prototxts.items():
-            write_bytes(fresh / name, data)
-        try:
-            (fresh / UNVERIFIED).mkdir(parents=True)
-            write_record(
-                fresh / RUN_JSON,
-                replace(record, name=directory.name, dir=str(directory.resolve()), prototxt_sha256=hashes),
-            )
-            fresh.rename(directory)  # an empty folder of that name gives way
-        except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                return False
-            raise cannot_write(directory, error) from error
-    return True
-
-
-def remove_unbegun(directory: Path) -> None:
-    """Remove a run directory whose making was cut short: nothing was trained in it, and nobody is about to.
-
-    Anything else is left as it is.
-    """
-    if directory.is_symlink() or not directory.is_dir() or not _is_unbegun(directory):
-        return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        if lock(descriptor):
-            shutil.rmtree(directory, ignore_errors=True)
-    finally:
-        os.close(descriptor)
-
-
-def _is_unbegun(directory: Path) -> bool:
-    """Whether there is nothing in it but what stands in a run directory before the engine is started."""
-    made = {RUN_JSON, SOLVER, NET, DEPLOY, SNAPSHOTS, UNVERIFIED, f"{UNVERIFIED}/{SOLVER}"}
-    unfinished = tuple(f".{name}." for name in (RUN_JSON, SOLVER, NET, DEPLOY))
-    there = [path.relative_to(directory).as_posix() for path in directory.rglob("*")]
-    return all(name in made or Path(name).name.startswith(unfinished) for name in there)
-
-
-def newest_run(parent: Path) -> Run:
-    """The run that was written to last. Raises FerError if there is none."""
-    found = sorted(parent.glob(f"*/{RUN_JSON}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FerError(f"no run in {parent}/; make one with: fer train --net lenet --solver s2")
-    return Run(found[-1].parent)

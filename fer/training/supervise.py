@@ -33,10 +33,8 @@ CAFFE_COULD_NOT_WRITE = ("SerializeToOstream", "Failed to make float dataset", "
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained: the command, what progress and snapshots need to know, and what may end it early.
-
-    `accuracies` are the outputs of the first test net's Accuracy layers, with their top_k.
-    """
+    """What is to be trained, what progress and snapshots need to know, and what may end it early; `accuracies` are
+    the outputs of the first test net's Accuracy layers, with their top_k."""
 
     argv: Sequence[str]
     max_iter: int
@@ -69,15 +67,15 @@ class Supervisor:
         self._state_due: int | None = None
         self._started = self._clock = time.monotonic()
         self._last_iteration = job.start
-        epoch = run.record.iterations_per_epoch
-        self.pace = Pace(run.odometer, self.tell, job.start, job.max_iter, job.display, job.test_interval, epoch)
+        times = job.display, job.test_interval, run.record.iterations_per_epoch
+        self.pace = Pace(run.odometer, self.tell, job.start, job.max_iter, *times)
 
     def supervise(self, lock: int) -> None:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = self.run.record.seconds
         with self._relay as relay:
-            environment = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
-            child = Child(self.job.argv, environment, self.run.dir, self.run.log, keep=[lock])
+            variables = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
+            child = Child(self.job.argv, variables, self.run.dir, self.run.log, keep=[lock])
             try:
                 for line in child.lines(lambda: relay.deliver(child), self.pace.look):
                     if self.enough is None:

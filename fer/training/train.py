@@ -15,8 +15,9 @@ from fer.errors import FerError, UsageError
 from fer.formats.prototxt import to_bytes
 from fer.formats.prototxt_text import file_path
 from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
+from fer.runs.create import create_run, remove_unbegun
 from fer.runs.record import StartWeights
-from fer.runs.run import DEPLOY, NET, SOLVER, Run, create_run, remove_unbegun
+from fer.runs.run import DEPLOY, NET, SOLVER, Run
 from fer.runs.snapshots import check_start_weights
 from fer.system.files import sha256
 from fer.system.shell import command

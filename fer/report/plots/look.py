@@ -9,17 +9,18 @@ from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Figure  # what every plot returns, for those who call them
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fer.system.escapes import escaped
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, GRAY, INK = "#CC79A7", "#56B4E9", "#7F7F7F", "#222222"
+PURPLE, SKY, GRAY, INK = "#CC79A7", "#56B4E9", "#767676", "#222222"  # the gray is read on white and on black
 COLORS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GRAY)  # Okabe and Ito's, less yellow (unreadable on white)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LOOK: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -50,6 +51,7 @@ LOOK: Any = {
 
 P = ParamSpec("P")
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def look(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -116,3 +118,28 @@ def canvas(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
     if parent is None:
         raise ValueError("ax belongs to no figure")
     return parent, ax
+
+
+def whole_numbers(axis: Axis, count: int = 9) -> None:
+    """Ticks of an axis that counts: at most so many, none between two whole numbers."""
+    axis.set_major_locator(MaxNLocator(count, integer=True, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(THOUSANDS)
+
+
+def legend_above(ax: Axes, columns: int | None = None) -> int:
+    """A legend on top of the axes, where it lies on no line; returns its rows, none where nothing has a label.
+
+    There are as many columns as an axes of a whole figure has room for, at most three.
+    """
+    labels = ax.get_legend_handles_labels()[1]
+    if not labels:
+        return 0
+    columns = columns or max(1, min(3, 80 // (max(map(len, labels)) + 5)))
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2, "borderpad": 0}
+    ax.legend(ncols=columns, **place)
+    return -(-len(labels) // columns)
+
+
+def title_above(ax: Axes, title: str, rows: int) -> None:
+    """The title of axes, over a legend of so many rows."""
+    ax.set_title(title, pad=8 + 16 * rows)

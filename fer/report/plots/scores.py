@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,22 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from fer.evaluation.metrics import Metrics
-from fer.report.plots.look import BLUE, COLORS, GREEN, INK, ORANGE, THOUSANDS, canvas, look, plain, short
+from fer.report.plots.look import (
+    BLUE,
+    COLORS,
+    DASHES,
+    GRAY,
+    GREEN,
+    INK,
+    ORANGE,
+    canvas,
+    legend_above,
+    look,
+    plain,
+    short,
+    title_above,
+    whole_numbers,
+)
 
 
 @dataclass(frozen=True)
@@ -64,18 +80,19 @@ def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
     for index, each in enumerate(metrics.classes):
         if each.roc is not None:
             rates = each.roc.false_positive_rate, each.roc.true_positive_rate
-            ax.plot(
-                *rates,
-                color=COLORS[index % len(COLORS)],
-                linewidth=1.2,
-                label=f"{short(each.name)}  {each.roc.auc:.3f}",
-            )
+            style: Any = {
+                "color": COLORS[index % len(COLORS)],
+                "linestyle": DASHES[index % len(DASHES)],
+                "linewidth": 1.2,
+            }
+            ax.plot(*rates, **style, label=f"{short(each.name)}  {each.roc.auc:.3f}")
     for curve, name, dash in ((metrics.roc_macro, "macro", "--"), (metrics.roc_micro, "micro", ":")):
         if curve is not None:
             rates = curve.false_positive_rate, curve.true_positive_rate
             ax.plot(*rates, color="black", linestyle=dash, linewidth=1.8, label=f"{name} average  {curve.auc:.3f}")
     ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
-    ax.legend(loc="lower right", title="area under the curve", alignment="left", title_fontsize=8.5)
+    place: Any = {"loc": "lower right", "frameon": True, "framealpha": 0.85, "edgecolor": "none"}
+    ax.legend(title="area under the curve", alignment="left", title_fontsize=8.5, handlelength=2.6, **place)
     ax.set_title(title)
     return figure
 
@@ -96,8 +113,7 @@ def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Fig
     ax.grid(visible=False, axis="x")
     ax.set_ylim(0, 1.05)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2, borderpad=0)
-    ax.set_title(title, pad=24)
+    title_above(ax, title, legend_above(ax))
     return figure
 
 
@@ -114,11 +130,13 @@ def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> 
         ax.set_title(
             f"{short(mistake.true)} → {short(mistake.predicted)}\n"
             f"{100 * mistake.probability:.1f}%  {short(mistake.file)}",
-            fontsize=6.8,
+            fontsize=7,
+            color=GRAY,
             loc="center",
             pad=3,
         )
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, color=GRAY)
+    figure.patch.set_alpha(0.0)  # photographs cannot be turned dark with a page; the paper they lie on can
     return figure
 
 
@@ -136,8 +154,7 @@ def plot_class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str
         ax.set_yticks(range(len(classes)), [plain(short(name)) for name in classes])
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
-        ax.locator_params(axis="x", nbins=4)
-        ax.xaxis.set_major_formatter(THOUSANDS)
+        whole_numbers(ax.xaxis, 4)
         ax.set_title(f"{split}: {sum(values):,}", fontsize=8.5)
     axes[0].invert_yaxis()
     figure.supxlabel("images", fontsize=9)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from fer.report.curves import Curves, Series, SnapshotAccuracies, smooth
 from fer.report.plots.look import (
@@ -16,14 +16,19 @@ from fer.report.plots.look import (
     GRAY,
     GREEN,
     INK,
+    MARKERS,
+    PLAIN,
     PURPLE,
     RED,
-    SKY,
-    THOUSANDS,
     canvas,
+    legend_above,
     look,
     short,
+    title_above,
+    whole_numbers,
 )
+
+FEW = 30  # points of a line that are worth a mark each
 
 
 @look
@@ -40,8 +45,8 @@ def plot_training_loss(curves: Curves, title: str, ax: Axes | None = None) -> Fi
     """The displayed loss, raw and smoothed."""
     figure, ax = canvas(ax, 6.4, 3.4)
     _draw_train_loss(ax, curves)
+    title_above(ax, title, legend_above(ax))
     _iterations(ax, curves)
-    ax.set_title(title)
     return figure
 
 
@@ -56,7 +61,7 @@ def plot_validation(curves: Curves, title: str, *, accuracies: SnapshotAccuracie
     if rows[1]:
         _draw_test_loss(axes[-1], curves)
     _iterations(axes[-1], curves)
-    axes[0].set_title(title)
+    _title(figure, title)
     figure.align_ylabels()
     return figure
 
@@ -64,18 +69,18 @@ def plot_validation(curves: Curves, title: str, *, accuracies: SnapshotAccuracie
 @look
 def plot_overview(curves: Curves, title: str, *, accuracies: SnapshotAccuracies | None = None) -> Figure:
     """Learning rate, losses and val accuracy above each other: what the rate did to the other two."""
-    figure = Figure(figsize=(6.4, 6.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 7.2), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     _draw_lr(top, curves)
     _draw_train_loss(middle, curves)
     if len(curves.test_loss):
-        _line(middle, curves.test_loss, RED, f"{curves.held_out} loss")
-    _legend(middle)
+        _line(middle, curves.test_loss, RED, f"{curves.held_out} loss", DASHES[1])
+    legend_above(middle)
     _draw_accuracy(bottom, curves, accuracies)
     for ax in (middle, bottom):
         _mark_collapse(ax, curves)
     _iterations(bottom, curves)
-    top.set_title(title)
+    _title(figure, title)
     figure.align_ylabels()
     return figure
 
@@ -86,21 +91,17 @@ def plot_overlay(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
     figure = Figure(figsize=(6.4, 7.4), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True)
     for index, (name, curves) in enumerate(runs):
-        style: dict[str, Any] = {
-            "color": COLORS[index % len(COLORS)],
-            "linestyle": DASHES[index // len(COLORS) % len(DASHES)],
-        }
+        color, dash = COLORS[index % len(COLORS)], DASHES[index % len(DASHES)]
+        mark = MARKERS[index % len(MARKERS)]
         for ax, series in zip(axes, (smooth(curves.loss)[0], curves.test_loss, curves.accuracy), strict=True):
-            ax.plot(series.iterations, series.values, label=_label(name), **style)
+            _line(ax, series, color, _label(name), dash, mark, marks=8)
     for ax, label in zip(axes, ("training loss, smoothed", "val loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
         _robust_loss(ax, [curves for _, curves in runs]) if "loss" in label else _percent(ax)
-    axes[-1].set_xlabel("iterations")
-    axes[-1].xaxis.set_major_formatter(THOUSANDS)
-    axes[-1].set_xlim(left=0)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(runs)))
-    axes[0].set_title(title)
+    _share_iterations(axes[-1], [curves for _, curves in runs])
+    handles, labels = axes[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(runs)), handlelength=3.2)
+    _title(figure, title)
     figure.align_ylabels()
     return figure
 
@@ -111,33 +112,45 @@ def plot_side_by_side(runs: Sequence[tuple[str, Curves]], title: str) -> Figure:
     figure = Figure(figsize=(max(6.4, 0.6 + 2.6 * len(runs)), 6.2), layout="constrained")
     axes = figure.subplots(3, len(runs), sharex="col", sharey="row", squeeze=False)
     for column, (name, curves) in zip(axes.T, runs, strict=True):
-        column[0].plot(curves.lr.iterations, curves.lr.values, color=INK)
+        _line(column[0], curves.lr, INK, "learning rate")
         _line(column[1], smooth(curves.loss)[0], BLUE, "training, smoothed")
-        _line(column[1], curves.test_loss, RED, "val")
+        _line(column[1], curves.test_loss, RED, "val", DASHES[1])
         _line(column[2], curves.accuracy, GREEN, "val accuracy")
         for ax in column:
             _mark_collapse(ax, curves)
         _iterations(column[2], curves)
-        column[2].locator_params(axis="x", nbins=3)
+        whole_numbers(column[2].xaxis, 3)
         column[0].set_title(short(name, 40))
     for ax, label in zip(axes[:, 0], ("learning rate", "loss", "val accuracy"), strict=True):
         ax.set_ylabel(label)
     _scale_lr(axes[0, 0], [curves for _, curves in runs])
     _robust_loss(axes[1, 0], [curves for _, curves in runs])
     _percent(axes[2, 0])
-    _legend(axes[1, -1])
+    legend_above(axes[1, 0], 2)
     figure.align_ylabels()
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    _title(figure, title)
     return figure
 
 
-def _line(ax: Axes, series: Series, color: str, label: str) -> None:
-    few: dict[str, Any] = {"marker": "o", "markersize": 3} if len(series) < 30 else {}
-    ax.plot(series.iterations, series.values, color=color, label=label, **few)
+def _line(
+    ax: Axes, series: Series, color: str, label: str, dash: Any = "-", mark: str = "o", marks: int = 0, **style: Any
+) -> None:
+    """A line with a mark at each of a few points, and at every point that has no neighbour to be joined to.
+
+    Of many points so many `marks` are drawn beside.
+    """
+    known = np.isfinite(series.values)
+    joined = np.r_[False, known[:-1]] | np.r_[known[1:], False] if len(known) else known
+    marked = known if known.sum() < FEW else known & ~joined
+    if marks:
+        marked = marked | (np.arange(len(known)) % max(1, len(known) // marks) == 0)
+    if marked.any():
+        style |= {"marker": mark, "markersize": 3.5, "markevery": np.flatnonzero(marked).tolist()}
+    ax.plot(series.iterations, series.values, color=color, linestyle=dash, label=label, **style)
 
 
 def _draw_lr(ax: Axes, curves: Curves) -> None:
-    ax.plot(curves.lr.iterations, curves.lr.values, color=INK)
+    _line(ax, curves.lr, INK, "learning rate")
     ax.set_ylabel("learning rate")
     _scale_lr(ax, [curves])
     _mark_collapse(ax, curves, text=True)
@@ -148,7 +161,7 @@ def _scale_lr(ax: Axes, runs: Sequence[Curves]) -> None:
     values = np.concatenate([curves.lr.values for curves in runs])
     positive = values[np.isfinite(values) & (values > 0)]
     if len(positive) and positive.max() > 20 * np.nanmin(values):
-        ax.set_yscale("log")
+        _logarithmic(ax)
         ax.set_ylim(max(positive.min() / 2, positive.max() * 1e-6), positive.max() * 2)
     elif len(positive):
         ax.set_ylim(0, positive.max() * 1.15)
@@ -179,31 +192,23 @@ def _draw_train_loss(ax: Axes, curves: Curves) -> None:
     if window == 1:
         _line(ax, curves.loss, BLUE, "training loss")
     else:
-        ax.plot(
-            curves.loss.iterations,
-            curves.loss.values,
-            color=SKY,
-            linewidth=0.6,
-            alpha=0.75,
-            label="training loss, as logged",
-        )
-        ax.plot(smoothed.iterations, smoothed.values, color=BLUE, label=f"training loss, mean of {window} lines")
+        _line(ax, curves.loss, BLUE, "training loss, as logged", mark="", linewidth=0.7, alpha=0.45)
+        _line(ax, smoothed, BLUE, f"training loss, mean of {window} lines")
     if curves.diverged is not None:
         ax.axvline(curves.diverged, color=PURPLE, linewidth=1, label=f"not finite from {curves.diverged:,}")
     ax.set_ylabel("loss")
     _robust_loss(ax, [curves])
-    _legend(ax)
 
 
 def _draw_test_loss(ax: Axes, curves: Curves) -> None:
-    _line(ax, curves.test_loss, RED, f"{curves.held_out} loss")
+    _line(ax, curves.test_loss, RED, f"{curves.held_out} loss", DASHES[1])
     ax.set_ylabel(f"{curves.held_out} loss")
     _robust_loss(ax, [curves])
 
 
 def _draw_accuracy(ax: Axes, curves: Curves, accuracies: SnapshotAccuracies | None) -> None:
     if len(curves.accuracy):
-        _line(ax, curves.accuracy, GREEN, "in training (Caffe's own)")
+        _line(ax, curves.accuracy, GREEN, "in training")
     if accuracies is not None:
         for series, mark, label in (
             (accuracies.snapshots, "o", "of each snapshot"),
@@ -226,7 +231,7 @@ def _draw_accuracy(ax: Axes, curves: Curves, accuracies: SnapshotAccuracies | No
         ax.axhline(baseline, color=GRAY, linewidth=1, linestyle=(0, (1.5, 1.5)), label="always the commonest class")
     ax.set_ylabel(f"{curves.held_out} accuracy")
     _percent(ax)
-    _legend(ax)
+    legend_above(ax)
 
 
 def _percent(ax: Axes) -> None:
@@ -236,6 +241,7 @@ def _percent(ax: Axes) -> None:
         middle = (low + high) / 2
         low, high = max(middle - 0.05, 0.0), min(max(middle + 0.05, 0.1), 1.02)
         ax.set_ylim(low, high)
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # no 22.5%, which would be written 22%
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
@@ -244,18 +250,29 @@ def _robust_loss(ax: Axes, runs: Sequence[Curves]) -> None:
     values = np.concatenate([series.values for curves in runs for series in (curves.loss, curves.test_loss)])
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() > 30 * np.median(values):
-        ax.set_yscale("log")
+        _logarithmic(ax)
+
+
+def _logarithmic(ax: Axes) -> None:
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(PLAIN)
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _iterations(ax: Axes, curves: Curves) -> None:
+    _share_iterations(ax, [curves])
+
+
+def _share_iterations(ax: Axes, runs: Sequence[Curves]) -> None:
+    """From the start to the last end, and a little to either side, so that no point lies on the edge."""
+    end = max([1, *(curves.last for curves in runs)])
     ax.set_xlabel("iterations")
-    ax.set_xlim(0, max(curves.last, 1) * 1.01)
-    ax.xaxis.set_major_formatter(THOUSANDS)
+    ax.set_xlim(-0.015 * end, 1.015 * end)
+    whole_numbers(ax.xaxis)
 
 
-def _legend(ax: Axes) -> None:
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="best")
+def _title(figure: Figure, title: str) -> None:
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
 
 
 def _label(name: str) -> str:

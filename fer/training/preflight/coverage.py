@@ -18,7 +18,7 @@ def cover_tests(subject: Subject, sources: Sources) -> tuple[Subject, tuple[str,
     The written batch_size stays where it divides the number of images. A batch that the training shares, or that
     another layer counts on, stays too, and so may leave a test uneven, as data layers of different sizes do.
     """
-    sentences = []
+    sentences, written = [], subject.net
     for number, (state, iterations) in enumerate(zip(subject.tests, subject.solver.test_iter, strict=True)):
         layers = [i for i in subject.positions(state) if sources.image_count(subject.net.layer[i])]
         sizes = {(_batch(subject.net.layer[i]), sources.image_count(subject.net.layer[i])) for i in layers}
@@ -30,12 +30,12 @@ def cover_tests(subject: Subject, sources: Sources) -> tuple[Subject, tuple[str,
         fitting = batch if count % batch == 0 else nearest_divisor(count, batch)
         changed = _with_test(subject, number, layers, fitting, count // fitting)
         if fitting == batch or _may_change(changed, sources, state, layers):
-            subject = changed
+            subject, before = changed, _batch(written.layer[layers[0]])
             sentences.append(
                 f"each test covers its {count:,} images once, with test_iter {count // fitting} and batch_size "
-                f"{fitting} in place of {iterations} and {batch} ({iterations * batch:,} images)"
+                f"{fitting} in place of {iterations} and {before} ({iterations * before:,} images)"
             )
-    return subject, tuple(dict.fromkeys(sentences))
+    return subject, tuple(sentences)
 
 
 def _batch(layer: caffe_pb2.LayerParameter) -> int:
