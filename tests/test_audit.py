@@ -90,7 +90,8 @@ def test_the_real_fer2013(fer2013_csv_whole: Path) -> None:
     with Workers(0) as workers, open_source(fer2013_csv_whole, workers) as faces:
         for batch in faces.batches:
             parts.append((batch.splits, batch.labels, batch.digests, batch.blank))
-    result = audit(Catalog(*(np.concatenate(column) for column in zip(*parts, strict=True))))
+    splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
+    result = audit(Catalog(splits, labels, digests, blank))
     expected = {
         "images": 35_887,
         "unique": 34_034,

@@ -22,11 +22,13 @@ examples:
   fer nets vgg8
   fer nets lenet --copy mynet
   fer nets lenet --copy mynet8 --classes 8
+  fer nets lenet --copy ferplusnet --classes 8 --votes
   fer nets --json
 
 Lists the shipped nets with their solvers (* the one that fer train takes by itself), sizes, engines, and the accuracy
 that is known of them. --copy writes net and solvers to a folder of your own; fer train takes that folder's name. With
---classes its last layers (of GoogLeNet's three classifiers each) have as many outputs.
+--classes its last layers (of GoogLeNet's three classifiers each) have as many outputs; with --votes its softmax losses
+take the shares of votes for targets, in layers of stock Caffe.
 """
 
 
@@ -35,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("net", nargs="?", metavar="NET", help="one of them, or a folder or train_val.prototxt of your own")
     add("--copy", type=Path, metavar="FOLDER", help="copy NET and its solvers to a new folder, to be changed there")
     add("--classes", type=between(LEAST, MOST), metavar="N", help="of the copy: so many outputs for your own classes")
+    add("--votes", action="store_true", help="of the copy: learn from the votes of fer prepare --votes")
     add("--json", action="store_true", help="print the list as JSON")
     parser.set_defaults(run=run)
 
@@ -43,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
     if args.copy is not None:
         if not args.net or args.json:
             raise UsageError("--copy FOLDER copies one net: fer nets NET --copy FOLDER")
-        return _copy(args.net, args.copy, args.classes)
-    if args.classes is not None:
-        raise UsageError("--classes is of a copy: fer nets NET --copy FOLDER --classes N")
+        return _copy(args.net, args.copy, args.classes, args.votes)
+    if args.classes is not None or args.votes:
+        raise UsageError("--classes and --votes are of a copy: fer nets NET --copy FOLDER --classes N")
     from fer.nets.catalog import net_facts
     from fer.nets.zoo import net_names
 
@@ -59,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _copy(net: str, folder: Path, classes: int | None) -> int:
+def _copy(net: str, folder: Path, classes: int | None, votes: bool) -> int:
     from fer.nets.catalog import copy_net, net_facts
     from fer.nets.zoo import net_names
     from fer.system.shell import command
 
-    made = copy_net(net, folder, classes)
+    made = copy_net(net, folder, classes, votes=votes)
     name = f"./{folder}" if str(folder) in net_names() else str(folder)
     solver = [] if net_facts(folder.resolve()).recommended else ["--solver", "SOLVER"]
     show(f"{folder}: {', '.join(path.name for path in made)}. Next: {command('fer', 'train', name, *solver)}")

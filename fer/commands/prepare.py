@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from fer.commands.numbers import between, percentages
+from fer.commands.numbers import between, percentages, positive
 from fer.commands.terminal import say_out, show, width
 from fer.data.options import JPEG_QUALITY, MAX_COPIES, RESIZE, Affine, PrepareOptions
 from fer.errors import FerError, UsageError
@@ -16,6 +16,7 @@ examples:
   fer prepare archive.zip --drop-leaks
   fer prepare fer2013.csv --resize 256 --out data/fer2013-256
   fer prepare fer2013.csv --augment 4 --out data/fer2013-x5
+  fer prepare fer2013.csv --votes fer2013new.csv --min-votes 5 --out data/ferplus
   fer prepare CK+48/ --split 80/10/10 --group '^(S[0-9]+)_' --out data/ck
   fer prepare RAF-DB/ --classes 1=Surprise,2=Fear,3=Disgust,4=Happy,5=Sad,6=Angry,7=Neutral --out data/raf
 
@@ -24,6 +25,8 @@ class folders) into a data directory that fer and every Caffe tool reads. Class 
 size in the formats that OpenCV reads; where validation or test is missing, the other of the two is halved.
 Folders named otherwise than FER2013's seven classes are classes of their own, 2 to 100, sorted by name. --classes sets
 names and order: what the source calls them, or, where it calls them 1, 2, 3, what that means.
+With --votes (FER+'s fer2013new.csv to Kaggle's fer2013.csv) the classes are the columns of votes, an image's class that
+with most of them, and train_votes_lmdb holds each image's shares as targets (fer nets NET --copy FOLDER --votes).
 The copies of --augment lie shuffled among the images of train (folder, index, database, mean); val and
 test have none.
 """
@@ -62,6 +65,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--group", metavar="REGEX", help="of --split: its first group in a file's name is the person, kept in one split"
     )
+    add("--votes", type=Path, metavar="FILE", help="a CSV of votes as FER+'s: a row for each of the source's, in order")
+    add("--min-votes", type=positive, default=1, metavar="N", help="leave images out whose class has less (default: 1)")
     add("--drop-leaks", action="store_true", help="leave Training images out that also lie in a test split")
     add("--title", help="what figures call data that are not FER2013 (default: the name of SOURCE)")
     add("--force", action="store_true", help="rebuild even when up to date, or made from something else")
@@ -95,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         classes=classes,
         split=args.split,
         group=args.group,
+        votes=None if args.votes is None else str(args.votes),
+        min_votes=args.min_votes,
     )
     with StageBars("images", {"unpacking": "B", "reading": "B"}) as progress:
         try:
@@ -113,8 +120,8 @@ def run(args: argparse.Namespace) -> int:
         if copies := outcome.manifest.copies:
             show(f"{copies:,} moved copies of Training images lie in train")
         following = command("fer", "train", "lenet", "--data", args.out)
-        if (classes := len(outcome.manifest.classes)) != len(CLASSES):  # those of the shipped nets
-            following = command("fer", "nets", "lenet", "--copy", "mynet", "--classes", classes)
+        if (count := len(outcome.manifest.classes)) != len(CLASSES):  # those of the shipped nets
+            following = command("fer", "nets", "lenet", "--copy", "mynet", "--classes", count)
         show(f"{args.out} is ready ({outcome.seconds:.1f} s). Next: {following}")
     return 0
 

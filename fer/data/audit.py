@@ -20,7 +20,7 @@ class Catalog:
     """A source's images without their pixels, in the source's order; arrays are [N].
 
     `splits` (positions in SPLITS) and `labels` are uint8, `blank` is bool, `digests` (of `dataset.fingerprints`)
-    uint64 [N, 2]. `classes` are the labels' names.
+    uint64 [N, 2]. `classes` are the labels' names; `targets`, float32 [N, K], their shares of the votes on each image.
     """
 
     splits: np.ndarray
@@ -28,6 +28,7 @@ class Catalog:
     digests: np.ndarray
     blank: np.ndarray
     classes: tuple[str, ...] = CLASSES
+    targets: np.ndarray | None = None
 
     def class_counts(self, split: Split) -> list[int]:
         """Images of each class in `split`."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fer.data.dataset import SPLITS
-from fer.data.manifest import Manifest, is_prepared, read_manifest
+from fer.data.manifest import Manifest, Source, is_prepared, read_manifest
 from fer.data.options import PrepareOptions
 from fer.errors import FerError
 from fer.system.hashes import check_file, files_hash
@@ -79,8 +79,8 @@ class WouldReplaceError(FerError):
     """A data directory that was made from something else, and is not to be replaced."""
 
 
-def check_made_from(data_dir: Path, source_sha256: str, options: PrepareOptions) -> None:
-    """Raise WouldReplaceError where a data directory holds what another source, or other options, made."""
+def check_made_from(data_dir: Path, source_sha256: str, options: PrepareOptions, votes: Source | None = None) -> None:
+    """Raise WouldReplaceError where a data directory holds what another source, or other options or votes, made."""
     try:
         manifest = read_manifest(data_dir)
     except FerError:
@@ -91,3 +91,5 @@ def check_made_from(data_dir: Path, source_sha256: str, options: PrepareOptions)
     if manifest.options != options:
         given = [name for name, value in vars(options).items() if getattr(manifest.options, name) != value]
         raise WouldReplaceError(f"{data_dir} was made from the same source with other options ({', '.join(given)})")
+    if manifest.votes and votes and manifest.votes.sha256 != votes.sha256:
+        raise WouldReplaceError(f"{data_dir} was made with {votes.path} as it was then, and it has changed")

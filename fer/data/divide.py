@@ -69,4 +69,5 @@ def divide_groups(labels: np.ndarray, groups: np.ndarray, count: int, shares: Se
         split = int(cost.argmin())
         have[split] += of_group[group]
         chosen[group] = split
-    return chosen[groups]
+    splits: np.ndarray = chosen[groups]
+    return splits

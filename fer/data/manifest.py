@@ -89,7 +89,8 @@ class WrittenFile:
 class Manifest:
     """`manifest.json`. By split folder: `splits`, `images`; by path in the data directory: `files`.
 
-    `notes` are sentences on what of the source was left out, and how the rest was fitted.
+    `notes` are sentences on what of the source was left out, and how the rest was fitted; `votes` is the file of them
+    that has decided the labels.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -109,6 +110,7 @@ class Manifest:
     dropped: Count = 0
     copies: Count = 0
     notes: tuple[str, ...] = ()
+    votes: Source | None = None
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 

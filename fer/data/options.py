@@ -34,7 +34,8 @@ class PrepareOptions:
     `augment` copies of each Training image, moved by `affine`, lie among them; the order of train is then shuffled.
     `classes` are entries of a ClassTable, none for those that the source has; `split` divides a source without splits,
     percent of train, val and test, and `group` is the regular expression whose first group in a file's name, or in its
-    path where it has a slash, tells the person.
+    path where it has a slash, tells the person. `votes` is a file of them (see `fer.data.votes`), which decide the
+    labels; images whose class has less than `min_votes` are left out.
     """
 
     jpeg_quality: int = 100
@@ -49,6 +50,8 @@ class PrepareOptions:
     classes: tuple[str, ...] = ()
     split: tuple[int, ...] = ()
     group: str | None = None
+    votes: str | None = None
+    min_votes: int = 1
 
     def check(self) -> None:
         """Raise UsageError for a value out of range."""
@@ -65,6 +68,8 @@ class PrepareOptions:
             raise UsageError(
                 f"--split {'/'.join(map(str, self.split))}: not three percentages over 0 that add up to 100"
             )
+        if self.min_votes < 1 or (self.min_votes > 1 and self.votes is None):
+            raise UsageError(f"--min-votes {self.min_votes}: from 1, with --votes FILE")
         if self.group is not None:
             self._check_group(self.group)
 

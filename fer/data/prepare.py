@@ -7,13 +7,12 @@ the disk space are settled; then images and databases are written, in parallel, 
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import lmdb
@@ -22,10 +21,10 @@ import numpy as np
 from fer import __version__
 from fer.data.affine import draw_moves
 from fer.data.audit import Catalog, audit, leaked
-from fer.data.classes import CLASSES, ClassTable, some_names
+from fer.data.classes import CLASSES, some_names
 from fer.data.dataset import SPLITS, Split
 from fer.data.directory import check_made_from, check_replaceable, verify_data
-from fer.data.divide import divide, divide_groups
+from fer.data.laid_aside import lay_aside
 from fer.data.leaks import FINGERPRINTS, write_fingerprints
 from fer.data.manifest import (
     MANIFEST,
@@ -37,11 +36,11 @@ from fer.data.manifest import (
     WrittenFolder,
 )
 from fer.data.options import PrepareOptions
-from fer.data.source import Reading, open_source, source_sha256, source_state
-from fer.data.split_writer import Encoding, Images, write_split
-from fer.errors import FerError, UsageError
+from fer.data.source import source_sha256, source_state
+from fer.data.split_writer import Encoding, Images, write_split, write_votes
+from fer.errors import FerError
 from fer.formats.database import write_mean
-from fer.system.files import beside, cannot_write, sha256, take_place
+from fer.system.files import beside, sha256, take_place
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
 from fer.system.workers import Workers
@@ -97,7 +96,7 @@ def prepare(
             manifest = _up_to_date(source, out, options)
             if manifest:
                 return Outcome(manifest, True, time.monotonic() - started)
-            check_made_from(out, source_sha256(source), options)
+            check_made_from(out, source_sha256(source), options, _votes_file(options))
         manifest = _build(source, fresh, out, options, progress)
         if source_state(source) != before:
             raise FerError(f"{source}: changed while it was read. Run again")
@@ -117,9 +116,19 @@ def _up_to_date(source: Path, out: Path, options: PrepareOptions) -> Manifest | 
     recorded, state = manifest.source, source_state(source)
     if manifest.options != options or recorded.path != str(source) or recorded.bytes != state.bytes:
         return None
+    if manifest.votes and _votes_file(options) != manifest.votes:
+        return None
     if recorded.mtime_ns != state.mtime_ns and recorded.sha256 != source_sha256(source):
         return None
     return manifest
+
+
+def _votes_file(options: PrepareOptions) -> Source | None:
+    """The file of votes as it is now, by its contents alone."""
+    if options.votes is None:
+        return None
+    path = Path(options.votes)
+    return Source(options.votes, source_sha256(path), source_state(path).bytes, 0)
 
 
 def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, progress: StageProgress | None) -> Manifest:
@@ -129,7 +138,7 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
     helpers = 0 if state.bytes < _SMALL_SOURCE else min((os.cpu_count() or 1) - 1, _MAX_HELPERS)
     with Workers(helpers) as workers, ThreadPoolExecutor(1) as hasher:
         digest = hasher.submit(source_sha256, source)
-        catalog, in_folders, notes = _lay_aside(source, scratch, workers, options, progress)
+        catalog, in_folders, notes = lay_aside(source, scratch, workers, options, progress)
         shuffled = options.shuffle or in_folders
         keep = ~leaked(catalog) if options.drop_leaks else np.ones(len(catalog.labels), bool)
         notes += _check_splits(source, catalog, keep)
@@ -139,6 +148,10 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         written = _write_splits(partial, scratch, splits, encoding, workers, hasher, progress)
         originals = {split.folder: images.rows[images.copies == 0] for split, images in splits.items()}
         write_fingerprints(partial / FINGERPRINTS, {split: catalog.digests[rows] for split, rows in originals.items()})
+        if catalog.targets is not None:
+            for split, images in splits.items():
+                name = write_votes(partial, split, images, catalog.targets)
+                written.files[name] = hasher.submit(_describe, partial / name)
         written.files[FINGERPRINTS] = hasher.submit(_describe, partial / FINGERPRINTS)
         scratch.unlink()
         source_digest = digest.result()
@@ -160,6 +173,7 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
         shuffled=shuffled,
         audit=audit(catalog),
         dropped=int((~keep).sum()),
+        votes=_votes_file(options),
         notes=tuple(note.encode(errors="backslashreplace").decode() for note in notes),
         copies=int((splits[Split.TRAIN].copies > 0).sum()),
         versions=_versions(),
@@ -168,77 +182,6 @@ def _build(source: Path, partial: Path, out: Path, options: PrepareOptions, prog
 
 def _split_counts(images: Images, classes: int) -> SplitCounts:
     return SplitCounts(len(images), tuple(np.bincount(images.labels, minlength=classes).tolist()))
-
-
-def _lay_aside(
-    source: Path, scratch: Path, workers: Workers, options: PrepareOptions, progress: StageProgress | None
-) -> tuple[Catalog, bool, list[str]]:
-    """Read and check the whole source; its pixels go to the file `scratch`, 2304 bytes an image.
-
-    Also returns whether the source is class folders, and the notes on it.
-    """
-    parts = []
-    table = ClassTable.of(options.classes) if options.classes else None
-    reading = Reading(options.seed, table, divided=not options.split)
-    try:
-        with (
-            open_source(source, workers, reading, progress=progress, scratch=scratch.parent) as faces,
-            scratch.open("wb") as stream,
-        ):
-            if options.seed and not (faces.in_folders or options.shuffle or options.augment or options.split):
-                raise UsageError(
-                    f"--seed {options.seed}: nothing is drawn here, as the images of a CSV keep its order.\n"
-                    "Leave it out, or give --shuffle or --augment K with it"
-                )
-            for batch in faces.batches:
-                stream.write(batch.pixels.tobytes())
-                parts.append((batch.splits, batch.labels, batch.digests, batch.blank))
-    except OSError as error:
-        raise cannot_write(scratch, error) from None
-    splits, labels, digests, blank = (np.concatenate(column) for column in zip(*parts, strict=True))
-    notes = list(faces.notes)
-    if options.split:
-        splits = _divided(source, labels, faces.classes, faces.names, options, notes)
-    return Catalog(splits, labels, digests, blank, faces.classes), faces.in_folders, notes
-
-
-def _divided(
-    source: Path,
-    labels: np.ndarray,
-    classes: tuple[str, ...],
-    names: list[str] | None,
-    options: PrepareOptions,
-    notes: list[str],
-) -> np.ndarray:
-    """The splits of --split, uint8 [N]; a note on them is added."""
-    how = f"--split {'/'.join(map(str, options.split))}, drawn with seed {options.seed}"
-    if options.group is None:
-        splits = divide(labels, classes, options.split, options.seed)
-        notes.append(f"{how}, by class: {_shares(splits)}")
-        return splits
-    groups = _groups(source, names, options.group)
-    splits = divide_groups(labels, groups, len(classes), options.split, options.seed)
-    persons = ", ".join(f"{len(np.unique(groups[splits == k])):,} {split.folder}" for k, split in enumerate(SPLITS))
-    notes.append(f"{how}, by person, and as near by class as they allow: {_shares(splits)}; persons: {persons}")
-    return splits
-
-
-def _shares(splits: np.ndarray) -> str:
-    return ", ".join(f"{int((splits == k).sum()):,} images are {split.folder}" for k, split in enumerate(SPLITS))
-
-
-def _groups(source: Path, names: list[str] | None, pattern: str) -> np.ndarray:
-    """The number of the person of each file, int64 [N]. Raises FerError for a name that tells none."""
-    if names is None:
-        raise FerError(f"{source}: --group finds persons in files' names, and a CSV has none: leave it out")
-    persons = []
-    for name in names:
-        found = re.search(pattern, name if "/" in pattern else PurePosixPath(name).name)
-        if found is None or found[1] is None:
-            raise FerError(f"{source}/{name}: --group {pattern} finds no person in its name")
-        persons.append(found[1])
-    groups: np.ndarray = np.unique(persons, return_inverse=True)[1]
-    return groups
 
 
 def _class_counts(catalog: Catalog, keep: np.ndarray, split: Split) -> list[int]:

@@ -123,7 +123,8 @@ def open_source(
         size = os.fstat(stack.enter_context(raw).fileno()).st_size
         stream: BinaryIO = raw
         kind = kind_of(raw, path)
-        table, name = raw, str(path)
+        table: BinaryIO = raw
+        name = str(path)
         if kind == "packed tar":
             stream = stack.enter_context(unpacked(raw, size, scratch, progress))
             size = os.fstat(stream.fileno()).st_size
@@ -133,7 +134,8 @@ def open_source(
                 folders = _class_folders(archive.names, path, archive.odd, archive.hidden, reading)
                 yield _faces(folders, archive.read_image, workers, progress)
                 return
-            table, name = stack.enter_context(archive.open(archive.table)), f"{path}/{archive.table}"
+            table, name = archive.open(archive.table), f"{path}/{archive.table}"
+            stack.enter_context(table)
         elif kind == "packed":
             table = open_packed(raw)
         classes = reading.table or SEVEN

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,15 @@ from fer.data.dataset import PIXELS, SIDE, Split
 from fer.data.image_file import resize_face
 from fer.data.manifest import WrittenFolder
 from fer.errors import FerError
-from fer.formats.database import Database, DatabaseWriter, encode_datum, encode_file_datum, encode_sized_file_datum
+from fer.formats.database import (
+    VOTES,
+    Database,
+    DatabaseWriter,
+    encode_datum,
+    encode_file_datum,
+    encode_float_datum,
+    encode_sized_file_datum,
+)
 from fer.system.files import cannot_write, sync, write_bytes
 from fer.system.workers import Workers
 
@@ -154,16 +162,35 @@ def write_split(
     return SplitResult(WrittenFolder(count, file_bytes, digest.hexdigest()), pixel_sum)
 
 
+def write_votes(directory: Path, split: Split, images: Images, targets: np.ndarray) -> str:
+    """Write `<split>_votes_lmdb`: of each image, under its key, the classes' shares of the votes, floats K x 1 x 1.
+
+    `targets` is float32 [n, K], by the images' rows. Returns the path of its file in `directory`.
+    """
+    name = f"{split.folder}{VOTES}"
+    shares = targets[images.rows][:, :, np.newaxis, np.newaxis]
+    records = zip(_keys(images.names(), 0), shares, images.labels.tolist(), strict=True)
+    with DatabaseWriter(directory / name, len(images), len(images) * (5 * targets.shape[1] + 64)) as database:
+        database.append((key, encode_float_datum(values, label)) for key, values, label in records)
+    return f"{name}/data.mdb"
+
+
+def _keys(names: Sequence[str], first: int) -> list[bytes]:
+    """Of a database's records, in order; `first` is the first one's position."""
+    return [f"{position:08d}_{name}".encode() for position, name in enumerate(names, first)]
+
+
 def _write_chunk(folder: Path, scratch: Path, encoding: Encoding, chunk: _Chunk) -> _Written:
     images, records, digests = [], [], []
     file_bytes = 0
-    tasks = zip(_pixels(scratch, chunk.images), chunk.images.names(), chunk.images.labels.tolist(), strict=True)
-    for position, (pixels, name, label) in enumerate(tasks, chunk.first):
+    names = chunk.images.names()
+    keys, labels = _keys(names, chunk.first), chunk.images.labels.tolist()
+    for pixels, name, key, label in zip(_pixels(scratch, chunk.images), names, keys, labels, strict=True):
         file = _jpeg(pixels, encoding.jpeg_quality)
         _write_file(f"{folder}{os.sep}{name}", file)
         image, datum = _datum(file, label, encoding)
         images.append(image)
-        records.append((f"{position:08d}_{name}".encode(), datum))
+        records.append((key, datum))
         digests.append(hashlib.sha256(file).digest())
         file_bytes += len(file)
     return _Written(records, np.stack(images).sum(axis=0, dtype=np.int64), b"".join(digests), file_bytes)

@@ -117,6 +117,8 @@ class SplitSource:
         if self.is_list and self._options.size:
             return (3 if self._options.color else 1, *self._options.size)
         first = first_image(self.path, self._options) if self.is_list else first_of_database(self.path, self._force)
+        if first.dtype != np.uint8:
+            raise FerError(f"{self.path} holds {first.dtype} values, and images of bytes are scored")
         return first.shape[2], first.shape[0], first.shape[1]
 
     @property

@@ -1,6 +1,6 @@
 """Caffe's data files: the LMDB of Datums and `mean.binaryproto`, byte for byte as Caffe's own tools write them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from fer.formats.blobs import read_blob, shape_text, varint, write_blob
 from fer.formats.lmdb_pages import check_pages
 from fer.schema import caffe_pb2
 from fer.system.files import cannot_write
+
+VOTES = "_votes_lmdb"
+"""How the names of a data directory's databases of votes end."""
 
 
 def _check_label(label: int) -> None:
@@ -48,15 +51,44 @@ def encode_sized_file_datum(file: bytes, shape: tuple[int, int, int], label: int
     return head + encode_file_datum(file, label)
 
 
+def encode_float_datum(values: np.ndarray, label: int) -> bytes:
+    """A Datum of floats, as a Data layer takes them: float32 [C, H, W] and a label. Raises ValueError as
+    `encode_datum` does."""
+    if values.dtype != np.float32 or values.ndim != 3:
+        raise ValueError(f"a Datum of floats takes float32 [C, H, W], not {values.dtype} {list(values.shape)}")
+    _check_label(label)
+    channels, height, width = values.shape
+    datum = caffe_pb2.Datum(channels=channels, height=height, width=width, label=label, float_data=values.ravel())
+    return datum.SerializeToString(deterministic=True)
+
+
+def decode_float_datum(data: bytes) -> tuple[np.ndarray, int]:
+    """A Datum's floats, float32 [C, H, W], and its label. Raises FerError for bytes that are no such Datum, and nan."""
+    datum = _parse(data)
+    shape = (datum.channels, datum.height, datum.width)
+    if datum.data or datum.encoded or min(shape) < 1 or len(datum.float_data) != shape[0] * shape[1] * shape[2]:
+        floats = f"{len(datum.float_data):,} floats" if datum.float_data else "no floats"
+        raise FerError(f"the Datum says {' x '.join(map(str, shape))} and holds {floats}")
+    values = np.array(datum.float_data, np.float32)
+    if not np.isfinite(values).all():
+        raise FerError("the Datum holds floats that are not finite")
+    return values.reshape(shape), datum.label
+
+
+def _parse(data: bytes) -> caffe_pb2.Datum:
+    try:
+        datum = caffe_pb2.Datum.FromString(data)
+    except DecodeError:
+        raise FerError("not a Datum: the bytes are cut off or of another kind") from None
+    return datum
+
+
 def decode_datum(data: bytes) -> tuple[np.ndarray, int]:
     """A Datum's image, uint8 [C, H, W], and its label; an encoded image is decoded as it is (gray stays one channel).
 
     Raises FerError when the bytes are no Datum, the image is short, long or unreadable, or there is no label.
     """
-    try:
-        datum = caffe_pb2.Datum.FromString(data)
-    except DecodeError:
-        raise FerError("not a Datum: the bytes are cut off or of another kind") from None
+    datum = _parse(data)
     if not datum.HasField("label"):
         raise FerError("the Datum has no label")
     if datum.encoded:
@@ -99,7 +131,8 @@ def _check_file(path: Path) -> None:
     """Refuse what LMDB would crash on."""
     file = path / "data.mdb"
     if not path.exists():
-        raise FerError(f"{path}: no such database. `fer prepare` makes one")
+        votes = " SOURCE --votes FILE" * path.name.endswith(VOTES)
+        raise FerError(f"{path}: no such database. `fer prepare{votes}` makes one")
     if not file.is_file():
         raise FerError(f"{path}: not an LMDB: it holds no data.mdb")
     check_pages(file)
@@ -137,15 +170,32 @@ class Database:
         self._env.close()
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, int]]:
+        return self._decoded(decode_datum)
+
+    def floats(self) -> Iterator[tuple[str, np.ndarray, int]]:
+        """(key, float32 [C, H, W], label) of a database of floats. Raises FerError for any Datum that holds none."""
+        return self._decoded(decode_float_datum)
+
+    @property
+    def holds_floats(self) -> bool:
+        """Whether the first Datum holds floats, and not an image of bytes."""
+        try:
+            with self._env.begin() as transaction:
+                first = next(iter(transaction.cursor().iternext(keys=False)), b"")
+            return bool(_parse(first).float_data)
+        except (lmdb.Error, FerError):
+            return False
+
+    def _decoded(self, decode: Callable[[bytes], tuple[np.ndarray, int]]) -> Iterator[tuple[str, np.ndarray, int]]:
         try:
             with self._env.begin() as transaction:
                 for raw_key, data in transaction.cursor():
                     key = raw_key.decode("utf-8", "backslashreplace")
                     try:
-                        image, label = decode_datum(data)
+                        values, label = decode(data)
                     except FerError as error:
                         raise FerError(f"{self.path}: {key}: {error}") from None
-                    yield key, image, label
+                    yield key, values, label
         except lmdb.Error as error:
             raise FerError(f"{self.path}: damaged: {error}. `fer prepare SOURCE --force` makes it again") from None
 
@@ -180,12 +230,16 @@ def _shape_fault(path: Path, key: str, shape: tuple[int, ...], first: tuple[int,
 
 @dataclass(frozen=True)
 class DatabaseInfo:
-    """What `check_database` found: `shape` is (C, H, W), `label_counts` has one count a class."""
+    """What `check_database` found: `shape` is (C, H, W), `label_counts` has one count a class.
+
+    `floats` says that it holds those, votes say, and not images of bytes.
+    """
 
     path: Path
     count: int
     shape: tuple[int, int, int]
     label_counts: tuple[int, ...]
+    floats: bool = False
 
 
 def check_database(path: Path, classes: int) -> DatabaseInfo:
@@ -193,7 +247,8 @@ def check_database(path: Path, classes: int) -> DatabaseInfo:
     counts = [0] * classes
     shape: tuple[int, int, int] | None = None
     with Database(path) as database:
-        for key, image, label in database:
+        floats = database.holds_floats
+        for key, image, label in database.floats() if floats else database:
             if shape is None:
                 shape = (image.shape[0], image.shape[1], image.shape[2])
             if image.shape != shape:
@@ -203,7 +258,7 @@ def check_database(path: Path, classes: int) -> DatabaseInfo:
             counts[label] += 1
         if shape is None or sum(counts) != len(database):
             raise FerError(f"{database.path}: damaged: {sum(counts):,} of {len(database):,} records can be read")
-    return DatabaseInfo(Path(path), sum(counts), shape, tuple(counts))
+    return DatabaseInfo(Path(path), sum(counts), shape, tuple(counts), floats)
 
 
 class DatabaseWriter:

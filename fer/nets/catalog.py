@@ -13,6 +13,7 @@ from fer.formats.prototxt import read_net
 from fer.nets.deploy import derive_deploy, front_layer
 from fer.nets.heads import with_classes
 from fer.nets.shapes import UnknownShapeError, infer_shapes
+from fer.nets.vote_loss import with_votes
 from fer.nets.zoo import TRAIN_VAL, find_net, recommended_solver, solver_names
 from fer.system.files import replacement
 
@@ -93,12 +94,12 @@ def first_comment(path: Path) -> str:
     return " ".join(line.lstrip("# ") for line in lines[:count])
 
 
-def copy_net(name: str | Path, folder: Path, classes: int | None = None) -> list[Path]:
+def copy_net(name: str | Path, folder: Path, classes: int | None = None, *, votes: bool = False) -> list[Path]:
     """Copy a net, its solvers and its README to a new folder, to be changed there; returns the files.
 
-    The net is called train_val.prototxt there, with `classes` outputs if given; the solvers name it. deploy.prototxt is
-    left out, as each training derives it. Raises FerError where the folder is there already and not empty, or it cannot
-    be told what makes the net's scores.
+    The net is called train_val.prototxt there, with `classes` outputs and `votes` for targets; the solvers name it.
+    deploy.prototxt is left out, as each training derives it. Raises FerError where the folder is there already
+    and not empty, or the net cannot be changed so.
     """
     net = find_net(name)
     source = net.parent
@@ -107,6 +108,8 @@ def copy_net(name: str | Path, folder: Path, classes: int | None = None) -> list
     text = net.read_text(encoding="utf-8")
     if classes is not None:
         text = with_classes(text, read_net(net), classes)
+    if votes:
+        text = with_votes(text, read_net(net))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacement(folder) as copy:
         (copy / TRAIN_VAL).write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ guessed. Enough to size snapshots and to find a crop or kernel that does not fit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -44,16 +44,19 @@ class NetShapes:
         return sum(math.prod(shape) for shapes in self.params.values() for shape in shapes)
 
 
-def infer_shapes(net: caffe_pb2.NetParameter, image_shape: Shape | None = None) -> NetShapes:
+def infer_shapes(
+    net: caffe_pb2.NetParameter, image_shape: Shape | None = None, databases: Mapping[str, Shape] | None = None
+) -> NetShapes:
     """Shapes of a net already filtered for one phase.
 
-    `image_shape` (channels, height, width) is what its Data layers find in their database; a crop_size replaces
-    height and width. Raises ShapeError for a layer that does not fit, UnknownShapeError for one not covered.
+    `image_shape` (channels, height, width) is what its Data layers find in their database, or what `databases` says of
+    that, by its path; a crop_size replaces height and width. Raises ShapeError for a layer that does not fit,
+    UnknownShapeError for one not covered.
     """
     shapes = NetShapes()
     for position, layer in enumerate(net.layer):
         if layer.type in ("Data", "ImageData", "Input"):
-            tops, params, work = _source(layer, image_shape)
+            tops, params, work = _source(layer, (databases or {}).get(layer.data_param.source, image_shape))
         else:
             missing = [name for name in layer.bottom if name not in shapes.blobs]
             if missing:
@@ -200,6 +203,10 @@ def _inner_product(layer: Layer, bottoms: list[Shape]) -> Result:
     return [(*bottoms[0][:axis], param.num_output)], params, work
 
 
+def _reduction(layer: Layer, bottoms: list[Shape]) -> Result:
+    return [bottoms[0][: _axis(layer.reduction_param.axis, bottoms[0])]], [], 0
+
+
 def _flatten(layer: Layer, bottoms: list[Shape]) -> Result:
     start = _axis(layer.flatten_param.axis, bottoms[0])
     stop = _axis(layer.flatten_param.end_axis, bottoms[0]) + 1
@@ -272,6 +279,7 @@ _RULES: dict[str, Callable[[Layer, list[Shape]], Result]] = {
     "InnerProduct": _inner_product,
     "PReLU": _prelu,
     "Pooling": _pooling,
+    "Reduction": _reduction,
     "Scale": _scale,
     "Silence": _silence,
 }

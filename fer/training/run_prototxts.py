@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.formats.database import VOTES
 from fer.formats.prototxt import read_net, write_text
 from fer.nets.files import FIELDS, with_paths
 from fer.nets.lint import states_named
@@ -20,7 +21,7 @@ from fer.system.files import sha256
 NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
 _CUDNN = caffe_pb2.ConvolutionParameter.CUDNN  # the same number in every layer's enum
-_OUR_NAMES = frozenset(["train_lmdb", "val_lmdb", "test_lmdb"])
+_OUR_NAMES = frozenset(f"{split}{kind}" for split in ("train", "val", "test") for kind in ("_lmdb", VOTES))
 _MEAN = "mean.binaryproto"
 _OURS = ("data_param", "transform_param")  # whose files a data directory has
 
@@ -31,7 +32,7 @@ def net_for_run(
     """The net with its data taken from a data directory; `states` are those that the solver puts it in.
 
     A Data layer of the TRAIN phase reads its train_lmdb, one of the TEST phase its val_lmdb (whatever backend it
-    names), and mean_file is its mean.binaryproto.
+    names), or where it reads votes train_votes_lmdb and val_votes_lmdb, and mean_file is its mean.binaryproto.
     A user's own database or mean that exists and is not called as ours (train_lmdb, val_lmdb, test_lmdb,
     mean.binaryproto) is kept, its path made absolute; so are the files other layers name.
     """
@@ -43,6 +44,8 @@ def net_for_run(
         if layer.type == "Data":
             phases = roles.get(position, set())
             name = _DATABASES["TEST" if phases == {"TEST"} else "TRAIN"]
+            if layer.data_param.source.endswith(VOTES):
+                name = name.replace("_lmdb", VOTES)
             layer.data_param.source = _place(layer.data_param.source, _OUR_NAMES, folder / name)
             if layer.data_param.source == _text(folder / name):
                 layer.data_param.backend = caffe_pb2.DataParameter.LMDB

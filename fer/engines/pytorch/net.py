@@ -48,7 +48,7 @@ class Net:
         state = state or State(context.phase)
         lines = _lint(upgraded, path, state)
         self.filtered = filter_net(upgraded, state)
-        self.context = replace(context, stages=tuple(self.filtered.state.stage))
+        self.context = replace(context, stages=tuple(self.filtered.state.stage), shuffled={})
         self.proto = insert_splits(self.filtered)
         self.name = self.proto.name
         self.nodes: list[Node] = []

@@ -100,6 +100,9 @@ class Context:
     """How images and filters lie in memory."""
     precision: str = "fp32"
     """Of the passes; parameters stay fp32."""
+    shuffled: dict[int, str] = field(default_factory=dict)
+    """By the number of records of a database, the first Data layer of it: those beside it are shuffled alike, so that
+    images and what another database holds of them stay together."""
 
     @property
     def training(self) -> bool:

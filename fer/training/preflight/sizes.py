@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fer.data.classes import some_names
+from fer.formats.database import DatabaseInfo
 from fer.formats.prototxt import TWO_HISTORIES
 from fer.nets.deploy import OF_CLASSES
 from fer.nets.heads import head_of
@@ -23,7 +24,9 @@ _SPARE_BYTES = 64 << 20  # for log, scores and report
 def net_shapes(subject: Subject, sources: Sources, state: State) -> NetShapes | None:
     """The shapes of the net in a state; None where they cannot be known. Raises ShapeError where layers do not fit."""
     try:
-        return infer_shapes(filter_net(subject.net, state), image_shape(subject, sources, _first(subject, state)))
+        found = {path: info.shape for path, info in sources.databases.items() if isinstance(info, DatabaseInfo)}
+        net, shape = filter_net(subject.net, state), image_shape(subject, sources, _first(subject, state))
+        return infer_shapes(net, shape, found)
     except UnknownShapeError:
         return None
 

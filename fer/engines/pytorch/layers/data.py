@@ -103,7 +103,8 @@ class Data(ImageBatches):
 
     def make_order(self, batch: int) -> Order[Tensor]:
         shuffle = self.context.training and SHUFFLE in self.context.stages
-        return make_order(self.param.name, [len(self.images)], batch, self.context, shuffle=shuffle)
+        name = self.context.shuffled.setdefault(len(self.images), self.param.name)
+        return make_order(name, [len(self.images)], batch, self.context, shuffle=shuffle)
 
 
 @register("ImageData")
