@@ -23,7 +23,7 @@ from fer.inference.faces import Detector, Picture
 PHOTOS = "500 x 500"
 FACES = Path(__file__).with_name("bench_faces.csv")
 OVERLAP = 0.35
-Rows = list[tuple[float, float, float, float]]
+Rows = list[tuple[float, ...]]
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def turned(image: np.ndarray, faces: Rows, degrees: float) -> tuple[np.ndarray, 
     """A photograph turned around its middle; of a face's box the middle is turned."""
     height, width = image.shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-    moved = []
+    moved: Rows = []
     for left, top, right, bottom in faces:
         x, y = turn @ [(left + right) / 2, (top + bottom) / 2, 1]
         w, h = (right - left) / 2, (bottom - top) / 2
@@ -95,7 +95,8 @@ def groups(photos: list[tuple[np.ndarray, Rows]]) -> Iterator[tuple[np.ndarray, 
     """Five photographs side by side on each picture, in sizes that are drawn."""
     draw = np.random.default_rng(1)
     for start in range(0, len(photos) - 4, 5):
-        group, places = np.full((720, 1280, 3), (110, 120, 125), np.uint8), []
+        group = np.full((720, 1280, 3), (110, 120, 125), np.uint8)
+        places: Rows = []
         for number, (image, faces) in enumerate(photos[start : start + 5]):
             (left, top, right, bottom), *_ = faces
             scale = min(draw.uniform(40, 120) / (bottom - top), 255 / image.shape[0])

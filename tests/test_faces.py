@@ -16,11 +16,12 @@ from fer import cli
 from fer.data.dataset import CLASSES
 from fer.errors import FerError, UsageError
 from fer.inference import detectors, ssd
-from fer.inference.detectors import SSD, Cascade, find_detector
+from fer.inference.detectors import Cascade, find_detector
 from fer.inference.face_table import Crops, FaceTable
 from fer.inference.faces import Box, Frame, Picture, Place, apart, face_pixels
 from fer.inference.media import Source
 from fer.inference.predict import Face, Failure, Result
+from fer.inference.ssd import SSD
 from fer.inference.tracking import follow
 from fer.report.plots.look import render
 from fer.report.plots.timeline import POINTS, Track, plot_timeline
@@ -74,7 +75,7 @@ def test_a_turned_face_is_turned_upright(degrees: float) -> None:
 def test_a_face_at_the_edge_goes_on_beyond_it() -> None:
     gray = np.tile(np.arange(50, dtype=np.uint8), (50, 1))
     seen = face_pixels(Picture(gray), Place(Box(0, 0, 10, 20), 1.0, Frame(0, 10, 20)))
-    assert seen.shape == (20, 20) and not seen[:, :10].any() and seen[0, -1] == pytest.approx(9, abs=1)
+    assert seen.shape == (20, 20) and not seen[:, :9].any() and 8 <= int(seen[0, -1]) <= 10
 
 
 # ---- which detector
@@ -100,7 +101,7 @@ def test_another_file_in_the_extra_is_refused(tmp_path: Path, monkeypatch: pytes
 
 NET = """
 input: "data" input_shape { dim: 1 dim: 3 dim: 300 dim: 300 }
-layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { global_pooling: true } }
+layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { pool: AVE global_pooling: true } }
 """
 
 
@@ -157,7 +158,8 @@ class Seen(SSD):
         left, top, right, bottom = region
         cut = self.faces.copy()
         cut[:, 1::2], cut[:, 2::2] = np.clip(cut[:, 1::2], left, right), np.clip(cut[:, 2::2], top, bottom)
-        return cut[(cut[:, 3] - cut[:, 1] > 10) & (cut[:, 4] - cut[:, 2] > 10)]
+        seen: np.ndarray = cut[(cut[:, 3] - cut[:, 1] > 10) & (cut[:, 4] - cut[:, 2] > 10)]
+        return seen
 
 
 def test_a_photo_is_looked_at_in_tiles_that_leave_no_face_cut() -> None:
@@ -167,7 +169,7 @@ def test_a_photo_is_looked_at_in_tiles_that_leave_no_face_cut() -> None:
     boxes = [place.box for place in detector(photo(720, 1280))]
     assert boxes == [Box(0, 0, 60, 80), Box(200, 100, 500, 600), Box(500, 300, 60, 80), Box(1200, 600, 60, 90)]
     assert detector.regions[0] == [-160, -90, 1440, 810] and len(detector.regions) == 9
-    assert all(right - left == bottom - top == 480 for left, top, right, bottom in detector.regions[1:])
+    assert all(round(right - left) == round(bottom - top) == 480 for left, top, right, bottom in detector.regions[1:])
     small = Seen()
     small(photo(200, 300))
     assert len(small.regions) == 1
@@ -300,7 +302,7 @@ def test_the_timeline_has_a_panel_for_each_face(count: int) -> None:
     assert len(figure.axes) == max(1, min(count, 8))
     long = Track(1, [0.04 * n for n in range(10 * POINTS)], [list(FROWN.values())] * 10 * POINTS)
     ((stack, *_),) = [plot_timeline([long], CLASSES, "long").axes[0].collections]
-    assert len(stack.get_paths()[0].vertices) < 3 * POINTS
+    assert np.shape(stack.get_paths()[0].vertices)[0] < 3 * POINTS
 
 
 def clip(path: Path) -> Path:
@@ -349,7 +351,7 @@ def test_a_video_as_csv_timeline_crops_and_drawing(tmp_path: Path, capsys: pytes
         (["--timeline", "photo.png"], "one of the pictures to read"),
         (["--csv", "folder.csv"], "cannot be written"),
         (["--csv", "clip.avi/faces.csv"], "cannot be written"),
-        (["--timeline", "a.png", "--annotate", "./a.png"], "to one place"),
+        (["--csv", "a.csv", "--crops", "./a.csv"], "to one place"),
         (["--smooth", "-1"], "0 or more"),
         (["--smooth", "nan"], "0 or more"),
         (["--no-detect", "--threshold", "0.5"], "leave one of them out"),

@@ -83,6 +83,10 @@ class Outputs:
             )
 
 
+def _is_folder_to_write(folder: Path) -> bool:
+    return is_writable(folder) and (folder.is_dir() or not folder.exists())
+
+
 def _check_names(args: argparse.Namespace, sources: Sequence[Source]) -> None:
     outs = {"--csv": args.csv, "--timeline": args.timeline, "--crops": args.crops, "--annotate": args.annotate}
     given = {option: path for option, path in outs.items() if path}
@@ -99,7 +103,7 @@ def _check_names(args: argparse.Namespace, sources: Sequence[Source]) -> None:
             continue
         if path.exists() and file_id(path) in inputs:
             raise UsageError(f"{option} {path}: is one of the pictures to read; name another place")
-        if (path.is_dir() and option != "--crops") or not is_writable(path.parent):
+        if (path.is_dir() and option != "--crops") or not _is_folder_to_write(path.parent):
             raise UsageError(f"{option} {path}: cannot be written; name another place")
     if len({path.resolve() for path in given.values()}) < len(given):
         raise UsageError(f"{' and '.join(given)}: two of them are to be written to one place")

@@ -40,7 +40,7 @@ class Cascade:
             return []
         step = 1.1 if picture.frame is None else 1.2
         found = self._cascade.detectMultiScale(small, scaleFactor=step, minNeighbors=5, minSize=(SMALLEST, SMALLEST))
-        boxes = (box_within(scale * np.array([x, y, x + w, y + h]), picture) for x, y, w, h in found)
+        boxes = (box_within([scale * edge for edge in (x, y, x + w, y + h)], picture) for x, y, w, h in found)
         return apart([Place(box) for box in boxes if box])
 
 

@@ -45,8 +45,17 @@ class FaceTable:
         score = "" if face.score is None else f"{face.score:.4f}"
         track = "" if face.track is None else face.track
         probabilities = (f"{face.probabilities[name]:.6f}" for name in self._classes)
-        row = [*first, result.source.name, *when, track, *vars(face.box).values(), score, face.label, *probabilities]
-        self._rows.writerow([csv_text(_utf8(cell)) for cell in row])
+        row = [
+            *first,
+            _utf8(result.source.name),
+            *when,
+            track,
+            *vars(face.box).values(),
+            score,
+            face.label,
+            *probabilities,
+        ]
+        self._rows.writerow([csv_text(cell) for cell in row])
 
     def write(self, path: Path) -> None:
         """Write the file whole. Raises FerError where it cannot."""
@@ -59,9 +68,9 @@ class FaceTable:
         write_whole(path, copy, parents=True)
 
 
-def _utf8(cell: object) -> object:
-    """A cell whose name of a file need not be text."""
-    return cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell
+def _utf8(text: str) -> str:
+    """A name of a file, which need not be text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Crops:

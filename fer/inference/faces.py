@@ -81,7 +81,7 @@ def face_pixels(picture: Picture, place: Place) -> np.ndarray:
         return picture.gray[box.y : box.y + box.height, box.x : box.x + box.width]
     side = max(1, round(frame.side))
     turn = cv2.getRotationMatrix2D((frame.x, frame.y), frame.angle, side / frame.side)
-    turn[:, 2] += (side - 1) / 2 - np.array([frame.x, frame.y])
+    turn = turn + np.array([[0, 0, (side - 1) / 2 - frame.x], [0, 0, (side - 1) / 2 - frame.y]])
     return cv2.warpAffine(picture.gray, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

@@ -47,7 +47,8 @@ class SSD:
 
     def _in_photo(self, picture: Picture) -> list[np.ndarray]:
         finds = [self._look(picture, _around(picture, self.MARGIN))]
-        for tile in _tiles(*picture.gray.shape, self.SIDE):
+        height, width = picture.gray.shape
+        for tile in _tiles(height, width, self.SIDE):
             found = self._look(picture, tile)
             small = _sides(found) < (tile[2] - tile[0]) / 2  # a larger one is found in the whole
             finds.append(found[small & ~_is_cut(found, tile, picture)])
@@ -86,7 +87,8 @@ class SSD:
 
 def _sides(found: np.ndarray) -> np.ndarray:
     """The longer side of each find [N, 5]."""
-    return np.maximum(found[:, 3] - found[:, 1], found[:, 4] - found[:, 2])
+    sides: np.ndarray = np.maximum(found[:, 3] - found[:, 1], found[:, 4] - found[:, 2])
+    return sides
 
 
 def _is_cut(found: np.ndarray, region: np.ndarray, picture: Picture) -> np.ndarray:
@@ -95,7 +97,8 @@ def _is_cut(found: np.ndarray, region: np.ndarray, picture: Picture) -> np.ndarr
     slack = 0.01 * (region[2] - region[0])
     goes_on = np.array([region[0] > 0, region[1] > 0, region[2] < width, region[3] < height])
     over = np.column_stack([found[:, 1:3] < region[:2] + slack, found[:, 3:] > region[2:] - slack])
-    return (over & goes_on).any(axis=1)
+    cut: np.ndarray = (over & goes_on).any(axis=1)
+    return cut
 
 
 def _cut_out(image: np.ndarray, region: np.ndarray, side: int, fill: tuple[float, ...]) -> np.ndarray:
