@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -31,10 +33,13 @@ def plot_timeline(tracks: Sequence[Track], classes: Sequence[str], title: str, g
     rows = max(len(shown), 1)
     figure = Figure(figsize=(7.2, 1.1 + 1.15 * rows), layout="constrained")
     axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
-    colors = [COLORS[index % len(COLORS)] for index in range(len(classes))]
+    colors: list[Any] = list(COLORS[: len(classes)])
+    if len(classes) > len(COLORS):
+        colors = [mpl.colormaps["turbo"](share) for share in np.linspace(0, 1, len(classes))]
     for ax, track in zip(axes, shown, strict=False):
         for seconds, shares in _stretches(track, gap):
             ax.stackplot(seconds, shares.T, colors=colors, linewidth=0)
+        ax.margins(x=0)
         ax.set(ylim=(0, 1), ylabel=f"face {track.number}")
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if not shown:
@@ -42,9 +47,9 @@ def plot_timeline(tracks: Sequence[Track], classes: Sequence[str], title: str, g
         axes[0].set_yticks([])
     axes[-1].set_xlabel("seconds")
     if shown:
-        handles = [axes[0].fill_between([], [], color=color) for color in colors[: len(COLORS)]]
-        names = [plain(short(name)) for name in classes[: len(COLORS)]]
-        figure.legend(handles, names, loc="outside upper left", ncols=len(names), columnspacing=1.0, handlelength=1.0)
+        handles = [axes[0].fill_between([], [], color=color) for color in colors]
+        names = [plain(short(name)) for name in classes]
+        figure.legend(handles, names, loc="outside lower left", ncols=7, columnspacing=1.0, handlelength=1.0)
     more = f" ({len(tracks) - len(shown)} more faces in fewer frames)" if len(tracks) > len(shown) else ""
     figure.suptitle(f"{title}{more}", x=0.01, ha="left", fontsize=9.5)
     return figure
