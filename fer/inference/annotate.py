@@ -86,7 +86,8 @@ def draw(picture: Picture, faces: Sequence[Face]) -> np.ndarray:
     for face in faces:
         box, line = face.box, max(1, round(face.box.width / 80))
         cv2.rectangle(drawn, (box.x, box.y), (box.x + box.width - 1, box.y + box.height - 1), COLOUR, line)
-        text = f"{face.label} {face.probabilities[face.label]:.0%}"
+        number = "" if face.track is None else f"{face.track} "
+        text = f"{number}{face.label} {face.probabilities[face.label]:.0%}"
         font, size = cv2.FONT_HERSHEY_SIMPLEX, max(0.35, face.box.width / 220)
         (width, height), below = cv2.getTextSize(text, font, size, line)
         foot = max(box.y, height + 2 * below)
@@ -99,7 +100,7 @@ def _targets(out: Path, sources: Sequence[Source], many: bool) -> dict[Source, P
     """Where each source's drawing goes. Raises UsageError."""
     if many and out.exists() and not out.is_dir():
         raise UsageError(f"--annotate {out}: must be a folder, as several pictures are to be written")
-    inputs = {_file_id(source.path) for source in sources if source.path is not None and source.path.exists()}
+    inputs = {file_id(source.path) for source in sources if source.path is not None and source.path.exists()}
     writers: dict[Path, Source] = {}
     for source in sources:
         if source.fault:
@@ -107,7 +108,7 @@ def _targets(out: Path, sources: Sequence[Source], many: bool) -> dict[Source, P
         target = out / _drawn_name(source) if many or out.is_dir() or not out.suffix else out
         if target is out:
             _check_name(out, source)
-        if target.exists() and _file_id(target) in inputs:
+        if target.exists() and file_id(target) in inputs:
             raise UsageError(f"--annotate {out}: {target} is one of the pictures to read; name another place")
         if target.is_dir() or not is_writable(target.parent):
             raise UsageError(f"--annotate {out}: {target} cannot be written; name another place")
@@ -118,7 +119,7 @@ def _targets(out: Path, sources: Sequence[Source], many: bool) -> dict[Source, P
     return {source: target for target, source in writers.items()}
 
 
-def _file_id(path: Path) -> tuple[int, int]:
+def file_id(path: Path) -> tuple[int, int]:
     """The same for every name of a file."""
     facts = path.stat()
     return facts.st_dev, facts.st_ino

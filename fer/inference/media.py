@@ -17,6 +17,8 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wm
 MAX_BYTES = 200_000_000
 """A larger image file is refused unread."""
 USUAL_RATE = 25.0
+MAX_FRAMES = 1e9
+"""A header that promises more is not believed."""
 
 
 class UnreadableError(Exception):
@@ -70,9 +72,11 @@ class Source:
                 raise UnreadableError(f"frames of {width:,.0f} x {height:,.0f} pixels are too large")
             number, rate = 0, capture.get(cv2.CAP_PROP_FPS)
             rate = rate if 0 < rate < 1000 else USUAL_RATE
+            count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.camera is None else 0
+            count = int(count) if 0 < count < MAX_FRAMES else 0
             while (frame := capture.read()[1]) is not None:
                 gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-                yield Picture(gray, frame if colour else None, number, rate)
+                yield Picture(gray, frame if colour else None, number, rate, count)
                 number += 1
             if not number:
                 raise UnreadableError("no frame of it can be read")
@@ -96,7 +100,7 @@ class Found:
     notes: list[str]
 
 
-def find_sources(paths: Sequence[Path], camera: int | None = None, leave_out: Path | None = None) -> Found:
+def find_sources(paths: Sequence[Path], camera: int | None = None, leave_out: Sequence[Path] = ()) -> Found:
     """The images and videos that the paths mean, folders searched to their depths in the order of names.
 
     A path that is not there, or a folder with neither, is a source with a fault. Nothing below `leave_out` (where
@@ -115,11 +119,12 @@ def find_sources(paths: Sequence[Path], camera: int | None = None, leave_out: Pa
     return found
 
 
-def _look_into(folder: Path, leave_out: Path | None, found: Found) -> None:
+def _look_into(folder: Path, leave_out: Sequence[Path], found: Found) -> None:
     inside = contents(folder)
     files = inside.files
-    if leave_out is not None and leave_out != folder.resolve():
-        files = [file for file in files if not file.parent.resolve().is_relative_to(leave_out)]
+    for out in leave_out:
+        if out != folder.resolve():
+            files = [file for file in files if not file.parent.resolve().is_relative_to(out)]
     ours = [file for file in files if is_image_name(file.name) or file.name.lower().endswith(VIDEOS)]
     sources = [Source(str(file), file.relative_to(folder), file) for file in ours]
     sources += [

@@ -1,6 +1,7 @@
 """Expressions of the faces in photos, videos and a camera's frames.
 
-for result in predict(find_sources([Path("photo.jpg")]).sources, Classifier(find_model()), Cascade()):
+sources = find_sources([Path("photo.jpg")]).sources
+for result in predict(sources, Classifier(find_model()), find_detector(), colour=True):
     result.faces[0].label, result.faces[0].probabilities
 """
 
@@ -12,16 +13,23 @@ import numpy as np
 from fer.data.image_file import face_of
 from fer.errors import FerError
 from fer.inference.classifier import Classifier
-from fer.inference.faces import Box, Detector, Picture
+from fer.inference.faces import Box, Detector, Picture, Place, face_pixels
 from fer.inference.media import Source, UnreadableError
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face's place, and the probability of each class in the model's order."""
+    """A face's place, and the probability of each class in the model's order.
+
+    `image` is what the model was given, uint8 [C, H, W]; `score` the detector's, if it gives one; `track` the number
+    of the face in its video.
+    """
 
     box: Box
     probabilities: dict[str, float]
+    image: np.ndarray
+    score: float | None = None
+    track: int | None = None
 
     @property
     def label(self) -> str:
@@ -66,12 +74,11 @@ def predict(
             yield Failure(source, str(error))
 
 
-def _faces(picture: Picture, classifier: Classifier, boxes: list[Box]) -> list[Face]:
-    if not boxes:
+def _faces(picture: Picture, classifier: Classifier, places: list[Place]) -> list[Face]:
+    if not places:
         return []
-    crops = [picture.gray[box.y : box.y + box.height, box.x : box.x + box.width] for box in boxes]
     channels, *size = classifier.model.transform.shape
-    faces = np.stack([face_of(crop, *size)[np.newaxis] for crop in crops])
-    probs = classifier(faces.repeat(channels, axis=1)).tolist()
-    names = classifier.model.classes
-    return [Face(box, dict(zip(names, row, strict=True))) for box, row in zip(boxes, probs, strict=True)]
+    faces = np.stack([face_of(face_pixels(picture, place), *size)[np.newaxis] for place in places])
+    faces = faces.repeat(channels, axis=1)
+    probs = [dict(zip(classifier.model.classes, row, strict=True)) for row in classifier(faces).tolist()]
+    return [Face(place.box, row, image, place.score) for place, row, image in zip(places, probs, faces, strict=True)]
