@@ -23,7 +23,7 @@ import test_caffe_build
 import fer.commands
 import fer.training.train
 from fer import cli
-from fer.data.dataset import CLASSES
+from fer.data.classes import CLASSES
 from fer.formats.database import read_mean
 from fer.nets.zoo import find_net, find_solver
 from fer.system.files import sha256

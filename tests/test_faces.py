@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fer import cli
-from fer.data.dataset import CLASSES
+from fer.data.classes import CLASSES
 from fer.errors import FerError, UsageError
 from fer.inference import detectors, ssd
 from fer.inference.detectors import Cascade, find_detector

@@ -141,7 +141,7 @@ def test_every_solver_s_snapshots_pass(tmp_path: Path, data: Path, kind: str) ->
     momentum = {} if kind in ("AdaGrad", "RMSProp") else {"momentum": 0.9}
     options = {"type": f'"{kind}"', "base_lr": 0.001, "iter_size": 2, "max_iter": 6, "delta": 1e-6, "snapshot": 0}
     options |= momentum or {"momentum": 0}
-    run = start(tmp_path, data, net=net, **options)
+    run = start(tmp_path, data, net, False, **options)
     assert [snapshot.iteration for snapshot in run.snapshots()] == [6]
 
 

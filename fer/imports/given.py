@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -118,17 +119,25 @@ def _open(path: Path, folder: Path, given: Given) -> None:
                     _unpack(stream, PurePosixPath(name).name, f"{path}/{name}", folder / str(number), given)
 
 
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    return cast(BinaryIO, archive.open(info))
+
+
+def _tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
+    return cast(BinaryIO, archive.extractfile(member))
+
+
 def _of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
     for info in archive.infolist():
         if not info.is_dir():
-            yield info.filename, lambda info=info: cast(BinaryIO, archive.open(info))
+            yield info.filename, partial(_member, archive, info)
 
 
 def _of_tar(archive: tarfile.TarFile, raw: BinaryIO) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
     members, _ = tar_members(archive)
     check_tar_end(raw, archive.offset)
     for name, member in members.items():
-        yield name, lambda member=member: cast(BinaryIO, archive.extractfile(member))
+        yield name, partial(_tar_member, archive, member)
 
 
 def _unpack(stream: BinaryIO, base: str, name: str, folder: Path, given: Given) -> None:

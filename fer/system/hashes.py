@@ -4,6 +4,8 @@ Large files are not read again while they are the ones that were hashed before: 
 cache folder, by inode, size and both times. A file that was edited and given its old mtime back has another ctime.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
@@ -12,11 +14,13 @@ import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fer.errors import FerError
 from fer.system.files import cannot_read, open_regular
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _LARGE = 1 << 20  # smaller files, and fewer of them than _MANY, are hashed sooner than looked up
 _MANY = 1000
@@ -64,9 +68,11 @@ def content_hash(*parts: str | bytes | np.ndarray) -> str:
     """SHA-256 of several things in their order, in hexadecimal; of an array its dtype and shape count too."""
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, np.ndarray):
+        if isinstance(part, str | bytes):
+            data = part.encode() if isinstance(part, str) else part
+        else:
             digest.update(f"{part.dtype.str}{part.shape}".encode())
-        data = part.encode() if isinstance(part, str) else part if isinstance(part, bytes) else part.tobytes()
+            data = part.tobytes()
         digest.update(f"{len(data)}:".encode())
         digest.update(data)
     return digest.hexdigest()
