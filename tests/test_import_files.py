@@ -272,8 +272,8 @@ def probabilities(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
 def expected_of(transformed: np.ndarray) -> np.ndarray:
     net = cv2.dnn.readNetFromCaffe("deploy.prototxt", "w.caffemodel")
     net.setInput(transformed.astype(np.float32)[np.newaxis, np.newaxis])
-    probabilities: np.ndarray = np.asarray(net.forward("prob"))[0]
-    return probabilities
+    probs: np.ndarray = np.asarray(net.forward("prob"))[0]
+    return probs
 
 
 def test_a_deploy_net_is_used_without_an_import(bare: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,28 +4,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer.data.classes import MOST, SYNONYMS, fold
 from fer.errors import FerError, nearest
 
-_ALIKE = (
-    ("angry", "anger", "ang"),
-    ("disgust", "disgusted"),
-    ("fear", "fearful", "afraid", "scared"),
-    ("happy", "happiness", "joy"),
-    ("sad", "sadness"),
-    ("surprise", "surprised"),
-    ("neutral", "normal", "neutrality"),
-    ("contempt", "contemptuous"),
-)
-_MEANING = {name: alike[0] for alike in _ALIKE for name in alike}
+_MEANING = {word: words[0] for words in SYNONYMS for word in words}
 _NUMBERED = re.compile(
     r"(?:(?P<before>\d+)\s*[:,;=\t ]\s*(?P<name>\S.*)|(?P<named>.*\S)\s*[:,;=\t ]\s*(?P<behind>\d+))"
 )
-MOST_CLASSES = 100
 
 
 def meaning(name: str) -> str:
     """What a name and its usual synonyms have in common: `angry` of Anger, angry and ANGRY."""
-    plain = name.strip().lower()
+    plain = fold(name)
     return _MEANING.get(plain, plain)
 
 
@@ -61,8 +51,8 @@ def names_in(text: str) -> list[str]:
     None is there twice. Raises ValueError for what is no such list.
     """
     lines = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
-    if not 2 <= len(lines) <= MOST_CLASSES or any(len(line) > 60 or not line.isprintable() for line in lines):
-        raise ValueError(f"not a name on each of 2 to {MOST_CLASSES} lines")
+    if not 2 <= len(lines) <= MOST or any(len(line) > 60 or not line.isprintable() for line in lines):
+        raise ValueError(f"not a name on each of 2 to {MOST} lines")
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
     if all(numbered):
         names = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from fer.data.archive import check_tar_end, damage_explained, open_packed, packing_of, tar_members, unpacked
 from fer.data.image_file import is_image_name
@@ -119,25 +119,21 @@ def _open(path: Path, folder: Path, given: Given) -> None:
                     _unpack(stream, PurePosixPath(name).name, f"{path}/{name}", folder / str(number), given)
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
-    return cast(BinaryIO, archive.open(info))
-
-
-def _tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
-    return cast(BinaryIO, archive.extractfile(member))
-
-
 def _of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
     for info in archive.infolist():
         if not info.is_dir():
-            yield info.filename, partial(_member, archive, info)
+            yield info.filename, partial(_of_archive, archive.open, info)
 
 
 def _of_tar(archive: tarfile.TarFile, raw: BinaryIO) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
     members, _ = tar_members(archive)
     check_tar_end(raw, archive.offset)
     for name, member in members.items():
-        yield name, partial(_tar_member, archive, member)
+        yield name, partial(_of_archive, archive.extractfile, member)
+
+
+def _of_archive(open_member: Callable[[Any], Any], member: object) -> BinaryIO:
+    return cast(BinaryIO, open_member(member))
 
 
 def _unpack(stream: BinaryIO, base: str, name: str, folder: Path, given: Given) -> None:
