@@ -67,14 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.paths and args.webcam is None:
-        raise UsageError("fer predict needs pictures: give a PATH, or --webcam\nExample: fer predict photo.jpg")
-    for option in ("detector", "detector_weights", "threshold"):
-        if args.no_detect and getattr(args, option) is not None:
-            name = option.replace("_", "-")
-            raise UsageError(f"--no-detect looks for no faces, so it takes no --{name}: leave one of them out.")
-    if not 0 <= args.smooth < math.inf:
-        raise UsageError(f"--smooth {args.smooth:g}: must be a number of seconds, 0 or more")
+    _check_options(args)
     # OpenCV and FFmpeg have words of their own for a bad file, besides our line; they look here when they are loaded.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -127,6 +120,17 @@ def run(args: argparse.Namespace) -> int:
     if not faces and failures < len(sources):
         terminal.say("No face was found. (A picture that is a face, closely cropped: --no-detect.)")
     return 1 if failures else 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if not args.paths and args.webcam is None:
+        raise UsageError("fer predict needs pictures: give a PATH, or --webcam\nExample: fer predict photo.jpg")
+    for option in ("detector", "detector_weights", "threshold"):
+        if args.no_detect and getattr(args, option) is not None:
+            name = option.replace("_", "-")
+            raise UsageError(f"--no-detect looks for no faces, so it takes no --{name}: leave one of them out.")
+    if not 0 <= args.smooth < math.inf:
+        raise UsageError(f"--smooth {args.smooth:g}: must be a number of seconds, 0 or more")
 
 
 def _fits(line: str) -> bool:
