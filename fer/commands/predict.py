@@ -79,19 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.paths and args.webcam is None:
-        raise UsageError("fer predict needs pictures: give a PATH, or --webcam\nExample: fer predict photo.jpg")
-    for option in ("detector", "detector_weights", "threshold"):
-        if args.no_detect and getattr(args, option) is not None:
-            name = option.replace("_", "-")
-            raise UsageError(f"--no-detect looks for no faces, so it takes no --{name}: leave one of them out.")
-    if not 0 <= args.smooth < math.inf:
-        raise UsageError(f"--smooth {args.smooth:g}: must be a number of seconds, 0 or more")
-    for name in ("mean", "labels", "scale"):
-        if args.weights is None and getattr(args, name) is not None:
-            raise UsageError(f"--{name} is for --model deploy.prototxt --weights FILE: leave it out.")
-    if args.weights is not None and args.model is None:
-        raise UsageError("--weights needs the net that they are of: --model deploy.prototxt")
+    _check_options(args)
     # OpenCV and FFmpeg have words of their own for a bad file, besides our line; they look here when they are loaded.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -161,6 +149,22 @@ def _bare_model(args: argparse.Namespace) -> Model:
     if args.mean is None:
         terminal.say("without --mean none is taken away")
     return model
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if not args.paths and args.webcam is None:
+        raise UsageError("fer predict needs pictures: give a PATH, or --webcam\nExample: fer predict photo.jpg")
+    for option in ("detector", "detector_weights", "threshold"):
+        if args.no_detect and getattr(args, option) is not None:
+            name = option.replace("_", "-")
+            raise UsageError(f"--no-detect looks for no faces, so it takes no --{name}: leave one of them out.")
+    if not 0 <= args.smooth < math.inf:
+        raise UsageError(f"--smooth {args.smooth:g}: must be a number of seconds, 0 or more")
+    for name in ("mean", "labels", "scale"):
+        if args.weights is None and getattr(args, name) is not None:
+            raise UsageError(f"--{name} is for --model deploy.prototxt --weights FILE: leave it out.")
+    if args.weights is not None and args.model is None:
+        raise UsageError("--weights needs the net that they are of: --model deploy.prototxt")
 
 
 def _fits(line: str) -> bool:
