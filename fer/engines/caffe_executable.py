@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from fer.engines.caffe_build.builds import is_of_a_build
 from fer.engines.engine import Say
 from fer.engines.interpreter import WORKER, python_path
 from fer.engines.process import EngineFailed
@@ -82,6 +81,8 @@ class CaffeExecutable(RealCaffe):
         raise FerError(f"{self.executable} trains a layer type that there is not; is it a caffe executable?")
 
     def check_gpus(self, wanted: int | str) -> tuple[int, ...]:
+        from fer.engines.caffe_build.builds import is_of_a_build  # here, as the command line goes without it
+
         numbers = super().check_gpus(wanted)
         if len(numbers) > 1 and is_of_a_build(self.executable):
             raise FerError(
