@@ -2,8 +2,7 @@
 
 The Caffe of the wheel does not train BatchNorm (its answers in TRAIN are wrong, and `fer` refuses such a net on it). So
 nets with BatchNorm are trained by the PyTorch engine alone, and what is compared is how both then score the same
-images: in TEST, with the statistics of that training. The others are compared in a whole training step; with a
-build (pytest --caffe-build DIR), which trains BatchNorm, so is VGG8.
+images: in TEST, with the statistics of that training. The others are compared in a whole training step.
 """
 
 from collections.abc import Callable
@@ -37,12 +36,10 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "tang", "vgg8"])
+@pytest.mark.parametrize("name", ["googlenet", "tang"])
 def test_one_training_step_is_caffe_s(
     name: str, random_data: Callable[[int], Path], tmp_path: Path, seed: int, caffe: CaffePython
 ) -> None:
-    if caffe.build is None and name == "vgg8":
-        pytest.skip("the wheel's BatchNorm does not train")
     folder = agreement.write_case(tmp_path, name, "s1", random_data(SIDE), batch=3, test_batch=7, seed=seed)
     agreement.pytorch_solver(folder, None).snapshot()
     start = folder / "pytorch_iter_0.solverstate"
