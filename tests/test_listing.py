@@ -113,6 +113,18 @@ def test_the_list_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out)[0]["state"] == "training"
 
 
+def test_the_untrained_net_s_accuracy_is_no_run_s(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a run that was killed before its first test but for that at iteration 0."""
+    (runs / "odd" / "train.log").write_text(made_run.log_text(made_run.log_events(10, 1.0, 1)))
+    assert cli.main(["runs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["val_accuracy"] is None
+
+
+def test_a_folder_of_runs_is_told_by_them(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", runs.name]) == 1
+    assert "a folder of runs: give runs/lenet-s1, runs/lenet-s2, runs/odd" in capsys.readouterr().err
+
+
 def test_a_run_that_cannot_be_read_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (runs / "odd" / "run.json").write_text("{")
     assert cli.main(["runs"]) == 1

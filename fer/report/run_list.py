@@ -97,7 +97,9 @@ def _best(run: Run) -> tuple[float | None, str | None, str | None]:
     if not run.log.is_file() or not run.log.stat().st_size:
         return None, None, None
     accuracy = make_curves(parse_log(run.log), accuracies=read_accuracy_outputs(run.net, run.solver)).accuracy
-    known = [(value, int(at)) for at, value in zip(accuracy.iterations, accuracy.values, strict=True) if value == value]
+    # What the net that nothing was trained of gives is nobody's accuracy.
+    tests = zip(accuracy.iterations, accuracy.values, strict=True)
+    known = [(value, int(at)) for at, value in tests if value == value and at > 0]
     if not known:
         return None, None, None
     value, at = max(known, key=lambda each: (each[0], -each[1]))

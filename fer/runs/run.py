@@ -85,10 +85,10 @@ class Run:
     def _read(self) -> RunRecord:
         path = self.dir / RUN_JSON
         if not path.is_file():
-            raise FerError(
-                f"{self.dir} is no run directory: it has no {RUN_JSON}\n"
-                "fer train makes run directories, as runs/lenet-s2"
-            )
+            runs = sorted(str(found.parent) for found in self.dir.glob(f"*/{RUN_JSON}"))
+            some = ", ".join(runs[:3]) + (f" or another of its {len(runs)}" if len(runs) > 3 else "")
+            cure = f"a folder of runs: give {some}" if runs else "fer train makes run directories, as runs/lenet-s2"
+            raise FerError(f"{self.dir} is no run directory: it has no {RUN_JSON}\n{cure}")
         return read_record(path, RunRecord)
 
     @property
