@@ -33,7 +33,7 @@ examples:
   fer predict --webcam
   fer predict face.png --no-detect
 
-Finds faces (upright and frontal ones, by OpenCV's cascade) and gives each the probabilities of the seven classes, in
+Finds faces (upright and frontal ones, by OpenCV's cascade) and gives each the probabilities of the classes, in
 percent. Photos are in any format that OpenCV reads (of animations the first frame), turned upright as their EXIF
 orientation says.
 """

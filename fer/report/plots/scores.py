@@ -82,7 +82,7 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
     bar = figure.colorbar(image, ax=ax, shrink=0.85, aspect=30, format=PercentFormatter(1.0, decimals=0))
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
-    ax.set_title(title, x=-0.3)
+    ax.set_title(title, x=-0.3 if count <= _WRITTEN else -0.1)
     return figure
 
 
