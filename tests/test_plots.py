@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from made_run import log_events, log_text
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -122,6 +123,24 @@ def test_classes_without_images_leave_gaps_and_no_warning() -> None:
     assert len(plot_confusion(m, TITLE).axes[0].texts) == 6
     for draw in (plot_roc, plot_class_bars, plot_confusion):
         render(draw(m, TITLE), "svg")
+
+
+@pytest.mark.parametrize("count", [2, 12, 100])
+def test_any_number_of_classes_is_drawn_readably(count: int) -> None:
+    """Names lie on no neighbour, the legend is short, and nothing is written into cells that have no room for it."""
+    names = tuple(f"a rather long name {k}" for k in range(count))
+    m = metrics(names)
+    assert len(plot_confusion(m, TITLE).axes[0].texts) == (
+        np.count_nonzero(m.confusion.sum(1)) * count if count <= 12 else 0
+    )
+    legend = plot_roc(m, TITLE).axes[0].get_legend()
+    assert legend is not None and len(legend.get_texts()) <= 12
+    counts = plot_class_counts({"Training (train)": [3] * count}, names, TITLE)
+    for figure in (plot_confusion(m, TITLE), plot_class_bars(m, TITLE), counts):
+        FigureCanvasAgg(figure).draw()
+        labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels() if label.get_text()]
+        tops = sorted(box.y0 for box in labels)
+        assert min(np.diff(tops)) > 0.8 * labels[0].height
 
 
 def test_colours_differ_for_every_eye() -> None:

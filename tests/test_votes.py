@@ -123,7 +123,8 @@ def test_votes_of_other_rows_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert "new.csv:2: 3 columns, where the header has 12" in said(lines[0], "Training,,1")
     assert "not one column of votes for joy" in said(options=["--classes", "neutral,joy"])
     strange = write(tmp_path, votes, labels=[(OF_COLUMN[k % 8] + 2) % 7 for k in range(72)])
-    assert "hardly more than by chance" in (prepare(*strange) and capsys.readouterr().err)
+    assert prepare(*strange) == 1
+    assert "hardly more than by chance" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", sorted(set(net_names()) - {"tang"}))
@@ -220,7 +221,9 @@ def losses(folder: Path, name: str, engine: str, run: str, *options: str) -> lis
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
-def test_both_engines_give_equal_numbers(name: str, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_engines_give_equal_numbers(
+    name: str, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(trained)
     caffe = losses(trained, name, "caffe", f"{name}-caffe")
     assert len(caffe) >= 12 and caffe[-1] < caffe[0]
@@ -230,6 +233,13 @@ def test_both_engines_give_equal_numbers(name: str, trained: Path, monkeypatch: 
     ]
     assert both[0] == pytest.approx(both[1], rel=2e-5)
     assert cli.main(["report", f"runs/{name}-caffe"]) == 0
+    model, photo = f"{name}-model", str(next((trained / "data" / "val").glob("*.jpg")))
+    assert cli.main(["export", f"runs/{name}-caffe", "--out", model]) == 0
+    assert (trained / model / "labels.txt").read_text().split() == list(COLUMNS[:8])
+    for directory in (model, f"runs/{name}-caffe"):
+        capsys.readouterr()
+        assert cli.main(["predict", photo, "--no-detect", "--model", directory]) == 0
+        assert capsys.readouterr().out.split()[:8] == list(COLUMNS[:8])
 
 
 def build(folder: Path, *stages: str) -> Net:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+from fer.data.classes import CLASSES as CLASSES
+
 SIDE = 48
 PIXELS = SIDE * SIDE
 

@@ -131,8 +131,8 @@ def _check_file(path: Path) -> None:
     """Refuse what LMDB would crash on."""
     file = path / "data.mdb"
     if not path.exists():
-        votes = " SOURCE --votes FILE" * path.name.endswith(VOTES)
-        raise FerError(f"{path}: no such database. `fer prepare{votes}` makes one")
+        cure = "`fer prepare SOURCE --votes FILE`" if path.name.endswith(VOTES) else "`fer prepare`"
+        raise FerError(f"{path}: no such database. {cure} makes one")
     if not file.is_file():
         raise FerError(f"{path}: not an LMDB: it holds no data.mdb")
     check_pages(file)

@@ -186,7 +186,9 @@ def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> 
 @look
 def plot_class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str) -> Figure:
     """Images by class: a panel for each split, each with its own scale (Training is eight times the others)."""
-    figure = Figure(figsize=(7.0, max(2.9, 1.0 + 0.13 * len(classes))), layout="constrained")
+    figure = Figure(
+        figsize=(7.0, max(2.9, 1.0 + 0.18 * min(len(classes), 12), 1.0 + 0.13 * len(classes))), layout="constrained"
+    )
     axes = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
     for ax, (split, values) in zip(axes, counts.items(), strict=True):
         bars = ax.barh(range(len(classes)), values, color=BLUE, height=0.72)
