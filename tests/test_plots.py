@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from made_run import log_events, log_text
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -137,7 +136,7 @@ def test_any_number_of_classes_is_drawn_readably(count: int) -> None:
     assert legend is not None and len(legend.get_texts()) <= 12
     counts = plot_class_counts({"Training (train)": [3] * count}, names, TITLE)
     for figure in (plot_confusion(m, TITLE), plot_class_bars(m, TITLE), counts):
-        FigureCanvasAgg(figure).draw()
+        figure.draw_without_rendering()
         labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels() if label.get_text()]
         tops = sorted(box.y0 for box in labels)
         assert min(np.diff(tops)) > 0.8 * labels[0].height
