@@ -58,7 +58,7 @@ examples:
   fer report runs/lenet-s2                     accuracy, confusion matrix, ROC, curves, report.html
   fer export runs/lenet-s2                     the net for pycaffe, OpenCV and ONNX, each proved on val
   fer import job.tar.gz                        a training made elsewhere (a DIGITS job, a folder of 2016) as a run
-  fer predict photo.jpg                        the faces in a photo, each with its seven probabilities
+  fer predict photo.jpg                        the faces in a photo, each with the probabilities of the classes
   fer nets                                     the nets and solvers that come with fer
   fer runs                                     the trainings in runs/, newest first
   fer doctor                                   what is installed, and what to do about what is not

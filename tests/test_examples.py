@@ -126,6 +126,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert cli.main(["prepare", "fer2013.csv"]) == 0
         shutil.copytree("data/fer2013", "data/sample")
         draw_pictures(folder)
+        draw_sources(folder)
         assert cli.main(["train", "--net", "lenet", "--solver", "s2", "--name", "short"]) == 0
         assert cli.main(["report", "runs/short", "--ten-crop"]) == 0  # so that its copies need no engine
         assert cli.main(["train", "--net", "vgg8", "--solver", "s1", "--name", "vgg8-warm"]) == 0
@@ -160,6 +161,28 @@ def make_elsewhere(folder: Path) -> None:
     shutil.copy(short / "deploy.prototxt", folder)
     shutil.copy(short / "snapshots" / "lenet_iter_2.caffemodel", folder / "weights.caffemodel")
     np.save(folder / "mean.npy", read_mean(old / "mean.binaryproto"))
+
+
+def draw_sources(folder: Path) -> None:
+    """Class folders without splits, others that count from 1, and votes on the faces of the CSV."""
+    faces = sorted((folder / "data" / "sample").glob("*/*.jpg"))
+    for kind in ("anger", "contempt", "happy"):
+        (folder / "CK+48" / kind).mkdir(parents=True)
+        for person, face in enumerate(faces[:5]):
+            shutil.copy(face, folder / "CK+48" / kind / f"S{person:03d}_{face.name}")
+    for split, code in itertools.product(("train", "test"), range(1, 8)):
+        (folder / "RAF-DB" / split / str(code)).mkdir(parents=True)
+        for face in faces[:2]:
+            shutil.copy(face, folder / "RAF-DB" / split / str(code) / face.name)
+    order = (4, 5, 6, 1, 3, 2, 0)  # of FER2013's labels among FER+'s columns
+    lines = ["Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"]
+    for row, text in enumerate((folder / "fer2013.csv").read_text().splitlines()[1:]):
+        votes = [0] * 10
+        votes[order[int(text[0])]] = 10
+        if row == 0:
+            votes = [0] * 7 + [10, 0, 0]
+        lines.append(",".join([text.rpartition(",")[2], f"fer{row:07d}.png", *map(str, votes)]))
+    (folder / "fer2013new.csv").write_text("\n".join(lines) + "\n")
 
 
 def make_runs(runs: Path) -> None:
@@ -211,4 +234,4 @@ def follow(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.full
 def test_each_kind_of_next_was_followed(desk: Path) -> None:
-    assert {kind.split()[0] for kind in followed} == {"train", "report"}
+    assert {kind.split()[0] for kind in followed} == {"train", "report", "nets"}

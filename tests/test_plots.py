@@ -131,6 +131,24 @@ def test_bars_differ_in_more_than_colour() -> None:
     assert len(hatches) == len(set(hatches)) == 3
 
 
+@pytest.mark.parametrize("count", [2, 12, 100])
+def test_any_number_of_classes_is_drawn_readably(count: int) -> None:
+    """Names lie on no neighbour, the legend is short, and nothing is written into cells that have no room for it."""
+    names = tuple(f"a rather long name {k}" for k in range(count))
+    m = metrics(names)
+    assert len(plot_confusion(m, TITLE).axes[0].texts) == (
+        np.count_nonzero(m.confusion.sum(1)) * count if count <= 12 else 0
+    )
+    legend = plot_roc(m, TITLE).axes[0].get_legend()
+    assert legend is not None and len(legend.get_texts()) <= 12
+    counts = plot_class_counts({"Training (train)": [3] * count}, names, TITLE)
+    for figure in (plot_confusion(m, TITLE), plot_class_bars(m, TITLE), counts):
+        figure.draw_without_rendering()
+        labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels() if label.get_text()]
+        tops = sorted(box.y0 for box in labels)
+        assert min(np.diff(tops)) > 0.8 * labels[0].height
+
+
 def test_colours_differ_for_every_eye() -> None:
     """Each pair of line colours is apart in lightness or in the blue-yellow axis that colour-blind eyes keep."""
     red, green, blue = np.array([to_rgb(color) for color in COLORS]).T

@@ -12,7 +12,7 @@ SUMMARY = "label smoothing and class weights for InfogainLoss"
 HELP = """\
 examples:
   fer infogain smooth.binaryproto --smoothing 0.1
-  fer infogain smooth8.binaryproto --smoothing 0.1 --data data/fer2013
+  fer infogain own.binaryproto --smoothing 0.1 --data data/fer2013
   fer infogain balanced.binaryproto --balance data/fer2013 --power 0.5 --smoothing 0.1
 
 Writes the matrix H of Caffe's InfogainLoss: label smoothing, class weights by inverse frequency, or both.

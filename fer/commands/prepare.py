@@ -10,14 +10,13 @@ from fer.data.options import JPEG_QUALITY, MAX_COPIES, RESIZE, Affine, PrepareOp
 from fer.errors import FerError, UsageError
 
 SUMMARY = "CSV or folders -> JPGs, index files, LMDBs, mean"
-HELP = """\
-examples:
+HELP = r"""examples:
   fer prepare fer2013.csv
   fer prepare archive.zip --drop-leaks
   fer prepare fer2013.csv --resize 256 --out data/fer2013-256
   fer prepare fer2013.csv --augment 4 --out data/fer2013-x5
   fer prepare fer2013.csv --votes fer2013new.csv --min-votes 5 --out data/ferplus
-  fer prepare CK+48/ --split 80/10/10 --group '^(S[0-9]+)_' --out data/ck
+  fer prepare CK+48/ --split 80/10/10 --group '^(S\d+)_' --out data/ck
   fer prepare RAF-DB/ --classes 1=Surprise,2=Fear,3=Disgust,4=Happy,5=Sad,6=Angry,7=Neutral --out data/raf
 
 Turns FER2013 (fer2013.csv or icml_face_data.csv, plain, in a folder or in .gz .bz2 .xz .zip .tar, or

@@ -11,7 +11,7 @@ from fer.errors import UsageError
 from fer.system.escapes import escaped
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
-"""FER2013's seven."""
+"""FER2013's, which are those of data that name no others."""
 LEAST, MOST = 2, 100
 SYNONYMS = (
     ("angry", "anger"), ("disgust", "disgusted"), ("fear", "fearful", "afraid"), ("happy", "happiness"),

@@ -1,5 +1,6 @@
 """Caffe's data files: the LMDB of Datums and `mean.binaryproto`, byte for byte as Caffe's own tools write them."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,7 @@ from fer.formats.lmdb_pages import check_pages
 from fer.schema import caffe_pb2
 from fer.system.files import cannot_write
 
-VOTES = "_votes_lmdb"
-"""How the names of a data directory's databases of votes end."""
+VOTES = "_votes_lmdb"  # how the names of a data directory's databases of votes end
 
 
 def _check_label(label: int) -> None:
@@ -52,14 +52,12 @@ def encode_sized_file_datum(file: bytes, shape: tuple[int, int, int], label: int
 
 
 def encode_float_datum(values: np.ndarray, label: int) -> bytes:
-    """A Datum of floats, as a Data layer takes them: float32 [C, H, W] and a label. Raises ValueError as
-    `encode_datum` does."""
+    """A Datum of floats, float32 [C, H, W], and a label. Raises ValueError as `encode_datum` does."""
     if values.dtype != np.float32 or values.ndim != 3:
         raise ValueError(f"a Datum of floats takes float32 [C, H, W], not {values.dtype} {list(values.shape)}")
     _check_label(label)
-    channels, height, width = values.shape
-    datum = caffe_pb2.Datum(channels=channels, height=height, width=width, label=label, float_data=values.ravel())
-    return datum.SerializeToString(deterministic=True)
+    shape = dict(zip(("channels", "height", "width"), values.shape, strict=True))
+    return caffe_pb2.Datum(**shape, label=label, float_data=values.ravel()).SerializeToString(deterministic=True)
 
 
 def decode_float_datum(data: bytes) -> tuple[np.ndarray, int]:
@@ -67,20 +65,17 @@ def decode_float_datum(data: bytes) -> tuple[np.ndarray, int]:
     datum = _parse(data)
     shape = (datum.channels, datum.height, datum.width)
     if datum.data or datum.encoded or min(shape) < 1 or len(datum.float_data) != shape[0] * shape[1] * shape[2]:
-        floats = f"{len(datum.float_data):,} floats" if datum.float_data else "no floats"
-        raise FerError(f"the Datum says {' x '.join(map(str, shape))} and holds {floats}")
-    values = np.array(datum.float_data, np.float32)
-    if not np.isfinite(values).all():
+        raise FerError(f"the Datum says {' x '.join(map(str, shape))} and holds {len(datum.float_data):,} floats")
+    if not np.isfinite(values := np.array(datum.float_data, np.float32)).all():
         raise FerError("the Datum holds floats that are not finite")
     return values.reshape(shape), datum.label
 
 
 def _parse(data: bytes) -> caffe_pb2.Datum:
     try:
-        datum = caffe_pb2.Datum.FromString(data)
+        return caffe_pb2.Datum.FromString(data)
     except DecodeError:
         raise FerError("not a Datum: the bytes are cut off or of another kind") from None
-    return datum
 
 
 def decode_datum(data: bytes) -> tuple[np.ndarray, int]:
@@ -131,8 +126,8 @@ def _check_file(path: Path) -> None:
     """Refuse what LMDB would crash on."""
     file = path / "data.mdb"
     if not path.exists():
-        votes = " SOURCE --votes FILE" * path.name.endswith(VOTES)
-        raise FerError(f"{path}: no such database. `fer prepare{votes}` makes one")
+        cure = "`fer prepare SOURCE --votes FILE`" if path.name.endswith(VOTES) else "`fer prepare`"
+        raise FerError(f"{path}: no such database. {cure} makes one")
     if not file.is_file():
         raise FerError(f"{path}: not an LMDB: it holds no data.mdb")
     check_pages(file)
@@ -179,12 +174,9 @@ class Database:
     @property
     def holds_floats(self) -> bool:
         """Whether the first Datum holds floats, and not an image of bytes."""
-        try:
-            with self._env.begin() as transaction:
-                first = next(iter(transaction.cursor().iternext(keys=False)), b"")
-            return bool(_parse(first).float_data)
-        except (lmdb.Error, FerError):
-            return False
+        with contextlib.suppress(lmdb.Error, FerError), self._env.begin() as transaction:
+            return bool(_parse(next(iter(transaction.cursor().iternext(keys=False)), b"")).float_data)
+        return False
 
     def _decoded(self, decode: Callable[[bytes], tuple[np.ndarray, int]]) -> Iterator[tuple[str, np.ndarray, int]]:
         try:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 
+from google.protobuf import text_format
+
 from fer.errors import FerError
 from fer.formats.database import VOTES
 from fer.formats.tokens import layer_blocks
-from fer.nets.states import State, taking_part
+from fer.nets.lint import states_named
+from fer.nets.states import taking_part
 from fer.schema import caffe_pb2
 
 _TRAIN = "include { phase: TRAIN }"
 _DATA = """
 # Of each image of train_lmdb, in its order, the classes' shares of the votes.
-layer {{ name: "votes" type: "Data" top: "votes" {train}
-  data_param {{ source: {source} batch_size: {batch} backend: LMDB }} }}
+layer {{ name: "votes" type: "Data" top: "votes" {rules}
+  data_param {{ source: {source} batch_size: {batch} backend: LMDB }} }}"""
+_FLAT = """
 layer {{ name: "votes/flat" type: "Flatten" bottom: "votes" top: "votes/flat" {train} }}
 """
 _LOSS = """
@@ -36,31 +40,24 @@ def with_votes(text: str, net: caffe_pb2.NetParameter) -> str:
 
     Raises FerError for a net without a Data layer and a SoftmaxWithLoss layer in TRAIN, or with other losses there.
     """
-    taking = taking_part(net, State("TRAIN"))
+    taking = sorted({k for state in states_named(net) if state.phase == "TRAIN" for k in taking_part(net, state)})
+    tested = {k for state in states_named(net) if state.phase == "TEST" for k in taking_part(net, state)}
     data = [k for k in taking if net.layer[k].type == "Data"]
     losses = [k for k in taking if net.layer[k].type.endswith("Loss")]
     others = [net.layer[k] for k in losses if net.layer[k].type != "SoftmaxWithLoss"]
-    if torn := [k for k in losses if net.layer[k].include and k in taking_part(net, State("TEST"))]:
+    if torn := [k for k in losses if net.layer[k].include and k in tested]:
         raise FerError(f"net {net.name!r}: layer {net.layer[torn[0]].name!r} has rules for both phases; part it in two")
     if others:
         raise FerError(
             f"net {net.name!r}: layer {others[0].name!r} is {others[0].type}; votes replace SoftmaxWithLoss alone"
         )
-    if len(data) != 1 or not losses or len(layer_blocks(text)) != len(net.layer):
-        raise FerError(
-            f"net {net.name!r}: votes want one Data layer and SoftmaxWithLoss in TRAIN, in Caffe's new format"
-        )
+    if not data or not losses or len(layer_blocks(text)) != len(net.layer):
+        raise FerError(f"net {net.name!r}: votes want a Data layer and SoftmaxWithLoss in TRAIN, in Caffe's new format")
     blocks = layer_blocks(text)
-    images = net.layer[data[0]].data_param
-    folder = images.source.rpartition("/")[0]
-    source = json.dumps(f"{folder}/train{VOTES}" if folder else f"train{VOTES}", ensure_ascii=False)
-    edits = [
-        (
-            blocks[data[0]][-1].end,
-            blocks[data[0]][-1].end,
-            _DATA.format(train=_TRAIN, source=source, batch=images.batch_size),
-        )
-    ]
+    edits = []
+    for k in data:
+        end = blocks[k][-1].end
+        edits.append((end, end, _votes_layer(net.layer[k]) + (_FLAT.format(train=_TRAIN) if k == data[-1] else "\n")))
     for k in losses:
         layer, block = net.layer[k], blocks[k]
         made = _LOSS.format(
@@ -70,10 +67,17 @@ def with_votes(text: str, net: caffe_pb2.NetParameter) -> str:
             weight=layer.loss_weight[0] if layer.loss_weight else 1,
             train=_TRAIN,
         )
-        in_test = k in taking_part(net, State("TEST"))
         # The layer itself stays for the tests; of the training alone it goes.
-        start, end = (block[-1].start, block[-1].end) if in_test else (block[0].start, block[-1].end)
-        edits.append((start, end, f"include {{ phase: TEST }} }}\n{made}" if in_test else made.lstrip()))
+        start, end = (block[-1].start, block[-1].end) if k in tested else (block[0].start, block[-1].end)
+        edits.append((start, end, f"include {{ phase: TEST }} }}\n{made}" if k in tested else made.lstrip()))
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
+
+
+def _votes_layer(images: caffe_pb2.LayerParameter) -> str:
+    """The layer beside a Data layer that reads the votes on its images, in the same states."""
+    folder = images.data_param.source.rpartition("/")[0]
+    rules = [f"include {{ {text_format.MessageToString(rule, as_one_line=True)} }}" for rule in images.include]
+    source = json.dumps(f"{folder}/train{VOTES}" if folder else f"train{VOTES}", ensure_ascii=False)
+    return _DATA.format(rules=" ".join(rules) or _TRAIN, source=source, batch=images.data_param.batch_size)

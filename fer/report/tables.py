@@ -12,6 +12,7 @@ DECIMALS = "{:.3f}".format
 INTERVAL = Column("95% interval", interval, beside=True)
 ACCURACY = 6  # columns of accuracy_table that a terminal has room for
 PART = "– "  # begins a row that belongs to the one above it
+IN_COLUMNS = 12  # classes
 RECALLS = 4  # likewise of class_table
 
 
@@ -107,8 +108,12 @@ def _measures(name: str, split: SplitResult) -> Iterator[tuple[str, Measured]]:
 
 
 def recall_table(runs: Sequence[RunResult], split: str) -> Table:
-    """Several runs' recall of each class."""
+    """Several runs' recall of each class; a class a row where they are too many for columns."""
     first = runs[0].splits[split]
+    if len(first.classes) > IN_COLUMNS:
+        titles = (Column(first.name, left=True), *(Column(run.name, percent) for run in runs))
+        recalls = zip(*([c.recall for c in run.splits[split].classes] for run in runs), strict=True)
+        return Table(titles, tuple((c.name, *row) for c, row in zip(first.classes, recalls, strict=True)))
     columns = (Column(first.name, left=True), *(Column(c.name, percent) for c in first.classes))
     return Table(columns, tuple((run.name, *(c.recall for c in run.splits[split].classes)) for run in runs))
 

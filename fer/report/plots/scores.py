@@ -28,6 +28,14 @@ from fer.report.plots.look import (
     whole_numbers,
 )
 
+_WRITTEN = 12  # classes; of more a confusion matrix has no numbers in its cells, and what bars show is dots
+_LISTED = 10  # classes that the legend of the ROC curves has room for
+
+
+def _size(count: int) -> float:
+    """Of the names of so many classes, in points."""
+    return 8.5 if count <= _WRITTEN else 7 if count <= 40 else 5.5
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -44,21 +52,27 @@ class Mistake:
 def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax: Axes | None = None) -> Figure:
     """Rows are the true classes, columns the predicted; the shade is the share of the row, so that rare classes show.
 
-    Written in the cells: counts, or with `normalised` the share of the row in percent. A class without images is blank.
+    Written in the cells, of up to twelve classes: counts, or with `normalised` the share of the row in percent. A class
+    without images is blank.
     """
-    figure, ax = canvas(ax, 5.4, 4.6)
+    count = len(metrics.classes)
+    more = max(0.0, 0.5 * (count - 8) if count <= _WRITTEN else 1.0 + 0.06 * count)
+    figure, ax = canvas(ax, 5.4 + more, 4.6 + more)
     names = [plain(short(c.name)) for c in metrics.classes]
     totals = metrics.confusion.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, metrics.confusion / np.maximum(totals, 1), np.nan)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
-        if np.isfinite(share):
+        if np.isfinite(share) and count <= _WRITTEN:
             text = f"{100 * share:.1f}" if normalised else f"{metrics.confusion[row, column]:,}"
             weight = "bold" if row == column else "normal"
             color = "white" if share > 0.55 else INK
             ax.text(column, row, text, ha="center", va="center", color=color, fontsize=8.5, fontweight=weight)
-    ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), [f"{plain(short(c.name))} ({c.support:,})" for c in metrics.classes])
+    turned: Any = {"rotation": 35, "rotation_mode": "anchor"} if count <= _WRITTEN else {"rotation": 90}
+    ax.set_xticks(range(count), names, fontsize=_size(count), ha="right" if count <= _WRITTEN else "center", **turned)
+    ax.set_yticks(
+        range(count), [f"{plain(short(c.name))} ({c.support:,})" for c in metrics.classes], fontsize=_size(count)
+    )
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class (images)")
     ax.grid(visible=False)
@@ -68,21 +82,31 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
     bar = figure.colorbar(image, ax=ax, shrink=0.85, aspect=30, format=PercentFormatter(1.0, decimals=0))
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
-    ax.set_title(title, x=-0.3)
+    ax.set_title(title, x=-0.3 if count <= _WRITTEN else -0.1)
     return figure
 
 
 @look
 def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
-    """Each class against the rest, and the macro and micro averages; the legend gives the areas."""
+    """Each class against the rest, and the macro and micro averages; the legend gives the areas.
+
+    Of more than ten classes it has the five of the smallest areas and the five of the largest; the others are gray.
+    """
     figure, ax = canvas(ax, 5.2, 5.2)
+    areas = sorted((each.roc.auc, index) for index, each in enumerate(metrics.classes) if each.roc is not None)
+    half = _LISTED // 2
+    listed = sorted(index for _, index in (areas if len(areas) <= _LISTED else areas[:half] + areas[-half:]))
     ax.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8)
     for index, each in enumerate(metrics.classes):
         if each.roc is not None:
             rates = each.roc.false_positive_rate, each.roc.true_positive_rate
+            if index not in listed:
+                ax.plot(*rates, color="#D0D0D0", linewidth=0.5, zorder=1.5)
+                continue
+            place = listed.index(index)
             style: Any = {
-                "color": COLORS[index % len(COLORS)],
-                "linestyle": DASHES[index % len(DASHES)],
+                "color": COLORS[place % len(COLORS)],
+                "linestyle": DASHES[place % len(DASHES)],
                 "linewidth": 1.2,
             }
             ax.plot(*rates, **style, label=f"{short(each.name)}  {each.roc.auc:.3f}")
@@ -91,8 +115,9 @@ def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
             rates = curve.false_positive_rate, curve.true_positive_rate
             ax.plot(*rates, color="black", linestyle=dash, linewidth=1.8, label=f"{name} average  {curve.auc:.3f}")
     ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
-    place: Any = {"loc": "lower right", "frameon": True, "framealpha": 0.85, "edgecolor": "none"}
-    ax.legend(title="area under the curve", alignment="left", title_fontsize=8.5, handlelength=2.6, **place)
+    heading = "area under the curve" + f"\n{half} smallest and {half} largest of {len(areas)}" * (len(areas) > _LISTED)
+    corner: Any = {"loc": "lower right", "frameon": True, "framealpha": 0.85, "edgecolor": "none"}
+    ax.legend(title=heading, alignment="left", title_fontsize=8.5, handlelength=2.6, **corner)
     ax.set_title(title)
     return figure
 
@@ -100,7 +125,9 @@ def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
 @look
 def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
     """Precision, recall and F1 of each class, in percent above the bars; what is undefined has no bar."""
-    figure, ax = canvas(ax, 5.8, 3.8)
+    if len(metrics.classes) > _WRITTEN:
+        return _class_dots(metrics, title, ax)
+    figure, ax = canvas(ax, 5.8 + max(0.0, 0.7 * (len(metrics.classes) - 8)), 3.8)
     width = 0.27
     kinds = (("precision", BLUE, ""), ("recall", ORANGE, "////"), ("f1", GREEN, "...."))
     for offset, (kind, color, hatch) in zip((-width, 0.0, width), kinds, strict=True):
@@ -114,6 +141,22 @@ def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Fig
     ax.grid(visible=False, axis="x")
     ax.set_ylim(0, 1.05)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    title_above(ax, title, legend_above(ax))
+    return figure
+
+
+def _class_dots(metrics: Metrics, title: str, ax: Axes | None) -> Figure:
+    """The same of many classes: a row each."""
+    count = len(metrics.classes)
+    figure, ax = canvas(ax, 5.8, 1.2 + 0.13 * count)
+    for kind, color, mark in (("precision", BLUE, "o"), ("recall", ORANGE, "s"), ("f1", GREEN, "^")):
+        known = [(value, row) for row, each in enumerate(metrics.classes) if (value := getattr(each, kind)) is not None]
+        ax.plot([x for x, _ in known], [y for _, y in known], mark, color=color, markersize=3, label=kind.capitalize())
+    names = [f"{plain(short(c.name))} ({c.support:,})" for c in metrics.classes]
+    ax.set_yticks(range(count), names, fontsize=_size(count))
+    ax.tick_params(axis="y", length=0)
+    ax.set(xlim=(-0.01, 1.01), ylim=(count - 0.3, -0.7))
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     title_above(ax, title, legend_above(ax))
     return figure
 
@@ -144,15 +187,17 @@ def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> 
 @look
 def plot_class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str) -> Figure:
     """Images by class: a panel for each split, each with its own scale (Training is eight times the others)."""
-    figure = Figure(figsize=(7.0, 2.9), layout="constrained")
+    figure = Figure(
+        figsize=(7.0, max(2.9, 1.0 + 0.18 * min(len(classes), 12), 1.0 + 0.13 * len(classes))), layout="constrained"
+    )
     axes = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
     for ax, (split, values) in zip(axes, counts.items(), strict=True):
         bars = ax.barh(range(len(classes)), values, color=BLUE, height=0.72)
         total = max(1, sum(values))
         labels = [f"{value:,} ({100 * value / total:.0f}%)" for value in values]
-        ax.bar_label(bars, labels, fontsize=7, padding=2)
+        ax.bar_label(bars, labels, fontsize=min(7, _size(len(classes))), padding=2)
         ax.set_xlim(0, max(1, *values) * 1.48)
-        ax.set_yticks(range(len(classes)), [plain(short(name)) for name in classes])
+        ax.set_yticks(range(len(classes)), [plain(short(name)) for name in classes], fontsize=_size(len(classes)))
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
         whole_numbers(ax.xaxis, 4)
