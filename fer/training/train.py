@@ -47,9 +47,8 @@ def train(
     """
     options, tell = options or TrainOptions(), progress or silent
     train_val, solver_path = find_net(net), find_solver(net, solver)
-    base_name = (
-        run_label(train_val, solver_path) if options.name is None else _check_name(options.name, options.runs_dir)
-    )
+    own = options.name
+    base_name = run_label(train_val, solver_path) if own is None else _check_name(own, options.runs_dir)
     prototxts = read_prototxts(solver_path, train_val)
     if not Path(data_dir).is_dir():
         read_manifest(data_dir)  # says what makes one, before an engine is set up
