@@ -112,7 +112,7 @@ def assert_fails_and_leaves_foreign(source: Path, foreign: Path) -> None:
 def test_without_atomic_exchange_too(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(source, out)
     monkeypatch.setattr("fer.system.files._exchange", lambda first, second: False)
-    assert run(source, out, jpeg_quality=90).manifest.options.jpeg_quality == 90
+    assert run(source, out, force=True, jpeg_quality=90).manifest.options.jpeg_quality == 90
     verify_data(out)
     assert left_overs(out) == []
 
@@ -136,7 +136,7 @@ def told(stage, done, total):
         print("here", flush=True)
         time.sleep(60)
 try:
-    prepare(Path(source), Path(out), PrepareOptions(jpeg_quality=90), progress=told)
+    prepare(Path(source), Path(out), PrepareOptions(jpeg_quality=90), force=True, progress=told)
 except FerError as error:
     print(error)
     sys.exit(1)

@@ -109,7 +109,7 @@ def test_votes_of_other_rows_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     def said(*changed: str, options: Sequence[str] = ()) -> str:
         file.write_text("\n".join(changed or lines) + "\n")
         assert prepare(source, file, *options) == 1 and not (tmp_path / "data").exists()
-        return capsys.readouterr().err
+        return " ".join(capsys.readouterr().err.split())
 
     assert "72 rows, where" in said(*lines, lines[-1].replace("fer0000071", "fer0000072")) and "joined" in said(
         *lines, lines[-1].replace("fer0000071", "")

@@ -12,7 +12,7 @@ from fer.errors import FerError, UsageError
 SUMMARY = "CSV or folders -> JPGs, index files, LMDBs, mean"
 HELP = r"""examples:
   fer prepare fer2013.csv
-  fer prepare archive.zip --drop-leaks
+  fer prepare archive.zip --drop-leaks --out data/clean
   fer prepare fer2013.csv --resize 256 --out data/fer2013-256
   fer prepare fer2013.csv --augment 4 --out data/fer2013-x5
   fer prepare fer2013.csv --votes fer2013new.csv --min-votes 5 --out data/ferplus
