@@ -1,7 +1,7 @@
 """Tries to break fer, and prints one table: what was tried, what held, what failed.
 
     python scripts/torture.py                              the short form, as CI runs it (under a minute)
-    python scripts/torture.py --kills 500 --inputs 5000    the long one
+    python scripts/torture.py --kills 500 --inputs 5000 --disks 60 --names 99    the long one
     python scripts/torture.py --only inputs --seed 7       other damage than seed 1's, and that alone
 
 Held is: an exit code of 0, 1 or 2 within a minute and 3 GiB; an error of at most three lines of 200 characters; nothing
@@ -24,13 +24,13 @@ from torture_disks import small_disks
 from torture_inputs import INPUTS, damaged_inputs, hostile_names, swapped_files
 from torture_kills import kill_prepare, kill_training
 
-SHORT = {"kills": 6, "inputs": 4 * len(INPUTS), "disks": 2}
+SHORT = {"kills": 3, "inputs": 3 * len(INPUTS), "disks": 1, "names": 4}
 KINDS = ("kills", "disks", "inputs", "names", "swaps")
 
 
 def trials(bench: Bench, options: argparse.Namespace) -> Iterator[Trial]:
     if "names" in options.only:
-        yield from hostile_names(bench)
+        yield from hostile_names(bench, options.names)
     if "swaps" in options.only:
         yield from swapped_files(bench)
     if "inputs" in options.only:

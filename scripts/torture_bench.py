@@ -49,6 +49,7 @@ display: 10 max_iter: 300 snapshot: 20 snapshot_prefix: "here"
 """
 ENGINES = ("caffe", "pytorch")
 LINES, WIDTH = 3, 200  # of a message
+MOST_FAULTS = 20  # lines of a list of faults, one a line
 SECONDS, MEMORY = 60.0, 3 << 30
 
 
@@ -157,7 +158,10 @@ def fault_of(command: Command) -> str | None:
     if not errors:
         return f"no error said: {command.said[-300:]!r}"
     message = lines[errors[-1] :]
-    if len(message) > LINES or any(len(line.removeprefix("error: ")) > WIDTH for line in message):
+    listed = message[0].endswith("to mend first:") or all(line.count(":") > 1 for line in message)  # a fault a line
+    if len(message) > (MOST_FAULTS if listed else LINES) or any(
+        len(line.removeprefix("error: ")) > WIDTH for line in message
+    ):
         return f"an error of {len(message)} lines, the longest of {max(map(len, message))}: {command.said[-600:]!r}"
     return None
 

@@ -130,10 +130,10 @@ def _open(folder: Path) -> Path:
 # ---- names
 
 
-def hostile_names(bench: Bench) -> Iterator[Trial]:
-    """Files and folders of NAMES, given and found: each command ends as it should, and shows no control character."""
+def hostile_names(bench: Bench, count: int) -> Iterator[Trial]:
+    """Files and folders of `count` NAMES, given and found: each command ends as it should, and shows no control character."""
     face = cv2.imencode(".png", np.zeros((48, 48), np.uint8))[1].tobytes()
-    for name in NAMES:
+    for name in NAMES[:: -(-len(NAMES) // count)]:
         with emptied(bench.work / "names") as folder, _cheap():
             for words in _with_name(bench, folder, name, face):
                 command, fault = attempt(words, folder)
