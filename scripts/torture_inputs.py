@@ -131,7 +131,7 @@ def _open(folder: Path) -> Path:
 
 
 def hostile_names(bench: Bench, count: int) -> Iterator[Trial]:
-    """Files and folders of `count` NAMES, given and found: each command ends as it should, and shows no control character."""
+    """Files and folders of `count` NAMES, given and found: each command ends well, no control character is shown."""
     face = cv2.imencode(".png", np.zeros((48, 48), np.uint8))[1].tobytes()
     for name in NAMES[:: -(-len(NAMES) // count)]:
         with emptied(bench.work / "names") as folder, _cheap():
