@@ -26,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--last", type=between(2, 2**31 - 1), metavar="K", help="its last K snapshots (default: 5)")
     which.add_argument("--from", dest="first", type=positive, metavar="N", help="all from iteration N on")
+    add("--data", type=Path, metavar="DIR", help="where the data that RUN was trained on are now")
     add("--batches", type=positive, metavar="N", help="for BatchNorm's statistics (default: an epoch)")
     add("--json", action="store_true", help="print what run.json says of the mean")
     parser.set_defaults(run=run)
@@ -33,12 +34,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
-    from fer.runs.run import Run
+    from fer.runs.opened import open_runs
     from fer.system.records import as_json
     from fer.system.shell import command
     from fer.training.average_run import average_run
 
-    run = Run(args.run_dir)
+    (run,) = open_runs([args.run_dir], Path("runs"), args.data)
     with StageBars("batches") as progress:
         made = average_run(run, last=args.last, first=args.first, batches=args.batches, progress=progress)
     entry = run.record.averages[made.name]

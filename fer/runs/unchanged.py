@@ -30,7 +30,7 @@ def data_dir(run: Run) -> Path:
     if not found.is_dir():
         raise FerError(
             f"{found}: the data that {run.dir} was trained on are not there\n"
-            "say where they are now with --data DIR (fer report, fer export, fer train --resume), or prepare them again"
+            "say where they are now with --data DIR (report, export, average, train --resume), or prepare them again"
         )
     return found
 

@@ -11,7 +11,7 @@ from fer.formats.prototxt import read_net, read_solver
 from fer.nets.states import train_state
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
-from fer.runs.unchanged import check_data, check_run
+from fer.runs.unchanged import check_data, check_run, data_dir
 from fer.training.run_prototxts import settle_paths
 
 LAST = 5
@@ -35,6 +35,7 @@ def average_run(
     tell = progress or (lambda stage, done, total: None)
     with run.locked():
         check_run(run)
+        data_dir(run)
         check_data(run)
         settle_paths(run)
         parts = _parts(run, last, first)
