@@ -26,7 +26,7 @@ from fer.nets.shapes import infer_shapes
 from fer.runs.create import create_run
 from fer.runs.record import SnapshotFiles, TrainedOn
 from fer.runs.run import Run
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ def make_run(folder: Path) -> Run:
         solver="s1",
         data=TrainedOn(
             str(data),
-            {str(data / name): sha256(data / name) for name in ("mean.binaryproto", "val_lmdb/data.mdb")},
+            {str(data / name): file_hash(data / name) for name in ("mean.binaryproto", "val_lmdb/data.mdb")},
             "drawn sample",
         ),
     )

@@ -22,7 +22,7 @@ from fer.errors import FerError
 from fer.nets.shapes import infer_shapes
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 ALL = "rotation: 15, shift: 0.1, scale: 0.1, brightness: 0.2, contrast: 0.3, erase: 0.5, seed: 1"
 LAYER = """layer { name: "augment" type: "Python" bottom: "data" top: "data"
@@ -244,4 +244,4 @@ def test_a_training_stopped_and_resumed_is_the_one_never_stopped(tmp_path: Path,
         return train(*files, data, name=name, max_iter=max_iter, **options)
 
     whole, stopped = start("whole", 7), resume(start("stopped", 3).dir, max_iter=7)
-    assert sha256(stopped.weights_file(7)) == sha256(whole.weights_file(7))
+    assert file_hash(stopped.weights_file(7)) == file_hash(whole.weights_file(7))

@@ -23,7 +23,7 @@ from fer.report.text import summary_text
 from fer.runs.record import Average, HashedFile
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotFault
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.training.average_run import average_run
 
 
@@ -65,7 +65,7 @@ def test_the_last_snapshots_or_those_from_an_iteration_on(
     files = [f"snapshots/net_iter_{iteration}.caffemodel" for iteration in averaged]
     assert argv[argv.index("--weights") + 1].split(",") == files
     run = Run(run.dir)
-    entry = HashedFile(sha256(made.weights), str(made.weights.relative_to(run.dir)))
+    entry = HashedFile(file_hash(made.weights), str(made.weights.relative_to(run.dir)))
     assert run.record.averages == {name: Average(tuple(averaged), entry, 3)}
     assert run.averages() == [made] and [s.iteration for s in run.snapshots()] == [10, 20, 30, 40, 50, 60]
     training.assert_intact(run)

@@ -12,7 +12,7 @@ from fer.errors import FerError
 from fer.formats.blobs import from_blob
 from fer.formats.prototxt import read_weights
 from fer.nets.lint import KNOWN_LAYERS
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 pytestmark = pytest.mark.full
 
@@ -40,10 +40,10 @@ def test_every_edit_fits_the_sources(request: pytest.FixtureRequest, tmp_path: P
     source: Path | None = request.config.getoption("--caffe-source")
     if source is None:
         pytest.skip("no sources of Caffe's: give --caffe-source DIR")
-    before = sha256(source / "python" / "caffe" / "io.py")
+    before = file_hash(source / "python" / "caffe" / "io.py")
     bring_sources(tmp_path / "src", source)
-    assert sha256(source / "python" / "caffe" / "io.py") == before  # the user's own are left as they are
-    assert sha256(tmp_path / "src" / "python" / "caffe" / "io.py") != before
+    assert file_hash(source / "python" / "caffe" / "io.py") == before  # the user's own are left as they are
+    assert file_hash(tmp_path / "src" / "python" / "caffe" / "io.py") != before
 
 
 def test_it_has_every_layer_type_of_bvlc_and_is_proved_again(build: Build) -> None:

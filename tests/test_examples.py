@@ -26,7 +26,7 @@ from fer import cli
 from fer.data.classes import CLASSES
 from fer.formats.database import read_mean
 from fer.nets.zoo import find_net, find_solver
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.training.preflight.plan import Plan, preflight
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -193,7 +193,7 @@ def make_runs(runs: Path) -> None:
         info = json.loads(record.read_text()) | {"name": name, "state": "interrupted", "max_iter": 4}
         solver = runs / name / "solver.prototxt"
         solver.write_text(solver.read_text().replace("max_iter: 2", "max_iter: 4"))
-        info["prototxt_sha256"]["solver.prototxt"] = sha256(solver)
+        info["prototxt_sha256"]["solver.prototxt"] = file_hash(solver)
         del info["content_sha256"]  # the edit is meant
         record.write_text(json.dumps(info))
     warm = runs / "vgg8-warm" / "snapshots"

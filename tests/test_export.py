@@ -28,7 +28,7 @@ from fer.inference.classifier import Classifier, find_model
 from fer.inference.model_record import ExportedSnapshot
 from fer.runs.record import Average
 from fer.runs.run import Run
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 REAL_CAFFE = ENGINES["caffe"]
 FILES = {
@@ -190,7 +190,7 @@ def test_a_mean_of_snapshots_may_be_the_chosen_one(run: Run, tmp_path: Path, mon
     monkeypatch.setattr(export, "score_run", lambda run, **options: score_run(run, snapshot="average_1-2", **options))
     record = export_run(run, tmp_path / "out")
     assert find_model(run.dir).weights == run.dir / file
-    assert record.snapshot == ExportedSnapshot(2, (1, 2), sha256(run.dir / file))
+    assert record.snapshot == ExportedSnapshot(2, (1, 2), file_hash(run.dir / file))
     trained = json.loads((tmp_path / "out" / "run.json").read_text())
     assert trained["snapshots"] == {} and list(trained["averages"]) == ["average_1-2"]
     assert "the mean of the 2 snapshots of iterations 1 to 2" in (tmp_path / "out" / "README.md").read_text()
@@ -228,4 +228,4 @@ def test_the_command(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{run.dir}/export: README.md, deploy.prototxt" in said and "PyTorch" in said and "35 images" in said
     assert cli.main(["export", str(run.dir), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["files"]["model.onnx"] == sha256(run.dir / "export" / "model.onnx")
+    assert facts["files"]["model.onnx"] == file_hash(run.dir / "export" / "model.onnx")

@@ -12,7 +12,8 @@ from typing import BinaryIO
 import pytest
 
 from fer.errors import FerError
-from fer.system.files import remove_unfinished, replacement, scratch, sha256, write_bytes, write_whole
+from fer.system.files import remove_unfinished, replacement, scratch, write_bytes, write_whole
+from fer.system.hashes import file_hash
 
 
 def names(folder: Path) -> list[str]:
@@ -186,6 +187,6 @@ def test_one_who_comes_while_the_old_is_removed_waits_for_it(tmp_path: Path, mon
 
 def test_the_hash_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")  # FIPS 180-2's own example
+    assert file_hash(tmp_path / "a").startswith("ba7816bf8f01cfea")  # FIPS 180-2's own example
     with pytest.raises(FerError, match="cannot read"):
-        sha256(tmp_path / "none")
+        file_hash(tmp_path / "none")

@@ -22,7 +22,7 @@ from fer.engines.interpreter import find_caffe
 from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.nets.infogain import infogain_matrix, read_infogain, write_infogain
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.system.records import write_record
 from fer.training.preflight.plan import preflight
 from fer.training.prototxts import read_prototxts
@@ -142,7 +142,7 @@ def test_a_run_records_the_matrix_and_refuses_another(
     run = train(net, solver, data, engine="fake")
     path = tmp_path / "h.binaryproto"
     assert f'source: "{path}"' in run.net.read_text(), "the engine finds it from the run directory"
-    assert run.record.data.files[str(path)] == sha256(path)
+    assert run.record.data.files[str(path)] == file_hash(path)
     write_infogain(path, infogain_matrix(7, 0.2))
     with pytest.raises(FerError, match=r"h\.binaryproto has changed"):
         resume(run.dir, max_iter=80)

@@ -15,7 +15,7 @@ from fer.errors import FerError
 from fer.evaluation.scores import load_scores
 from fer.runs.run import Run
 from fer.runs.scores import InTraining, ScoresBySnapshot
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.system.records import read_record
 
 OLD = Path(__file__).parent / "golden" / "old_run"
@@ -29,8 +29,8 @@ def old(tmp_path: Path, data: Path, fake: None, monkeypatch: pytest.MonkeyPatch)
     for path in (run / "train_val.prototxt", run / "run.json"):
         path.write_text(path.read_text().replace("/old-home/data", str(data)))
     info = json.loads((run / "run.json").read_text())
-    info["prototxt_sha256"]["train_val.prototxt"] = sha256(run / "train_val.prototxt")
-    info["data"]["files"] = {name: sha256(Path(name)) for name in info["data"]["files"]}
+    info["prototxt_sha256"]["train_val.prototxt"] = file_hash(run / "train_val.prototxt")
+    info["data"]["files"] = {name: file_hash(Path(name)) for name in info["data"]["files"]}
     (run / "run.json").write_text(json.dumps(info))
     return run
 

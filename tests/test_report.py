@@ -24,7 +24,7 @@ from fer.report.tables import best_on_val, runs_table
 from fer.report.text import summary_text
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.system.records import SEAL, read_record, write_record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -240,7 +240,7 @@ def test_data_made_anew_is_not_taken_for_the_old(run: Run, tmp_path: Path) -> No
 def test_what_was_done_to_the_data_stands_under_data(run: Run, tmp_path: Path) -> None:
     manifest, note = read_manifest(tmp_path / "data"), "test/ was halved into val and test"
     write_record(tmp_path / "data" / "manifest.json", replace(manifest, notes=(note,)))
-    run.update(data=replace(run.record.data, manifest_sha256=sha256(tmp_path / "data" / "manifest.json")))
+    run.update(data=replace(run.record.data, manifest_sha256=file_hash(tmp_path / "data" / "manifest.json")))
     result = report_of(run)
     assert result.data.notes == (note,)
     assert f"<td>{note}</td>" in (run.report_dir / "report.html").read_text().split('<h2 id="data">')[1]

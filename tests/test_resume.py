@@ -18,7 +18,8 @@ from fer.engines.registry import ENGINES
 from fer.errors import FerError, Interrupted
 from fer.runs.run import Run
 from fer.runs.snapshots import SnapshotKeeper
-from fer.system.files import sha256, write_bytes
+from fer.system.files import write_bytes
+from fer.system.hashes import file_hash
 from fer.training import events
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -161,7 +162,7 @@ def unfinished(folder: Path, data: Path) -> Run:
     run = start(folder, data)
     text = run.solver.read_text().replace("max_iter: 60", "max_iter: 100")
     run.solver.write_text(text)
-    hashes = {**run.record.prototxt_sha256, "solver.prototxt": sha256(run.solver)}
+    hashes = {**run.record.prototxt_sha256, "solver.prototxt": file_hash(run.solver)}
     run.update(state="interrupted", max_iter=100, prototxt_sha256=hashes)
     return run
 

@@ -15,7 +15,7 @@ from fer.runs.create import create_run, remove_unbegun
 from fer.runs.opened import newest_run
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.run import Run
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 
 def test_a_taken_name_gets_the_next_free_number(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_run_is_there_with_all_its_files_or_not_at_all(tmp_path: Path, monkeyp
         assert not list(tmp_path.iterdir())
     left = 100
     run = create_run(tmp_path, "mine", make_record(), PROTOTXTS, exact=True)
-    assert {name: sha256(run.dir / name) for name in PROTOTXTS} == run.record.prototxt_sha256
+    assert {name: file_hash(run.dir / name) for name in PROTOTXTS} == run.record.prototxt_sha256
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 

@@ -44,7 +44,7 @@ from fer.runs.create import create_run
 from fer.runs.record import SnapshotFiles, TrainedOn
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.system.records import read_record
 from fer.training.preflight.plan import Plan, preflight
 from fer.training.prototxts import read_prototxts
@@ -141,7 +141,7 @@ def planned(net: Path, solver: Path, data: Path) -> Plan:
 
 def make_run(folder: Path, plan: Plan, data: Path) -> Run:
     """A run of the plan with drawn weights."""
-    sources = {str(data / name): sha256(data / name) for name in ("val_lmdb/data.mdb", "test_lmdb/data.mdb")}
+    sources = {str(data / name): file_hash(data / name) for name in ("val_lmdb/data.mdb", "test_lmdb/data.mdb")}
     record = make_record(engine="pytorch", net="net", solver="s1", data=TrainedOn(str(data), sources, "drawn"))
     run = create_run(folder / "runs", "net-s1", record)
     for path, message in ((run.solver, plan.solver), (run.net, plan.net), (run.deploy, plan.deploy)):

@@ -22,12 +22,12 @@ from fer.inference.classifier import (
 )
 from fer.inference.model_record import MODEL_JSON, read_model_json
 from fer.runs.run import Run
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 
 def test_every_file_is_the_one_that_was_proved() -> None:
     record = read_model_json(SHIPPED)
-    assert {path.name: sha256(path) for path in SHIPPED.iterdir() if path.name != MODEL_JSON} == record.files
+    assert {path.name: file_hash(path) for path in SHIPPED.iterdir() if path.name != MODEL_JSON} == record.files
     assert (SHIPPED / WEIGHTS).stat().st_size <= 10_000_000
     assert record.classes == CLASSES
     assert max(record.largest_difference_on_val.values()) <= TOLERANCE

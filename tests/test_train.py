@@ -22,7 +22,7 @@ from fer.runs.record import StartWeights
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.system.records import read_record, write_record
 from fer.training import events
 
@@ -40,8 +40,8 @@ def test_a_training_leaves_what_it_was_made_of(tmp_path: Path, data: Path) -> No
     assert_intact(run)
     info = json.loads((run.dir / "run.json").read_text())
     assert (info["state"], info["iteration"], info["max_iter"], info["seed"]) == ("finished", 60, 60, 1)
-    assert info["prototxt_sha256"] == {p.name: sha256(p) for p in (run.solver, run.net, run.deploy)}
-    assert info["data"]["files"][str(data / "train_lmdb" / "data.mdb")] == sha256(data / "train_lmdb" / "data.mdb")
+    assert info["prototxt_sha256"] == {p.name: file_hash(p) for p in (run.solver, run.net, run.deploy)}
+    assert info["data"]["files"][str(data / "train_lmdb" / "data.mdb")] == file_hash(data / "train_lmdb" / "data.mdb")
     assert info["data"]["title"] == "drawn sample" and info["hardware"]["cores"] >= 1
     assert info["versions"]["fake"] and "to the last printed digit" in info["repeatable"]
     assert "Optimization Done." in run.log.read_text()
@@ -193,7 +193,7 @@ def test_weights_are_handed_to_the_engine(tmp_path: Path, data: Path, monkeypatc
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
     path = weights(tmp_path / "w.caffemodel")
     run = start(tmp_path, data, weights=path, max_iter=5)
-    assert run.record.weights == StartWeights(str(path), sha256(path))
+    assert run.record.weights == StartWeights(str(path), file_hash(path))
     asked = [json.loads(line) for line in (tmp_path / "argv").read_text().splitlines()]
     assert [argv[-2:] for argv in asked if argv[0] == "train"] == [["--weights", str(path)]]
 

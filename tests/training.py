@@ -22,7 +22,7 @@ from fer.formats.log import parse_log
 from fer.nets.lint import KNOWN_LAYERS
 from fer.runs.run import Run
 from fer.runs.snapshots import verify_state, verify_weights
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.training import resume as resuming
 from fer.training import train as training
 from fer.training.options import ResumeOptions, TrainOptions
@@ -188,8 +188,8 @@ def assert_intact(run: Run) -> None:
         assert snapshot.state is not None
         files = run.record.snapshots[snapshot.iteration]
         assert files.state is not None
-        assert files.weights.sha256 == sha256(snapshot.weights)
-        assert files.state.sha256 == sha256(snapshot.state)
+        assert files.weights.sha256 == file_hash(snapshot.weights)
+        assert files.state.sha256 == file_hash(snapshot.state)
         weights = verify_weights(snapshot.weights, FAKE_SHAPES)
         state = verify_state(snapshot.state, snapshot.iteration, weights, "SGD")
         assert state.learned_net == f"snapshots/{snapshot.weights.name}"
@@ -209,8 +209,8 @@ def assert_same_training(run: Run, whole: Run) -> None:
     assert numbers(run, "train") == numbers(whole, "train")
     assert numbers(run, "test") == numbers(whole, "test")
     end = whole.snapshots()[-1].iteration
-    assert sha256(run.weights_file(end)) == sha256(whole.weights_file(end))
-    assert sha256(run.state_file(end)) == sha256(whole.state_file(end))
+    assert file_hash(run.weights_file(end)) == file_hash(whole.weights_file(end))
+    assert file_hash(run.state_file(end)) == file_hash(whole.state_file(end))
 
 
 def assert_nothing_left(folder: Path) -> None:

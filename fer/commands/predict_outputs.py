@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 from fer.commands import terminal
 from fer.errors import UsageError
@@ -37,8 +38,10 @@ class Outputs:
         self._at_end.__enter__()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._at_end.__exit__(*exc_info)  # type: ignore[arg-type]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._at_end.__exit__(kind, error, trace)
 
     def add(self, result: Result) -> None:
         """A picture's faces. Raises FerError where they cannot be written."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fer.errors import UsageError
-from fer.system.escapes import escaped
+from fer.system.escapes import escaped, some_names
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 """FER2013's, which are those of data that name no others."""
@@ -134,12 +134,6 @@ def read_classes(given: str) -> tuple[str, ...]:
 def _lines(path: Path) -> list[str]:
     """Those of a file without the empty ones at its end."""
     return path.read_text(encoding="utf-8-sig").rstrip().split("\n")
-
-
-def some_names(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, escaped; of many the first, and how many there are."""
-    listed = ", ".join(escaped(name) for name in names[:most])
-    return listed if len(names) <= most else f"{listed}, ... ({len(names)} in all)"
 
 
 def _twice(words: Iterable[str]) -> str | None:

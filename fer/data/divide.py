@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer.data.classes import some_names
 from fer.data.dataset import SPLITS
 from fer.errors import FerError
+from fer.system.escapes import some_names
 
 
 def divide(labels: np.ndarray, classes: Sequence[str], shares: Sequence[int], seed: int) -> np.ndarray:

@@ -8,12 +8,13 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from fer.data.classes import ClassTable, some_names
+from fer.data.classes import ClassTable
 from fer.data.dataset import SIDE, SPLITS, Batch, Split, make_batch
 from fer.data.folder_layout import Place, lay_out
 from fer.data.image_file import decode_image, face_of, is_image_name
 from fer.errors import FerError
 from fer.formats.image_header import has_more_frames
+from fer.system.escapes import some_names
 from fer.system.progress import StageProgress
 from fer.system.workers import Workers
 

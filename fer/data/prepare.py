@@ -21,7 +21,7 @@ import numpy as np
 from fer import __version__
 from fer.data.affine import draw_moves
 from fer.data.audit import Catalog, audit, leaked
-from fer.data.classes import CLASSES, some_names
+from fer.data.classes import CLASSES
 from fer.data.dataset import SPLITS, Split
 from fer.data.directory import check_made_from, check_replaceable, verify_data
 from fer.data.laid_aside import lay_aside
@@ -40,7 +40,9 @@ from fer.data.source import source_sha256, source_state
 from fer.data.split_writer import Encoding, Images, write_split, write_votes
 from fer.errors import FerError
 from fer.formats.database import write_mean
-from fer.system.files import beside, sha256, take_place
+from fer.system.escapes import some_names
+from fer.system.files import beside, take_place
+from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
 from fer.system.workers import Workers
@@ -272,7 +274,7 @@ def _write_splits(
 
 
 def _describe(path: Path) -> WrittenFile:
-    return WrittenFile(sha256(path), path.stat().st_size)
+    return WrittenFile(file_hash(path), path.stat().st_size)
 
 
 def _title(source: Path, catalog: Catalog, options: PrepareOptions) -> str:

@@ -17,8 +17,8 @@ from fer.data.folder_source import ClassFolders, some
 from fer.data.image_file import check_file_size
 from fer.data.source_kind import choose_csv
 from fer.errors import FerError
-from fer.system.files import sha256
 from fer.system.folders import Contents, contents
+from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.workers import Workers
 
@@ -58,10 +58,10 @@ def _readable(folder: Path) -> Contents:
 def source_sha256(path: Path) -> str:
     """SHA-256 of a file, or for a folder of its sorted relative paths and their files' hashes, in hexadecimal."""
     if not path.is_dir():
-        return sha256(path)
+        return file_hash(path)
     digest = hashlib.sha256()
     for file in _readable(path).files:
-        digest.update(os.fsencode(file.relative_to(path)) + f"\0{sha256(file)}\n".encode())
+        digest.update(os.fsencode(file.relative_to(path)) + f"\0{file_hash(file)}\n".encode())
     return digest.hexdigest()
 
 

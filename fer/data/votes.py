@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer.data.classes import ClassTable, fold, some_names
+from fer.data.classes import ClassTable, fold
 from fer.data.dataset import SPLITS, Batch
 from fer.errors import FerError
+from fer.system.escapes import some_names
 
 NO_CLASS = ("unknown", "nf")
 """Columns of votes that are for no class, in small letters: of FER+ "cannot tell" and "not a face"."""

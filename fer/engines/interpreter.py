@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fer.errors import FerError
-from fer.system.files import sha256, write_bytes
+from fer.system.files import write_bytes
+from fer.system.hashes import file_hash
 from fer.system.shell import command, pip_install
 
 WORKER = Path(__file__).parent / "caffe" / "worker.py"
@@ -175,7 +176,7 @@ def _is_whole(python: Path | None) -> bool:
     if python is None:
         return False
     try:
-        return (python.parent.parent / _STAMP).read_text(encoding="utf-8") == sha256(LOCK)
+        return (python.parent.parent / _STAMP).read_text(encoding="utf-8") == file_hash(LOCK)
     except (OSError, UnicodeError):
         return False
 
@@ -229,7 +230,7 @@ def _install(python: str, environment: dict[str, str]) -> subprocess.CompletedPr
         options = ["--python", str(ready), "--require-hashes", "--no-build", "--no-progress"]
         done = _uv(["pip", "sync", *options, requirements.name], environment)
     if done.returncode == 0:
-        write_bytes(ready.parent.parent / _STAMP, sha256(LOCK).encode())
+        write_bytes(ready.parent.parent / _STAMP, file_hash(LOCK).encode())
     return done
 
 

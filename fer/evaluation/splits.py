@@ -65,8 +65,8 @@ class Reading:
             taken = [list(shape.dim) for shape in layer.input_param.shape]
             if taken and taken[0][1:] != given[1:]:
                 raise FerError(
-                    f"{path} takes images of {_by(tuple(taken[0][1:]))}, and the net's layer {self.layer.name!r} gives "
-                    f"{_by(tuple(given[1:]))}: its scores would not be those of the training\n"
+                    f"{path} takes images of {size_text(tuple(taken[0][1:]))}, and the net's layer {self.layer.name!r} "
+                    f"gives {size_text(tuple(given[1:]))}: its scores would not be those of the training\n"
                     "train anew; this run was made by an older fer, or its files were changed"
                 )
 
@@ -218,12 +218,13 @@ def check_alike(val: SplitSource, test: SplitSource) -> None:
     else:
         cure = "take the data directory's val_lmdb, made with  fer prepare --resize  where another size is wanted"
     raise FerError(
-        f"{val.path}: its images are {_by(val.shape)}, those of {test.path}, which the report scores as well, "
-        f"{_by(test.shape)}\n{cure}"
+        f"{val.path}: its images are {size_text(val.shape)}, those of {test.path}, which the report scores as well, "
+        f"{size_text(test.shape)}\n{cure}"
     )
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def size_text(shape: tuple[int, ...]) -> str:
+    """The size of images as messages show it: 1x48x48."""
     return "x".join(map(str, shape))
 
 

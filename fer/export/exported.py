@@ -49,7 +49,8 @@ from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot
 from fer.runs.scores import chosen_snapshot
 from fer.schema import caffe_pb2
-from fer.system.files import replacement, sha256, write_bytes
+from fer.system.files import replacement, write_bytes
+from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
 
@@ -102,7 +103,7 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
             colour=trained.colour,
         )
         write_bytes(folder / "README.md", readme(record).encode())
-        record = replace(record, files={path.name: sha256(path) for path in sorted(folder.iterdir())})
+        record = replace(record, files={path.name: file_hash(path) for path in sorted(folder.iterdir())})
         write_record(folder / MODEL_JSON, record)
     return record
 

@@ -10,7 +10,7 @@ from fer.formats.prototxt import read_solver
 from fer.imports.given import Given, GivenFile
 from fer.imports.recognise import Kind, kind_of
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 _MOST_LISTED = 8
 _NUMBER = re.compile(r"_iter_(\d+)|(\d+)(?=\.(?:caffemodel|solverstate)(?:\.h5)?$)")
@@ -90,7 +90,7 @@ def _content(path: Path) -> str:
     """What two copies of a file have in common; of a large one, that is nobody's copy by chance, its place."""
     if path.stat().st_size > 1 << 26:
         return str(path.resolve())
-    return sha256(path)
+    return file_hash(path)
 
 
 def _count(given: Given) -> str:

@@ -16,7 +16,7 @@ from fer.nets.states import filter_net, train_state
 from fer.nets.zoo import file_name
 from fer.runs.record import UNKNOWN, Imported, ImportedFile, RunRecord, SnapshotFiles, TrainedOn
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.training.first_record import data_hashes
 
 NO_STATE = "No .solverstate of it was taken over: it can be scored, but not trained further."
@@ -76,7 +76,7 @@ def imported_record(facts: Facts, net: caffe_pb2.NetParameter, folder: Path, net
         snapshots=dict(facts.snapshots),
         warnings=(),
         notes=(*notes, *[MOVED] * facts.moved),
-        log_sha256=sha256(facts.log_file.path) if facts.log_file else None,
+        log_sha256=file_hash(facts.log_file.path) if facts.log_file else None,
         imported=Imported(
             source=tuple(map(str, facts.paths)),
             engine=facts.engine,
@@ -119,7 +119,7 @@ def _data(facts: Facts, net: caffe_pb2.NetParameter, folder: Path) -> TrainedOn:
         dir=str(facts.data_dir.resolve()),
         files=hashes,
         title=facts.manifest.title,
-        manifest_sha256=sha256(facts.data_dir / MANIFEST),
+        manifest_sha256=file_hash(facts.data_dir / MANIFEST),
         train_count=facts.manifest.splits["train"].count,
     )
 
@@ -131,4 +131,4 @@ def _files(facts: Facts) -> tuple[ImportedFile, ...]:
     named |= {file.name: file for file in (parts.deploy, parts.solver, parts.log, parts.info) if file}
     snapshots = [("weights", file) for file in parts.weights] + [("solver state", file) for file in parts.states]
     taken = [(part, named[name]) for part, name in parts.said if name in named]
-    return tuple(ImportedFile(part, file.name, sha256(file.path)) for part, file in (*taken, *snapshots))
+    return tuple(ImportedFile(part, file.name, file_hash(file.path)) for part, file in (*taken, *snapshots))

@@ -20,7 +20,8 @@ from fer.imports.recognise import Kind
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.snapshots import Shapes, SnapshotFault, learnable_blobs, verify_state, verify_weights
 from fer.schema import caffe_pb2
-from fer.system.files import sha256, write_bytes
+from fer.system.files import write_bytes
+from fer.system.hashes import file_hash
 
 Say = Callable[[str], None]
 
@@ -131,7 +132,7 @@ def take_snapshots(pairs: Sequence[Pair], target: Target, leave_out: Say) -> dic
 
 
 def _hashed(target: Target, path: Path) -> HashedFile:
-    return HashedFile(sha256(path), str(path.relative_to(target.folder)))
+    return HashedFile(file_hash(path), str(path.relative_to(target.folder)))
 
 
 # ---- weights

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from fer.data.classes import some_names
 from fer.errors import FerError
 from fer.formats.log import parse_log
 from fer.formats.log_records import Log
@@ -30,6 +29,7 @@ from fer.report.tables import best_on_val
 from fer.report.verdict import comparison_verdict, ensemble_verdict, log_verdict
 from fer.runs.opened import check_different
 from fer.runs.run import Run
+from fer.system.escapes import some_names
 from fer.system.progress import StageProgress
 from fer.system.records import seal_record
 

@@ -24,7 +24,7 @@ from fer.runs.record import UNKNOWN, average_name
 from fer.runs.run import Run
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore
 from fer.runs.unchanged import check_run
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.system.records import read_record
 from fer.system.shell import command
 
@@ -193,7 +193,7 @@ def _read_manifest(run: Run) -> tuple[Manifest | None, str]:
     folder, known = _data_dir(run), run.record.data.manifest_sha256
     try:
         manifest = read_manifest(folder)
-        changed = known is not None and sha256(folder / MANIFEST) != known and not _same_files(run, manifest)
+        changed = known is not None and file_hash(folder / MANIFEST) != known and not _same_files(run, manifest)
     except FerError:
         return None, f"The data directory {folder} is gone or unreadable: class counts and mistakes are not shown."
     if changed:

@@ -25,6 +25,7 @@ from typing import Any
 from fer.errors import FerError
 from fer.runs.moved import find_files, moved_record
 from fer.runs.record import HashedFile, RunRecord, average_name
+from fer.system.escapes import some_names
 from fer.system.files import remove_unfinished, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.locks import lock
@@ -86,8 +87,11 @@ class Run:
         path = self.dir / RUN_JSON
         if not path.is_file():
             runs = sorted(str(found.parent) for found in self.dir.glob(f"*/{RUN_JSON}"))
-            some = ", ".join(runs[:3]) + (f" or another of its {len(runs)}" if len(runs) > 3 else "")
-            cure = f"a folder of runs: give {some}" if runs else "fer train makes run directories, as runs/lenet-s2"
+            cure = (
+                f"a folder of runs: give {some_names(runs, 3)}"
+                if runs
+                else "fer train makes run directories, as runs/lenet-s2"
+            )
             raise FerError(f"{self.dir} is no run directory: it has no {RUN_JSON}\n{cure}")
         return read_record(path, RunRecord)
 

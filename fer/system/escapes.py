@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _JOINERS = "\u200c\u200d"  # of Persian words and of emoji
 _FORMULA = tuple("=+-@\t\r")
@@ -38,3 +39,9 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return not text[0].isspace()
+
+
+def some_names(names: Sequence[str], most: int = 12) -> str:
+    """Names for a message, escaped; of many the first, and how many there are."""
+    listed = ", ".join(escaped(name) for name in names[:most])
+    return listed if len(names) <= most else f"{listed}, ... ({len(names)} in all)"

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -25,15 +24,6 @@ _WRITES_SECONDS = 10.0  # by when another process has written a file
 
 class Busy(FerError):
     """Another process is at it."""
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal. Raises FerError where it cannot be read, or is no regular file."""
-    try:
-        with open_regular(path) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise cannot_read(path, error) from error
 
 
 def open_regular(path: Path) -> BufferedReader:

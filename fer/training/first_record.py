@@ -10,8 +10,8 @@ from fer.data.manifest import MANIFEST
 from fer.engines.engine import Engine
 from fer.runs.record import Gpu, RunRecord, TrainedOn
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
 from fer.system.hardware import git_commit, hardware
+from fer.system.hashes import file_hash
 from fer.training.preflight.plan import Plan
 
 
@@ -32,7 +32,7 @@ def first_record(
         data=TrainedOn(
             dir=str(Path(data_dir).resolve()),
             title=plan.manifest.title,
-            manifest_sha256=sha256(Path(data_dir) / MANIFEST),
+            manifest_sha256=file_hash(Path(data_dir) / MANIFEST),
             train_count=plan.train_count,
             files=data_hashes(plan.net, data_dir),
             classes=plan.manifest.classes,
@@ -75,7 +75,7 @@ def _repeatable(solver: caffe_pb2.SolverParameter, engine: Engine, gpus: tuple[i
 def data_hashes(net: caffe_pb2.NetParameter, data_dir: Path) -> dict[str, str]:
     """SHA-256, by path, of every file that the net's layers read and of the databases it will be scored on."""
     scored = (Path(data_dir).resolve() / f"{split}_lmdb" / "data.mdb" for split in held_out())
-    return {str(path): sha256(path) for path in sorted({*_data_files(net), *scored})}
+    return {str(path): file_hash(path) for path in sorted({*_data_files(net), *scored})}
 
 
 def _data_files(net: caffe_pb2.NetParameter) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from fer.nets.lint import states_named
 from fer.nets.states import State, taking_part
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
@@ -99,7 +99,7 @@ def settle_paths(run: Run) -> None:
     hashes = run.record.prototxt_sha256
     if moved != net:
         write_text(run.net, moved)
-        hashes = {**hashes, run.net.name: sha256(run.net)}
+        hashes = {**hashes, run.net.name: file_hash(run.net)}
     run.update(data=run.record.data, dir=str(run.dir.resolve()), prototxt_sha256=hashes)
 
 

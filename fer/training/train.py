@@ -19,7 +19,7 @@ from fer.runs.create import create_run, remove_unbegun
 from fer.runs.record import StartWeights
 from fer.runs.run import DEPLOY, NET, SOLVER, Run
 from fer.runs.snapshots import check_start_weights
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.system.shell import command
 from fer.training.early_stopping import find_early_stopping
 from fer.training.engine import EngineChoice, describe, warn_of_order
@@ -142,4 +142,4 @@ def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: Tell
     fresh = check_start_weights(weights, shapes)
     if fresh:
         tell(Notice(f"{weights} has no layer {', '.join(fresh)}: learnt from scratch"))
-    run.update(weights=StartWeights(str(weights.absolute()), sha256(weights)))
+    run.update(weights=StartWeights(str(weights.absolute()), file_hash(weights)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fer.engines.caffe_build.edits import EDITS, apply_edits
 from fer.errors import FerError
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 
 URL = "https://github.com/BVLC/caffe"
 COMMIT = "9b891540183ddc834a02b2bd81b31afae71b2153"
@@ -26,7 +26,7 @@ def folder_hash(folder: Path) -> str:
     """SHA-256 over the sources in a folder: for each, sorted by name, its name and its own SHA-256."""
     digest = hashlib.sha256()
     for name in sorted(path.relative_to(folder).as_posix() for path in _sources(folder)):
-        digest.update(f"{sha256(folder / name)}  {name}\n".encode())
+        digest.update(f"{file_hash(folder / name)}  {name}\n".encode())
     return digest.hexdigest()
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from fer.engines.pytorch.registry import Layer, Shape
+from fer.formats.blobs import shape_text
 from fer.schema import caffe_pb2
 
 
@@ -63,7 +63,8 @@ class Parameters:
             self._reshaped.append((layer, index, shared, tuple(own.shape)))
         else:
             layer.fail(
-                f"cannot share {where}: shape mismatch, {_x(shared.shape)} there and {_x(own.shape)} here"
+                f"cannot share {where}: shape mismatch, {shape_text(shared.shape)} there and "
+                f"{shape_text(own.shape)} here"
                 + ("" if own.numel() != shared.numel() else "; share_mode: PERMISSIVE compares the counts only")
             )
         if spec.HasField("lr_mult"):
@@ -88,7 +89,3 @@ class Parameters:
             if target := layers.get(names[id(layer)]):
                 self._reshaped = [row for row in self._reshaped if row[0] is not target or row[1] != index]
                 self._reshaped.append((target, index, owner, shape))
-
-
-def _x(shape: torch.Size) -> str:
-    return " x ".join(map(str, shape)) or "()"

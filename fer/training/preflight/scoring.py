@@ -8,7 +8,7 @@ from fer.errors import FerError
 from fer.evaluation.splits import SplitSource, check_alike, reading
 from fer.nets.deploy import label_fault
 from fer.nets.states import filter_net, scored_state
-from fer.system.files import sha256
+from fer.system.hashes import file_hash
 from fer.training.preflight.subject import Subject
 
 
@@ -42,4 +42,4 @@ def _is_private_test(val: SplitSource, data_dir: Path, manifest: Manifest) -> bo
         return False
     known = {written.sha256 for name, written in manifest.files.items() if name in ("test_lmdb/data.mdb", "test.txt")}
     folders = {os.path.realpath(Path(val.root + name).parent) for name in val.names()} if val.is_list else set()
-    return sha256(val.file) in known or os.path.realpath(data_dir / "test") in folders
+    return file_hash(val.file) in known or os.path.realpath(data_dir / "test") in folders

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fer.data.classes import some_names
 from fer.formats.database import DatabaseInfo
 from fer.formats.prototxt import TWO_HISTORIES
 from fer.nets.deploy import OF_CLASSES
@@ -14,6 +13,7 @@ from fer.nets.shapes import NetShapes, ShapeError, UnknownShapeError, infer_shap
 from fer.nets.states import State, filter_net
 from fer.nets.zoo import NETS
 from fer.schema import caffe_pb2
+from fer.system.escapes import some_names
 from fer.system.shell import command
 from fer.training.preflight.sources import Sources, image_shape
 from fer.training.preflight.subject import Subject

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer.engines.caffe import augmentation
 from fer.errors import FerError
-from fer.evaluation.splits import READ_LAYERS, layer_source
+from fer.evaluation.splits import READ_LAYERS, layer_source, size_text
 from fer.formats.database import DatabaseInfo, check_database, read_mean
 from fer.formats.image_list import ListedImage, read_list
 from fer.nets.infogain import read_infogain
@@ -134,7 +134,7 @@ def _transform_faults(
     if mean.shape != shape:
         yield subject.fault(
             i,
-            f"{about} the mean {param.mean_file} is {_by(mean.shape)}, its images are {_by(shape)}; "
+            f"{about} the mean {param.mean_file} is {size_text(mean.shape)}, its images are {size_text(shape)}; "
             "take the mean made from the same data",
         )
 
@@ -159,7 +159,3 @@ def epoch(subject: Subject, sources: Sources) -> tuple[int, int | None]:
             param = layer.data_param if layer.type == "Data" else layer.image_data_param
             return param.batch_size * subject.solver.iter_size, sources.image_count(layer)
     return 0, None
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
