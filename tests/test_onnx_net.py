@@ -5,15 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
+from drawn_net import by_torch, drawn
 from google.protobuf import text_format
 
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.registry import Context
 from fer.errors import FerError
 from fer.export.onnx_model import to_onnx
 from fer.formats.prototxt import read_net
-from fer.nets.shapes import infer_shapes
 from fer.nets.transform import Transform
 from fer.nets.zoo import NETS, net_names
 from fer.schema import caffe_pb2
@@ -64,28 +61,6 @@ CASES = {
     "maximum": 'type: "Eltwise" bottom: "data" eltwise_param { operation: MAX }',
     "concat": 'type: "Concat" bottom: "data" concat_param {}',
 }
-
-
-def drawn(net: caffe_pb2.NetParameter) -> dict[str, list[np.ndarray]]:
-    """Parameters for every layer: positive, so that they may be variances, and small enough for what has many."""
-    draw = np.random.default_rng(1)
-    shapes = infer_shapes(net).params
-    return {
-        name: [
-            np.float32(draw.uniform(0.1, 1, shape) / np.prod([1, *shape[1:]]) ** 0.5).reshape(shape) for shape in each
-        ]
-        for name, each in shapes.items()
-    }
-
-
-def by_torch(net: caffe_pb2.NetParameter, blobs: dict[str, list[np.ndarray]], inputs: np.ndarray) -> np.ndarray:
-    built = Net(net, Context("TEST"))
-    with torch.inference_mode():
-        for name, values in blobs.items():
-            for blob, value in zip(built.params[name], values, strict=True):
-                blob.copy_(torch.as_tensor(value))
-        built.forward(**{built.inputs[0]: torch.from_numpy(inputs)})
-        return built.blobs[net.layer[-1].top[0]].reshape(len(inputs), -1).numpy()
 
 
 def by_opencv(model: bytes, pixels: np.ndarray) -> np.ndarray:
