@@ -11,7 +11,8 @@ import pytest
 from fer import cli
 from fer.data.classes import CLASSES
 from fer.errors import FerError
-from fer.export.exported import TOLERANCE, probe_images
+from fer.export.exported import probe_images
+from fer.export.readers import TOLERANCE
 from fer.inference.classifier import (
     ONNX,
     SHIPPED,
