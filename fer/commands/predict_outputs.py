@@ -50,9 +50,9 @@ class Outputs:
         for face in result.faces:
             if self._table:
                 self._table.add(result, face)
-            if self._args.timeline and face.track is not None and result.picture.frame is not None:
+            if self._args.timeline and face.track is not None:
                 track = self._tracks.setdefault(face.track, Track(face.track))
-                track.seconds.append(result.picture.frame / result.picture.rate)
+                track.seconds.append(result.picture.seconds)
                 track.probabilities.append([face.probabilities[name] for name in self._classes])
         self._tell(result)
 
