@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     photos = [image for image, _ in read_photos(args.photos, 5)]
-    detectors = {"SSD": [], "cascade": ["--detector", "haar"]}
+    detectors: dict[str, list[str]] = {"SSD": [], "cascade": ["--detector", "haar"]}
     if args.yunet:
         detectors["YuNet"] = ["--detector", str(args.yunet.resolve())]
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; frames/s by the clock, processor ms a frame")

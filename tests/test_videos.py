@@ -175,12 +175,13 @@ def drawn(height: int, width: int, *boxes: Box) -> np.ndarray:
     return draw(Picture(image[:, :, 0], image), faces)
 
 
-def labels(image: np.ndarray) -> list[tuple[int, int, int, int]]:
+def labels(image: np.ndarray) -> list[list[int]]:
     """x, y, width and height of the filled parts; lines are thinner."""
     side = max(7, min(image.shape[:2]) // 100)
     marked = (image < 255).any(axis=2).astype(np.uint8)
     filled = cv2.morphologyEx(marked, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    return [tuple(map(int, row[:4])) for row in cv2.connectedComponentsWithStats(filled)[2][1:]]
+    stats: list[list[int]] = cv2.connectedComponentsWithStats(filled)[2][1:, :4].tolist()
+    return stats
 
 
 @pytest.mark.parametrize(
