@@ -159,10 +159,10 @@ def test_what_is_no_detector(
     ):
         Path(name).write_text(text)
     Path("a.caffemodel").write_bytes(b"")
-    for file, layer, value in (("pool", "pool", 1.0), ("else", "fc", 1.0), ("nan", "pool", math.nan)):
+    for stem, layer, value in (("pool", "pool", 1.0), ("else", "fc", 1.0), ("nan", "pool", math.nan)):
         net = caffe_pb2.NetParameter()
         net.layer.add(name=layer, type="Scale").blobs.append(to_blob(np.array([value], np.float32)))
-        Path(f"{file}.weights").write_bytes(net.SerializeToString())
+        Path(f"{stem}.weights").write_bytes(net.SerializeToString())
     named = dict(zip(words[::2], words[1::2], strict=True))
     file, weights = (Path(named[name]) if name in named else None for name in ("--detector", "--detector-weights"))
     threshold = float(named["--threshold"]) if "--threshold" in named else None

@@ -178,7 +178,7 @@ def drawn(height: int, width: int, *boxes: Box) -> np.ndarray:
 def labels(image: np.ndarray) -> list[list[int]]:
     """x, y, width and height of the filled parts; lines are thinner."""
     side = max(7, min(image.shape[:2]) // 100)
-    marked = (image < 255).any(axis=2).astype(np.uint8)
+    marked = np.asarray((image < 255).any(axis=2), np.uint8)
     filled = cv2.morphologyEx(marked, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
     stats: list[list[int]] = cv2.connectedComponentsWithStats(filled)[2][1:, :4].tolist()
     return stats
