@@ -62,12 +62,22 @@ def rename_class(folder: Path) -> None:
     path.write_text(path.read_text().replace('"Happy"', '"Sad?"'))
 
 
+def rename_class_by_design(folder: Path) -> None:
+    """As the message says where the edit is meant: without the seal."""
+    rename_class(folder)
+    path = folder / "data" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["content_sha256"]
+    path.write_text(json.dumps(manifest))
+
+
 def better_log(folder: Path) -> None:
     path = folder / "runs" / "net-solver" / "train.log"
     path.write_text(path.read_text().replace("accuracy = 0.5", "accuracy = 0.9"))
 
 
 RUN = Path("runs") / "net-solver"
+NO_SEAL = "class names, without the seal"
 EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "val and test databases exchanged": (
         lambda f: exchange(f / "data" / "val_lmdb", f / "data" / "test_lmdb"), "data.mdb",
@@ -81,6 +91,7 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: exchange(f / "data/val/00003.jpg", f / "data/val/00004.jpg"), "data/val: an image",
     ),
     "class names": (rename_class, "manifest.json: edited"),
+    NO_SEAL: (rename_class_by_design, "manifest.json has changed since"),
     "deploy": (lambda f: flip(f / RUN / "deploy.prototxt"), "deploy.prototxt"),
     "net": (lambda f: flip(f / RUN / "train_val.prototxt"), "train_val.prototxt"),
     "solver": (lambda f: flip(f / RUN / "solver.prototxt"), "solver.prototxt"),
@@ -96,11 +107,11 @@ READERS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "resume": (
         lambda f: training.resume(f / RUN, max_iter=60), {*DATABASES, "a bit of the mean", *OF_RUN},
     ),
-    "report": (lambda f: score_run(Run(f / RUN)), {*DATA, *OF_RUN, "weights"}),
+    "report": (lambda f: score_run(Run(f / RUN)), {*DATA, *OF_RUN, "weights", NO_SEAL}),
     "read": (lambda f: read_scored_run(Run(f / RUN)), OF_RUN),
     "average": (lambda f: average_run(Run(f / RUN)), {*DATABASES, "a bit of the mean", *OF_RUN, "weights"}),
-    "export": (lambda f: export_run(Run(f / RUN), f / "out", onnx=False), {*DATA, *OF_RUN, "weights"}),
-    "predict": (lambda f: find_model(f / RUN), {"a bit of the mean", "class names", *OF_RUN}),
+    "export": (lambda f: export_run(Run(f / RUN), f / "out", onnx=False), {*DATA, *OF_RUN, "weights", NO_SEAL}),
+    "predict": (lambda f: find_model(f / RUN), {"a bit of the mean", "class names", NO_SEAL, *OF_RUN}),
     "notebook": (lambda f: fer.open_run(f / RUN).curves, OF_RUN),
 }  # fmt: skip
 

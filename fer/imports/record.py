@@ -121,6 +121,7 @@ def _data(facts: Facts, net: caffe_pb2.NetParameter, folder: Path) -> TrainedOn:
         title=facts.manifest.title,
         manifest_sha256=file_hash(facts.data_dir / MANIFEST),
         train_count=facts.manifest.splits["train"].count,
+        classes=facts.manifest.classes,
     )
 
 

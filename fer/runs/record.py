@@ -186,6 +186,12 @@ class RunRecord:
         return self.data.train_count / self.batch_size if self.batch_size else 0.0
 
     @property
+    def is_exported(self) -> bool:
+        """Whether it stands in an exported model, which has no snapshots but the hash of the one that it was."""
+        snapshots: list[SnapshotFiles | Average] = [*self.snapshots.values(), *self.averages.values()]
+        return any(each.weights.file is None for each in snapshots)
+
+    @property
     def scoring_engine(self) -> str:
         """The name of the engine that scores it: the one that trained it, where that is known."""
         return self.imported.engine if self.imported and self.engine == UNKNOWN else self.engine

@@ -62,6 +62,10 @@ class Snapshot:
         return [path for path in (self.weights, self.state, self.extra) if path]
 
 
+class ExportedModel(FerError):
+    """A folder that fer export made, whose run.json is that of the run behind it."""
+
+
 class Run:
     """A run directory; `record` is its run.json, with the paths of its data as they are now, `scores_dir` its scores'.
 
@@ -93,7 +97,13 @@ class Run:
                 else "fer train makes run directories, as runs/lenet-s2"
             )
             raise FerError(f"{self.dir} is no run directory: it has no {RUN_JSON}\n{cure}")
-        return read_record(path, RunRecord)
+        record = read_record(path, RunRecord)
+        if record.is_exported:
+            raise ExportedModel(
+                f"{self.dir} is an exported model, no run directory: its {RUN_JSON} says what it was exported from\n"
+                "fer predict --model takes one; where its model.json is gone, fer export makes it again"
+            )
+        return record
 
     @property
     def name(self) -> str:
