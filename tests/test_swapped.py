@@ -76,6 +76,7 @@ def better_log(folder: Path) -> None:
     path.write_text(path.read_text().replace("accuracy = 0.5", "accuracy = 0.9"))
 
 
+UNVERIFIED = "snapshots/.unverified/net_iter_60.caffemodel"
 RUN = Path("runs") / "net-solver"
 NO_SEAL = "class names, without the seal"
 EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -176,9 +177,11 @@ def test_names_that_lead_out_of_a_data_directory_are_refused(folder: Path, field
         find_model(folder / RUN)
 
 
-@pytest.mark.parametrize("name", ["snapshots", "snapshots/.unverified", "scores"])
+@pytest.mark.parametrize("name", ["snapshots", "snapshots/.unverified", "scores", "report", "train.log", UNVERIFIED])
 def test_folders_of_a_run_that_are_links_to_elsewhere_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
     run = shutil.copytree(folder / RUN, tmp_path / "run")
+    (run / "report").mkdir()
+    (run / UNVERIFIED).write_text("")
     shutil.move(run / name, tmp_path / "elsewhere")
     (run / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FerError, match="is a link that leads out of the run directory"):
