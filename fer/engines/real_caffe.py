@@ -90,6 +90,8 @@ class RealCaffe(ProcessEngine):
     def shortfall(self, demand: Demand) -> str | None:
         if reason := super().shortfall(demand):
             return reason
+        if demand.stochastic is not None:
+            return f"has STOCHASTIC pooling (layer {demand.stochastic!r}) on GPUs alone"
         if not (demand.statistics or (self.own and demand.solver_type != "SGD")):
             return None
         try:
