@@ -115,8 +115,8 @@ POOLED = """layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
 )
 def test_real_caffe_pools_by_chance_on_gpus_alone(tmp_path: Path, data: Path, pool: str) -> None:
     """Its CPU code ends there at the first iteration: "Not Implemented Yet"."""
-    net, solver = (read(path) for read, path in zip(
-        (read_net, read_solver), training.write_net(tmp_path, net=training.NET + pool), strict=True))  # fmt: skip
+    net_path, solver_path = training.write_net(tmp_path, net=training.NET + pool)
+    net, solver = read_net(net_path), read_solver(solver_path)
     caffe = find_engine("caffe")
     assert caffe.shortfall(demand_of(net, solver)) == "has STOCHASTIC pooling (layer 'pool') on GPUs alone"
     assert caffe.shortfall(demand_of(net, solver, on_gpu=True)) is None
