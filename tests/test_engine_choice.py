@@ -17,13 +17,13 @@ from training import resume, train
 from training import train_small as start
 
 from fer.engines.caffe_executable import CaffeExecutable
-from fer.engines.choice import Wish, choose_engine
+from fer.engines.choice import Wish, choose_engine, demand_of
 from fer.engines.engine import Engine
 from fer.engines.pycaffe import PyCaffe
 from fer.engines.pytorch_engine import PyTorch
 from fer.engines.registry import ENGINES, find_engine, users_own_caffe
 from fer.errors import FerError, UsageError
-from fer.formats.prototxt import read_solver
+from fer.formats.prototxt import read_net, read_solver
 from fer.nets.lint import KNOWN_LAYERS
 from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import Run
@@ -102,6 +102,27 @@ def test_auto_asks_caffe_whether_its_batch_norm_trains(
     with pytest.raises(FerError, match=rf"net\.prototxt: Caffe {NOT_TRAINED}\ntake --engine pytorch, or build a Caffe"):
         train_net(tmp_path, data, engine="caffe", name="refused")
     assert not (tmp_path / "runs" / "refused").exists()
+
+
+POOLED = """layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+  pooling_param { pool: STOCHASTIC kernel_size: 2 } }
+"""
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [POOLED, POOLED.replace("Pooling", "SPP").replace("pooling", "spp").replace("kernel_size", "pyramid_height")],
+)
+def test_real_caffe_pools_by_chance_on_gpus_alone(tmp_path: Path, data: Path, pool: str) -> None:
+    """Its CPU code ends there at the first iteration: "Not Implemented Yet"."""
+    net_path, solver_path = training.write_net(tmp_path, net=training.NET + pool)
+    net, solver = read_net(net_path), read_solver(solver_path)
+    caffe = find_engine("caffe")
+    assert caffe.shortfall(demand_of(net, solver)) == "has STOCHASTIC pooling (layer 'pool') on GPUs alone"
+    assert caffe.shortfall(demand_of(net, solver, on_gpu=True)) is None
+    with pytest.raises(FerError, match=r"Caffe has STOCHASTIC pooling \(layer 'pool'\) on GPUs alone\ntake --engine"):
+        train_net(tmp_path, data, training.NET + pool, engine="caffe")
+    assert choose_engine(Wish(demand=demand_of(net, solver)), lambda line: None).name == "pytorch"
 
 
 def test_auto_without_pytorch_says_what_caffe_lacks_and_both_cures(

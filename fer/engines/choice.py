@@ -10,14 +10,22 @@ from fer.nets.states import filter_net, test_states, train_state
 from fer.schema import caffe_pb2
 
 
-def demand_of(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter) -> Demand:
+def demand_of(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter, *, on_gpu: bool = False) -> Demand:
     """What it takes to train `net` as `solver` says. Raises FerError where the net's rules cannot be followed."""
     trained = filter_net(net, train_state(solver)).layer
     tested = [layer for state in test_states(solver) for layer in filter_net(net, state).layer]
     norms = (
         layer.name for layer in trained if layer.type == "BatchNorm" and not layer.batch_norm_param.use_global_stats
     )
-    return Demand(frozenset(layer.type for layer in (*trained, *tested)), next(norms, None), solver.type)
+    layers = (*trained, *tested)
+    stochastic = (layer.name for layer in layers if not on_gpu and _pools_by_chance(layer))
+    return Demand(frozenset(layer.type for layer in layers), next(norms, None), solver.type, next(stochastic, None))
+
+
+def _pools_by_chance(layer: caffe_pb2.LayerParameter) -> bool:
+    if layer.type == "SPP":
+        return layer.spp_param.pool == caffe_pb2.SPPParameter.STOCHASTIC
+    return layer.type == "Pooling" and layer.pooling_param.pool == caffe_pb2.PoolingParameter.STOCHASTIC
 
 
 def as_they_come(demand: Demand) -> list[str]:

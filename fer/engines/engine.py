@@ -34,11 +34,13 @@ class Demand:
     layer_types  of the layers that take part in training or in a test
     statistics   the first BatchNorm layer that is to learn its batches' statistics, or None
     solver_type  "SGD", "Adam", ...
+    stochastic   the first layer that pools by chance on the CPU, which real Caffe does on GPUs alone, or None
     """
 
     layer_types: frozenset[str]
     statistics: str | None
     solver_type: str
+    stochastic: str | None = None
 
 
 class Engine(Protocol):

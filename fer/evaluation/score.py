@@ -20,6 +20,7 @@ from fer.errors import FerError
 from fer.evaluation.kept import Again, difference, find_kept, is_kept
 from fer.evaluation.scores import count_undecided, log_loss, make_scores
 from fer.evaluation.splits import as_images, reading_of
+from fer.evaluation.trained_on import check_trained_on
 from fer.nets.states import State
 from fer.runs.run import Run, Snapshot
 from fer.runs.scores import InTraining, MadeOf, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
@@ -116,6 +117,7 @@ class _Scorer:
         self.data_dir = data_dir(run)
         self.manifest = verify_data(self.data_dir)
         check_data(run)
+        check_trained_on(run, self.manifest)
         self.reading = reading_of(run)
         self._stack = stack
         self._scratch: Path | None = None

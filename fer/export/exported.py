@@ -184,12 +184,13 @@ def _record(run: Run, snapshot: Snapshot) -> RunRecord:
     record, weights = run.record, HashedFile(run.weights_hash(snapshot))
     folder = Path(record.data.dir)
     files = {os.path.relpath(path, folder): digest for path, digest in record.data.files.items()}
+    images = tuple(each.moved(lambda path: os.path.relpath(path, folder)) for each in record.data.images)
     name, averaged = snapshot.name, bool(snapshot.averaged)
     return replace(
         record,
         dir=None,
         command=tuple(Path(word).name if word.startswith("/") else word for word in record.command),
-        data=replace(record.data, dir=folder.name, files=files),
+        data=replace(record.data, dir=folder.name, files=files, images=images),
         snapshots={} if averaged else {snapshot.iteration: SnapshotFiles(weights)},
         averages={name: replace(record.averages[name], weights=weights)} if averaged else {},
     )

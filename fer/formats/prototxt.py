@@ -11,7 +11,15 @@ from google.protobuf.message import DecodeError, Message
 
 from fer.errors import Faults, FerError, nearest
 from fer.formats.forks import DELETE_IT, explain_field
-from fer.formats.prototxt_text import backslash_faults, decode, encode, file_path, read_text
+from fer.formats.prototxt_text import (
+    backslash_faults,
+    decode,
+    encode,
+    file_path,
+    foreign_faults,
+    joined_signs,
+    read_text,
+)
 from fer.formats.tokens import blank_field
 from fer.formats.upgrade import V1_TYPES, upgrade_net
 from fer.schema import caffe_pb2
@@ -125,7 +133,7 @@ def are_exchanged(solver_path: str | Path, net_path: str | Path) -> bool:
 
 def _reads_as(path: str | Path, kind: type[Message]) -> bool:
     try:
-        return bool(text_format.Parse(read_text(path), kind()).ListFields())
+        return bool(text_format.Parse(joined_signs(read_text(path)), kind()).ListFields())
     except (FerError, text_format.ParseError):
         return False
 
@@ -136,8 +144,9 @@ def _read_message(path: str | Path, message: MessageT, dropped: list[str] | None
     Given a list `dropped`, fields that are to be deleted are, and told there.
     """
     text = read_text(path)
-    if faults := [f"{path}:{line}: {fault}" for line, fault in backslash_faults(text)]:
+    if faults := [f"{path}:{line}: {fault}" for line, fault in (*backslash_faults(text), *foreign_faults(text))]:
         raise FerError("\n".join(faults[:_MOST_FAULTS]))
+    text = joined_signs(text)
     while len(faults) < _MOST_FAULTS:
         message.Clear()
         try:

@@ -17,7 +17,7 @@ from fer.nets.zoo import file_name
 from fer.runs.record import UNKNOWN, Imported, ImportedFile, RunRecord, SnapshotFiles, TrainedOn
 from fer.schema import caffe_pb2
 from fer.system.hashes import file_hash
-from fer.training.first_record import data_hashes
+from fer.training.first_record import data_hashes, listed_images
 
 NO_STATE = "No .solverstate of it was taken over: it can be scored, but not trained further."
 NO_ITERATION = "Of which iteration its weights are is not known; they are called 0."
@@ -121,6 +121,8 @@ def _data(facts: Facts, net: caffe_pb2.NetParameter, folder: Path) -> TrainedOn:
         title=facts.manifest.title,
         manifest_sha256=file_hash(facts.data_dir / MANIFEST),
         train_count=facts.manifest.splits["train"].count,
+        classes=facts.manifest.classes,
+        images=listed_images(here),
     )
 
 

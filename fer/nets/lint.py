@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fer.errors import nearest
 from fer.formats.forks import LAYER_TYPES
@@ -30,6 +30,18 @@ KNOWN_LAYERS = frozenset([
     "SoftmaxWithLoss", "Split", "Swish", "TanH", "Threshold", "Tile", "WindowData",
 ])
 # fmt: on
+_FILLED = {
+    "Convolution": "convolution_param",
+    "Deconvolution": "convolution_param",
+    "InnerProduct": "inner_product_param",
+    "Embed": "embed_param",
+    "Scale": "scale_param",
+    "Bias": "bias_param",
+    "PReLU": "prelu_param",
+    "DummyData": "dummy_data_param",
+    "LSTM": "recurrent_param",
+    "RNN": "recurrent_param",
+}  # fmt: skip
 _PATHS = ("source", "root_folder", "mean_file")
 
 
@@ -83,13 +95,21 @@ def _layer_faults(layer: Layer, known_types: Collection[str]) -> Iterator[str]:
     for field, param in layer.ListFields():
         if field.name.endswith("_param") and field.message_type and hasattr(param, "ListFields"):
             for name, filler in param.ListFields():
-                if isinstance(filler, caffe_pb2.FillerParameter) and (fault := filler_fault(filler)):
+                if not isinstance(filler, caffe_pb2.FillerParameter) or not _fills(layer, field.name, param, name.name):
+                    continue
+                if fault := filler_fault(filler):
                     yield f"layer {layer.name!r}: {name.name}: {fault}"
             for name, value in param.ListFields():
                 if name.name in _PATHS and (fault := _path_fault(value)):
                     yield f"layer {layer.name!r}: {name.name} {value!r}: {fault}"
     if layer.blobs:
         yield f"layer {layer.name!r} holds blobs; delete them: weights come as a .caffemodel, with --weights"
+
+
+def _fills(layer: Layer, field: str, param: Any, filler: str) -> bool:
+    """Whether a layer uses a filler: Caffe looks at no other layer's, and at none of a bias that is not there."""
+    has_bias = filler != "bias_filler" or getattr(param, "bias_term", True)
+    return field == _FILLED.get(layer.type, field if layer.type not in KNOWN_LAYERS else "") and has_bias
 
 
 def _path_fault(value: str) -> str | None:
@@ -128,7 +148,8 @@ def _size_faults(layer: Layer) -> Iterator[str]:
     elif layer.type == "LRN" and layer.lrn_param.local_size % 2 == 0:
         yield f"layer {name!r}: local_size is {layer.lrn_param.local_size}; it must be odd"
     elif layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
-        yield f"layer {name!r}: dropout_ratio is {layer.dropout_param.dropout_ratio:g}; it must be 0 or between 0 and 1"
+        ratio = f"dropout_ratio is {layer.dropout_param.dropout_ratio:g}"
+        yield f"layer {name!r}: {ratio}; it must be 0 or between 0 and 1 (of 1, Caffe makes nan)"
     elif layer.type == "InfogainLoss" and len(layer.bottom) == 2 and not layer.infogain_loss_param.source:
         yield f"layer {name!r}: infogain_loss_param has no source; fer infogain writes one"
     elif layer.type == "Data":

@@ -92,6 +92,8 @@ def _picture(name: str, images: Mapping[str, bytes], figure: Figure) -> Picture:
 def _data_facts(data: DataResult) -> list[tuple[str, str]]:
     folder = f"{data.dir}/"
     hashes = [(f"SHA-256 of {name.removeprefix(folder)}", digest) for name, digest in (data.files or {}).items()]
+    images = (data.images or {}).items()
+    hashes += [(f"SHA-256 of the images of {name.removeprefix(folder)}", digest) for name, digest in images]
     return [
         ("data", data.title),
         ("directory", data.dir or ""),

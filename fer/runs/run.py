@@ -35,7 +35,7 @@ RUN_JSON = "run.json"
 SOLVER, NET, DEPLOY = "solver.prototxt", "train_val.prototxt", "deploy.prototxt"
 SNAPSHOTS = "snapshots"
 UNVERIFIED = f"{SNAPSHOTS}/.unverified"
-SCORES = "scores"
+SCORES, REPORT, LOG = "scores", "report", "train.log"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class Snapshot:
         return [path for path in (self.weights, self.state, self.extra) if path]
 
 
+class ExportedModel(FerError):
+    """A folder that fer export made, whose run.json is that of the run behind it."""
+
+
 class Run:
     """A run directory; `record` is its run.json, with the paths of its data as they are now, `scores_dir` its scores'.
 
@@ -72,11 +76,17 @@ class Run:
     def __init__(self, directory: str | Path, data: Path | None = None):
         self.dir = Path(directory)
         self.scores_dir = self.dir / SCORES
-        for name in (SNAPSHOTS, UNVERIFIED, SCORES):
-            if (folder := self.dir / name).is_symlink() and not folder.resolve().is_relative_to(self.dir.resolve()):
-                raise FerError(f"{folder} is a link that leads out of the run directory: put the folder itself there")
+        for path in (*(self.dir / name for name in (SNAPSHOTS, UNVERIFIED, SCORES, REPORT, LOG)), *self._unverified()):
+            if path.is_symlink() and not path.resolve().is_relative_to(self.dir.resolve()):
+                raise FerError(
+                    f"{path} is a link that leads out of the run directory: put what it leads to there itself"
+                )
         self._data = data
         self._take(self._read())
+
+    def _unverified(self) -> list[Path]:
+        """What lies where an engine writes, which follows links."""
+        return list((self.dir / UNVERIFIED).iterdir()) if (self.dir / UNVERIFIED).is_dir() else []
 
     def _take(self, written: RunRecord) -> None:
         self._written = written
@@ -93,7 +103,13 @@ class Run:
                 else "fer train makes run directories, as runs/lenet-s2"
             )
             raise FerError(f"{self.dir} is no run directory: it has no {RUN_JSON}\n{cure}")
-        return read_record(path, RunRecord)
+        record = read_record(path, RunRecord)
+        if record.is_exported:
+            raise ExportedModel(
+                f"{self.dir} is an exported model, no run directory: its {RUN_JSON} says what it was exported from\n"
+                "fer predict --model takes one; where its model.json is gone, fer export makes it again"
+            )
+        return record
 
     @property
     def name(self) -> str:
@@ -118,11 +134,11 @@ class Run:
 
     @property
     def log(self) -> Path:
-        return self.dir / "train.log"
+        return self.dir / LOG
 
     @property
     def report_dir(self) -> Path:
-        return self.dir / "report"
+        return self.dir / REPORT
 
     @property
     def unverified_dir(self) -> Path:

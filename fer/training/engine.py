@@ -39,7 +39,7 @@ class EngineChoice:
     ):
         """`shuffle`: whether a new order each epoch is asked for, besides by the solver; None: it is as it was."""
         self.prototxts = prototxts
-        self.demand, stages = _demand(prototxts)
+        self.demand, stages = _demand(prototxts, on_gpu=gpu is not None)
         wanted = shuffle or (shuffle is False and SHUFFLE in stages)
         precision = _precision(name, precision, gpu)
 
@@ -77,12 +77,12 @@ class EngineChoice:
             raise FerError(f"{self.prototxts.net_path}: {self.engine.title} {reason}\n{self.engine.instead}")
 
 
-def _demand(prototxts: Prototxts) -> tuple[Demand | None, list[str]]:
+def _demand(prototxts: Prototxts, *, on_gpu: bool) -> tuple[Demand | None, list[str]]:
     """What is demanded, None where a file is faulty; and the stages of the solver."""
     solver, net = prototxts.solver, prototxts.net
     stages = list(solver.train_state.stage) if solver else []
     try:
-        return (demand_of(net, solver) if net and solver else None), stages
+        return (demand_of(net, solver, on_gpu=on_gpu) if net and solver else None), stages
     except FerError:
         return None, stages
 

@@ -23,7 +23,7 @@ from fer.training.preflight.scoring import scored_shape
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
 from fer.training.preflight.sources import Sources, epoch, read_sources, source_faults
 from fer.training.preflight.subject import Subject
-from fer.training.preflight.wiring import module_faults, unknown_stages, wiring_faults
+from fer.training.preflight.wiring import module_faults, unknown_stages, wiring_faults, written_faults
 from fer.training.prototxts import Prototxts
 from fer.training.run_prototxts import net_for_run, solver_for_run
 from fer.training.warnings import training_warnings
@@ -87,6 +87,7 @@ def preflight(
     written = Subject(solver, prototxts.solver_path, changed, prototxts.net_path)
     faults += wiring_faults(written, known_types)
     faults += () if python_layers else module_faults(written)
+    faults += written_faults(written)
     if manifest is None or written.ambiguous:
         _refuse(faults)
     net_as_run = net_for_run(written.net, data_dir, [written.train, *written.tests])

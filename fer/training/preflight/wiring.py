@@ -8,6 +8,7 @@ from fer.formats.tokens import field_line
 from fer.nets.lint import lint_net
 from fer.nets.python_layers import ALLOW, foreign_modules
 from fer.nets.states import SHUFFLE, State
+from fer.nets.written_files import outside_files
 from fer.schema import caffe_pb2
 from fer.training.preflight.subject import Subject
 from fer.training.run_prototxts import layer_phases
@@ -36,6 +37,11 @@ def module_faults(subject: Subject) -> Iterator[str]:
     """Python layers, whose modules real Caffe would import."""
     for i, sentence in foreign_modules(subject.net):
         yield f"{subject.fault(i, sentence)}; if you trust it, go on with {ALLOW}"
+
+
+def written_faults(subject: Subject) -> Iterator[str]:
+    """Layers that write files, other than beside the run's net."""
+    yield from (subject.fault(i, sentence) for i, sentence in outside_files(subject.net))
 
 
 def unknown_stages(subject: Subject) -> Iterator[str]:
