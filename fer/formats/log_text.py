@@ -61,15 +61,17 @@ def file_lines(path: Path) -> Iterator[str]:
     """The lines of a file, each with its end as "\\n", longer ones cut. Raises FerError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            encoding = _encoding(file.read(4096))
+            encoding = encoding_of(file.read(4096))
         with path.open(encoding=encoding, errors="replace") as text:
             yield from _cut(text)
     except OSError as error:
         raise FerError(f"cannot read the log {path}: {error.strerror}") from error
 
 
-def _encoding(start: bytes) -> str:
-    """By its mark; without one (PowerShell's >> writes none) UTF-16 is known by the zero bytes of plain letters."""
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text, by its mark.
+
+    Without one (PowerShell's >> writes none) UTF-16 is known by the zero bytes of plain letters."""
     for mark, name in _MARKS:
         if start.startswith(mark):
             return name
