@@ -102,8 +102,8 @@ def test_named_classes_are_in_their_order(tmp_path: Path) -> None:
     with Database(tmp_path / "out" / "train_lmdb") as database:
         found = {label for _, _, label in database}
     assert found == {0, 1, 2}
-    for text in ("Sad, Contempt, Happy", '["Sad", "Contempt", "Happy"]', "# of mine\nSad\nContempt\nHappy"):
-        labels.write_text(text, encoding="utf-16")
+    for listed in ("Sad, Contempt, Happy", '["Sad", "Contempt", "Happy"]', "# of mine\nSad\nContempt\nHappy"):
+        labels.write_text(listed, encoding="utf-16")
         assert read_classes(str(labels)) == ("Sad", "Contempt", "Happy")
     assert prepared(source, "--classes", "Sad,Contempt,Happy").files == manifest.files
 

@@ -139,7 +139,7 @@ def _of_one_training(found: dict[Kind, list[GivenFile]], options: Options, parts
         raise FerError(f"{len(homes)} trainings: {listed}\ngive one of these alone, or choose with --solver or --net")
     others = folders - {homes[0], *homes[0].parents}
     foreign = {file for files in found.values() for file in files if _home(file, folders) in others}
-    parts.left += [file.name for file in foreign]
+    parts.left += sorted(file.name for file in foreign)
     return {kind: [file for file in files if file not in foreign] for kind, files in found.items()}
 
 

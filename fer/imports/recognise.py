@@ -47,7 +47,9 @@ class Kind(Enum):
     INFO = "DIGITS' job"
 
 
-_ENDINGS = {".caffemodel": Kind.WEIGHTS, ".solverstate": Kind.STATE, ".binaryproto": Kind.MEAN}
+_ENDINGS = {
+    ".caffemodel": Kind.WEIGHTS, ".solverstate": Kind.STATE, ".binaryproto": Kind.MEAN, "labels.txt": Kind.LABELS,
+}  # fmt: skip
 
 
 def kind_of(path: Path, base: str, classes: Sequence[str]) -> Kind | None:

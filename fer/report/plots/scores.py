@@ -178,6 +178,8 @@ def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> 
     """A contact sheet: "true -> predicted", the probability of the wrong class, the file."""
     rows = max(1, -(-len(mistakes) // columns))
     parted = any(len(mistake.true) + len(mistake.predicted) > _BESIDE for mistake in mistakes)  # on a line each
+    names = sorted({name for mistake in mistakes for name in (mistake.true, mistake.predicted)})
+    shown = dict(zip(names, short_names(names, 18), strict=True))
     figure = Figure(figsize=(7.2, 0.45 + (1.56 if parted else 1.44) * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
@@ -185,7 +187,7 @@ def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> 
     for ax, mistake in zip(axes.flat, mistakes, strict=False):
         ax.imshow(mistake.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(
-            f"{short(mistake.true)}{chr(10) if parted else ' '}→ {short(mistake.predicted)}\n"
+            f"{shown[mistake.true]}{chr(10) if parted else ' '}→ {shown[mistake.predicted]}\n"
             f"{100 * mistake.probability:.1f}%  {short(mistake.file)}",
             fontsize=7,
             color=GRAY,
@@ -215,7 +217,7 @@ def plot_class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str
         ax.tick_params(axis="y", length=0)
         whole_numbers(ax.xaxis, 4)
         ax.set_title(f"{split}: {sum(values):,}", fontsize=8.5)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(classes) - 0.4, -0.6)
     figure.supxlabel("images", fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
