@@ -165,7 +165,8 @@ class _Training:
                 raise FerError(
                     f"{name}: {error}\ngive its deploy.prototxt too, with --mean FILE and --scale X"
                 ) from None
-            self.notes.append(f"{name}: {error}: it is scored by {deploy[1].name}, and not trained further.")
+            unscaled = " Pixels are not multiplied: --scale X where they were." * (self.wanted.scale is None)
+            self.notes.append(f"{name}: {error}. It is scored by {deploy[1].name}, not trained further.{unscaled}")
             parts.leave_nets()
             return self._net_for_use(*deploy)
         self.notes += note
