@@ -79,7 +79,7 @@ def file_lines(path: Path) -> Iterator[str]:
     """
     try:
         with path.open("rb") as file:
-            encoding = _encoding(file.read(4096))
+            encoding = encoding_of(file.read(4096))
         with path.open(encoding=encoding, errors="replace") as text:
             document = document_lines(text)
             yield from _cut(text) if document is None else document
@@ -87,8 +87,10 @@ def file_lines(path: Path) -> Iterator[str]:
         raise FerError(f"cannot read the log {path}: {error.strerror}") from error
 
 
-def _encoding(start: bytes) -> str:
-    """By its mark; without one (PowerShell's >> writes none) UTF-16 is known by the zero bytes of plain letters."""
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text, by its mark.
+
+    Without one (PowerShell's >> writes none) UTF-16 is known by the zero bytes of plain letters."""
     for mark, name in _MARKS:
         if start.startswith(mark):
             return name
