@@ -77,7 +77,9 @@ def test_a_report_adds_pictures_and_final_figures(tmp_path: Path, capsys: pytest
     assert {"confusion val", "confusion test", "mistakes val"} <= set(tags["images"])
     (image,) = read(folder).Images("confusion val")
     assert image.encoded_image_string.startswith(b"\x89PNG") and image.width > 500 and image.step == 200
-    assert {"scored val/accuracy", "scored test/log loss", "train/loss", "val/accuracy", "val/loss"} <= set(tags["scalars"])
+    assert {"scored val/accuracy", "scored test/log loss", "train/loss", "val/accuracy", "val/loss"} <= set(
+        tags["scalars"]
+    )
     assert steps(points(folder, "scored val/accuracy of snapshots")) == [100, 200, 300, 400]
     assert "scored test/accuracy" not in read(tmp_path / "board" / "alexnet-s3").Tags()["scalars"]
 

@@ -76,6 +76,10 @@ class RealCaffe(ProcessEngine):
         self._check_modules((folder or Path()) / deploy)
         super().predict(deploy, *args, folder=folder, **options)
 
+    def batch(self, model: Path, *args: Any, folder: Path | None = None, **options: Any) -> None:
+        self._check_modules((folder or Path()) / model)
+        super().batch(model, *args, folder=folder, **options)
+
     def _check_modules(self, model: Path) -> None:
         """A net is data that people send each other; what it makes Caffe import is not looked at by anybody."""
         from fer.formats.prototxt import read_net  # here, as the command line goes without it
