@@ -20,7 +20,7 @@ def write_tensorboard(runs: Sequence[Run], directory: Path, *, val_only: bool = 
     """
     for run in runs:
         scored = read_scored_run(run, val_only=val_only)
-        metrics = {}
+        metrics: dict[str, float] = {}
         for split, each in scored.metrics.items():
             named = {"accuracy": each.accuracy, "balanced accuracy": each.balanced_accuracy, "log loss": each.log_loss}
             metrics |= {f"scored {split}/{name}": value for name, value in named.items()}
