@@ -121,7 +121,9 @@ class LiveCurves:
     def accuracy(self) -> Series:
         """That of the log's tests."""
         iterations, values = self.points["accuracy"]
-        return Series.of([(at, math.nan if value is None else value) for at, value in zip(iterations, values, strict=True)])
+        return Series.of(
+            [(at, math.nan if value is None else value) for at, value in zip(iterations, values, strict=True)]
+        )
 
     def seconds_left(self, reached: int, end: int) -> float | None:
         """At the pace of the iterations displayed last, tests and all; None before there are two."""

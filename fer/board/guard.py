@@ -16,7 +16,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-COOKIE = "fer_board"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "media-src blob:; frame-src 'self'; form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
@@ -74,15 +73,16 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers["host"]:
             return PlainTextResponse("asked for by a page of another site", 403)
-        if self._token is None or self._knows_token(headers.get("cookie", "")):
+        if self._token is None or self._knows_token(scope, headers.get("cookie", "")):
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = dict(query).get("token", "")
         if not secrets.compare_digest(given.encode(), self._token.encode()):
             return PlainTextResponse("the board wants the token that fer board printed with its address\n", 401)
         rest = urlencode([pair for pair in query if pair[0] != "token"])
-        response = RedirectResponse(scope["path"] + f"?{rest}" * bool(rest), 303)
-        response.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+        path = "/" + scope["path"].lstrip("/")  # "//elsewhere" is another host's
+        response = RedirectResponse(path + f"?{rest}" * bool(rest), 303)
+        response.set_cookie(_cookie(scope), self._token, httponly=True, samesite="strict")
         return response
 
     def _is_ours(self, name: str) -> bool:
@@ -97,12 +97,17 @@ class Guard:
             return name in (socket.gethostname().lower(), socket.getfqdn().lower())
         return True
 
-    def _knows_token(self, cookie: str) -> bool:
+    def _knows_token(self, scope: Scope, cookie: str) -> bool:
         try:
-            known = SimpleCookie(cookie).get(COOKIE)
+            known = SimpleCookie(cookie).get(_cookie(scope))
         except CookieError:
             return False
         return known is not None and secrets.compare_digest(known.value.encode(), (self._token or "").encode())
+
+
+def _cookie(scope: Scope) -> str:
+    """The cookie's name: boards at several ports of a host share their cookies."""
+    return f"fer_board_{(scope.get('server') or ('', 0))[1]}"
 
 
 def _host_name(host: str) -> str:

@@ -38,6 +38,10 @@ class Row:
     fault: str = ""
     reading: bool = False
 
+    @property
+    def started(self) -> str:
+        return self.listed.started if self.listed else ""
+
 
 class WatchedRun:
     """One run directory. `row`, `curves` and `log` are as of the last `look`, `version` counts what has changed."""
@@ -72,6 +76,7 @@ class WatchedRun:
             if self.run is not None and self.log.path != self.run.log:
                 self._forget_log(self.run.log)
             self._stamps = stamps
+            self.version += 1
             self._show(fault)
         elif self.run is not None and self.run.record.state == "training":
             self._show()
@@ -125,12 +130,14 @@ class Watch:
         self.folder = folder
         self.runs: dict[str, WatchedRun] = {}
         self._looked = -FRESH
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        """Held while anything of the runs changes."""
 
     def refresh(self) -> None:
         """Look at the folder again, unless somebody has just done so; in a thread, as it reads files."""
-        with self._lock:
+        with self.lock:
             if time.monotonic() - self._looked < FRESH:
+                self._read(only_unread=True)
                 return
             there = {path.parent.name: path.parent for path in self.folder.glob(f"*/{RUN_JSON}")}
             self.runs = {name: self.runs.get(name) or WatchedRun(path) for name, path in sorted(there.items())}
@@ -139,25 +146,22 @@ class Watch:
             self._read()
             self._looked = time.monotonic()
 
-    def _read(self) -> None:
+    def _read(self, *, only_unread: bool = False) -> None:
         """What the logs have to say: those that grow first, then the newest."""
         end = time.monotonic() + BUDGET
-        order = sorted(self.runs.values(), key=lambda run: (run.is_training, _started(run)), reverse=True)
+        order = sorted(self.runs.values(), key=lambda run: (run.is_training, run.row.started), reverse=True)
         for run in order:
-            while run.unread or run.is_training:
+            while run.unread or (run.is_training and not only_unread):
                 run.read()
                 if not run.unread or time.monotonic() > end:
                     break
             if time.monotonic() > end:
-                return
+                break
 
-    def get(self, name: str) -> WatchedRun | None:
-        """The run of that name; it is one of those listed, or none."""
-        return self.runs.get(name)
-
-
-def _started(run: WatchedRun) -> str:
-    return run.row.listed.started if run.row.listed else ""
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are logs left that were not read to their end."""
+        return any(run.unread for run in self.runs.values())
 
 
 def _stamp(path: Path) -> _Stamp:

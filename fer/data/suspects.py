@@ -1,4 +1,4 @@
-"""The images behind the audit's counts, to be looked at: equal ones, labels that contradict each other, leaks, blanks."""
+"""The images behind the counts of the audit: equal ones, labels that contradict each other, leaks, blanks."""
 
 import re
 from collections.abc import Sequence
@@ -48,7 +48,10 @@ def read_index(data_dir: Path, split: str) -> list[Face]:
 
 
 def find_suspects(data_dir: Path) -> Suspects:
-    """Look through a data directory by its images' fingerprints. Raises FerError for files that do not fit each other."""
+    """Look through a data directory by its images' fingerprints.
+
+    Raises FerError for files that are missing, damaged or do not fit each other.
+    """
     faces: list[Face] = []
     digests = fingerprints_of(data_dir)
     for split in (each.folder for each in SPLITS):
