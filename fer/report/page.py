@@ -1,20 +1,15 @@
 """report.html: one file, nothing from outside, for screens, phones and paper: report.html.j2, report.css, report.js."""
 
 import base64
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import jinja2
-import markupsafe
 
 from fer.report import tables, words
 from fer.report.plots.look import Figure
 from fer.report.results import DataResult, Result, RunResult
-from fer.system.escapes import escaped
+from fer.report.templates import environment
 
 # figure -> its caption; the page shows those that were drawn
 CAPTIONS = {
@@ -50,35 +45,23 @@ class Picture:
 
 def page(result: Result, figures: Mapping[str, Figure], images: Mapping[str, bytes]) -> str:
     """The page of a result, with the figures inside it, as `images` has them ("figures/<name>.svg", ".png")."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: (
-            value if isinstance(value, markupsafe.Markup) or not isinstance(value, str) else escaped(value, keep="\n")
-        ),
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            result=result,
+            captions=CAPTIONS,
+            contents=[],  # the headings, which the template gathers
+            drawn={name: _picture(name, images, figures[name]) for name in CAPTIONS if name in figures},
+            accuracy_table=tables.accuracy_table,
+            class_table=tables.class_table,
+            runs_table=tables.runs_table,
+            recall_table=tables.recall_table,
+            training_facts=words.training_facts,
+            data_facts=_data_facts,
+            run_facts=_run_facts,
+        )
     )
-    for word in (words.percent, words.interval, words.snapshot_text, words.mcnemar_sentence, slug):
-        environment.filters[word.__name__] = word
-    return environment.get_template("report.html.j2").render(
-        result=result,
-        captions=CAPTIONS,
-        contents=[],  # the headings, which the template gathers
-        drawn={name: _picture(name, images, figures[name]) for name in CAPTIONS if name in figures},
-        part=tables.PART,
-        accuracy_table=tables.accuracy_table,
-        class_table=tables.class_table,
-        runs_table=tables.runs_table,
-        recall_table=tables.recall_table,
-        training_facts=words.training_facts,
-        data_facts=_data_facts,
-        run_facts=_run_facts,
-    )
-
-
-def slug(title: str) -> str:
-    """A heading as the name of its place in the page."""
-    return re.sub(r"\W+", "-", title.lower()).strip("-")
 
 
 def _picture(name: str, images: Mapping[str, bytes], figure: Figure) -> Picture:
