@@ -107,8 +107,9 @@ def plot_maps(faces: Sequence[Seen], title: str) -> Figure:
         sheet.picture(face.image, x, y, 0.97)
         largest = max(float(np.abs(face.occlusion).max()), 0.01)
         sheet.picture(_over(face.image, face.occlusion / largest, "RdBu_r"), x + 1, y, 0.97)
-        sheet.text(f"−{100 * max(0.0, float(face.occlusion.max())):.0f}", x + 1.94, y + 0.93, 6, ha="right", va="bottom",
-                   color="white", bbox={"facecolor": "#000000A0", "edgecolor": "none", "pad": 0.8})  # fmt: skip
+        badge: Any = {"ha": "right", "va": "bottom", "color": "white"}
+        badge["bbox"] = {"facecolor": "#000000A0", "edgecolor": "none", "pad": 0.8}
+        sheet.text(f"−{100 * max(0.0, float(face.occlusion.max())):.0f}", x + 1.94, y + 0.93, 6, **badge)
         if face.grad_cam is not None:
             sheet.picture(_over(face.image, face.grad_cam, "inferno"), x + 2, y, 0.97)
     return sheet.figure
