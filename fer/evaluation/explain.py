@@ -29,7 +29,8 @@ _CAFFES = ("caffe", "pytorch")  # engines whose weights PyTorch computes with as
 
 @dataclass(frozen=True)
 class Explainer:
-    """A run's chosen snapshot, the engine that scores it, on `gpu` or the CPU, and a folder to work in."""
+    """A run's chosen snapshot, the engine that scores it, on `gpu` or the CPU, and a folder to work in
+    by its absolute path."""
 
     run: Run
     snapshot: Snapshot
@@ -72,7 +73,7 @@ class Explainer:
         return read_arrays(out, ["probs"])["probs"]
 
     def _stored(self, images: NDArray[np.uint8]) -> Path:
-        path = (self.scratch / "views.npy").absolute()
+        path = self.scratch / "views.npy"
         np.save(path, np.ascontiguousarray(images))
         return path
 
@@ -87,7 +88,7 @@ class Explainer:
                 self._stored(faces),
                 self.transform,
                 classes.tolist(),
-                out.absolute(),
+                out,
                 folder=self.run.dir,
             )
             return read_arrays(out, ["maps"])["maps"], ""
@@ -113,7 +114,7 @@ class Explainer:
             part = data_part(with_paths(read_net(self.run.net), self.run.moved), state)
             write_text(model, part)
             seed = max(self.run.record.seed, 0)
-            self.engine.batch(model.absolute(), out.absolute(), state=state, seed=seed, folder=self.run.dir)
+            self.engine.batch(model, out, state=state, seed=seed, folder=self.run.dir)
             outputs = read_arrays(out).values()
         except FerError as error:
             return _NONE, np.zeros(0, np.float32), str(error)

@@ -186,7 +186,7 @@ class _Scorer:
         self.progress("what the net looks at", 0, 1)
         engine, images = self._scoring_engine(), np.load(self.images("val").npy, mmap_mode="r")
         transform = self.reading.layer.transform_param
-        explainer = Explainer(self.run, snapshot, engine, self._gpu, transform, self.scratch)
+        explainer = Explainer(self.run, snapshot, engine, self._gpu, transform, self.scratch.absolute())
         write_explained(self.run.explained, explainer.explain(load_scores(self.run.scores("val")), images, meta))
         self.progress("what the net looks at", 1, 1)
 
