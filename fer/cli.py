@@ -13,6 +13,7 @@ from typing import NoReturn
 from fer import __version__
 from fer.commands import (
     average,
+    board,
     caffe,
     doctor,
     export,
@@ -42,6 +43,7 @@ COMMANDS = {
         predict,
         nets,
         runs,
+        board,
         schedule,
         infogain,
         caffe,
@@ -61,6 +63,7 @@ examples:
   fer predict photo.jpg                        the faces in a photo, each with the probabilities of the classes
   fer nets                                     the nets and solvers that come with fer
   fer runs                                     the trainings in runs/, newest first
+  fer board                                    a page to watch trainings, compare runs, look at data, try a photo
   fer doctor                                   what is installed, and what to do about what is not
 """
 

@@ -45,20 +45,25 @@ def in_training(data_dir: Path) -> dict[str, list[str]]:
 
     Raises FerError for a file that cannot be read.
     """
-    path = data_dir / FINGERPRINTS
-    if path.is_file():
-        digests = read_fingerprints(path)
-    else:  # an older fer made the directory: the pixels are those that the JPEGs hold
-        digests = {split.folder: _of_database(data_dir / f"{split.folder}_lmdb") for split in SPLITS}
+    digests = fingerprints_of(data_dir)
     trained_on = set(map(tuple, digests[Split.TRAIN.folder].tolist()))
     found = {}
     for split in held_out():
         with Database(data_dir / f"{split}_lmdb") as database:
             keys = database.keys()
         if len(keys) != len(digests[split]):
-            raise FerError(f"{path}: {len(digests[split]):,} images of {split}, whose database holds {len(keys):,}")
+            path, count = data_dir / FINGERPRINTS, len(digests[split])
+            raise FerError(f"{path}: {count:,} images of {split}, whose database holds {len(keys):,}")
         found[split] = [key for key, row in zip(keys, digests[split].tolist(), strict=True) if tuple(row) in trained_on]
     return found
+
+
+def fingerprints_of(data_dir: Path) -> dict[str, np.ndarray]:
+    """Each split's `dataset.fingerprints`, uint64 [n, 2], in the order of its index. Raises FerError."""
+    if (path := data_dir / FINGERPRINTS).is_file():
+        return read_fingerprints(path)
+    # An older fer made the directory: the pixels are those that the JPEGs hold.
+    return {split.folder: _of_database(data_dir / f"{split.folder}_lmdb") for split in SPLITS}
 
 
 def _of_database(path: Path) -> np.ndarray:

@@ -125,6 +125,10 @@ class ProcessEngine:
         argv += ["--gpu", str(gpu)] if gpu is not None else []
         self._call(argv, "scoring", folder, _counting(ipc.Predicted, progress))
 
+    def batch(self, model: Path, out: Path, *, state: State, seed: int = -1, folder: Path | None = None) -> None:
+        argv = ["batch", "--model", str(model), "--phase", state.phase, *_rules(state)]
+        self._call([*argv, "--seed", str(seed), "--out", str(out)], "reading a batch", folder, None)
+
     def average(
         self,
         train_val: Path,

@@ -3,8 +3,10 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from fer.engines.engine import PRECISIONS, Say
 from fer.engines.interpreter import python_path
@@ -12,6 +14,9 @@ from fer.engines.process_engine import ProcessEngine
 from fer.errors import FerError
 from fer.system.hardware import physical_cores
 from fer.system.shell import pip_install
+
+if TYPE_CHECKING:
+    from fer.schema import caffe_pb2
 
 PACKAGES = ("torch", "h5py")
 
@@ -54,3 +59,23 @@ class PyTorch(ProcessEngine):
         from fer.nets.lint import KNOWN_LAYERS  # here, as the command line goes without it
 
         return KNOWN_LAYERS - self.lacks if wanted <= KNOWN_LAYERS else self.layer_types()
+
+    def grad_cam(
+        self,
+        deploy: Path,
+        weights: Path,
+        images: Path,
+        transform: "caffe_pb2.TransformationParameter",
+        classes: Sequence[int],
+        out: Path,
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        """Write Grad-CAM maps float32 [N,H,W] ("maps") of the images, one class each, to `out` (.npz). Raises FerError
+        with the engine's reason."""
+        from google.protobuf import text_format  # here, as the command line goes without it
+
+        argv = ["grad_cam", "--model", str(deploy), "--weights", str(weights), "--source", str(images)]
+        argv += ["--transform", text_format.MessageToString(transform, as_one_line=True)]
+        argv += ["--classes", ",".join(map(str, classes)), "--out", str(out)]
+        self._call(argv, "drawing Grad-CAM", folder, None)

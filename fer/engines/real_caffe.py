@@ -76,6 +76,10 @@ class RealCaffe(ProcessEngine):
         self._check(deploy, folder or Path())
         super().predict(deploy, *args, folder=folder, **options)
 
+    def batch(self, model: Path, *args: Any, folder: Path | None = None, **options: Any) -> None:
+        self._check(model, folder or Path())
+        super().batch(model, *args, folder=folder, **options)
+
     def _check(self, model: Path, folder: Path) -> None:
         """A net is data that people send each other; nobody looks at what it makes Caffe import or write."""
         from fer.formats.prototxt import read_net  # here, as the command line goes without it

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -173,6 +174,15 @@ class SplitSource:
             seen[name] += 1
             names[place] = f"{name}#{seen[name]}" if seen[name] > 1 else name
         return names
+
+
+@dataclass(frozen=True)
+class StoredSplit:
+    """A split as an engine scores it: uint8 images [N,C,H,W] in a .npy, their labels int64 [N] and file names."""
+
+    npy: Path
+    labels: np.ndarray
+    files: Sequence[str]
 
 
 def split_source(layer: caffe_pb2.LayerParameter, data_dir: Path, split: str) -> SplitSource:

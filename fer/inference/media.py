@@ -62,11 +62,7 @@ class Source:
             file = self.path.read_bytes()
         except OSError as error:
             raise UnreadableError(f"cannot be read: {error.strerror or error}") from None
-        try:
-            picture = Picture(decode_image(file), decode_image(file, colour=True) if colour else None)
-        except ValueError as error:
-            raise UnreadableError(str(error)) from None
-        yield picture
+        yield decode_picture(file, colour=colour)
 
     def _frames(self, colour: bool) -> Iterator[Picture]:
         with self._opened() as capture:
@@ -105,6 +101,14 @@ class Source:
             yield capture
         finally:
             capture.release()
+
+
+def decode_picture(file: bytes, *, colour: bool = False) -> Picture:
+    """The photo that an image file holds, with `colour` too. Raises UnreadableError."""
+    try:
+        return Picture(decode_image(file), decode_image(file, colour=True) if colour else None)
+    except ValueError as error:
+        raise UnreadableError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -62,17 +62,22 @@ def predict(
     A face goes the way of a training's: gray, shrunk to 48 x 48 (then to the size of the model's data, in as many equal
     channels), then the model's crop, mean and scale. Raises FerError for a model of colours.
     """
+    check_gray(classifier)
+    for source in sources:
+        try:
+            for picture, places in _located(source, detect, colour):
+                yield Result(source, picture, faces_in(picture, classifier, places))
+        except UnreadableError as error:
+            yield Failure(source, str(error))
+
+
+def check_gray(classifier: Classifier) -> None:
+    """Raise FerError for a model of colours."""
     if classifier.model.colour:
         raise FerError(
             f"{classifier.model.directory} was trained on images in colour, and fer predict gives a net gray faces, as "
             "FER2013's are"
         )
-    for source in sources:
-        try:
-            for picture, places in _located(source, detect, colour):
-                yield Result(source, picture, _faces(picture, classifier, places))
-        except UnreadableError as error:
-            yield Failure(source, str(error))
 
 
 def _located(source: Source, detect: Detector, colour: bool) -> Iterator[tuple[Picture, list[Place]]]:
@@ -81,7 +86,8 @@ def _located(source: Source, detect: Detector, colour: bool) -> Iterator[tuple[P
     return ((each, detect(each)) for each in pictures) if source.camera is not None else located(pictures, detect)
 
 
-def _faces(picture: Picture, classifier: Classifier, places: list[Place]) -> list[Face]:
+def faces_in(picture: Picture, classifier: Classifier, places: list[Place]) -> list[Face]:
+    """The faces at these places, each as the model sees it."""
     if not places:
         return []
     channels, *size = classifier.model.transform.shape

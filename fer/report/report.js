@@ -1,29 +1,28 @@
 // Tables sort by a click on a heading, and what scrolls sideways says so; the page is whole without.
 "use strict";
 for (const table of document.querySelectorAll("table.data")) {
-  const body = table.tBodies[0];
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const button = document.createElement("button");
     button.title = "Sort";
     button.append(...head.childNodes);
     head.append(button);
-    button.addEventListener("click", () => sort(table, body, head, column));
+    button.addEventListener("click", () => sort(table, column, head.ariaSort ? head.ariaSort === "ascending" : null));
   });
 }
 
-function sort(table, body, head, column) {
-  const groups = []; // a row and those of the same thing below it, which stay together
+function sort(table, column, descending) {
+  const body = table.tBodies[0], groups = []; // a row and those of the same thing below it, which stay together
   for (const row of body.rows)
     if (row.classList.contains("part") && groups.length) groups.at(-1).push(row);
     else groups.push([row]);
   const value = group => group[0].cells[column].dataset.value ?? group[0].cells[column].textContent;
   const numbers = groups.some(group => group[0].cells[column].dataset.value !== undefined);
-  const descending = head.ariaSort ? head.ariaSort === "ascending" : numbers;
+  descending ??= numbers;
   const known = group => !numbers || group[0].cells[column].dataset.value !== undefined;
   groups.sort((a, b) => known(b) - known(a) || (descending ? -1 : 1) *
     (numbers ? value(a) - value(b) : value(a).localeCompare(value(b), undefined, { numeric: true })) || 0);
   for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  table.tHead.rows[0].cells[column].setAttribute("aria-sort", descending ? "descending" : "ascending");
   body.append(...groups.flat());
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from pathlib import Path
 from fer.errors import FerError
 from fer.formats.log import parse_log
 from fer.nets.accuracy import read_accuracy_outputs
-from fer.report.curves import make_curves
+from fer.report.curves import Series, make_curves
 from fer.report.table import Column, Table
 from fer.runs.run import RUN_JSON, ExportedModel, Run
 from fer.runs.scores import SCORE_AGAIN, ScoresBySnapshot
-from fer.system.locks import lock
+from fer.system.locks import is_locked
 from fer.system.records import read_record
 
 
@@ -52,7 +51,7 @@ def list_runs(parent: Path) -> tuple[list[ListedRun], list[str]]:
     found, faults = [], []
     for path in sorted(parent.glob(f"*/{RUN_JSON}")):
         try:
-            found.append(_listed(Run(path.parent)))
+            found.append(listed(Run(path.parent)))
         except ExportedModel:
             continue
         except FerError as error:
@@ -60,13 +59,17 @@ def list_runs(parent: Path) -> tuple[list[ListedRun], list[str]]:
     return sorted(found, key=lambda run: run.started, reverse=True), faults
 
 
-def _listed(run: Run) -> ListedRun:
+def listed(run: Run, logged: Series | None = None) -> ListedRun:
+    """A run as a list shows it; `logged` is the accuracy of its log's tests, where that is read already.
+
+    Raises FerError for a log or scores that are damaged.
+    """
     record = run.record
-    accuracy, at, measured = _best(run)
+    accuracy, at, measured = _best(run, logged)
     return ListedRun(
         name=run.dir.name,
         dir=str(run.dir),
-        state="broken off" if record.state == "training" and not _is_held(run) else record.state,
+        state="broken off" if record.state == "training" and not is_locked(run.dir) else record.state,
         iteration=record.iteration,
         max_iter=record.max_iter,
         val_accuracy=accuracy,
@@ -79,16 +82,7 @@ def _listed(run: Run) -> ListedRun:
     )
 
 
-def _is_held(run: Run) -> bool:
-    """Whether a process trains it now."""
-    descriptor = os.open(run.dir, os.O_RDONLY)
-    try:
-        return not lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _best(run: Run) -> tuple[float | None, str | None, str | None]:
+def _best(run: Run, logged: Series | None) -> tuple[float | None, str | None, str | None]:
     """The best accuracy on val, of which iteration or mean it is, and how it was measured."""
     if run.scores_by_snapshot.is_file():
         scored = read_record(run.scores_by_snapshot, ScoresBySnapshot, SCORE_AGAIN).snapshots
@@ -96,11 +90,12 @@ def _best(run: Run) -> tuple[float | None, str | None, str | None]:
         if finite:
             name = max(finite, key=lambda name: finite[name])
             return finite[name], name, "scored"
-    if not run.log.is_file() or not run.log.stat().st_size:
-        return None, None, None
-    accuracy = make_curves(parse_log(run.log), accuracies=read_accuracy_outputs(run.net, run.solver)).accuracy
+    if logged is None:
+        if not run.log.is_file() or not run.log.stat().st_size:
+            return None, None, None
+        logged = make_curves(parse_log(run.log), accuracies=read_accuracy_outputs(run.net, run.solver)).accuracy
     # What the net that nothing was trained of gives is nobody's accuracy.
-    tests = zip(accuracy.iterations, accuracy.values, strict=True)
+    tests = zip(logged.iterations, logged.values, strict=True)
     known = [(value, int(at)) for at, value in tests if value == value and at > 0]
     if not known:
         return None, None, None

@@ -73,7 +73,8 @@ class Scored:
 
 @dataclass(frozen=True)
 class ScoredRun(Scored):
-    """One run, with its training; `accuracies` are those of all its snapshots and their means on val."""
+    """One run, with its training; `accuracies` are those of all its snapshots and their means on val, `recalls` of each
+    class those of the snapshots; none where they are not known of two at least."""
 
     scores: Mapping[str, StoredScores]
     run: Run
@@ -81,6 +82,7 @@ class ScoredRun(Scored):
     curves: Curves
     accuracies: SnapshotAccuracies
     agreement: AgreementResult | None
+    recalls: tuple[Series, ...] = ()
 
     @property
     def best_on_val(self) -> bool:
@@ -122,6 +124,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
         in_training=_read_in_training(run, scores),
         accuracies=_accuracies(run, by_snapshot, meta, metrics["val"], ten_crop.get("val")),
         agreement=agreement,
+        recalls=_recalls(by_snapshot, len(classes)),
         manifest=manifest,
         warnings=_warnings(run, agreement, scores),
         notes=tuple(
@@ -285,6 +288,15 @@ def _accuracies(
         chosen,
         val.majority_baseline,
     )
+
+
+def _recalls(scored: Mapping[str, SnapshotScore], classes: int) -> tuple[Series, ...]:
+    known = sorted((int(name), each.recalls) for name, each in scored.items() if name.isdecimal())
+    known = [(iteration, recalls) for iteration, recalls in known if len(recalls) == classes]
+    if len(known) < 2:
+        return ()
+    numbers = [(iteration, [math.nan if x is None else x for x in recalls]) for iteration, recalls in known]
+    return tuple(Series.of([(i, each[index]) for i, each in numbers]) for index in range(classes))
 
 
 def unique_names(runs: Sequence[ScoredRun]) -> list[str]:

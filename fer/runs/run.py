@@ -9,6 +9,7 @@ runs/<net>-<solver>[-k]/
   snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average
   snapshots/.unverified/                               what the engine has just written
   scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
+  scores/explained.npz                                 what the chosen snapshot looks at, for the report
   scores/in_training.json                              the val and test images that also lie in Training
   report/
 """
@@ -160,6 +161,10 @@ class Run:
     @property
     def in_training(self) -> Path:
         return self.scores_dir / "in_training.json"
+
+    @property
+    def explained(self) -> Path:
+        return self.scores_dir / "explained.npz"
 
     def scores(self, split_folder: str, ten_crop: bool = False) -> Path:
         """The scores file of "val" or "test"."""

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,12 +49,22 @@ class Job:
 class Supervisor:
     """Runs one job to its end; leaves the run's state, why it ended, seconds and iteration in run.json."""
 
-    def __init__(self, run: Run, engine: Engine, keeper: SnapshotKeeper, job: Job, progress: events.Tell):
+    def __init__(
+        self,
+        run: Run,
+        engine: Engine,
+        keeper: SnapshotKeeper,
+        job: Job,
+        progress: events.Tell,
+        take: Callable[[LogRecord], None] = lambda record: None,
+    ):
+        """`take` is given each record of the log as it is finished."""
         self.run = run
         self.engine = engine
         self.keeper = keeper
         self.job = job
         self._progress = progress
+        self._hand_on = take
         self.assembler = LogAssembler()
         self.losses = LossWatch()
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -123,6 +133,8 @@ class Supervisor:
             self._take(finished)
 
     def _take(self, finished: LogRecord | Event) -> None:
+        if isinstance(finished, LogRecord):
+            self._hand_on(finished)
         match finished:
             case LogRecord(phase="train"):
                 self._show(finished)

@@ -41,13 +41,15 @@ def _size(count: int) -> float:
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image the net got wrong: uint8 [H,W], the classes' names, the probability it gave the wrong one."""
+    """An image the net got wrong: uint8 [H,W], the classes' names, the probability it gave the wrong one; whether its
+    label is in doubt."""
 
     image: NDArray[np.uint8]
     true: str
     predicted: str
     probability: float
     file: str
+    doubted: bool = False
 
 
 def _names(metrics: Metrics) -> list[str]:

@@ -1,0 +1,172 @@
+"""The runs of a folder as they are now: looked at no more often than asked for, and read on, never anew."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.board.follow import LiveCurves, LogFollower
+from fer.engines.caffe.ipc import read_odometer
+from fer.errors import FerError
+from fer.nets.accuracy import read_accuracy_outputs
+from fer.report.run_list import ListedRun, listed
+from fer.runs.run import RUN_JSON, Run
+
+FRESH = 0.9
+"""Seconds that a look at the folder holds good."""
+BUDGET = 0.25
+"""Seconds that one look reads logs for; the rest is read at the next ones."""
+CHUNK = 1 << 15
+"""Bytes of a log that are read at a time."""
+_Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table of runs says of one.
+
+    seconds_left  None where nothing trains it, or its pace is not known yet
+    fault         why nothing else is known of it
+    reading       whether more of its log is still to be read
+    """
+
+    listed: ListedRun | None
+    net: str = ""
+    solver: str = ""
+    loss: float | None = None
+    seconds_left: float | None = None
+    fault: str = ""
+    reading: bool = False
+
+    @property
+    def started(self) -> str:
+        return self.listed.started if self.listed else ""
+
+
+class WatchedRun:
+    """One run directory. `row`, `curves` and `log` are as of the last `look`, `version` counts what has changed."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.run: Run | None = None
+        self.row = Row(None)
+        self.version = 0
+        self._stamps: tuple[_Stamp, ...] = ()
+        self._forget_log(Path())
+
+    def _forget_log(self, log: Path) -> None:
+        self.log = LogFollower(log)
+        accuracies = read_accuracy_outputs(self.run.net, self.run.solver) if self.run else {}
+        self.curves = LiveCurves(accuracies)
+        self.unread = True
+
+    @property
+    def is_training(self) -> bool:
+        return self.row.listed is not None and self.row.listed.state == "training"
+
+    def look(self) -> None:
+        """Take in what is new of everything but the log."""
+        names = (RUN_JSON, "scores/val_by_snapshot.json", "scores/val.npz", "report/metrics.json")
+        stamps = tuple(_stamp(self.directory / name) for name in names)
+        if stamps != self._stamps:
+            try:
+                self.run, fault = Run(self.directory), ""
+            except FerError as error:
+                self.run, fault = None, str(error)
+            if self.run is not None and self.log.path != self.run.log:
+                self._forget_log(self.run.log)
+            self._stamps = stamps
+            self.version += 1
+            self._show(fault)
+        elif self.run is not None and self.run.record.state == "training":
+            self._show()
+
+    def read(self) -> None:
+        """Take in a piece of what is new of the log."""
+        if self.run is None:
+            self.unread = False
+            return
+        before = self.log.readings, self.log.lines
+        try:
+            records, self.unread = self.log.read(CHUNK)
+        except OSError as error:
+            self.unread = False
+            self._show(f"{self.run.log}: {error.strerror}")
+            return
+        if self.log.readings != before[0]:
+            rewinds, accuracies = self.curves.rewinds, read_accuracy_outputs(self.run.net, self.run.solver)
+            self.curves = LiveCurves(accuracies)
+            self.curves.rewinds = rewinds + 1
+        if not self.unread and self.run.record.state != "training":
+            records = records + self.log.finish()
+        self.curves.add(records)
+        if (self.log.readings, self.log.lines) != before or self.row.reading != self.unread:
+            self._show()
+
+    def _show(self, fault: str = "") -> None:
+        row = Row(None, fault=fault) if self.run is None or fault else self._row(self.run)
+        if row != self.row:
+            self.version += 1
+        self.row = row
+
+    def _row(self, run: Run) -> Row:
+        try:
+            known = listed(run, self.curves.accuracy)
+        except FerError as error:
+            return Row(None, fault=str(error))
+        reached, left = known.iteration, None
+        if known.state in ("training", "broken off"):
+            reached = min(max(reached, self.curves.last, read_odometer(run.odometer) or 0), run.record.max_iter)
+        if known.state == "training":
+            left = self.curves.seconds_left(reached, run.record.max_iter)
+        known = ListedRun(**{**vars(known), "iteration": reached})
+        return Row(known, run.record.net, run.record.solver, self.curves.loss, left, reading=self.unread)
+
+
+class Watch:
+    """The runs of a folder by their directories' names."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.runs: dict[str, WatchedRun] = {}
+        self._looked = -FRESH
+        self.lock = threading.Lock()
+        """Held while anything of the runs changes."""
+
+    def refresh(self) -> None:
+        """Look at the folder again, unless somebody has just done so; in a thread, as it reads files."""
+        with self.lock:
+            if time.monotonic() - self._looked < FRESH:
+                self._read(only_unread=True)
+                return
+            there = {path.parent.name: path.parent for path in self.folder.glob(f"*/{RUN_JSON}")}
+            self.runs = {name: self.runs.get(name) or WatchedRun(path) for name, path in sorted(there.items())}
+            for run in self.runs.values():
+                run.look()
+            self._read()
+            self._looked = time.monotonic()
+
+    def _read(self, *, only_unread: bool = False) -> None:
+        """What the logs have to say: those that grow first, then the newest."""
+        end = time.monotonic() + BUDGET
+        order = sorted(self.runs.values(), key=lambda run: (run.is_training, run.row.started), reverse=True)
+        for run in order:
+            while run.unread or (run.is_training and not only_unread):
+                run.read()
+                if not run.unread or time.monotonic() > end:
+                    break
+            if time.monotonic() > end:
+                break
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are logs left that were not read to their end."""
+        return any(run.unread for run in self.runs.values())
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
