@@ -52,6 +52,7 @@ CASES = {
     "prelu": 'type: "PReLU" prelu_param { channel_shared: false }',
     "prelu, shared": 'type: "PReLU" prelu_param { channel_shared: true }',
     "elu": 'type: "ELU" elu_param { alpha: 0.5 }',
+    "clip": 'type: "Clip" clip_param { min: 0.2 max: 0.7 }',
     "sigmoid": 'type: "Sigmoid" sigmoid_param {}',
     "tanh": 'type: "TanH" tanh_param {}',
     "abs": 'type: "AbsVal"',

@@ -10,6 +10,7 @@ from pathlib import Path
 from fer.engines.caffe_build.compilation import Compilation
 from fer.engines.caffe_build.jobs import Job, run_jobs
 from fer.errors import FerError
+from fer.system.files import scratch
 from fer.system.progress import StageProgress
 
 _TOGETHER = 4
@@ -35,11 +36,12 @@ def run_unit_tests(
 
 def _outcome(program: Path, folder: Path, environment: Mapping[str, str]) -> str:
     log = program.with_name("tests.log")
-    with log.open("w+b") as said:
+    # They leave hundreds of folders, and glog its files, where temporary ones go.
+    with log.open("w+b") as said, scratch("fer-caffe-tests-") as temporary:
         subprocess.run(
             [program, "--gtest_color=no", _FOR_CPU],
             cwd=folder,
-            env=dict(environment),
+            env={**environment, "TMPDIR": str(temporary)},
             stdout=said,
             stderr=said,
             check=False,
