@@ -42,7 +42,10 @@ class Missing(FerError):
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What `fer caffe build` was asked for. `arch` is empty for the cards that are here, `jobs` 0 for a core each."""
+    """What `fer caffe build` was asked for. `arch` is empty for the cards that are here, `jobs` 0 for a core each.
+
+    `without` are names of needs.OPTIONAL.
+    """
 
     gpu: bool = False
     arch: tuple[int, ...] = ()
@@ -50,6 +53,7 @@ class BuildOptions:
     source: Path | None = None
     prefix: Path | None = None
     no_root: bool = False
+    without: tuple[str, ...] = ()
     test: bool = False
     jobs: int = 0
 
@@ -206,7 +210,8 @@ class Steps:
 
     def _look(self, root: Path, boost: Path) -> needs.Look:
         own = boost / "cmeel.prefix"
-        return needs.look(self.python, [root] if root.is_dir() else [], own if own.is_dir() else None)
+        roots = [root] if root.is_dir() else []
+        return needs.look(self.python, roots, own if own.is_dir() else None, self.options.without)
 
     def bring(self) -> None:
         """The sources, checked and changed; anew where they were changed by other edits."""

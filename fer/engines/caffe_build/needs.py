@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,6 +68,9 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+OPTIONAL = tuple(library.name.lower() for library in LIBRARIES if library.define)
+
+
 @dataclass(frozen=True)
 class Tools:
     """The compilers, and what they are told of where things lie.
@@ -99,10 +102,12 @@ class Look:
     needs_boost_python: bool = False
 
 
-def look(python: BuildPython, roots: Sequence[Path] = (), boost: Path | None = None) -> Look:
+def look(
+    python: BuildPython, roots: Sequence[Path] = (), boost: Path | None = None, without: Collection[str] = ()
+) -> Look:
     """Look for all that a build for `python` needs, in the system's folders and first in the `usr` of `roots`.
 
-    `boost` has a Boost of its own, with Boost.Python, in `include` and `lib`.
+    `boost` has a Boost of its own, with Boost.Python, in `include` and `lib`; `without` are names of OPTIONAL.
     """
     missing, packages = list(python.faults), list(python.packages)
     lost: list[str] = []
@@ -121,7 +126,9 @@ def look(python: BuildPython, roots: Sequence[Path] = (), boost: Path | None = N
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         compiles = list(threads.map(lambda library: _compiles(tools, library), LIBRARIES))
     for library, is_there in zip(LIBRARIES, compiles, strict=True):
-        if is_there:
+        if library.name.lower() in without:
+            lost.append(f"{library.name} is left out, so that Caffe will be without {library.lost}")
+        elif is_there:
             found.append(library)
         elif library.define:
             lost.append(f"{library.name} is not there, so that Caffe will be without {library.lost}")
