@@ -126,12 +126,11 @@ def _remove(args: argparse.Namespace) -> int:
 
     kinds = [args.which] if args.which else list(builds.KINDS)
     places = [builds.home() / kind for kind in kinds]
-    there = [
-        path for place in places for path in (place, builds.unfinished(place)) if path.exists() or path.is_symlink()
-    ]
+    there = [(place, builds.remove) for place in places if place.exists() or place.is_symlink()]
+    there += [(path, builds.remove_unfinished) for path in map(builds.unfinished, places) if path.exists()]
     if not there:
         raise FerError(f"there is nothing to remove: no {' and no '.join(kinds)} build in {builds.home()}")
-    for path in there:
-        builds.remove(path)
+    for path, remove in there:
+        remove(path)
         show(f"removed {path}")
     return 0

@@ -75,7 +75,9 @@ class EngineChoice:
     def check(self) -> None:
         """Raise FerError where the engine, asked for by name, cannot train the net."""
         if not self._settled and self.demand and (reason := self.engine.shortfall(self.demand)):
-            raise FerError(f"{self.prototxts.net_path}{self._line()}: {self.engine.title} {reason}\n{self.engine.instead}")
+            raise FerError(
+                f"{self.prototxts.net_path}{self._line()}: {self.engine.title} {reason}\n{self.engine.instead}"
+            )
 
     def _line(self) -> str:
         """The line of the first layer of a type that the engine has not, if it is for that."""

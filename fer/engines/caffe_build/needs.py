@@ -120,8 +120,9 @@ def look(
         missing.append("protoc, the compiler of Protocol Buffers")
         packages.append("protobuf-compiler")
     tools = _searching(Tools(cxx or "g++", protoc or "protoc", (), ()), roots, boost)
-    if cxx is None or fault:
-        return Look(tools, tuple(missing), _once(packages))
+    if cxx is None or fault:  # no line can be compiled: all are named, and apt passes over those that are there
+        wanted = [name for library in LIBRARIES if not library.define for name in library.packages]
+        return Look(tools, tuple(missing), _once([*packages, *wanted]))
     found: list[Library] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         compiles = list(threads.map(lambda library: _compiles(tools, library), LIBRARIES))
@@ -197,7 +198,9 @@ def _compiles(tools: Tools, library: Library, python: BuildPython | None = None)
         argv = [tools.cxx, "-std=c++17", "-w", "-pthread", str(source), "-o", str(folder / "line")]
         argv += [word for header in tools.headers for word in ("-isystem", header)]
         argv += [f"-I{python.include}", *python.links] if python else []
-        argv += [f"-L{each}" for each in tools.folders] + [f"-Wl,-rpath-link,{each}" for each in tools.folders]
+        argv += [f"-L{each}" for each in tools.folders] + [
+            word for each in tools.folders for word in ("-Xlinker", "-rpath-link", "-Xlinker", each)
+        ]
         argv += [f"-l{name}" for name in library.links] + (list(python.links) if python else [])
         return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
@@ -214,7 +217,7 @@ def install_line(packages: Sequence[str]) -> str:
 def check_disk(folder: Path, wanted: int) -> None:
     """Raise FerError unless the disk of a folder (or of the nearest above that is there) has so many bytes free."""
     there = folder
-    while not there.exists():
+    while not os.path.exists(there):  # also where it cannot be looked into
         there = there.parent
     free = shutil.disk_usage(there).free
     if free < wanted:

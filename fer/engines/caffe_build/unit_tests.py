@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fer.engines.caffe_build.compilation import Compilation
+from fer.engines.caffe_build.compilation import Compilation, linker
 from fer.engines.caffe_build.jobs import Job, run_jobs
 from fer.errors import FerError
 from fer.system.files import scratch
@@ -29,7 +29,7 @@ def run_unit_tests(
     run_jobs(jobs, compilation.source, environment, at_once=at_once, stage="compiling tests", progress=progress)
     program = compilation.work / "test" / "caffe-tests"
     words = [*(str(job.made) for job in jobs), *compilation.with_caffe("work/test"), *compilation.python.links]
-    link = Job((compilation.tools.cxx, *words, f"-Wl,-rpath,{compilation.python.library.parent}"), program)
+    link = Job((compilation.tools.cxx, *words, *linker("-rpath", compilation.python.library.parent)), program)
     run_jobs([link], compilation.source, environment, at_once=1, key=uuid.uuid4().hex)
     yield _outcome(program, compilation.source, environment)
 
