@@ -333,7 +333,7 @@ def bench(day: Day) -> None:
 
 
 def caffe(day: Day) -> None:
-    """LeNet and AlexNet on the real Caffe that was carried and on ours, from the same weights: images a second, losses."""
+    """LeNet and AlexNet on the real Caffe that was carried and on ours, from one start: images a second, losses."""
     if day.caffe is None:
         day.note(left_out="no real Caffe was carried: --caffe ARCHIVE, made by scripts/pack_caffe.py")
         return

@@ -55,7 +55,7 @@ def test_it_has_every_layer_type_of_bvlc_and_is_proved_again(build: Build) -> No
 def test_it_trains_batch_norm_and_python_layers(
     tmp_path: Path, data: Path, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its pycaffe, and by its executable, in which fer's own Python layer runs too: the same numbers by the same seed."""
+    """By its pycaffe, and by its executable, in which fer's own Python layer runs too: one seed, the same numbers."""
     (tmp_path / "builds").mkdir()
     (tmp_path / "builds" / "cpu").symlink_to(build.folder)
     monkeypatch.setenv("FER_CAFFE_BUILDS", str(tmp_path / "builds"))

@@ -36,7 +36,7 @@ def run(folder: Path, *words: str) -> tuple[int, str, dict[str, dict[str, Any]]]
 
 
 def carried(folder: Path) -> Path:
-    """An archive as scripts/pack_caffe.py makes it, whose caffe is the PyTorch engine: it has the same flags and log."""
+    """As scripts/pack_caffe.py makes it, but that its caffe is the PyTorch engine: it has the same flags and log."""
     executable = folder / "caffe"
     executable.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m fer.engines.pytorch "$@"\n')
     executable.chmod(0o755)

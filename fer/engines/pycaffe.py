@@ -6,7 +6,6 @@ from fer.engines.process_engine import gpu_numbers
 from fer.engines.real_caffe import RealCaffe
 from fer.errors import FerError
 
-
 _NOT_IN_WHEEL = frozenset({"Clip"})  # of BVLC Caffe's layer types
 
 

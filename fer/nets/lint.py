@@ -134,7 +134,7 @@ def _size_faults(layer: Layer) -> Iterator[str]:
     elif layer.type == "Clip" and not layer.HasField("clip_param"):
         yield f"layer {name!r}: clip_param is missing, with its min and max; Caffe would make all numbers 0"
     elif layer.type == "Clip" and layer.clip_param.min > layer.clip_param.max:
-        yield f"layer {name!r}: clip_param's min is above its max; Caffe would make all numbers {layer.clip_param.min:g}"
+        yield f"layer {name!r}: clip_param's min is above its max; Caffe would make all numbers the min"
     elif layer.type == "InfogainLoss" and len(layer.bottom) == 2 and not layer.infogain_loss_param.source:
         yield f"layer {name!r}: infogain_loss_param has no source; fer infogain writes one"
     elif layer.type == "Data":

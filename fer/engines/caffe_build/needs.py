@@ -217,7 +217,7 @@ def install_line(packages: Sequence[str]) -> str:
 def check_disk(folder: Path, wanted: int) -> None:
     """Raise FerError unless the disk of a folder (or of the nearest above that is there) has so many bytes free."""
     there = folder
-    while not os.path.exists(there):  # also where it cannot be looked into
+    while not there.exists():
         there = there.parent
     free = shutil.disk_usage(there).free
     if free < wanted:
