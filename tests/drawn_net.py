@@ -54,6 +54,7 @@ CASES = {
     "product": 'type: "Eltwise" bottom: "data" eltwise_param { operation: PROD }',
     "maximum": 'type: "Eltwise" bottom: "data" eltwise_param { operation: MAX }',
     "concat": 'type: "Concat" bottom: "data" concat_param {}',
+    "clip": 'type: "Clip" clip_param { min: 0.2 max: 0.7 }',
 }
 
 

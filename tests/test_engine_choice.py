@@ -279,8 +279,18 @@ def test_a_layer_it_lacks_is_named_with_its_line(tmp_path: Path, data: Path, mon
     monkeypatch.setitem(ENGINES, "pytorch", lambda: training.fake_pytorch(lacks=frozenset({"LSTM"})))
     net = training.NET.replace('"hidden" type: "InnerProduct"', '"hidden" type: "LSTM"')
     net_path, solver = training.write_net(tmp_path, net=net)
-    with pytest.raises(FerError, match=r"net\.prototxt:12: .*'LSTM'"):
+    with pytest.raises(FerError, match=r"net\.prototxt:12: PyTorch has no layer type LSTM\ntake --engine caffe"):
         train(net_path, solver, data, engine="pytorch", runs_dir=tmp_path / "runs")
+    training.assert_nothing_left(tmp_path)
+
+
+def test_on_a_gpu_auto_names_the_layer_that_pytorch_has_not(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = training.NET.replace('"hidden" type: "InnerProduct"', '"hidden" type: "LSTM"')
+    why = r"PyTorch, on GPU 0, which the Caffe found cannot use, has no layer type LSTM\ntake --engine caffe"
+    with pytest.raises(FerError, match=why):
+        train_net(tmp_path, data, net, engine="auto", gpu=0)
     training.assert_nothing_left(tmp_path)
 
 

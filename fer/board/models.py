@@ -51,7 +51,7 @@ class Models:
             return known
 
     def faces(self, directory: Path | None, photo: bytes, *, cropped: bool = False) -> dict[str, Any]:
-        """The faces of a photo, as a page shows them. Raises UnreadableError for another file, FerError for the model."""
+        """The faces of a photo, as a page shows them. Raises UnreadableError, or FerError for the model."""
         opened = self._opened(directory)
         picture = decode_picture(photo, colour=wants_colour(self._detect))
         with self._detecting:

@@ -72,6 +72,8 @@ def choose_engine(wish: Wish, say: Say) -> Engine:
         why = f"as {short}"
     else:
         found = _last_resort(short, say)
+        if wish.demand and (missing := found.shortfall(wish.demand)):
+            raise FerError(f"{found.title}, {why}, {missing}\n{found.instead}")
     say(f"engine: {found.title}, {why}")
     return found
 

@@ -276,6 +276,7 @@ _RULES: dict[str, Callable[[_Step], None]] = {
     "AbsVal": lambda step: step.add("AbsVal"),
     "BatchNorm": _batch_norm,
     "Bias": _scale,
+    "Clip": lambda step: step.add("Clip", p0=float(step.layer.clip_param.min), p1=float(step.layer.clip_param.max)),
     "Concat": _concat,
     "Convolution": _convolution,
     "Dropout": lambda step: step.add("Dropout"),

@@ -237,6 +237,11 @@ def _concat(step: _Step) -> str:
     return step.add("Concat", step.inputs, axis=param.concat_dim if param.HasField("concat_dim") else param.axis)
 
 
+def _clip(step: _Step) -> str:
+    param = step.layer.clip_param
+    return step.add("Clip", [*step.inputs, step.constant("min", param.min), step.constant("max", param.max)])
+
+
 def _relu(step: _Step) -> str:
     slope = step.layer.relu_param.negative_slope
     return step.add("LeakyRelu", step.inputs, alpha=slope) if slope else step.add("Relu", step.inputs)
@@ -251,6 +256,7 @@ _RULES: dict[str, Callable[[_Step], str]] = {
     "AbsVal": lambda step: step.add("Abs", step.inputs),
     "BatchNorm": _batch_norm,
     "Bias": _scale,
+    "Clip": _clip,
     "Concat": _concat,
     "Convolution": _convolution,
     "Dropout": lambda step: step.inputs[0],

@@ -20,7 +20,7 @@ from fer.formats.prototxt_text import (
     joined_signs,
     read_text,
 )
-from fer.formats.tokens import blank_field
+from fer.formats.tokens import blank_field, layer_lines
 from fer.formats.upgrade import V1_TYPES, upgrade_net
 from fer.schema import caffe_pb2
 from fer.system.files import write_bytes
@@ -164,9 +164,19 @@ def _read_message(path: str | Path, message: MessageT, dropped: list[str] | None
             if mended is None:
                 break
             text = mended
-    if faults:
+    if faults := faults or _missing_fields(path, text, message):
         raise Faults(faults)
     return message
+
+
+def _missing_fields(path: str | Path, text: str, message: Message) -> list[str]:
+    """Fields that Caffe's parser does without no more than ours when it writes them: clip_param's min and max."""
+    faults = []
+    for name in message.FindInitializationErrors():
+        place = re.match(r"layer\[(\d+)\]\.", name)
+        line = layer_lines(text)[int(place[1])] if place else 1
+        faults.append(f"{path}:{line}: {name[place.end() :] if place else name} is missing")
+    return faults
 
 
 def _taken_for(path: str | Path, message: Message) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ Layer: TypeAlias = caffe_pb2.LayerParameter
 
 # fmt: off
 KNOWN_LAYERS = frozenset([
-    "AbsVal", "Accuracy", "ArgMax", "BNLL", "BatchNorm", "BatchReindex", "Bias", "Concat", "ContrastiveLoss",
+    "AbsVal", "Accuracy", "ArgMax", "BNLL", "BatchNorm", "BatchReindex", "Bias", "Clip", "Concat", "ContrastiveLoss",
     "Convolution", "Crop", "Data", "Deconvolution", "Dropout", "DummyData", "ELU", "Eltwise", "Embed",
     "EuclideanLoss", "Exp", "Filter", "Flatten", "HDF5Data", "HDF5Output", "HingeLoss", "Im2col", "ImageData",
     "InfogainLoss", "InnerProduct", "Input", "LRN", "LSTM", "LSTMUnit", "Log", "MVN", "MemoryData",
@@ -121,6 +121,8 @@ def _path_fault(value: str) -> str | None:
 
 
 def _type_hint(name: str, known_types: Collection[str]) -> str:
+    if name in KNOWN_LAYERS:
+        return ": Caffe has it, this engine has not"
     if new := V1_TYPES.get(name):
         return f": in a layer {{ ... }} block it is {new!r}"
     if fork := LAYER_TYPES.get(name):
@@ -150,6 +152,10 @@ def _size_faults(layer: Layer) -> Iterator[str]:
     elif layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
         ratio = f"dropout_ratio is {layer.dropout_param.dropout_ratio:g}"
         yield f"layer {name!r}: {ratio}; it must be 0 or between 0 and 1 (of 1, Caffe makes nan)"
+    elif layer.type == "Clip" and not layer.HasField("clip_param"):
+        yield f"layer {name!r}: clip_param is missing, with its min and max; Caffe would make all numbers 0"
+    elif layer.type == "Clip" and layer.clip_param.min > layer.clip_param.max:
+        yield f"layer {name!r}: clip_param's min is above its max; Caffe would make all numbers the min"
     elif layer.type == "InfogainLoss" and len(layer.bottom) == 2 and not layer.infogain_loss_param.source:
         yield f"layer {name!r}: infogain_loss_param has no source; fer infogain writes one"
     elif layer.type == "Data":

@@ -11,7 +11,7 @@ from fer.engines.process import EngineFailed
 from fer.engines.registry import AUTO, engine_called, engines_that
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_net
-from fer.nets.lint import net_lines
+from fer.nets.lint import KNOWN_LAYERS, net_lines
 from fer.nets.states import SHUFFLE, State, taking_part, test_states, train_state
 from fer.runs.run import Run
 from fer.runs.snapshots import Shapes
@@ -67,14 +67,26 @@ class EngineChoice:
             )
 
     def known_types(self) -> frozenset[str]:
-        """The layer types that the engine has."""
+        """The layer types that there are: the engine's own, and those of Caffe, which `check` looks at."""
         layers = self.prototxts.net.layer if self.prototxts.net else ()
-        return self.engine.known_types(frozenset(layer.type for layer in layers))
+        wanted = frozenset(layer.type for layer in layers)
+        return KNOWN_LAYERS if wanted <= KNOWN_LAYERS else self.engine.known_types(wanted) | KNOWN_LAYERS
 
     def check(self) -> None:
         """Raise FerError where the engine, asked for by name, cannot train the net."""
         if not self._settled and self.demand and (reason := self.engine.shortfall(self.demand)):
-            raise FerError(f"{self.prototxts.net_path}: {self.engine.title} {reason}\n{self.engine.instead}")
+            raise FerError(
+                f"{self.prototxts.net_path}{self._line()}: {self.engine.title} {reason}\n{self.engine.instead}"
+            )
+
+    def _line(self) -> str:
+        """The line of the first layer of a type that the engine has not, if it is for that."""
+        net, path = self.prototxts.net, self.prototxts.net_path
+        if net is None or self.demand is None:
+            return ""
+        lacks = self.demand.layer_types - self.engine.known_types(self.demand.layer_types)
+        lines = zip(net_lines(net, path), net.layer, strict=True)
+        return next((f":{line}" for line, layer in lines if layer.type in lacks), "")
 
 
 def _demand(prototxts: Prototxts, *, on_gpu: bool) -> tuple[Demand | None, list[str]]:

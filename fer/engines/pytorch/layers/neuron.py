@@ -68,6 +68,15 @@ class Swish(Elementwise):
         return F.silu(x) if beta == 1 else x * torch.sigmoid(beta * x)
 
 
+@register("Clip")
+class Clip(Elementwise):
+    """x, but no less than min and no more than max; its gradient passes from min to max, both included."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        param = self.param.clip_param
+        return x.clamp(max=param.max).clamp(min=param.min)
+
+
 @register("Threshold")
 class Threshold(Elementwise):
     """1 above the threshold, else 0; without a gradient."""
