@@ -131,6 +131,12 @@ def read_classes(given: str) -> tuple[str, ...]:
     return tuple(entry.strip() for entry in entries)
 
 
+def class_names(known: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """What the data calls its classes, FER2013's where nothing is `known`; numbers where they are not as many."""
+    names = known or CLASSES
+    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
+
+
 def _lines(path: Path) -> list[str]:
     """Those of a file without the empty ones at its end."""
     return path.read_text(encoding="utf-8-sig").rstrip().split("\n")
