@@ -63,7 +63,7 @@ class Listener:
 
     def news(self) -> dict[str, Any]:
         """What has changed since it was asked last; {} for nothing."""
-        self._board.watch.refresh()
+        self._board.watch.refresh(self._told_runs)
         news: dict[str, Any] = {}
         with self._board.watch.lock:
             there = self._board.watch.runs

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,10 @@ class WatchedRun:
     @property
     def is_training(self) -> bool:
         return self.row.listed is not None and self.row.listed.state == "training"
+
+    @property
+    def urgency(self) -> tuple[bool, str]:
+        return self.is_training, self.row.started
 
     def look(self) -> None:
         """Take in what is new of everything but the log."""
@@ -133,24 +138,27 @@ class Watch:
         self.lock = threading.Lock()
         """Held while anything of the runs changes."""
 
-    def refresh(self) -> None:
-        """Look at the folder again, unless somebody has just done so; in a thread, as it reads files."""
+    def refresh(self, first: Collection[str] = ()) -> None:
+        """Look at the folder again, unless somebody has just done so; in a thread, as it reads files.
+
+        The logs of the runs named `first` are read before others.
+        """
         with self.lock:
             if time.monotonic() - self._looked < FRESH:
-                self._read(only_unread=True)
+                self._read(first, only_unread=True)
                 return
             there = {path.parent.name: path.parent for path in self.folder.glob(f"*/{RUN_JSON}")}
             self.runs = {name: self.runs.get(name) or WatchedRun(path) for name, path in sorted(there.items())}
             for run in self.runs.values():
                 run.look()
-            self._read()
+            self._read(first)
             self._looked = time.monotonic()
 
-    def _read(self, *, only_unread: bool = False) -> None:
-        """What the logs have to say: those that grow first, then the newest."""
+    def _read(self, first: Collection[str], *, only_unread: bool = False) -> None:
+        """What the logs have to say: those asked for, those that grow, then the newest."""
         end = time.monotonic() + BUDGET
-        order = sorted(self.runs.values(), key=lambda run: (run.is_training, run.row.started), reverse=True)
-        for run in order:
+        order = sorted(self.runs.items(), key=lambda each: (each[0] in first, *each[1].urgency), reverse=True)
+        for _, run in order:
             while run.unread or (run.is_training and not only_unread):
                 run.read()
                 if not run.unread or time.monotonic() > end:

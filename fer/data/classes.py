@@ -135,6 +135,12 @@ def read_classes(given: str) -> tuple[str, ...]:
     return tuple(entry.strip() for entry in entries)
 
 
+def class_names(known: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """What the data calls its classes, FER2013's where nothing is `known`; numbers where they are not as many."""
+    names = known or CLASSES
+    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
+
+
 def as_text(data: bytes) -> str:
     """What a file of names says, in the encodings that editors write."""
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer.data.classes import CLASSES
+from fer.data.classes import class_names
 from fer.data.dataset import SPLIT_NAMES, held_out
 from fer.data.manifest import Manifest, read_manifest
 from fer.errors import FerError
@@ -196,12 +196,6 @@ def _read_manifest(run: Run) -> tuple[Manifest | None, str]:
     except FerError:
         return None, f"The data directory {folder} was made anew since: class counts and mistakes are not shown."
     return manifest, ""
-
-
-def class_names(known: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """What the data calls its classes, FER2013's where nothing is `known`; numbers where they are not as many."""
-    names = known or CLASSES
-    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
 
 
 def _schedule(run: Run) -> Callable[[int], float] | None:
