@@ -222,7 +222,7 @@ def test_a_changed_or_missing_file_is_named(run: Run, tmp_path: Path, name: str)
 def test_a_model_is_no_run(run: Run, tmp_path: Path) -> None:
     """Whatever takes runs says what it was given; so does predict where model.json is gone."""
     out = run.dir.parent / "exported"
-    export_run(run, out, onnx=False)
+    export_run(run, out, Wanted(onnx=False))
     for taken in (Run, open_run):
         with pytest.raises(ExportedModel, match="is an exported model, no run directory"):
             taken(out)
