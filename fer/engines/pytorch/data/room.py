@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from fer.engines.pytorch.registry import Shape
+from fer.engines.core.framework import Shape
 from fer.errors import FerError
 
 
