@@ -31,6 +31,7 @@ from fer.engines.pytorch.layers.feed import MemoryData
 from fer.engines.pytorch.registry import Context, Layer, Seeds
 from fer.errors import FerError
 from fer.formats.database import encode_datum
+from fer.schema import caffe_pb2
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ class Assembly(Generic[_Node]):
     def _find_outputs(self) -> None:
         """Caffe's outputs: the blobs nobody reads, in the order of their names."""
         available: dict[str, float] = {}
-        last_reader: dict[str, Node] = {}
+        last_reader: dict[str, _Node] = {}
         for node in self.nodes:
             for bottom in node.bottoms:
                 available.pop(bottom, None)

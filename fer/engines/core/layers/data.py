@@ -79,7 +79,8 @@ class ImageBatches(Cursor):
         return self._shapes
 
     def all_values(self, top: int) -> np.ndarray | None:
-        return self.context.host(self.images.labels) if top == 1 else None
+        labels: np.ndarray | None = self.context.host(self.images.labels) if top == 1 else None
+        return labels
 
 
 class Data(ImageBatches):

@@ -123,4 +123,5 @@ class HDF5Data(Source, Cursor):
         return [(param.batch_size, *rows.shape[1:]) for rows in arrays]
 
     def all_values(self, top: int) -> np.ndarray | None:
-        return self.context.host(self.rows[top])
+        values: np.ndarray = self.context.host(self.rows[top])
+        return values

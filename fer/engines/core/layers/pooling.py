@@ -1,5 +1,7 @@
 """Pooling by Caffe's rule (sizes round up, the last window begins inside), and the pyramid made of it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fer.engines.core.framework import Shape
@@ -75,7 +77,7 @@ class SPP(Pools):
         if not 1 <= self.param.spp_param.pyramid_height <= 16:
             self.fail("pyramid_height must be 1 to 16")
         levels = range(self.param.spp_param.pyramid_height)
-        self.pools = [self.make_pool(self._level(level, size), tuple(size)) for level in levels]
+        self.pools: Sequence[Pool] = [self.make_pool(self._level(level, size), tuple(size)) for level in levels]
         if len(self.pools) == 1:
             return [(batch, channels, *self.pools[0].out)]
         return [(batch, channels * sum(pool.out[0] * pool.out[1] for pool in self.pools))]

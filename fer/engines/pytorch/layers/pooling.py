@@ -1,5 +1,7 @@
 """Pooling by Caffe's rule (sizes round up, the last window begins inside), and the pyramid made of it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -103,7 +105,7 @@ class Pooling(rules.Pooling, _Pools):
 
 @register("SPP")
 class SPP(rules.SPP, _Pools):
-    pools: list[_Pool]
+    pools: Sequence[_Pool]
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         levels = [pool(bottoms[0]) for pool in self.pools]
