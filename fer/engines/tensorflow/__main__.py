@@ -1,0 +1,12 @@
+"""python -m fer.engines.tensorflow: Caffe's command line on TensorFlow (see fer/engines/core/tool.py)."""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the import, at which TensorFlow reads it
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from fer.engines.core.tool import main
+from fer.engines.tensorflow.backend import TensorFlow
+
+sys.exit(main(TensorFlow()))
