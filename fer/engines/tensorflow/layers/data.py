@@ -93,3 +93,9 @@ class HDF5Data(feed_rules.HDF5Data, Feeding):
 
     def tops(self, fed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(nhwc(tf.gather(rows, fed[0])) for rows in self.rows)
+
+
+@register("MemoryData")
+class MemoryData(feed_rules.MemoryData, Feeding):
+    def feed(self) -> Fed:
+        self.fail("has no data: it hands out arrays that a program gives; use Data or HDF5Data here")
