@@ -1,11 +1,11 @@
 """A Caffe net as a Keras model, for whoever goes on in Keras:
 
-    from fer.engines.tensorflow.model import build_model
+from fer.engines.tensorflow.model import build_model
 
-    model = build_model("train_val.prototxt", phase="TEST", weights="lenet_iter_10000.caffemodel")
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    model.fit(images, labels)
-    model.save("lenet.keras")  # keras.models.load_model gives it back wherever fer.engines.tensorflow.model is imported
+model = build_model("train_val.prototxt", phase="TEST", weights="lenet_iter_10000.caffemodel")
+model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+model.fit(images, labels)
+model.save("lenet.keras")  # keras.models.load_model gives it back wherever fer.engines.tensorflow.model is imported
 """
 
 from collections.abc import Sequence

@@ -78,7 +78,9 @@ class Net(Assembly[Node]):
         """What the host tells the graph for the next pass: for each data layer, and of the random generators."""
         return [layer.feed() for layer in self.model.sources], self.model.seeds(self.context.seeds)
 
-    def compute(self, fed: Any, seeds: Tensor, given: Mapping[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(
+        self, fed: Any, seeds: Tensor, given: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """In a graph: the weighted loss, and the blobs that it or the outputs need."""
         blobs = self.model.compute(fed, seeds, given or {})
         loss = tf.zeros(())

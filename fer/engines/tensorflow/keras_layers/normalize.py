@@ -113,7 +113,9 @@ class Scale(Own):
         return input_shape[0] if _several(input_shape) else input_shape
 
     def call(self, bottoms: Tensor) -> Tensor:
-        x, factor = (bottoms[0], nchw(bottoms[1])) if self.factor is None else (bottoms, tf.convert_to_tensor(self.factor))
+        x, factor = (
+            (bottoms[0], nchw(bottoms[1])) if self.factor is None else (bottoms, tf.convert_to_tensor(self.factor))
+        )
         top = x * spread(factor, self.axis, len(x.shape))
         return top if self.bias is None else top + spread(tf.convert_to_tensor(self.bias), self.axis, len(x.shape))
 
@@ -147,6 +149,7 @@ class MVN(Own):
     eps: float = 1e-9
 
     def call(self, x: Tensor) -> Tensor:
+        axes: tuple[int, ...]
         if len(x.shape) == 4:
             axes = (1, 2, 3) if self.across_channels else (1, 2)
         else:

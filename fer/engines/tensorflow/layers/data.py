@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fer.engines.core.framework import Shape
 from fer.engines.core.layers import data as rules
 from fer.engines.core.layers import feed as feed_rules
 from fer.engines.core.order import Order
 from fer.engines.tensorflow.keras_layers.own import nhwc
-from fer.engines.tensorflow.layer import Layer, Shape, Tensor
+from fer.engines.tensorflow.layer import Layer, Tensor
 from fer.engines.tensorflow.registry import register
 from fer.engines.tensorflow.transform import Transform
 from fer.schema import caffe_pb2
