@@ -169,8 +169,8 @@ def test_one_blas_thread_unless_asked() -> None:
 
 
 def test_an_unknown_engine_lists_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="no engine called 'tensorflow'; there is caffe"):
-        find_engine("tensorflow")
+    with pytest.raises(UsageError, match="no engine called 'mxnet'; there is caffe"):
+        find_engine("mxnet")
 
 
 # ---- the user's own caffe executable

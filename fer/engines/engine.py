@@ -98,6 +98,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def lacks(self) -> frozenset[str]:
+        """The layer types of BVLC Caffe 1.0 that it has not, as far as is known without starting it."""
+        ...
+
+    @property
     def instead(self) -> str:
         """What to take instead where it cannot train a net."""
         ...

@@ -30,6 +30,7 @@ class ProcessEngine:
     precision: str = "fp32"
     own: bool = False
     python_layers: bool = False
+    lacks: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:

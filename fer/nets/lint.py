@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from fer.errors import nearest
@@ -42,6 +43,7 @@ _FILLED = {
     "LSTM": "recurrent_param",
     "RNN": "recurrent_param",
 }  # fmt: skip
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 _PATHS = ("source", "root_folder", "mean_file")
 
 
@@ -50,15 +52,19 @@ def lint_net(
     path: str | Path,
     known_types: Collection[str] = KNOWN_LAYERS,
     states: Sequence[State] | None = None,
+    *,
+    elsewhere: Mapping[str, str] = NOWHERE,
 ) -> list[str]:
     """All faults of a net as read from `path`, each as "path:line: ...", in the order of lines.
 
     Looked for: an unknown layer or filler type, a missing size or source, include beside exclude rules; and in each
     state, what `wiring_faults` finds. `states` are by default both phases with every set of stages that the net's
-    rules name.
+    rules name. `elsewhere` has what to say of types that are not known here, and are to other engines.
     """
     lines = net_lines(net, path)
-    found = {(lines[i], fault) for i, layer in enumerate(net.layer) for fault in _layer_faults(layer, known_types)}
+    found = {
+        (lines[i], fault) for i, layer in enumerate(net.layer) for fault in _layer_faults(layer, known_types, elsewhere)
+    }
     if not any(layer.include and layer.exclude for layer in net.layer):
         for state in states or states_named(net):
             positions = taking_part(net, state)
@@ -83,12 +89,13 @@ def states_named(net: caffe_pb2.NetParameter) -> list[State]:
     return states
 
 
-def _layer_faults(layer: Layer, known_types: Collection[str]) -> Iterator[str]:
+def _layer_faults(layer: Layer, known_types: Collection[str], elsewhere: Mapping[str, str]) -> Iterator[str]:
     """Faults that one layer has by itself."""
     if not layer.type:
         yield f"layer {layer.name!r} has no type"
     elif layer.type not in known_types:
-        yield f"layer {layer.name!r}: unknown layer type {layer.type!r}{_type_hint(layer.type, known_types)}"
+        unknown = f"unknown layer type {layer.type!r}{_type_hint(layer.type, known_types)}"
+        yield f"layer {layer.name!r}: {elsewhere.get(layer.type, unknown)}"
     if layer.include and layer.exclude:
         yield f"layer {layer.name!r} has include and exclude rules; Caffe takes one kind or the other"
     yield from _size_faults(layer)

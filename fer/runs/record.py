@@ -35,7 +35,7 @@ class HashedFile:
 
 @dataclass(frozen=True)
 class SnapshotFiles:
-    """A verified snapshot; `extra` is what the PyTorch engine keeps beside the state."""
+    """A verified snapshot; `extra` is what an engine of ours keeps beside the state."""
 
     weights: HashedFile
     state: HashedFile | None = None

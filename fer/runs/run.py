@@ -5,7 +5,7 @@ runs/<net>-<solver>[-k]/
   train.log                                            the engine's own log
   mean.binaryproto                                     of a training made elsewhere: its own
   run.json                                             command, seed, versions, hashes, state, verified snapshots
-  snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: the PyTorch engine's cursors and generators
+  snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: cursors and generators of an engine of ours
   snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average
   snapshots/.unverified/                               what the engine has just written
   scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
@@ -43,7 +43,7 @@ SCORES, REPORT, LOG = "scores", "report", "train.log"
 class Snapshot:
     """A verified snapshot: the weights after `iteration` iterations and, to go on from there, the solver's state.
 
-    `extra` is what the PyTorch engine keeps beside the state: data cursors and random generators. Where the weights
+    `extra` is what an engine of ours keeps beside the state: data cursors and random generators. Where the weights
     are a mean, `averaged` are the iterations of its snapshots, and there is no state.
     """
 
@@ -177,7 +177,7 @@ class Run:
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.solverstate"
 
     def extra_file(self, iteration: int) -> Path:
-        """What the PyTorch engine writes beside the state; other engines neither write nor need it."""
+        """What an engine of ours writes beside the state; Caffe neither writes nor needs it."""
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.fer.npz"
 
     def average_file(self, averaged: Sequence[int]) -> Path:

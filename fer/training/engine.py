@@ -67,26 +67,25 @@ class EngineChoice:
             )
 
     def known_types(self) -> frozenset[str]:
-        """The layer types that there are: the engine's own, and those of Caffe, which `check` looks at."""
+        """The layer types that the engine has."""
         layers = self.prototxts.net.layer if self.prototxts.net else ()
-        wanted = frozenset(layer.type for layer in layers)
-        return KNOWN_LAYERS if wanted <= KNOWN_LAYERS else self.engine.known_types(wanted) | KNOWN_LAYERS
+        return self.engine.known_types(frozenset(layer.type for layer in layers))
+
+    def elsewhere(self) -> dict[str, str]:
+        """What to say of the net's layer types that this engine has not, and others have."""
+        layers = self.prototxts.net.layer if self.prototxts.net else ()
+        missing = {layer.type for layer in layers} & KNOWN_LAYERS - self.known_types()
+        return {kind: f"{self.engine.title} has no layer type {kind!r}{_take_one_that_has(kind)}" for kind in missing}
 
     def check(self) -> None:
         """Raise FerError where the engine, asked for by name, cannot train the net."""
         if not self._settled and self.demand and (reason := self.engine.shortfall(self.demand)):
-            raise FerError(
-                f"{self.prototxts.net_path}{self._line()}: {self.engine.title} {reason}\n{self.engine.instead}"
-            )
+            raise FerError(f"{self.prototxts.net_path}: {self.engine.title} {reason}\n{self.engine.instead}")
 
-    def _line(self) -> str:
-        """The line of the first layer of a type that the engine has not, if it is for that."""
-        net, path = self.prototxts.net, self.prototxts.net_path
-        if net is None or path is None or self.demand is None:
-            return ""
-        lacks = self.demand.layer_types - self.engine.known_types(self.demand.layer_types)
-        lines = zip(net_lines(net, path), net.layer, strict=True)
-        return next((f":{line}" for line, layer in lines if layer.type in lacks), "")
+
+def _take_one_that_has(kind: str) -> str:
+    names = engines_that(lambda engine: kind not in engine.lacks)
+    return f"; take --engine {' or '.join(names)}" if names else ""
 
 
 def _demand(prototxts: Prototxts, *, on_gpu: bool) -> tuple[Demand | None, list[str]]:
