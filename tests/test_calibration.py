@@ -46,9 +46,17 @@ def test_the_error_is_that_of_a_hand_calculation() -> None:
 def test_a_label_against_a_sure_net_is_in_doubt_and_a_close_call_is_not() -> None:
     probs = np.tile([[0.8, 0.2, 0.0]], (10, 1))
     labels = np.zeros(10, np.int64)
-    probs[7:] = [0.1, 0.9, 0.0]
+    probs[7:] = [0.08, 0.92, 0.0]
     labels[7:] = 1
     labels[3] = 2  # 0.8 for class 0: as sure as ever
     labels[9], probs[9] = 0, [0.05, 0.95, 0.0]  # surer than ever of class 1
     labels[5], probs[5] = 1, [0.51, 0.49, 0.0]  # wrong, but undecided
-    assert label_issues(scores_of(probs, labels)).tolist() == [9, 3]
+    assert label_issues(scores_of(probs, labels), 1.0).tolist() == [9, 3]
+
+
+def test_a_net_that_is_often_wrong_casts_no_doubt() -> None:
+    random = np.random.default_rng(2)
+    probs = at_temperature(random.dirichlet([0.6] * 7, 500), 0.1)
+    scores = scores_of(probs, random.integers(0, 7, 500))
+    assert len(label_issues(scores, 1.0)) > 100
+    assert len(label_issues(scores, fit_temperature(scores))) == 0

@@ -1,22 +1,27 @@
-"""Labels that a net's answers cast doubt on (confident learning; Northcutt, JAIR 70, 2021)."""
+"""Labels that a net's answers cast doubt on, after confident learning (Northcutt, JAIR 70, 2021)."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.evaluation.calibration import at_temperature
 from fer.evaluation.scores import Scores
 
+ODDS = 10
+"""How many times as likely as the label the answer must be; once calibrated, a net that is often wrong is never so
+sure."""
 
-def label_issues(scores: Scores) -> NDArray[np.int64]:
+
+def label_issues(scores: Scores, temperature: float) -> NDArray[np.int64]:
     """The rows of images whose label is in doubt, the most doubtful first.
 
-    The net answers another class, with at least the mean probability that it gives that class where it is the label.
-    Of two such rows the one whose label it holds for less likely, against its answer, comes first.
+    Of probabilities at the `temperature` that calibrates them: the net holds another class for ten times as likely as
+    the label, and for as likely, at least, as it does on average where that class is the label. Of two such rows the
+    one with the larger difference between its answer and its label comes first.
     """
-    rows = np.arange(len(scores.labels))
-    classes = scores.probs.shape[1]
-    own = scores.probs[rows, scores.labels].astype(np.float64)
+    probs = at_temperature(scores.probs, temperature)
+    rows, classes = np.arange(len(probs)), probs.shape[1]
+    own, answered = probs[rows, scores.labels], probs[rows, scores.predictions]
     counts = np.bincount(scores.labels, minlength=classes)
     usual = np.where(counts, np.bincount(scores.labels, own, classes) / np.maximum(counts, 1), np.inf)
-    answered = scores.probs[rows, scores.predictions]
-    doubted = np.flatnonzero(~scores.correct & (answered >= usual[scores.predictions]))
+    doubted = np.flatnonzero((answered >= ODDS * own) & (answered >= usual[scores.predictions]))
     return doubted[np.argsort((own - answered)[doubted], kind="stable")]

@@ -88,7 +88,7 @@ def split_results(scored: Scored) -> dict[str, SplitResult]:
             clean=_clean(scored, scores),
             ten_crop=crop(TEN_CROP, scored.ten_crop[split]) if split in scored.ten_crop else None,
             calibration=_calibration(scores, temperature),
-            labels_in_doubt=len(label_issues(scores)) if split == "val" else None,
+            labels_in_doubt=len(label_issues(scores, temperature)) if split == "val" else None,
         )
         for split, scores in scored.scores.items()
     }

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fer.data.dataset import SPLIT_NAMES
+from fer.evaluation.calibration import fit_temperature
 from fer.evaluation.label_issues import label_issues
 from fer.report.plots.faces import Confusion
 from fer.report.plots.scores import Mistake
@@ -45,7 +46,7 @@ def find_confusions(scored: Scored, split: str = "val") -> list[Confusion]:
 def doubts_csv(scored: Scored, split: str) -> str:
     """A row for each image whose label is in doubt, the most doubtful first."""
     scores = scored.scores[split]
-    rows = label_issues(scores)
+    rows = label_issues(scores, fit_temperature(scores))
     answers = scores.predictions[rows]
     frame = pd.DataFrame(
         {
@@ -64,7 +65,7 @@ def _mistakes(scored: Scored, split: str, rows: np.ndarray) -> Iterator[Mistake]
     if scored.manifest is None or scored.split_name(split) != SPLIT_NAMES[split]:
         return
     scores, folder = scored.scores[split], scored.data_dir / split
-    doubted = set(label_issues(scores).tolist())
+    doubted = set(label_issues(scores, fit_temperature(scores)).tolist())
     for row in (int(row) for row in rows[(-scores.probs.max(axis=1)[rows]).argsort(kind="stable")]):
         image = _read_image(folder, scores.files[row])
         if image is not None:

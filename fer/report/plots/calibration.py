@@ -1,10 +1,12 @@
 """Figures of confidence and of classes over time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from fer.evaluation.calibration import BINS, Calibration
@@ -23,6 +25,7 @@ from fer.report.plots.look import (
     whole_numbers,
 )
 
+FEW = 10  # images of a bin that are too few to tell
 _LISTED = 10  # classes that a legend has room for
 
 
@@ -40,6 +43,10 @@ def plot_calibration(before: Calibration, after: Calibration, temperature: float
         bottom.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         bottom.set_xlabel("confidence")
         whole_numbers(bottom.yaxis, 3)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    few = Patch(color=BLUE, alpha=0.3, linewidth=0)
+    shown = [handles[0], few, handles[-1]], [labels[0], f"of fewer than {FEW} images", labels[-1]]
+    figure.legend(*shown, loc="outside lower center", ncols=3)
     axes[0, 0].set_ylabel("accuracy")
     axes[1, 0].set_ylabel("images")
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
@@ -51,13 +58,13 @@ def _draw_reliability(ax: Axes, found: Calibration) -> None:
     known = found.counts > 0
     middles = ((np.arange(BINS) + 0.5) / BINS)[known]
     confidence, accuracy = found.confidence[known], found.accuracy[known]
-    ax.bar(middles, accuracy, 0.94 / BINS, color=BLUE, linewidth=0, label="accuracy")
-    gap = {"facecolor": "none", "edgecolor": RED, "hatch": "////", "linewidth": 0.6}
+    for kept, alpha in ((found.counts[known] >= FEW, 1.0), (found.counts[known] < FEW, 0.3)):
+        ax.bar(middles[kept], accuracy[kept], 0.94 / BINS, color=BLUE, linewidth=0, alpha=alpha, label="accuracy")
+    gap: Any = {"facecolor": "none", "edgecolor": RED, "hatch": "////", "linewidth": 0.6}
     ax.bar(middles, confidence - accuracy, 0.94 / BINS, bottom=accuracy, label="gap to the confidence", **gap)
     ax.plot([0, 1], [0, 1], color="#888888", linewidth=0.8)
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.legend(loc="upper left")
 
 
 @look

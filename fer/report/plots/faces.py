@@ -68,7 +68,9 @@ class _Sheet:
         self.ax.imshow(image, extent=extent, aspect="auto", **({"interpolation": "nearest"} | gray | style))
 
     def text(self, text: str, x: float, y: float, size: float = 6.5, **style: Any) -> None:
-        self.ax.text(x, y, plain(text), **({"fontsize": size, "color": GRAY, "va": "top", "linespacing": 1.15} | style))
+        self.ax.text(
+            x, y, plain(text), **({"fontsize": size, "color": GRAY, "va": "baseline", "linespacing": 1.15} | style)
+        )
 
 
 @look
@@ -78,8 +80,8 @@ def plot_confusions(confusions: Sequence[Confusion], title: str) -> Figure:
     for row, each in enumerate(confusions):
         y = 1.27 * row + 0.06
         share = f"{each.count:,} images,\n{100 * each.share:.0f}% of {short(each.true, 12)}"
-        sheet.text(f"{short(each.true, 14)} →\n{short(each.predicted, 14)}", 0.08, y, 8.5)
-        sheet.text(share, 0.08, y + 0.42, 7)
+        sheet.text(f"{short(each.true, 14)} →\n{short(each.predicted, 14)}", 0.08, y, 8.5, va="top")
+        sheet.text(share, 0.08, y + 0.42, 7, va="top")
         for column, mistake in enumerate(each.mistakes[:_FEW]):
             x = 1.3 + column
             sheet.picture(mistake.image, x, y, 0.92)
@@ -87,7 +89,7 @@ def plot_confusions(confusions: Sequence[Confusion], title: str) -> Figure:
             if mistake.doubted:
                 frame: Any = {"fill": False, "edgecolor": ORANGE, "linewidth": 1.6}
                 sheet.ax.add_patch(mpl.patches.Rectangle((x, y), 0.92, 0.92, **frame))
-            sheet.text(words + "\nlabel in doubt" * mistake.doubted, x, y + 0.94, 6)
+            sheet.text(words + "\nlabel in doubt" * mistake.doubted, x, y + 0.95, 6, va="top")
     return sheet.figure
 
 
@@ -96,16 +98,16 @@ def plot_maps(faces: Sequence[Seen], title: str) -> Figure:
     """Each face, and beside it where covering it costs the answer most, and Grad-CAM where there is some."""
     each = 3 if any(face.grad_cam is not None for face in faces) else 2
     across = min(len(faces), 3 if each == 3 else 4)
-    rows = -(-len(faces) // across)
+    places = _places([face.true for face in faces], across)
     gap = 0.25
-    sheet = _Sheet(across * (each + gap), 1.3 * rows, title)
-    for number, face in enumerate(faces):
-        x, y = number % across * (each + gap) + gap / 2, 1.3 * (number // across) + 0.04
+    sheet = _Sheet(across * (each + gap), 1.3 * (places[-1][0] + 1), title)
+    for (row, column), face in zip(places, faces, strict=True):
+        x, y = column * (each + gap) + gap / 2, 1.3 * row + 0.04
         mark = "" if face.true == face.predicted else f" (is {short(face.true, 12)})"
-        sheet.text(f"{short(face.predicted, 12)}{mark} {100 * face.probability:.0f}%", x, y, 7)
+        sheet.text(f"{short(face.predicted, 12)}{mark} {100 * face.probability:.0f}%", x, y + 0.15, 7)
         y += 0.22
         sheet.picture(face.image, x, y, 0.97)
-        largest = max(float(np.abs(face.occlusion).max()), 0.01)
+        largest = max(float(np.abs(face.occlusion).max()), 0.05)
         sheet.picture(_over(face.image, face.occlusion / largest, "RdBu_r"), x + 1, y, 0.97)
         badge: Any = {"ha": "right", "va": "bottom", "color": "white"}
         badge["bbox"] = {"facecolor": "#000000A0", "edgecolor": "none", "pad": 0.8}
@@ -113,6 +115,19 @@ def plot_maps(faces: Sequence[Seen], title: str) -> Figure:
         if face.grad_cam is not None:
             sheet.picture(_over(face.image, face.grad_cam, "inferno"), x + 2, y, 0.97)
     return sheet.figure
+
+
+def _places(names: Sequence[str], across: int) -> list[tuple[int, int]]:
+    """Row and column of each; where most classes have several, each begins a row."""
+    several = len(names) > 1.5 * len(set(names))
+    places: list[tuple[int, int]] = []
+    row = column = 0
+    for index, name in enumerate(names):
+        if column == across or (several and index and name != names[index - 1]):
+            row, column = row + 1, 0
+        places.append((row, column))
+        column += 1
+    return places
 
 
 def _over(image: Picture, values: NDArray[np.float32], name: str) -> Picture:
@@ -132,5 +147,5 @@ def plot_tiles(pictures: Sequence[Picture], labels: Sequence[str], title: str, c
         x, y = number % columns + 0.03, step * (number // columns) + 0.03
         sheet.picture(picture, x, y, 0.94)
         if labels:
-            sheet.text(short(labels[number], 14), x, y + 0.95, 6)
+            sheet.text(short(labels[number], 14), x, y + 1.06, 6)
     return sheet.figure
