@@ -375,7 +375,7 @@ def test_where_it_cannot_be_built_is_said_at_once(tmp_path: Path, compiler: Path
     (tmp_path / "file").touch()
     with pytest.raises(FerError, match=r"cannot write .*file/cpu.*: Not a directory|cannot write .*: Not a directory"):
         build(BuildOptions(source=source, prefix=tmp_path / "file"), lambda text: None, quiet)
-    with pytest.raises(FerError, match=r"a:b/cpu: Python finds nothing in a folder with a colon in its name"):
+    with pytest.raises(FerError, match=r"a:b/cpu: no Caffe can be built in a folder with : in its name"):
         build(BuildOptions(source=source, prefix=tmp_path / "a:b"), lambda text: None, quiet)
     assert not compiler.exists()
 
