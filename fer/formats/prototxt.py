@@ -163,7 +163,7 @@ def _read_message(path: str | Path, message: MessageT, dropped: list[str] | None
 def _missing_fields(path: str | Path, text: str, message: Message) -> list[str]:
     """Fields that Caffe's parser does without no more than ours when it writes them: clip_param's min and max."""
     faults = []
-    for name in message.FindInitializationErrors():
+    for name in message.FindInitializationErrors():  # type: ignore[attr-defined]  # the stubs lack it
         place = re.match(r"layer\[(\d+)\]\.", name)
         line = layer_lines(text)[int(place[1])] if place else 1
         faults.append(f"{path}:{line}: {name[place.end() :] if place else name} is missing")
