@@ -27,8 +27,9 @@ Arrays = dict[str, np.ndarray]
 def write_case(
     folder: Path, name: str, solver_name: str, data: Path, batch: int, test_batch: int, seed: int, **fields: object
 ) -> Path:
-    """FOLDER/solver.prototxt of a shipped net: no Augment, dropout, mirror or crop, smaller batches. Nothing is left to chance.
+    """FOLDER/solver.prototxt of a shipped net: no Augment, dropout, mirror or crop, smaller batches.
 
+    Nothing is left to chance.
     One test batch of `test_batch` images; snapshots only when asked for, to FOLDER/<engine>_iter_N; `fields` of the
     solver besides.
     """
