@@ -411,9 +411,13 @@ def test_a_prefix_may_have_any_name_and_be_moved(
     assert cli.main(["caffe", "remove"]) == 0 and not (tmp_path / "elsewhere" / "cpu").exists()
 
 
-def test_an_option_left_out_makes_another_build(compiler: Path, source: Path) -> None:
+def test_an_option_left_out_makes_another_build(
+    compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (made,) = build(BuildOptions(source=source, without=("opencv",)), lambda text: None, quiet)
     assert made.record.without[0].startswith("OpenCV is left out") and len(made.record.without) == 1
+    assert cli.main(["caffe", "list"]) == 0
+    assert re.search(r", of [\d-]+; without OpenCV \(fer train takes it\)\n$", capsys.readouterr().out)
     first = compiler.read_text()
     build(BuildOptions(source=source, without=("opencv",)), lambda text: None, quiet)
     assert compiler.read_text() == first

@@ -82,7 +82,7 @@ class EngineChoice:
     def _line(self) -> str:
         """The line of the first layer of a type that the engine has not, if it is for that."""
         net, path = self.prototxts.net, self.prototxts.net_path
-        if net is None or self.demand is None:
+        if net is None or path is None or self.demand is None:
             return ""
         lacks = self.demand.layer_types - self.engine.known_types(self.demand.layer_types)
         lines = zip(net_lines(net, path), net.layer, strict=True)
