@@ -1,16 +1,11 @@
 """A layer of Caffe's as Keras' layers, and what it may know of its surroundings."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from fer.engines.core import layer as core
 from fer.engines.core.framework import Shape
-from fer.engines.core.registry import Registry
 from fer.engines.tensorflow.blob import Axes, Blob
 from fer.schema import caffe_pb2
 

@@ -4,8 +4,8 @@ from functools import reduce
 
 import tensorflow as tf
 
-from fer.engines.tensorflow.keras_layers.own import Own, Shape, Tensor, serializable
 from fer.engines.tensorflow.keras_layers.labels import class_index
+from fer.engines.tensorflow.keras_layers.own import Own, Shape, Tensor, serializable
 
 
 @serializable

@@ -76,7 +76,7 @@ class GeneralConvolution(Sliding):
         inputs, kernels = tf.split(images, self.groups, -1), tf.split(kernel, self.groups, -1)
         for part, weights in zip(inputs, kernels, strict=True):
             if self.transposed:
-                weights = tf.linalg.matrix_transpose(weights)  # noqa: PLW2901
+                weights = tf.linalg.matrix_transpose(weights)
             parts.append(tf.nn.convolution(part, weights, stride, "VALID"))
         return tf.concat(parts, -1)
 
@@ -127,7 +127,7 @@ class Im2col(Sliding):
         for number in range(math.prod(self.kernel)):
             cuts = [slice(None)]
             for k, s, d, count in reversed(list(zip(self.kernel, self.stride, self.dilation, places, strict=True))):
-                number, offset = divmod(number, k)  # noqa: PLW2901
+                number, offset = divmod(number, k)
                 cuts.insert(1, slice(offset * d, offset * d + (count - 1) * s + 1, s))
             columns.append(framed[tuple(cuts)])
         stacked = tf.stack(columns, -1)  # [rows, *places, channels, kernel]

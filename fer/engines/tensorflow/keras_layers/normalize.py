@@ -108,7 +108,9 @@ class Scale(Own):
         return input_shape[0] if isinstance(input_shape, list) else input_shape
 
     def call(self, bottoms: Tensor) -> Tensor:
-        x, factor = (bottoms[0], nchw(bottoms[1])) if self.factor is None else (bottoms, tf.convert_to_tensor(self.factor))
+        x, factor = (
+            (bottoms[0], nchw(bottoms[1])) if self.factor is None else (bottoms, tf.convert_to_tensor(self.factor))
+        )
         top = x * spread(factor, self.axis, len(x.shape))
         return top if self.bias is None else top + spread(tf.convert_to_tensor(self.bias), self.axis, len(x.shape))
 

@@ -28,7 +28,9 @@ def _stock(pool: Pool) -> str | None:
     return "same" if fits and not padded_mean else None
 
 
-def wire_pool(wiring: Wiring, layer: Layer, pool: Pool, images: Tensor, name: str, places: bool = False) -> list[Tensor]:
+def wire_pool(
+    wiring: Wiring, layer: Layer, pool: Pool, images: Tensor, name: str, places: bool = False
+) -> list[Tensor]:
     """The tops of one window."""
     common = {"name": wiring.name(name), "dtype": wiring.policy}
     window, padding = pool.window, _stock(pool)
@@ -61,9 +63,7 @@ class Pooling(rules.Pooling, Layer):
 class SPP(rules.SPP, Layer):
     def wire(self, wiring: Wiring, *bottoms: Tensor) -> tuple[Tensor, ...]:
         name = self.param.name
-        levels = [
-            wire_pool(wiring, self, pool, bottoms[0], f"{name}.{i}")[0] for i, pool in enumerate(self.pools)
-        ]
+        levels = [wire_pool(wiring, self, pool, bottoms[0], f"{name}.{i}")[0] for i, pool in enumerate(self.pools)]
         if len(levels) == 1:
             return (levels[0],)
         flat = [

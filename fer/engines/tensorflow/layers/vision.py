@@ -77,9 +77,7 @@ class Convolution(rules.Convolution, _Sliding):
         )
         if same or not any(window.pad):
             return made, _as_it_is, _as_it_is
-        frame = keras.layers.ZeroPadding2D(
-            window.pad, name=wiring.name(f"{self.param.name}.pad"), dtype=wiring.policy
-        )
+        frame = keras.layers.ZeroPadding2D(window.pad, name=wiring.name(f"{self.param.name}.pad"), dtype=wiring.policy)
         return made, frame, _as_it_is
 
 
