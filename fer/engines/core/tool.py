@@ -17,10 +17,9 @@ running iteration with a snapshot (exit code 130, 143), SIGHUP takes a snapshot 
 import argparse
 import json
 import platform
-import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import google.protobuf
@@ -30,13 +29,13 @@ from google.protobuf import text_format
 from fer.engines.caffe import ipc
 from fer.engines.core.framework import Backend, Framework
 from fer.engines.core.log import Log
-from fer.engines.core.signals import EFFECTS, Signals
+from fer.engines.core.options import NO_OTHERS, OwnVerb, parse
+from fer.engines.core.signals import Signals
 from fer.engines.core.solver import Solver
 from fer.engines.core.verbs.average import average
 from fer.engines.core.verbs.caffe_test import test
 from fer.engines.core.verbs.caffe_time import benchmark
 from fer.engines.core.verbs.predict import predict
-from fer.engines.engine import PRECISIONS
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.states import State
@@ -45,12 +44,17 @@ from fer.schema import caffe_pb2
 Verb = Callable[[Framework, argparse.Namespace], int]
 
 
-def main(framework: Framework, argv: Sequence[str] | None = None) -> int:
-    """Run a verb; its exit code. A fault that the user can mend becomes one fatal line in Caffe's format."""
+def main(framework: Framework, argv: Sequence[str] | None = None, *, others: Mapping[str, OwnVerb] = NO_OTHERS) -> int:
+    """Run a verb, or one of the `others` that the framework has besides; its exit code.
+
+    A fault that the user can mend becomes one fatal line in Caffe's format.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parse(framework, words)
+    arguments = parse(framework, words, VERBS, others)
     arguments.words = words
     try:
+        if other := others.get(arguments.verb):
+            return other.run(arguments)
         return VERBS[arguments.verb](framework, arguments)
     except UsageError as error:
         print(error, file=sys.stderr)
@@ -247,46 +251,3 @@ def _state(arguments: argparse.Namespace, phase: str) -> State:
 
 def _stages(arguments: argparse.Namespace) -> tuple[str, ...]:
     return tuple(stage for text in arguments.stage for stage in text.split(",") if stage)
-
-
-def _parse(framework: Framework, words: Sequence[str]) -> argparse.Namespace:
-    # Caffe's own flags may have one dash.
-    words = [f"-{word}" if re.match(r"-[a-z]\w", word) else word for word in words]
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {framework.program}",
-        description=f"Caffe's command line on {framework.name}.",
-        epilog=framework.epilog,
-        allow_abbrev=False,
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(VERBS))
-    for name in VERBS:
-        verb = verbs.add_parser(name, allow_abbrev=False)
-        verb.add_argument("--gpu", help="0, or 0,1, or all: batch size times the number of GPUs; default the CPU")
-        if name in ("layers", "doctor", "gpu", "device_query"):
-            continue
-        verb.add_argument("--precision", choices=PRECISIONS, default="fp32")
-        verb.add_argument("--stage", action="append", default=[], help="net stages, separated by commas")
-        verb.add_argument("--level", type=int, default=0, help="net level")
-        if name == "train":
-            verb.add_argument("--solver", required=True)
-            verb.add_argument("--snapshot", help="a .solverstate to go on from")
-            verb.add_argument("--weights", help=".caffemodel files to start from, separated by commas")
-            verb.add_argument("--sigint_effect", choices=EFFECTS, default="stop")
-            verb.add_argument("--sighup_effect", choices=EFFECTS, default="snapshot")
-        else:
-            verb.add_argument("--model", type=Path, required=True)
-        if name in ("time", "describe"):
-            verb.add_argument("--phase", choices=("TRAIN", "TEST"), required=name == "describe")
-        if name in ("test", "time"):
-            verb.add_argument("--iterations", type=int, default=50)
-        if name in ("test", "predict", "average"):
-            verb.add_argument("--weights", required=True)
-        if name == "average":
-            verb.add_argument("--out", type=Path, required=True)
-            verb.add_argument("--iterations", type=int, help="batches for BatchNorm's statistics; default: an epoch")
-        if name == "predict":
-            for option in ("source", "out"):
-                verb.add_argument(f"--{option}", type=Path, required=True)
-            verb.add_argument("--transform", default="", metavar="TEXT", help="a TransformationParameter's prototxt")
-            verb.add_argument("--ten-crop", "--ten_crop", action="store_true")
-    return parser.parse_args(words)
