@@ -66,12 +66,12 @@ class _Draws:
         self._generator = np.random.Generator(np.random.Philox(seed.tolist()))
 
     def uniform(self, blob: np.ndarray, low: float, high: float) -> None:
-        self._generator.random(out=blob, dtype=blob.dtype)  # type: ignore[call-overload]  # float32, as blobs are
+        self._generator.random(out=blob, dtype=blob.dtype)
         blob *= high - low
         blob += low
 
     def normal(self, blob: np.ndarray, mean: float, deviation: float) -> None:
-        self._generator.standard_normal(out=blob, dtype=blob.dtype)  # type: ignore[call-overload]
+        self._generator.standard_normal(out=blob, dtype=blob.dtype)
         blob *= deviation
         blob += mean
 

@@ -55,3 +55,9 @@ def use(gpu: int | None) -> None:
         tf.config.set_visible_devices(chosen, "GPU")
     for device in chosen:
         tf.config.experimental.set_memory_growth(device, True)
+
+
+def set_up_process() -> None:
+    """What a process of the engine sets for itself before its first net: it holds for all that runs there."""
+    tf.get_logger().setLevel("ERROR")
+    tf.config.experimental.enable_op_determinism()  # so that a resumed training is the same one to the last bit

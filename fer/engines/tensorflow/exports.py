@@ -43,10 +43,11 @@ def whole_model(deploy: Path, weights: Path, transform: Transform) -> keras.Mode
         x = keras.layers.Rescaling(1.0, -mean.transpose(1, 2, 0), name="mean")(x)
     if transform.scale != 1:
         x = keras.layers.Rescaling(transform.scale, name="scale")(x)
-    if len(net.input) != 1:
+    if isinstance(net.input, dict):
         raise FerError(f"{deploy} has {len(net.input)} inputs ({', '.join(net.input)}); one is needed: a deploy net")
-    outputs = net({next(iter(net.input)): x})
-    answer = outputs["prob"] if "prob" in outputs else next(iter(outputs.values()))
+    answer = net(x)
+    if isinstance(answer, dict):
+        answer = answer["prob"] if "prob" in answer else next(iter(answer.values()))
     return keras.Model(pixels, keras.layers.Flatten(name="probabilities")(answer), name=net.name)
 
 
@@ -94,7 +95,7 @@ def _write(form: str, model: keras.Model, path: Path, calibration: np.ndarray | 
 
 
 def _read_keras(path: Path) -> Callable[[np.ndarray], Any]:
-    LAYERS.known_types()  # imports our own layers, so that Keras finds them
+    LAYERS.known_types()  # imports our own layers, which a file may hold
     model = keras.models.load_model(path)
     return lambda pixels: model(pixels, training=False)
 

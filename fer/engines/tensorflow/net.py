@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,12 +14,12 @@ from fer.engines.core.node import Node
 from fer.engines.tensorflow.blob import Blob, View
 from fer.engines.tensorflow.context import Context
 from fer.engines.tensorflow.faults import spoken
-from fer.engines.tensorflow.keras_layers.neuron import StopGradient
 from fer.engines.tensorflow.keras_layers.own import nchw
-from fer.engines.tensorflow.layer import Layer, Tensor
-from fer.engines.tensorflow.layers.data import Fed, Feeding
+from fer.engines.tensorflow.layer import Tensor
+from fer.engines.tensorflow.layers.data import Fed
 from fer.engines.tensorflow.registry import LAYERS
-from fer.engines.tensorflow.timing import time_pass
+from fer.engines.tensorflow.timing import Timed, time_pass
+from fer.engines.tensorflow.wired import Wired
 from fer.engines.tensorflow.wiring import Wiring
 from fer.nets.states import State
 from fer.schema import caffe_pb2
@@ -56,14 +55,15 @@ class Net(Assembly[Node]):
 
     def _forget(self) -> None:
         """Wire the net anew when it is next run."""
-        self._model: Model | None = None
+        self._model: Wired | None = None
         self._evaluate: Any = None
         self._infer: dict[str, Any] = {}
+        self._timed: list[Timed] = []
 
     # ---- the model
 
     @property
-    def model(self) -> "Model":
+    def model(self) -> Wired:
         """The net in Keras."""
         if self._model is None:
             self._parameters.bind()
@@ -71,17 +71,16 @@ class Net(Assembly[Node]):
             weighted = [top for node in self.nodes for top, w in zip(node.tops, node.loss_weights, strict=False) if w]
             policy = POLICIES[self.context.precision]
             wiring = Wiring(self.context.phase, policy, self._measuring)
-            self._model = Model(self.nodes, self.shapes, wiring, list(dict.fromkeys([*wanted, *weighted])))
+            self._model = Wired(self.nodes, self.shapes, wiring, list(dict.fromkeys([*wanted, *weighted])))
         return self._model
 
     def feeds(self) -> tuple[list[Fed], np.ndarray]:
         """What the host tells the graph for the next pass: for each data layer, and of the random generators."""
-        model = self.model
-        names = dict.fromkeys(name for _, name in model.wiring.generators)
-        seeds = [self.context.seeds.next(name) for name in names]
-        return [layer.feed() for layer in model.sources], np.array(seeds, np.uint32).reshape(-1, 2)
+        return [layer.feed() for layer in self.model.sources], self.model.seeds(self.context.seeds)
 
-    def compute(self, fed: Any, seeds: Tensor, given: Mapping[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(
+        self, fed: Any, seeds: Tensor, given: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """In a graph: the weighted loss, and the blobs that it or the outputs need."""
         blobs = self.model.compute(fed, seeds, given or {})
         loss = tf.zeros(())
@@ -125,19 +124,22 @@ class Net(Assembly[Node]):
             self._forget()
         if output not in self._infer:
 
-            @tf.function(reduce_retracing=False)
-            def infer(pixels: Tensor, seeds: Tensor) -> Tensor:
-                return nchw(self.model.compute(None, seeds, {name: pixels})[output])
+            @tf.function
+            def infer(pixels: Tensor, fed: Any, seeds: Tensor) -> Tensor:
+                return nchw(self.model.compute(fed, seeds, {name: pixels})[output])
 
             self._infer[output] = infer
-        _, seeds = self.feeds()
         with spoken(self):
-            answer = self._infer[output](np.ascontiguousarray(images.transpose(0, 2, 3, 1)), seeds)
+            answer = self._infer[output](np.ascontiguousarray(images.transpose(0, 2, 3, 1)), *self.feeds())
         return np.asarray(answer, np.float64).reshape(len(images), -1)
 
     def time_pass(self, forward: dict[str, float], backward: dict[str, float]) -> None:
         """Run the layers one by one forward, then backward; add each one's milliseconds, by its name."""
-        time_pass(self, forward, backward)
+        if not self._timed:
+            self._parameters.bind()
+            policy = POLICIES[self.context.precision]
+            self._timed = [Timed(node, self.shapes, Wiring(self.context.phase, policy)) for node in self.nodes]
+        time_pass(self._timed, self.context.seeds, forward, backward)
 
     # ---- BatchNorm's statistics
 
@@ -193,60 +195,3 @@ class Net(Assembly[Node]):
         anew = self.context.seeds.load_state(state.get("generators", {}), iteration)
         self.load_cursors(state.get("layers", {}))
         return anew
-
-
-class Model:
-    """Nodes wired as one Keras model, whose variables hold nothing: each pass gives it ours instead.
-
-    `wanted` are the names of the blobs that a pass gives.
-    """
-
-    def __init__(self, nodes: list[Node], shapes: Mapping[str, Shape], wiring: Wiring, wanted: list[str]):
-        self.wiring, self._shapes = wiring, shapes
-        self.sources: list[Feeding] = []
-        self._source_nodes: list[Node] = []
-        self.symbols: dict[str, Tensor] = {}
-        with keras.StatelessScope(initialize_variables=False):
-            for node in nodes:
-                self.symbols.update(zip(node.tops, self._wire(node), strict=True))
-            self.outputs = {name: self.symbols[name] for name in wanted}
-            made = list({id(symbol): symbol for symbol in self.outputs.values()}.values())
-            self._places = {id(symbol): place for place, symbol in enumerate(made)}
-            self.keras = keras.Model(wiring.inputs, made) if made and wiring.inputs else None
-
-    def _wire(self, node: Node) -> tuple[Tensor, ...]:
-        layer = node.layer
-        if isinstance(layer, Feeding):
-            self.sources.append(layer)
-            self._source_nodes.append(node)
-            return tuple(self.wiring.image_input(self._shapes[top], top) for top in node.tops)
-        bottoms = [self.symbols[name] for name in node.bottoms]
-        for i, cut in enumerate(node.cut):
-            if cut:
-                bottoms[i] = StopGradient(name=self.wiring.name(f"{node.name}.cut"), dtype=self.wiring.policy)(bottoms[i])
-        return layer.wire(self.wiring, *bottoms)
-
-    def compute(self, fed: Any, seeds: Tensor, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """In a graph: the wanted blobs. `given` are those of inputs; without `fed`, all that they depend on."""
-        inputs = dict(given)
-        for number, node in enumerate(self._source_nodes):
-            if not all(top in given for top in node.tops):
-                inputs.update(zip(node.tops, node.layer.tops(() if fed is None else fed[number]), strict=True))
-        if "nothing" in self.wiring.inputs and "nothing" not in inputs:
-            inputs["nothing"] = tf.zeros((1, 1))
-        numbers = {name: row for row, name in enumerate(dict.fromkeys(name for _, name in self.wiring.generators))}
-        mapping = [(variable, seeds[numbers[name]]) for variable, name in self.wiring.generators]
-        for variable, layer, index in self.wiring.variables:
-            mapping.append((variable, layer.blobs[index].laid_out(tuple(layer.blob_shape(index)), layer.layout(index))))
-        with keras.StatelessScope(state_mapping=mapping, initialize_variables=False) as scope:
-            values = self.keras(inputs, training=self.wiring.phase == "TRAIN")
-        self._keep_statistics(scope)
-        values = values if isinstance(values, list | tuple) else [values]
-        return {name: values[self._places[id(symbol)]] for name, symbol in self.outputs.items()}
-
-    def _keep_statistics(self, scope: Any) -> None:
-        """What BatchNorm has added up in this pass."""
-        for variable, layer, index in self.wiring.variables:
-            if not layer.learns:
-                value = scope.get_current_value(variable)
-                layer.blobs[index].variable.assign(value)

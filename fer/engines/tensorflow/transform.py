@@ -30,7 +30,7 @@ class Transform(core.Transform):
         if not self.draws:
             _, height, width = self.shape
             return images[:, top : top + height, left : left + width]
-        return self._drawn(images, tf.cast(tf.bitcast(seed, tf.int32), tf.int32))
+        return self._drawn(images, tf.bitcast(seed, tf.int32))
 
     def _normalise(self, images: Tensor) -> Tensor:
         result = tf.cast(images, tf.float32)
@@ -45,12 +45,12 @@ class Transform(core.Transform):
         top, left = (tf.fill((count,), spare // 2) for spare in self._spare)
         if self._moves:
             top, left = (
-                tf.random.stateless_uniform((count,), seed + [0, i], 0, spare + 1, tf.int32)
+                tf.random.stateless_uniform((count,), seed + np.array([0, i], np.int32), 0, spare + 1, tf.int32)
                 for i, spare in enumerate(self._spare)
             )
         columns = tf.range(width)[None, :]
         if self._mirror:
-            flips = tf.random.stateless_uniform((count, 1), seed + [0, 2], 0, 2, tf.int32)
+            flips = tf.random.stateless_uniform((count, 1), seed + np.array([0, 2], np.int32), 0, 2, tf.int32)
             columns = tf.where(flips == 1, width - 1 - columns, columns)
         columns = tf.broadcast_to(columns + left[:, None], (count, width))
         if self._moves:

@@ -54,7 +54,8 @@ class Updater:
                 variables = [history.variable for history in histories]
                 self._kept.append(_Kept(learned.parameter.variable, variables, learned.lr_mult, decay, trained))
         self.trained: list[Any] = [kept.parameter for kept in self._kept if kept.trained]
-        self._apply = tf.function(self._update, jit_compile=True)
+        # On a CPU it saves some 6 ms of AlexNet's 1,000, and its compiler speaks amid Caffe's lines.
+        self._apply = tf.function(self._update, jit_compile=bool(tf.config.get_visible_devices("GPU")) or None)
         self._add = tf.function(lambda a, b: [x + y for x, y in zip(a, b, strict=True)])
 
     # ---- the history

@@ -87,7 +87,7 @@ class Augment(Own):
 
 
 def _within(count: int, lengths: Tensor, where: Tensor) -> Tensor:
-    """Which of `count` places lie in a stretch that begins at the share `where` [N] of what `lengths` leave: [N, count]."""
+    """bool [N, count]: which places lie in a stretch that begins at the share `where` [N] of what `lengths` leave."""
     places = tf.range(count, dtype=lengths.dtype)
     first = tf.floor(where * (count - lengths + 1))[:, None]
     return (places >= first) & (places < first + lengths[:, None])

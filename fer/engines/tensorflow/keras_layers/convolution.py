@@ -32,7 +32,7 @@ class Sliding(Own):
 
 @serializable
 class GeneralConvolution(Sliding):
-    """`filters` of weights [*kernel, channels / groups, filters], or, transposed, [*kernel, filters / groups, channels]."""
+    """Weights [*kernel, channels / groups, filters]; transposed: [*kernel, filters / groups, channels]."""
 
     filters: int = 1
     groups: int = 1

@@ -87,6 +87,11 @@ def spread(values: Tensor, axis: int, axes: int) -> Tensor:
     return nhwc(tf.reshape(values, tf.concat([[1] * axis, tf.shape(values), rest], 0)))
 
 
+def _several(shape: Shape) -> bool:
+    """Whether it is of several bottoms (a saved model's shapes come back as lists)."""
+    return len(shape) > 0 and isinstance(shape[0], list | tuple)
+
+
 @serializable
 class Scale(Own):
     """The bottom times a weight that covers its axes from Caffe's `axis` on, plus another with `use_bias`.
@@ -100,12 +105,12 @@ class Scale(Own):
 
     def build(self, shape: Shape) -> None:
         self.factor = None
-        if not isinstance(shape, list):
+        if not _several(shape):
             self.factor = self.add_weight(shape=self.shape, name="factor", initializer="ones")
         self.bias = self.add_weight(shape=self.shape, name="bias", initializer="zeros") if self.use_bias else None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape[0] if isinstance(input_shape, list) else input_shape
+        return input_shape[0] if _several(input_shape) else input_shape
 
     def call(self, bottoms: Tensor) -> Tensor:
         x, factor = (
@@ -124,11 +129,11 @@ class Bias(Own):
 
     def build(self, shape: Shape) -> None:
         self.bias = None
-        if not isinstance(shape, list):
+        if not _several(shape):
             self.bias = self.add_weight(shape=self.shape, name="bias", initializer="zeros")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape[0] if isinstance(input_shape, list) else input_shape
+        return input_shape[0] if _several(input_shape) else input_shape
 
     def call(self, bottoms: Tensor) -> Tensor:
         x, term = (bottoms[0], nchw(bottoms[1])) if self.bias is None else (bottoms, tf.convert_to_tensor(self.bias))
@@ -144,6 +149,7 @@ class MVN(Own):
     eps: float = 1e-9
 
     def call(self, x: Tensor) -> Tensor:
+        axes: tuple[int, ...]
         if len(x.shape) == 4:
             axes = (1, 2, 3) if self.across_channels else (1, 2)
         else:

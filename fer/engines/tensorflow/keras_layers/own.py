@@ -1,5 +1,6 @@
 """What our Keras layers share."""
 
+import inspect
 from typing import Any, TypeAlias
 
 import keras
@@ -24,7 +25,7 @@ class Own(keras.layers.Layer):
     @classmethod
     def _names(cls) -> list[str]:
         own = [kind for kind in cls.__mro__ if issubclass(kind, Own)]
-        return list(dict.fromkeys(name for kind in own for name in kind.__dict__.get("__annotations__", ())))
+        return list(dict.fromkeys(name for kind in own for name in inspect.get_annotations(kind)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{name: getattr(self, name) for name in self._names()}}

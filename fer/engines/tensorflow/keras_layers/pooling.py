@@ -8,7 +8,7 @@ from fer.engines.tensorflow.keras_layers.own import Own, Shape, Tensor, serializ
 
 
 class Windows(Own):
-    """Windows of `kernel`, `stride` apart, from `pad` before the image on, `out` of them; pairs (vertical, horizontal)."""
+    """`out` windows of `kernel`, `stride` apart, from `pad` before the image on: pairs (vertical, horizontal)."""
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)

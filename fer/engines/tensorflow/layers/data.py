@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fer.engines.core.framework import Shape
 from fer.engines.core.layers import data as rules
 from fer.engines.core.layers import feed as feed_rules
 from fer.engines.core.order import Order
 from fer.engines.tensorflow.keras_layers.own import nhwc
-from fer.engines.tensorflow.layer import Layer, Shape, Tensor
+from fer.engines.tensorflow.layer import Layer, Tensor
 from fer.engines.tensorflow.registry import register
 from fer.engines.tensorflow.transform import Transform
 from fer.schema import caffe_pb2
@@ -93,3 +94,9 @@ class HDF5Data(feed_rules.HDF5Data, Feeding):
 
     def tops(self, fed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(nhwc(tf.gather(rows, fed[0])) for rows in self.rows)
+
+
+@register("MemoryData")
+class MemoryData(feed_rules.MemoryData, Feeding):
+    def feed(self) -> Fed:
+        self.fail("has no data: it hands out arrays that a program gives; use Data or HDF5Data here")

@@ -61,7 +61,8 @@ class Convolution(rules.Convolution, _Sliding):
     def _stock(self, wiring: Wiring, common: dict[str, Any]) -> tuple[Any, Any, Any] | None:
         """Keras' own layer, what goes before and what behind it."""
         param, window = self.param.convolution_param, self.window
-        if window.dilation != (1, 1) and window.stride != (1, 1):
+        # Keras leaves groups on a CPU to XLA, whose convolutions take six times as long.
+        if param.group > 1 or (window.dilation != (1, 1) and window.stride != (1, 1)):
             return None
         centred = all(2 * pad == extent - 1 for pad, extent in zip(window.pad, window.extent, strict=True))
         same = any(window.pad) and window.stride == (1, 1) and centred
@@ -71,7 +72,6 @@ class Convolution(rules.Convolution, _Sliding):
             window.stride,
             "same" if same else "valid",
             dilation_rate=window.dilation,
-            groups=param.group,
             use_bias=param.bias_term,
             **common,
         )
