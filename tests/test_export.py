@@ -146,7 +146,7 @@ def test_an_engine_that_is_not_there_is_said(run: Run, tmp_path: Path, monkeypat
             raise FerError("needs torch\npip install")
 
     monkeypatch.setitem(ENGINES, "pytorch", Absent)
-    record = export_run(run, tmp_path / "out", onnx=False)
+    record = export_run(run, tmp_path / "out", forms=())
     assert record.not_checked == {"pytorch": "needs torch"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"model.onnx"}
     assert "onnx" not in (tmp_path / "out" / "README.md").read_text()
@@ -206,7 +206,7 @@ def test_weights_that_changed_since_they_were_scored_are_refused(run: Run) -> No
 @pytest.mark.parametrize("name", ["deploy.prototxt", "weights.caffemodel", "mean.binaryproto"])
 def test_a_changed_or_missing_file_is_named(run: Run, tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
-    export_run(run, out, onnx=False)
+    export_run(run, out, forms=())
     (out / name).write_bytes((out / name).read_bytes()[:-1])
     with pytest.raises(FerError, match=rf"{name} has changed"):
         find_model(out)

@@ -50,7 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delitem(ENGINES, "caffe")
         folder = tmp_path_factory.mktemp("whole")
         run = made_model.make_run(folder)
-        export_run(run, folder / "exported", onnx=False)
+        export_run(run, folder / "exported", forms=())
         net = Net(read_net(run.net), Context("TRAIN", seeds=Seeds(1)))
         weights = run.weights_file(1)
         blobs = [from_blob(blob, "") for _, _, blob in learnable_blobs(read_weights(weights))]

@@ -99,7 +99,7 @@ READERS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "report": (lambda f: score_run(Run(f / RUN)), {*DATA, *OF_RUN, "weights"}),
     "read": (lambda f: read_scored_run(Run(f / RUN)), OF_RUN),
     "average": (lambda f: average_run(Run(f / RUN)), {*DATABASES, "a bit of the mean", *OF_RUN, "weights"}),
-    "export": (lambda f: export_run(Run(f / RUN), f / "out", onnx=False), {*DATA, *OF_RUN, "weights"}),
+    "export": (lambda f: export_run(Run(f / RUN), f / "out", forms=()), {*DATA, *OF_RUN, "weights"}),
     "predict": (lambda f: find_model(f / RUN), {"a bit of the mean", "class names", *OF_RUN}),
     "notebook": (lambda f: fer.open_run(f / RUN).curves, OF_RUN),
 }  # fmt: skip

@@ -3,19 +3,17 @@
 export_run(Run("runs/lenet-s2"), Path("lenet"))
 
 deploy.prototxt weights.caffemodel mean.binaryproto mean.npy labels.txt   for Caffe and all that reads its files
-model.onnx                                                                for all else
+model.onnx [model.keras savedmodel/ model.tflite model-int8.tflite]       for all else, as forms.py has them
 README.md model.json run.json                                             how to use it; what it is; how it was trained
 """
 
-import importlib.util
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fer import __version__
@@ -27,23 +25,28 @@ from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import Scores, load_scores
 from fer.evaluation.splits import as_images, reading_of
-from fer.export.onnx_model import INPUT, to_onnx
+from fer.export.calibration import calibration_images
+from fer.export.form import Form, Job, Reader, size_of
+from fer.export.forms import forms_called
 from fer.export.readme import readme
-from fer.formats.blobs import from_blob
 from fer.formats.database import write_mean
 from fer.formats.prototxt import read_net, read_weights
 from fer.inference.classifier import (
-    BATCH,
     DEPLOY,
     MEAN,
-    ONNX,
     WEIGHTS,
     Classifier,
     Model,
-    answers,
     trained_model,
 )
-from fer.inference.model_record import MODEL_JSON, ExportedSnapshot, ModelRecord, Preprocessing, SplitAccuracy
+from fer.inference.model_record import (
+    MODEL_JSON,
+    ExportedSnapshot,
+    FormRecord,
+    ModelRecord,
+    Preprocessing,
+    SplitAccuracy,
+)
 from fer.nets.transform import Transform
 from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot
@@ -54,20 +57,24 @@ from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
 
-Reader = Callable[[np.ndarray], np.ndarray]  # uint8 [N, C, H, W] -> float32 [N, K]
-
 TOLERANCE = 1e-4
 """The most by which a probability may differ from the run's own."""
+AGREEMENT = 0.97
+"""The least share of val's images that a form of integers must give the run's own class."""
 
 
-def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgress | None = None) -> ModelRecord:
+def export_run(
+    run: Run, out: Path, *, forms: Sequence[str] = ("onnx",), progress: StageProgress | None = None
+) -> ModelRecord:
     """Write the model of the run's snapshot that is best on val to the directory `out`; returns what model.json says.
 
-    Every program at hand that reads the files scores val with them (OpenCV always; real Caffe, PyTorch and
-    onnxruntime where they are) and must give the run's own probabilities to 1e-4. Only then `out` appears, or takes
-    the place of an earlier export. Raises FerError: they differ, a layer cannot be converted to ONNX, `out` is
-    something else, the run or its data has changed.
+    `forms` are those of forms.py besides Caffe's files. Every program at hand that reads a file scores val with it
+    (OpenCV always; the engines and onnxruntime where they are) and must give the run's own probabilities to 1e-4, or
+    where it calculates in integers, the run's own class for 97 of 100 images. Only then `out` appears, or takes the
+    place of an earlier export. Raises FerError: they differ, a net cannot be converted, a form's tools are not there,
+    `out` is something else, the run or its data has changed.
     """
+    wanted = forms_called(forms)
     if out.exists() and not (out.is_dir() and ((out / MODEL_JSON).is_file() or not any(out.iterdir()))):
         raise FerError(f"{out} is there already and is no exported model: choose another --out, or remove it")
     progress = progress or (lambda stage, done, total: None)
@@ -79,9 +86,16 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacement(out) as folder:
         model = _write_caffe_files(folder, trained, deploy)
-        if onnx:
-            _write_onnx(folder, model, deploy)
-        checks, unchecked = _check(model, run, scores["val"], progress)
+        calibration = cache(partial(calibration_images, run))
+        job = Job(model, deploy, lambda: calibration()[0], progress)
+        images = as_images(reading_of(run).sources["val"].read()[0])
+        checks, unchecked = _check(job, scores["val"], images)
+        proved = {}
+        for form in wanted:
+            progress(f"writing {form.name}", 0, 1)
+            form.write(job)
+            proved[form.name], more, missing = _prove(job, form, scores["val"], images)
+            checks, unchecked = {**checks, **more}, {**unchecked, **missing}
         write_record(folder / RUN_JSON, _record(run, snapshot))
         probe = Classifier(model)(probe_images(model.transform.shape))
         record = ModelRecord(
@@ -93,7 +107,7 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
             transform=Preprocessing(model.transform.crop, model.transform.scale),
             input=deploy.layer[0].top[0],
             output=deploy.layer[-1].top[0],
-            onnx=onnx,
+            onnx="onnx" in proved,
             data=run.record.data.title or "unnamed data",
             accuracy={split: _accuracy(each) for split, each in scores.items()},
             largest_difference_on_val=checks,
@@ -101,9 +115,13 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
             probe=tuple(map(tuple, probe.astype(float).round(6).tolist())),
             files={},
             colour=trained.colour,
+            forms=proved,
+            calibration=calibration()[1] if any(form.integers for form in wanted) else None,
         )
-        write_bytes(folder / "README.md", readme(record).encode())
-        record = replace(record, files={path.name: file_hash(path) for path in sorted(folder.iterdir())})
+        write_bytes(folder / "README.md", readme(record, wanted).encode())
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+        record = replace(record, files=hashes)
         write_record(folder / MODEL_JSON, record)
     return record
 
@@ -145,15 +163,6 @@ def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParame
     )
 
 
-def _write_onnx(folder: Path, model: Model, deploy: caffe_pb2.NetParameter) -> None:
-    blobs = {
-        layer.name: [from_blob(blob, f"{model.weights}: layer {layer.name!r}").ravel() for blob in layer.blobs]
-        for layer in read_weights(model.weights).layer
-    }
-    written = to_onnx(deploy, blobs, model.transform)
-    (folder / ONNX).write_bytes(written.SerializeToString(deterministic=True))
-
-
 def _record(run: Run, snapshot: Snapshot) -> RunRecord:
     """run.json without the other snapshots, and without the folders of the machine that it was trained on."""
     record, weights = run.record, HashedFile(run.weights_hash(snapshot))
@@ -177,60 +186,66 @@ def _accuracy(scores: Scores) -> SplitAccuracy:
 # ---- the proof
 
 
-def _check(model: Model, run: Run, val: Scores, progress: StageProgress) -> tuple[dict[str, float], dict[str, str]]:
-    """(largest difference from the run's own probabilities by reader, why others were not asked)."""
-    images = as_images(reading_of(run).sources["val"].read()[0])
-    readers, unchecked = _readers(model, progress)
-    differences = {}
+def _check(job: Job, val: Scores, images: np.ndarray) -> tuple[dict[str, float], dict[str, str]]:
+    """(largest difference from the run's own probabilities by reader of Caffe's files, why others were not asked)."""
+    readers, unchecked = _readers(job)
+    return {name: _difference(job, name, read, val, images) for name, read in readers.items()}, unchecked
+
+
+def _prove(
+    job: Job, form: Form, val: Scores, images: np.ndarray
+) -> tuple[FormRecord, dict[str, float], dict[str, str]]:
+    """What a form gives on val; the largest difference by reader, and why others were not asked."""
+    readers, unchecked = form.readers(job)
+    differences, probs = {}, val.probs
     for name, read in readers.items():
-        progress(f"checking with {name}", 0, len(images))
-        apart = np.abs(read(images) - val.probs).max(axis=1)
-        worst = int(apart.argmax())
-        if not apart[worst] <= TOLERANCE:
-            raise FerError(
-                f"{name} reads the exported files, and gives probabilities up to {apart[worst]:.2g} off the run's own "
-                f"(val, {val.files[worst]})\nso nothing was written; {TOLERANCE} is allowed"
-            )
-        differences[name] = float(f"{apart[worst]:.2g}")
-    return differences, unchecked
+        probs = _read(job, name, read, images)
+        differences[name] = _largest(name, probs, val, exact=not form.integers)
+    right = float((probs.argmax(axis=1) == val.labels).mean())
+    agreement = float((probs.argmax(axis=1) == val.probs.argmax(axis=1)).mean())
+    if agreement < AGREEMENT:
+        raise FerError(
+            f"{form.name} gives {agreement:.1%} of val's images the run's own class, and {right:.2%} the right one\n"
+            f"so nothing was written; {AGREEMENT:.0%} is wanted"
+        )
+    size = size_of(job.model.directory / form.file)
+    record = FormRecord(form.file, size, form.integers, right, agreement, max(differences.values()))
+    return record, {} if form.integers else differences, unchecked
 
 
-def _readers(model: Model, progress: StageProgress) -> tuple[dict[str, Reader], dict[str, str]]:
-    """Programs at hand that read the exported files, by name, and why others are not."""
-    readers: dict[str, Reader] = {"OpenCV (Caffe's files)": Classifier(model)}
+def _read(job: Job, name: str, read: Reader, images: np.ndarray) -> np.ndarray:
+    job.tell(f"checking with {name}", 0, len(images))
+    return read(images)
+
+
+def _difference(job: Job, name: str, read: Reader, val: Scores, images: np.ndarray) -> float:
+    return _largest(name, _read(job, name, read, images), val)
+
+
+def _largest(name: str, probs: np.ndarray, val: Scores, *, exact: bool = True) -> float:
+    """The largest difference of a probability from the run's own; FerError where it must be `exact` and is not."""
+    apart = np.abs(probs - val.probs).max(axis=1)
+    worst = int(apart.argmax())
+    if exact and not apart[worst] <= TOLERANCE:
+        raise FerError(
+            f"{name} reads the exported files, and gives probabilities up to {apart[worst]:.2g} off the run's own "
+            f"(val, {val.files[worst]})\nso nothing was written; {TOLERANCE} is allowed"
+        )
+    return float(f"{apart[worst]:.2g}")
+
+
+def _readers(job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
+    """Programs at hand that read Caffe's files, by name, and why others are not."""
+    readers: dict[str, Reader] = {"OpenCV (Caffe's files)": Classifier(job.model)}
     missing: dict[str, str] = {}
-    if (model.directory / ONNX).exists():
-        readers["OpenCV (ONNX)"] = partial(_opencv_onnx, model)
-        if importlib.util.find_spec("onnxruntime"):
-            readers["onnxruntime"] = partial(_onnxruntime, model)
-        else:
-            missing["onnxruntime"] = "not installed"
     for name in ENGINES:
         try:
-            engine = find_engine(name, lambda message: progress(message, 0, 1))
+            engine = find_engine(name, lambda message: job.tell(message, 0, 1))
         except FerError as error:
             missing[name] = str(error).splitlines()[0]
         else:
-            readers[engine.title] = partial(_engine, engine, model)
+            readers[engine.title] = partial(_engine, engine, job.model)
     return readers, missing
-
-
-def _opencv_onnx(model: Model, images: np.ndarray) -> np.ndarray:
-    path = model.directory / ONNX
-    try:
-        net = cv2.dnn.readNetFromONNX(str(path))
-    except cv2.error as error:
-        raise FerError(f"OpenCV cannot read {path.name}: {error.err}\n--no-onnx leaves ONNX out") from None
-    return answers(net, images.astype(np.float32), len(model.classes), path)
-
-
-def _onnxruntime(model: Model, images: np.ndarray) -> np.ndarray:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model.directory / ONNX, providers=["CPUExecutionProvider"])
-    pixels = images.astype(np.float32)
-    batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-    return np.concatenate([session.run(None, {INPUT: batch})[0] for batch in batches])
 
 
 def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:

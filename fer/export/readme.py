@@ -1,6 +1,9 @@
 """The README of an exported model: what it is, and the lines that use it from pycaffe, OpenCV and onnxruntime."""
 
+from collections.abc import Sequence
+
 from fer.data.dataset import SIDE, SPLIT_NAMES
+from fer.export.form import Form
 from fer.inference.model_record import ExportedSnapshot, ModelRecord
 
 _TEXT = """\
@@ -36,24 +39,9 @@ net.setInput({pixels}[np.newaxis])
 probabilities = net.forward()[0]
 ```
 """
-_ONNX = """
-`model.onnx` does the {parts} itself. With OpenCV or onnxruntime:
-
-```python
-net = cv2.dnn.readNetFromONNX("model.onnx")
-net.setInput(face[np.newaxis])
-probabilities = net.forward()[0]
-```
-
-```python
-import onnxruntime
-session = onnxruntime.InferenceSession("model.onnx")
-probabilities = session.run(None, {{"pixels": face[np.newaxis]}})[0][0]
-```
-"""
 
 
-def readme(record: ModelRecord) -> str:
+def readme(record: ModelRecord, forms: Sequence[Form]) -> str:
     """Markdown for the directory that `record` is about; its code runs there, on a `face.png`."""
     height, width = record.image.height, record.image.width
     crop, scale = record.transform.crop_size, record.transform.scale
@@ -64,8 +52,7 @@ def readme(record: ModelRecord) -> str:
     accuracy = (
         f"{SPLIT_NAMES[split]} {each.accuracy:.2%} of {each.images:,}" for split, each in record.accuracy.items()
     )
-    text = _TEXT + (_ONNX if record.onnx else "")
-    return text.format(
+    text = _TEXT.format(
         net=record.net,
         data=record.data,
         accuracy=", ".join(accuracy),
@@ -79,8 +66,19 @@ def readme(record: ModelRecord) -> str:
         pixels=f'((face - np.load("mean.npy")) * {scale:.9g}){window}',
         input=record.input,
         output=record.output,
-        parts="crop, mean and scale" if crop else "mean and scale",
     )
+    return text + "".join(form.readme(record) for form in forms) + _table(record)
+
+
+def _table(record: ModelRecord) -> str:
+    """What was found on val of the forms besides Caffe's files."""
+    rows = "".join(
+        f"| {name} | `{form.file}` | {form.bytes:,} | {100 * form.accuracy:.2f}% | {100 * form.agreement:.2f}% "
+        f"| {form.difference:.2g} |\n"
+        for name, form in record.forms.items()
+    )
+    head = "| form | file | bytes | val | same class as the run | largest difference |\n|---|---|---|---|---|---|\n"
+    return f"\nEach form was read back by its own runtime and scored val:\n\n{head}{rows}" if rows else ""
 
 
 def _face(record: ModelRecord) -> str:

@@ -1,6 +1,6 @@
 """`model.json`: what an exported model is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +36,31 @@ class SplitAccuracy:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """The images of Training that integers were chosen by; `balanced`: as many of each class, but for one."""
+
+    images: int
+    seed: int
+    balanced: bool
+
+
+@dataclass(frozen=True)
+class FormRecord:
+    """A form besides Caffe's files, proved on val.
+
+    difference  the largest of a probability from the run's own
+    agreement   the share of images with the run's own class
+    """
+
+    file: str
+    bytes: int
+    integers: bool
+    accuracy: float
+    agreement: float
+    difference: float
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """model.json.
 
@@ -44,6 +69,8 @@ class ModelRecord:
     not_checked                why other programs were not asked
     probe                      the probabilities of `fer.export.exported.probe_images`
     files                      SHA-256 by name
+    forms                      what else there is of it, by the name that --format has for it
+    calibration                what the integers of some of them were chosen by
     colour                     whether it wants colours (blue, green, red), not gray in each channel
     """
 
@@ -65,6 +92,8 @@ class ModelRecord:
     probe: tuple[tuple[float, ...], ...]
     files: dict[str, str]
     colour: bool = False
+    forms: dict[str, FormRecord] = field(default_factory=dict)
+    calibration: Calibration | None = None
     format: int = 1
 
 

@@ -47,7 +47,7 @@ def whole_model(deploy: Path, weights: Path, transform: Transform) -> keras.Mode
         raise FerError(f"{deploy} has {len(net.input)} inputs ({', '.join(net.input)}); one is needed: a deploy net")
     answer = net(x)
     if isinstance(answer, dict):
-        answer = answer.get("prob", next(iter(answer.values())))
+        answer = answer["prob"] if "prob" in answer else next(iter(answer.values()))
     return keras.Model(pixels, keras.layers.Flatten(name="probabilities")(answer), name=net.name)
 
 
@@ -95,7 +95,7 @@ def _write(form: str, model: keras.Model, path: Path, calibration: np.ndarray | 
 
 
 def _read_keras(path: Path) -> Callable[[np.ndarray], Any]:
-    LAYERS.known_types()  # imports our own layers, so that Keras finds them
+    LAYERS.known_types()  # imports our own layers, which a file may hold
     model = keras.models.load_model(path)
     return lambda pixels: model(pixels, training=False)
 
