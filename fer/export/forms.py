@@ -8,7 +8,8 @@ from fer.export.form import Form
 from fer.export.onnx_form import Onnx
 from fer.export.tensorflow_forms import FORMS as TENSORFLOW
 
-FORMS: dict[str, Form] = {form.name: form for form in (Onnx(), *DEVICES, *TENSORFLOW)}
+_FORMS: tuple[Form, ...] = (Onnx(), *DEVICES, *TENSORFLOW)
+FORMS = {form.name: form for form in _FORMS}
 BY_HAND = {
     "mnn": "MNN 3.6 reads the shipped Caffe files; its command installs packages and reports its use: call _tools",
     "coreml": "coremltools 9 runs on macOS only, and reads neither Caffe nor ONNX",
