@@ -3,6 +3,7 @@
 The real thing is `make caffe-test` (test_built_caffe.py).
 """
 
+import errno
 import os
 import re
 import sys
@@ -13,7 +14,6 @@ import pytest
 
 from fer import cli
 from fer.engines import interpreter
-from fer.engines.caffe_build import build as building
 from fer.engines.caffe_build import builds, cuda, needs, proof, pypi, rootless, sources
 from fer.engines.caffe_build.build import BuildOptions, Missing, build
 from fer.engines.caffe_build.builds import Build, BuildRecord
@@ -145,7 +145,19 @@ def test_an_old_compiler_is_missing(
     monkeypatch.setenv("FAKE_GXX", version)
     with pytest.raises(Missing, match=rf"g\+\+ 9 or newer: .* {found}") as fault:
         build(BuildOptions(source=source), lambda text: None, quiet)
-    assert fault.value.packages == ("g++",)
+    assert {"g++", "libhdf5-dev"} <= set(fault.value.packages) and "libopencv-dev" not in fault.value.packages
+
+
+def test_without_a_compiler_all_that_is_needed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: Path
+) -> None:
+    """No line can be compiled then, to see which libraries are there."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert cli.main(["caffe", "build", "--source", str(source)]) == 1
+    said = capsys.readouterr()
+    assert re.search(r" g\+\+ protobuf-compiler libprotobuf-dev .* libopenblas-dev\n$", said.out)
+    assert "Missing: g++, 9 or newer; protoc" in said.err
 
 
 def test_without_opencv_and_leveldb_it_is_built_and_says_what_is_lost(
@@ -316,9 +328,94 @@ def test_a_proof_that_fails_leaves_no_build(compiler: Path, source: Path, monkey
     assert builds.candidates() == []
 
 
-def test_two_builds_at_once_do_not_meet(compiler: Path, source: Path) -> None:
-    with building._held(builds.unfinished(builds.home() / "cpu")), pytest.raises(FerError, match="another process is"):
-        build(BuildOptions(source=source), lambda text: None, quiet)
+def test_two_builds_at_once_do_not_meet_nor_does_remove(
+    compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = builds.unfinished(builds.home() / "cpu")
+    folder.mkdir(parents=True)
+    with builds.held(folder):
+        with pytest.raises(FerError, match="another process is building there"):
+            build(BuildOptions(source=source), lambda text: None, quiet)
+        assert cli.main(["caffe", "remove"]) == 1
+    assert "another process is building there" in capsys.readouterr().err and folder.is_dir()
+    assert cli.main(["caffe", "remove"]) == 0 and not list(builds.home().iterdir())
+
+
+@pytest.mark.parametrize("step", range(1, 6))
+def test_a_stop_at_any_step_is_gone_on_from(compiler: Path, source: Path, step: int) -> None:
+    def say(text: str) -> None:
+        if text.startswith(f"{step}/5 "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(BuildOptions(source=source), say, quiet)
+    assert builds.all_builds() == ([], []) and builds.candidates() == []
+    (made,) = build(BuildOptions(source=source), lambda text: None, quiet)
+    assert builds.candidates() == [made] and builds.unfinished_builds() == []
+
+
+def test_a_folder_that_is_not_fer_s_is_neither_built_over_nor_removed(
+    tmp_path: Path, compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path / "mine" / "cpu", builds.home() / "cpu"):
+        folder.mkdir(parents=True)
+        (folder / "thesis.txt").touch()
+    with pytest.raises(FerError, match=r"mine/cpu is left alone: it is no build of fer's"):
+        build(BuildOptions(source=source, prefix=tmp_path / "mine"), lambda text: None, quiet)
+    assert cli.main(["caffe", "remove"]) == 1
+    assert "is left alone: it is no build of fer's (no build.json is in it)" in capsys.readouterr().err
+    (builds.home() / "gpu").symlink_to(tmp_path / "mine" / "cpu")
+    assert cli.main(["caffe", "remove", "gpu"]) == 1
+    assert (
+        not compiler.exists() and len(list(tmp_path.rglob("thesis.txt"))) == 2 and (builds.home() / "gpu").is_symlink()
+    )
+
+
+def test_where_it_cannot_be_built_is_said_at_once(tmp_path: Path, compiler: Path, source: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FerError, match=r"cannot write .*file/cpu.*: Not a directory|cannot write .*: Not a directory"):
+        build(BuildOptions(source=source, prefix=tmp_path / "file"), lambda text: None, quiet)
+    with pytest.raises(FerError, match=r"a:b/cpu: Python finds nothing in a folder with a colon in its name"):
+        build(BuildOptions(source=source, prefix=tmp_path / "a:b"), lambda text: None, quiet)
+    assert not compiler.exists()
+
+
+def test_a_full_disk_is_said(tmp_path: Path, compiler: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x.cpp"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "apply_edits", full)
+        with pytest.raises(FerError, match=r"cannot write .*x\.cpp: the disk is full"):
+            build(BuildOptions(source=source), lambda text: None, quiet)
+    assert builds.all_builds() == ([], [])
+    script = "echo 'as: x.s: No space left on device' >&2; exit 1"
+    with pytest.raises(FerError, match="make room, and run this again: it goes on where it was"):
+        run_jobs([Job(("sh", "-c", script), tmp_path / "made.o")], tmp_path, os.environ, at_once=1)
+
+
+def test_a_prefix_may_have_any_name_and_be_moved(
+    tmp_path: Path, compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = tmp_path / "Bücher, alte"
+    (made,) = build(BuildOptions(source=source, prefix=prefix), lambda text: None, quiet)
+    assert builds.candidates()[0].record == made.record
+    prefix.rename(tmp_path / "elsewhere")
+    assert cli.main(["caffe", "list"]) == 0
+    assert f"{builds.home() / 'cpu'} leads to {prefix / 'cpu'}, which is not there" in capsys.readouterr().err
+    (again,) = build(BuildOptions(source=source, prefix=tmp_path / "elsewhere"), lambda text: None, quiet)
+    assert builds.candidates()[0].record == again.record == made.record  # found again, not built again
+    assert cli.main(["caffe", "remove"]) == 0 and not (tmp_path / "elsewhere" / "cpu").exists()
+
+
+def test_an_option_left_out_makes_another_build(compiler: Path, source: Path) -> None:
+    (made,) = build(BuildOptions(source=source, without=("opencv",)), lambda text: None, quiet)
+    assert made.record.without[0].startswith("OpenCV is left out") and len(made.record.without) == 1
+    first = compiler.read_text()
+    build(BuildOptions(source=source, without=("opencv",)), lambda text: None, quiet)
+    assert compiler.read_text() == first
+    (whole,) = build(BuildOptions(source=source), lambda text: None, quiet)
+    assert whole.record.without == () and compiler.read_text() != first
 
 
 def test_a_compiler_killed_for_memory_is_told_so(tmp_path: Path) -> None:

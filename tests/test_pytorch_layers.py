@@ -179,6 +179,8 @@ def test_a_layer_computes_what_caffe_computes(
 ) -> None:
     if caffe.build is None and takes_batch_statistics(CASES[number]):
         pytest.skip("the wheel's BatchNorm does not train")
+    if caffe.build is None and CASES[number].type == "Clip":
+        pytest.skip("the wheel has no Clip")
     theirs = caffe_says[number]
     assert isinstance(theirs, dict), theirs
     ours = Trial(number).run()

@@ -208,8 +208,7 @@ def test_a_sidecar_of_another_run_is_left_alone(tmp_path: Path) -> None:
     quiet_solver(other).step(10)
     (tmp_path / "other_iter_10.fer.npz").rename(tmp_path / "run_iter_10.fer.npz")
     solver = quiet_solver(path, snapshot=tmp_path / "run_iter_10.solverstate")
-    layer = next(layer for name, layer in torch_net(solver.net).stateful() if name == "data")
-    assert layer.state()["batches"] == 10
+    assert torch_net(solver.net).cursors()["data"]["batches"] == 10
 
 
 def test_a_damaged_sidecar_is_an_error(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Models:
             return known
 
     def faces(self, directory: Path | None, photo: bytes, *, cropped: bool = False) -> dict[str, Any]:
-        """The faces of a photo, as a page shows them. Raises UnreadableError for another file."""
+        """The faces of a photo, as a page shows them. Raises UnreadableError, or FerError for the model."""
         opened = self._opened(directory)
         with self._detecting:
             picture = decode_picture(photo, colour=wants_colour(self._detect))

@@ -49,13 +49,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--no-root", action="store_true", help="unpack what is missing of Debian's packages into the build's own folder"
     )
+    add(
+        "--without", nargs="+", choices=("opencv", "leveldb"), metavar="LIBRARY",
+        help="leave out a library that Caffe can do without: opencv, leveldb",
+    )  # fmt: skip
     add("--test", action="store_true", help="run Caffe's own unit tests too, for the CPU")
     add("--jobs", type=positive, metavar="N", help="compilers at a time (default: a core each, as memory allows)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    build_only = {"--gpu", "--arch", "--cudnn", "--source", "--prefix", "--no-root", "--test", "--jobs"}
+    build_only = {"--gpu", "--arch", "--cudnn", "--source", "--prefix", "--no-root", "--without", "--test", "--jobs"}
     if args.action != "build":
         given = [name for name in sorted(build_only) if getattr(args, name[2:].replace("-", "_"))]
         if given:
@@ -73,7 +77,7 @@ def _build(args: argparse.Namespace) -> int:
 
     options = BuildOptions(
         gpu=args.gpu, arch=tuple(args.arch or ()), cudnn=args.cudnn, source=args.source, prefix=args.prefix,
-        no_root=args.no_root, test=args.test, jobs=args.jobs or 0,
+        no_root=args.no_root, without=tuple(args.without or ()), test=args.test, jobs=args.jobs or 0,
     )  # fmt: skip
     try:
         with StageBars() as bars:
@@ -122,12 +126,11 @@ def _remove(args: argparse.Namespace) -> int:
 
     kinds = [args.which] if args.which else list(builds.KINDS)
     places = [builds.home() / kind for kind in kinds]
-    there = [
-        path for place in places for path in (place, builds.unfinished(place)) if path.exists() or path.is_symlink()
-    ]
+    there = [(place, builds.remove) for place in places if place.exists() or place.is_symlink()]
+    there += [(path, builds.remove_unfinished) for path in map(builds.unfinished, places) if path.exists()]
     if not there:
         raise FerError(f"there is nothing to remove: no {' and no '.join(kinds)} build in {builds.home()}")
-    for path in there:
-        builds.remove(path)
+    for path, remove in there:
+        remove(path)
         show(f"removed {path}")
     return 0

@@ -53,7 +53,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--mean", metavar="M", help="with --weights: a .binaryproto, a .npy, or numbers as 104,117,123")
     add("--labels", metavar="L", help="with --weights: the classes in the net's order: a labels.txt, or names as A,B,C")
     add("--scale", type=over_0, metavar="X", help="with --weights: what pixels less the mean are multiplied by")
-    add("--webcam", nargs="?", const=0, type=int, metavar="N", help="look through camera N (default: 0) until Ctrl-C")
+    add(
+        "--webcam",
+        nargs="?",
+        const=0,
+        type=_camera,
+        metavar="N",
+        help="look through camera N (default: 0) until Ctrl-C",
+    )
     add("--no-detect", action="store_true", help="each picture is one face already, closely cropped")
     add(
         "--detector",
@@ -70,6 +77,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--annotate", type=Path, metavar="OUT", help="draw boxes and labels: an image, a video or a folder to write")
     add("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
+
+
+def _camera(text: str) -> int:
+    """The number of a camera; OpenCV takes others for those of its backends, or crashes."""
+    if not (text.isdecimal() and len(text) <= 2):
+        raise argparse.ArgumentTypeError(f"{text}: cameras have the numbers 0 to 99")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
                     failures += 1
                     terminal.error(f"{escaped(result.source.name)}: {result.reason}")
                     shown.failed(result)
+                    outputs.failed(result)
                     continue
                 faces += len(result.faces)
                 if annotator:

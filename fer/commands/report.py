@@ -40,6 +40,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ensemble", action="store_true", help="report the RUNs as one net: the mean of their probabilities")
     add("--snapshot", metavar="N", help="score iteration N, or average_M-N of fer average; not the best on val")
     add("--val-only", action="store_true", help="leave test (PrivateTest) unscored: while a recipe is being chosen")
+    add(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="also write the RUNs' curves, figures and results for TensorBoard",
+    )
     add("--allow-python-layers", action="store_true", help="let Caffe import the modules of a net's own Python layers")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print metrics.json")
@@ -56,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.ensemble and len(args.runs) < 2:
         raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
+    if args.tensorboard:
+        from fer.runs.event_file import check_tensorboard
+
+        check_tensorboard()
     runs = open_runs(args.runs, Path("runs"), args.data)
     kind = "ensemble" if args.ensemble else "compare"
     out = args.out or report_folder(runs, kind, val_only=args.val_only)
@@ -64,7 +74,12 @@ def run(args: argparse.Namespace) -> int:
         for run in runs:
             stack.enter_context(scores_can_be_kept(run, asked=args.out is not None))
         _score(runs, args)
-        _show(_report(runs, out, args), args)
+        result = _report(runs, out, args)
+    if args.tensorboard:
+        from fer.report.tensorboard import write_tensorboard
+
+        write_tensorboard(runs, args.tensorboard, val_only=args.val_only)
+    _show(result, args)
     return 0
 
 
@@ -84,6 +99,7 @@ def _report(runs: "Sequence[Run]", out: Path, args: argparse.Namespace) -> "AnyR
 def _report_log(args: argparse.Namespace) -> int:
     of_runs = {"RUN": args.runs, "--val-only": args.val_only, "--format": args.format, "--ensemble": args.ensemble}
     of_runs |= {"--ten-crop": args.ten_crop, "--snapshot": args.snapshot, "--data": args.data}
+    of_runs |= {"--tensorboard": args.tensorboard}
     of_runs |= {"--allow-python-layers": args.allow_python_layers}
     if given := [name for name, value in of_runs.items() if value]:
         raise UsageError(f"--log FILE reports on a log alone: leave {', '.join(given)} out.")
@@ -123,6 +139,7 @@ def _score(runs: "Sequence[Run]", args: argparse.Namespace) -> None:
                 snapshot=args.snapshot,
                 val_only=args.val_only,
                 python_layers=args.allow_python_layers,
+                explain=True,
                 progress=progress,
             )
         for line in again:

@@ -65,12 +65,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--precision",
         choices=["auto", *PRECISIONS],
-        help="arithmetic of the PyTorch engine; auto: bf16 where the hardware calculates in it (default: fp32)",
+        help="arithmetic of PyTorch or TensorFlow; auto: bf16 where the hardware calculates in it (default: fp32)",
     )
-    add("--shuffle", action="store_true", help="a new order of the images each epoch (the PyTorch engine)")
+    add("--shuffle", action="store_true", help="a new order of the images each epoch (PyTorch, TensorFlow)")
     add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
     add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
     add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")
+    add("--tensorboard", type=Path, metavar="DIR", help="write the run's curves to DIR for TensorBoard as they grow")
     add("--allow-python-layers", action="store_true", help="let Caffe import the modules of a net's own Python layers")
     add(
         "--engine",
@@ -165,6 +166,7 @@ def _train_options(args: argparse.Namespace) -> "TrainOptions":
         weights=args.weights,
         patience=args.patience,
         python_layers=args.allow_python_layers,
+        tensorboard=args.tensorboard,
     )
 
 
@@ -180,6 +182,7 @@ def _resume_options(args: argparse.Namespace) -> "ResumeOptions":
         data=args.data,
         patience=args.patience,
         python_layers=args.allow_python_layers,
+        tensorboard=args.tensorboard,
         approximate=args.approximate_resume,
     )
 

@@ -49,6 +49,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("early-stopping", "early-stop"), "--patience N"),
         **dict.fromkeys(("fp16", "half", "amp", "bf16", "dtype"), "--precision bf16, or auto"),
         **dict.fromkeys(("backend", "framework", "torch", "pytorch"), "--engine pytorch"),
+        **dict.fromkeys(("tensorflow", "tf", "keras"), "--engine tensorflow"),
         **dict.fromkeys(
             ("momentum", "weight-decay", "gamma", "stepsize", "lr-policy", "optimizer", "test-interval", "display"),
             "it stands in the solver: fer nets NET --copy FOLDER, and edit that",

@@ -5,6 +5,7 @@ An engine is an object of the Protocol `Engine`. One whose process takes these v
     train    --solver S [--snapshot X.solverstate | --weights W.caffemodel] [--gpu 0[,1...]] [--precision P]
     predict  --model deploy.prototxt --weights W --source images.npy --transform TEXT --out scores.npz [--ten-crop]
     describe --model M --phase P [--stage S ...] [--level L]
+    batch    --model M --phase P [--stage S ...] [--level L] --out batch.npz [--seed N]
     average  --model train_val.prototxt --weights W,W2[,...] --out W [--iterations N]
     layers, doctor, gpu
 It writes Caffe's log lines and those of `caffe/ipc.py` to stderr, and answers in JSON. registry.py has them by name.
@@ -34,11 +35,13 @@ class Demand:
     layer_types  of the layers that take part in training or in a test
     statistics   the first BatchNorm layer that is to learn its batches' statistics, or None
     solver_type  "SGD", "Adam", ...
+    stochastic   the first layer that pools by chance on the CPU, which real Caffe does on GPUs alone, or None
     """
 
     layer_types: frozenset[str]
     statistics: str | None
     solver_type: str
+    stochastic: str | None = None
 
 
 class Engine(Protocol):
@@ -92,6 +95,11 @@ class Engine(Protocol):
     @property
     def threads(self) -> str:
         """How many threads it calculates with."""
+        ...
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """The layer types of BVLC Caffe 1.0 that it has not, as far as is known without starting it."""
         ...
 
     @property
@@ -167,6 +175,13 @@ class Engine(Protocol):
 
         The images go through `transform` as in the TEST phase; with `ten_crop` the probabilities of the four corners
         and the centre, each also mirrored, are averaged. Raises FerError with the engine's reason.
+        """
+        ...
+
+    def batch(self, model: Path, out: Path, *, state: State, seed: int = -1, folder: Path | None = None) -> None:
+        """Write each output of the net after one forward pass in `state`, float32 by its name, to `out` (.npz).
+
+        `seed` draws what is random, -1 any. Raises FerError with the engine's reason.
         """
         ...
 

@@ -30,6 +30,7 @@ class ProcessEngine:
     precision: str = "fp32"
     own: bool = False
     python_layers: bool = False
+    lacks: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -124,6 +125,10 @@ class ProcessEngine:
         argv += ["--ten-crop"] if ten_crop else []
         argv += ["--gpu", str(gpu)] if gpu is not None else []
         self._call(argv, "scoring", folder, _counting(ipc.Predicted, progress))
+
+    def batch(self, model: Path, out: Path, *, state: State, seed: int = -1, folder: Path | None = None) -> None:
+        argv = ["batch", "--model", str(model), "--phase", state.phase, *_rules(state)]
+        self._call([*argv, "--seed", str(seed), "--out", str(out)], "reading a batch", folder, None)
 
     def average(
         self,

@@ -6,7 +6,7 @@ score_run(Run("runs/lenet-s2"))          # writes runs/lenet-s2/scores/
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,13 @@ from fer.data.leaks import in_training
 from fer.engines.engine import Engine
 from fer.engines.registry import find_engine
 from fer.errors import FerError
+from fer.evaluation.explain import Explainer, is_explained
 from fer.evaluation.kept import Again, difference, find_kept, is_kept
-from fer.evaluation.scores import count_undecided, log_loss, make_scores
-from fer.evaluation.splits import as_images, reading_of
+from fer.evaluation.scores import count_undecided, load_scores, log_loss, make_scores, recalls
+from fer.evaluation.splits import StoredSplit, as_images, reading_of
+from fer.evaluation.trained_on import check_trained_on
 from fer.nets.states import State
+from fer.runs.explained import ExplainedMeta, write_explained
 from fer.runs.run import Run, Snapshot
 from fer.runs.scores import InTraining, MadeOf, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
 from fer.runs.snapshots import Shapes, verify_weights
@@ -36,15 +39,6 @@ MARGINS = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 2e-2}
 that sums in another order, may choose the other. Of VGG8's 3,589 on PublicTest bf16 turns 11, and 36 are as near."""
 
 
-@dataclass(frozen=True)
-class StoredSplit:
-    """A split as an engine scores it: uint8 images [N,C,H,W] in a .npy, their labels int64 [N] and file names."""
-
-    npy: Path
-    labels: np.ndarray
-    files: Sequence[str]
-
-
 def score_run(
     run: Run,
     *,
@@ -52,6 +46,7 @@ def score_run(
     snapshot: int | str | None = None,
     val_only: bool = False,
     python_layers: bool = False,
+    explain: bool = False,
     progress: StageProgress | None = None,
 ) -> list[str]:
     """Score a run's verified snapshots and their averages on val, choose the best (of equals the earliest), score
@@ -68,6 +63,7 @@ def score_run(
     snapshot  take the one of this iteration, or the average of this name, instead of choosing
     val_only  leave test unscored
     python_layers  let real Caffe import the modules of Python layers that are not fer's own
+    explain    also make explained.npz of the chosen snapshot, unless it is there: what it looks at in some faces of val
 
     Raises FerError if there is nothing to score, the data or a snapshot has changed, or a net answers nan.
     """
@@ -87,6 +83,8 @@ def score_run(
             for crops in sorted({False, ten_crop}):
                 scorer.keep(split, chosen, crops)
         scorer.note_leaks()
+        if explain:
+            scorer.explain(chosen)
         return scorer.again.lines()
 
 
@@ -116,6 +114,7 @@ class _Scorer:
         self.data_dir = data_dir(run)
         self.manifest = verify_data(self.data_dir)
         check_data(run)
+        check_trained_on(run, self.manifest)
         self.reading = reading_of(run)
         self._stack = stack
         self._scratch: Path | None = None
@@ -148,7 +147,8 @@ class _Scorer:
         images = self.images("val")
         scores = make_scores("val", images.files, images.labels, self._score("val", snapshot, False)[0])
         accuracy, loss = float(scores.correct.mean()), log_loss(scores.labels, scores.probs)
-        return SnapshotScore(accuracy, loss, **made_of, undecided=count_undecided(scores, self._margin))
+        undecided = count_undecided(scores, self._margin)
+        return SnapshotScore(accuracy, loss, **made_of, undecided=undecided, recalls=recalls(scores))
 
     @property
     def _margin(self) -> float:
@@ -178,6 +178,19 @@ class _Scorer:
         probs, seconds = self._score(split, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
         meta = replace(wanted, database=str(source.path), own=source.own, shape=source.shape, seconds=round(seconds, 3))
         write_scores(path, meta, files=images.files, labels=images.labels, probs=probs)
+
+    def explain(self, snapshot: Snapshot) -> None:
+        """Write explained.npz, unless it is there, made of the same."""
+        made_of, classes = self._made_of("val", snapshot), len(self.manifest.classes)
+        meta = ExplainedMeta(**made_of, net_sha256=file_hash(self.run.net), classes=classes)
+        if is_explained(self.run.explained, meta):
+            return
+        self.progress("what the net looks at", 0, 1)
+        engine, images = self._scoring_engine(), np.load(self.images("val").npy, mmap_mode="r")
+        transform = self.reading.layer.transform_param
+        explainer = Explainer(self.run, snapshot, engine, self._gpu, transform, self.scratch.absolute())
+        write_explained(self.run.explained, explainer.explain(load_scores(self.run.scores("val")), images, meta))
+        self.progress("what the net looks at", 1, 1)
 
     def note_leaks(self) -> None:
         """Write which held-out images of the data directory also lie in Training, unless it is there for these data."""

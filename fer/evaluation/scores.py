@@ -116,6 +116,14 @@ def without(scores: Scores, files: Collection[str]) -> Scores | None:
     return make_scores(scores.split, names, scores.labels[kept], scores.probs[kept])
 
 
+def recalls(scores: Scores) -> tuple[float | None, ...]:
+    """Of each class the share of its images that is right; None where it has none."""
+    count = scores.probs.shape[1]
+    support = np.bincount(scores.labels, minlength=count).tolist()
+    right = np.bincount(scores.labels[scores.correct], minlength=count).tolist()
+    return tuple(each / of if of else None for each, of in zip(right, support, strict=True))
+
+
 def count_undecided(scores: Scores, margin: float) -> int:
     """The images whose true class and the likeliest other one differ in probability by `margin` at most."""
     rows = np.arange(len(scores.labels))

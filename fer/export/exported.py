@@ -7,43 +7,45 @@ model.onnx                                                                for al
 README.md model.json run.json                                             how to use it; what it is; how it was trained
 """
 
-import importlib.util
 import os
-import tempfile
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fer import __version__
 from fer.data.dataset import held_out
 from fer.data.manifest import ImageSize
-from fer.engines.engine import Engine
-from fer.engines.registry import ENGINES, find_engine
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import Scores, load_scores
 from fer.evaluation.splits import as_images, reading_of
-from fer.export.onnx_model import INPUT, to_onnx
+from fer.export.devices import blobs_of, write_calibration, write_folded, write_onnx
+from fer.export.form import Form, Source
+from fer.export.proof import HeldOut, add_form
+from fer.export.readers import check_readers
 from fer.export.readme import readme
-from fer.formats.blobs import from_blob
 from fer.formats.database import write_mean
 from fer.formats.prototxt import read_net, read_weights
 from fer.inference.classifier import (
-    BATCH,
     DEPLOY,
     MEAN,
     ONNX,
     WEIGHTS,
     Classifier,
     Model,
-    answers,
     trained_model,
 )
-from fer.inference.model_record import MODEL_JSON, ExportedSnapshot, ModelRecord, Preprocessing, SplitAccuracy
+from fer.inference.model_record import (
+    MODEL_JSON,
+    ExportedSnapshot,
+    FormRecord,
+    ModelRecord,
+    Preprocessing,
+    SplitAccuracy,
+)
+from fer.nets.fold import fold
 from fer.nets.transform import Transform
 from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot
@@ -54,13 +56,20 @@ from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
 
-Reader = Callable[[np.ndarray], np.ndarray]  # uint8 [N, C, H, W] -> float32 [N, K]
 
-TOLERANCE = 1e-4
-"""The most by which a probability may differ from the run's own."""
+@dataclass(frozen=True)
+class Wanted:
+    """What to write besides Caffe's files: model.onnx, of `batch` images where that is given; the folded net; forms."""
+
+    onnx: bool = True
+    batch: int | None = None
+    fold: bool = False
+    forms: Sequence[Form] = ()
 
 
-def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgress | None = None) -> ModelRecord:
+def export_run(
+    run: Run, out: Path, wanted: Wanted | None = None, *, progress: StageProgress | None = None
+) -> ModelRecord:
     """Write the model of the run's snapshot that is best on val to the directory `out`; returns what model.json says.
 
     Every program at hand that reads the files scores val with them (OpenCV always; real Caffe, PyTorch and
@@ -70,7 +79,7 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
     """
     if out.exists() and not (out.is_dir() and ((out / MODEL_JSON).is_file() or not any(out.iterdir()))):
         raise FerError(f"{out} is there already and is no exported model: choose another --out, or remove it")
-    progress = progress or (lambda stage, done, total: None)
+    progress, wanted = progress or (lambda stage, done, total: None), wanted or Wanted()
     for line in score_run(run, progress=progress):
         progress(line, 0, 1)
     trained, (snapshot, _) = trained_model(run), chosen_snapshot(run)
@@ -79,9 +88,13 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacement(out) as folder:
         model = _write_caffe_files(folder, trained, deploy)
-        if onnx:
-            _write_onnx(folder, model, deploy)
-        checks, unchecked = _check(model, run, scores["val"], progress)
+        splits = {
+            split: HeldOut(as_images(reading_of(run).sources[split].read()[0]), scores[split]) for split in scores
+        }
+        if wanted.onnx:
+            write_onnx(folder / ONNX, deploy, blobs_of(model), model, wanted.batch)
+        checks, unchecked = check_readers(model, splits["val"].images, scores["val"], progress)
+        forms = _write_for_devices(folder, model, run, wanted, splits, progress)
         write_record(folder / RUN_JSON, _record(run, snapshot))
         probe = Classifier(model)(probe_images(model.transform.shape))
         record = ModelRecord(
@@ -93,7 +106,7 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
             transform=Preprocessing(model.transform.crop, model.transform.scale),
             input=deploy.layer[0].top[0],
             output=deploy.layer[-1].top[0],
-            onnx=onnx,
+            onnx=wanted.onnx,
             data=run.record.data.title or "unnamed data",
             accuracy={split: _accuracy(each) for split, each in scores.items()},
             largest_difference_on_val=checks,
@@ -101,9 +114,11 @@ def export_run(run: Run, out: Path, *, onnx: bool = True, progress: StageProgres
             probe=tuple(map(tuple, probe.astype(float).round(6).tolist())),
             files={},
             colour=trained.colour,
+            forms=forms,
+            folded=wanted.fold,
         )
         write_bytes(folder / "README.md", readme(record).encode())
-        record = replace(record, files={path.name: file_hash(path) for path in sorted(folder.iterdir())})
+        record = replace(record, files=_hashes(folder))
         write_record(folder / MODEL_JSON, record)
     return record
 
@@ -145,13 +160,23 @@ def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParame
     )
 
 
-def _write_onnx(folder: Path, model: Model, deploy: caffe_pb2.NetParameter) -> None:
-    blobs = {
-        layer.name: [from_blob(blob, f"{model.weights}: layer {layer.name!r}").ravel() for blob in layer.blobs]
-        for layer in read_weights(model.weights).layer
-    }
-    written = to_onnx(deploy, blobs, model.transform)
-    (folder / ONNX).write_bytes(written.SerializeToString(deterministic=True))
+def _write_for_devices(
+    folder: Path, model: Model, run: Run, wanted: Wanted, splits: dict[str, HeldOut], progress: StageProgress
+) -> dict[str, FormRecord]:
+    if wanted.fold:
+        write_folded(folder, model, onnx=wanted.onnx, val=splits["val"], progress=progress)
+    if not wanted.forms:
+        return {}
+    folded = fold(read_net(model.deploy), blobs_of(model))
+    calibration = write_calibration(folder, run, model.transform.shape)
+    source = Source(folded.net, folded.blobs, model.transform, calibration)
+    return {form.name: add_form(form, source, folder / form.name, splits, progress) for form in wanted.forms}
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file under a folder, by its name from there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
 
 
 def _record(run: Run, snapshot: Snapshot) -> RunRecord:
@@ -159,12 +184,13 @@ def _record(run: Run, snapshot: Snapshot) -> RunRecord:
     record, weights = run.record, HashedFile(run.weights_hash(snapshot))
     folder = Path(record.data.dir)
     files = {os.path.relpath(path, folder): digest for path, digest in record.data.files.items()}
+    images = tuple(each.moved(lambda path: os.path.relpath(path, folder)) for each in record.data.images)
     name, averaged = snapshot.name, bool(snapshot.averaged)
     return replace(
         record,
         dir=None,
         command=tuple(Path(word).name if word.startswith("/") else word for word in record.command),
-        data=replace(record.data, dir=folder.name, files=files),
+        data=replace(record.data, dir=folder.name, files=files, images=images),
         snapshots={} if averaged else {snapshot.iteration: SnapshotFiles(weights)},
         averages={name: replace(record.averages[name], weights=weights)} if averaged else {},
     )
@@ -172,77 +198,3 @@ def _record(run: Run, snapshot: Snapshot) -> RunRecord:
 
 def _accuracy(scores: Scores) -> SplitAccuracy:
     return SplitAccuracy(len(scores.labels), int(scores.correct.sum()), float(scores.correct.mean()))
-
-
-# ---- the proof
-
-
-def _check(model: Model, run: Run, val: Scores, progress: StageProgress) -> tuple[dict[str, float], dict[str, str]]:
-    """(largest difference from the run's own probabilities by reader, why others were not asked)."""
-    images = as_images(reading_of(run).sources["val"].read()[0])
-    readers, unchecked = _readers(model, progress)
-    differences = {}
-    for name, read in readers.items():
-        progress(f"checking with {name}", 0, len(images))
-        apart = np.abs(read(images) - val.probs).max(axis=1)
-        worst = int(apart.argmax())
-        if not apart[worst] <= TOLERANCE:
-            raise FerError(
-                f"{name} reads the exported files, and gives probabilities up to {apart[worst]:.2g} off the run's own "
-                f"(val, {val.files[worst]})\nso nothing was written; {TOLERANCE} is allowed"
-            )
-        differences[name] = float(f"{apart[worst]:.2g}")
-    return differences, unchecked
-
-
-def _readers(model: Model, progress: StageProgress) -> tuple[dict[str, Reader], dict[str, str]]:
-    """Programs at hand that read the exported files, by name, and why others are not."""
-    readers: dict[str, Reader] = {"OpenCV (Caffe's files)": Classifier(model)}
-    missing: dict[str, str] = {}
-    if (model.directory / ONNX).exists():
-        readers["OpenCV (ONNX)"] = partial(_opencv_onnx, model)
-        if importlib.util.find_spec("onnxruntime"):
-            readers["onnxruntime"] = partial(_onnxruntime, model)
-        else:
-            missing["onnxruntime"] = "not installed"
-    for name in ENGINES:
-        try:
-            engine = find_engine(name, lambda message: progress(message, 0, 1))
-        except FerError as error:
-            missing[name] = str(error).splitlines()[0]
-        else:
-            readers[engine.title] = partial(_engine, engine, model)
-    return readers, missing
-
-
-def _opencv_onnx(model: Model, images: np.ndarray) -> np.ndarray:
-    path = model.directory / ONNX
-    try:
-        net = cv2.dnn.readNetFromONNX(str(path))
-    except cv2.error as error:
-        raise FerError(f"OpenCV cannot read {path.name}: {error.err}\n--no-onnx leaves ONNX out") from None
-    return answers(net, images.astype(np.float32), len(model.classes), path)
-
-
-def _onnxruntime(model: Model, images: np.ndarray) -> np.ndarray:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model.directory / ONNX, providers=["CPUExecutionProvider"])
-    pixels = images.astype(np.float32)
-    batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-    return np.concatenate([session.run(None, {INPUT: batch})[0] for batch in batches])
-
-
-def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
-    """By an engine's `predict`."""
-    transform = model.transform
-    with tempfile.TemporaryDirectory(prefix="fer-export-", dir=model.directory) as folder:
-        source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
-        np.save(source, images)
-        param = caffe_pb2.TransformationParameter(
-            crop_size=transform.crop, scale=transform.scale, mean_file=str((model.directory / MEAN).absolute())
-        )
-        engine.predict(model.deploy.absolute(), model.weights.absolute(), source, param, out)
-        with np.load(out, allow_pickle=False) as answer:
-            probs: np.ndarray = answer["probs"]
-            return probs

@@ -1,6 +1,9 @@
 """The README of an exported model: what it is, and the lines that use it from pycaffe, OpenCV and onnxruntime."""
 
+from collections.abc import Iterable
+
 from fer.data.dataset import SIDE, SPLIT_NAMES
+from fer.export.forms import FORMS
 from fer.inference.model_record import ExportedSnapshot, ModelRecord
 
 _TEXT = """\
@@ -53,11 +56,42 @@ probabilities = session.run(None, {{"pixels": face[np.newaxis]}})[0][0]
 """
 
 
+_FOLDED = """
+`folded/` holds the same net without its BatchNorm and Scale layers, which are part of the weights there: what the
+toolchains of devices want.
+"""
+_FORMS = """
+## Forms for devices
+
+{table}
+
+Read back by their own runtimes: the difference is the largest of a probability on val, milliseconds are the median of
+one face by one thread of the processor that it was exported on. Each folder holds `bytes`, which takes the image as
+above, and `floats`, which takes it transformed as for pycaffe. The images of `calibration/` set the ranges of the
+integers; keep them for a toolchain of your own.
+"""
+
+
+def forms_table(record: ModelRecord) -> str:
+    """Markdown, a row a form."""
+    rows: list[tuple[str, ...]] = [("form", "bytes", "val", "test", "agreement", "difference", "ms", "by")]
+    own = record.accuracy
+    rows.append(("the run itself", "", *(f"{own[split].accuracy:.2%}" for split in ("val", "test")), "", "", "", ""))
+    for name, form in record.forms.items():
+        tool = ", ".join(f"{package} {version}" for package, version in form.tool.items())
+        test = f"{form.test.accuracy:.2%}" if form.test else ""
+        figures = f"{form.agreement:.2%}", f"{form.largest_difference:.2g}", f"{form.milliseconds:.3g}"
+        rows.append((name, f"{form.bytes:,}", f"{form.val.accuracy:.2%}", test, *figures, tool))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, "-|-".join("-" * width for width in widths))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
 def readme(record: ModelRecord) -> str:
     """Markdown for the directory that `record` is about; its code runs there, on a `face.png`."""
     height, width = record.image.height, record.image.width
-    crop, scale = record.transform.crop_size, record.transform.scale
-    window = ""
+    crop, window = record.transform.crop_size, ""
     if crop:
         top, left = (height - crop) // 2, (width - crop) // 2
         window = f"[:, {top}:{top + crop}, {left}:{left + crop}]"
@@ -65,6 +99,20 @@ def readme(record: ModelRecord) -> str:
         f"{SPLIT_NAMES[split]} {each.accuracy:.2%} of {each.images:,}" for split, each in record.accuracy.items()
     )
     text = _TEXT + (_ONNX if record.onnx else "")
+    text += _FOLDED if record.folded else ""
+    return _filled(text, record, accuracy, window) + _forms(record)
+
+
+def _forms(record: ModelRecord) -> str:
+    if not record.forms:
+        return ""
+    reading = [f"\n`{name}`:\n\n```python\n{FORMS[name].reading}\n```\n" for name in record.forms]
+    return _FORMS.format(table=forms_table(record)) + "".join(reading)
+
+
+def _filled(text: str, record: ModelRecord, accuracy: Iterable[str], window: str) -> str:
+    height, width = record.image.height, record.image.width
+    crop, scale = record.transform.crop_size, record.transform.scale
     return text.format(
         net=record.net,
         data=record.data,

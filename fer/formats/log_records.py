@@ -63,6 +63,10 @@ class Log:
             curve[record.iteration, record.phase, record.net] = record
         return [record for record in curve.values() if (record.phase, record.net) == (phase, net)]
 
+    def curves(self) -> list[LogRecord]:
+        """Those of all nets."""
+        return [*self.curve("train"), *(record for net in self.test_nets() for record in self.curve("test", net))]
+
     def test_nets(self) -> list[int]:
         """The numbers of the test nets."""
         return sorted({record.net for record in self.records if record.phase == "test"})

@@ -1,6 +1,6 @@
 """`model.json`: what an exported model is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +36,26 @@ class SplitAccuracy:
 
 
 @dataclass(frozen=True)
+class FormRecord:
+    """A form for a device or a program, and what it said of val (and test) when its own runtime read it.
+
+    bytes               of its files that take images as a camera gives them
+    agreement           the share of val of which it named the class that the run itself did
+    largest_difference  of a probability, on val
+    milliseconds        the median of one face, by one thread of the processor it was exported on
+    tool                the versions that wrote and read it
+    """
+
+    bytes: int
+    val: SplitAccuracy
+    agreement: float
+    largest_difference: float
+    milliseconds: float
+    tool: dict[str, str]
+    test: SplitAccuracy | None = None
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """model.json.
 
@@ -45,6 +65,8 @@ class ModelRecord:
     probe                      the probabilities of `fer.export.exported.probe_images`
     files                      SHA-256 by name
     colour                     whether it wants colours (blue, green, red), not gray in each channel
+    forms                      those for devices, by name
+    folded                     whether folded.prototxt and folded.caffemodel are there
     """
 
     FORMAT: ClassVar[int] = 1
@@ -65,6 +87,8 @@ class ModelRecord:
     probe: tuple[tuple[float, ...], ...]
     files: dict[str, str]
     colour: bool = False
+    forms: dict[str, FormRecord] = field(default_factory=dict)
+    folded: bool = False
     format: int = 1
 
 

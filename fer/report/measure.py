@@ -5,11 +5,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from fer.errors import FerError
+from fer.evaluation.calibration import calibration, fit_temperature
+from fer.evaluation.label_issues import label_issues
 from fer.evaluation.metrics import ClassMetrics, Metrics, compute_metrics, mcnemar
 from fer.evaluation.scores import Scores, without
 from fer.formats.log_records import Log
 from fer.report.curves import Curves
 from fer.report.results import (
+    CalibrationResult,
     ClassResult,
     CleanResult,
     CropResult,
@@ -38,10 +41,12 @@ def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
     """The result of one run, called `name` among others."""
     record, meta = as_json(scored.run.record), scored.scores["val"].meta
     notes = scored.manifest.notes if scored.manifest else ()
+    images = {each.list: each.sha256 for each in scored.run.record.data.images}
+    data = {"title": scored.data, "classes": scored.classes, "notes": notes, "images": images}
     return RunResult(
         name=name or scored.name,
         run={"dir": str(scored.run.dir), **{key: record[key] for key in FACTS if record[key] is not None}},
-        data=DataResult(**record["data"] | {"title": scored.data, "classes": scored.classes, "notes": notes}),
+        data=DataResult(**record["data"] | data),
         snapshot=SnapshotResult(
             iteration=meta.iteration,
             averaged=meta.averaged or None,
@@ -74,6 +79,7 @@ def split_results(scored: Scored) -> dict[str, SplitResult]:
         metrics = compute_metrics(scores, scored.classes)
         return CropResult(**measured(metrics), crop=name, clean=_clean(scored, scores))
 
+    temperature = fit_temperature(scored.scores["val"])
     return {
         split: SplitResult(
             **measured(scored.metrics[split]),
@@ -81,9 +87,22 @@ def split_results(scored: Scored) -> dict[str, SplitResult]:
             crop=CENTRE_CROP,
             clean=_clean(scored, scores),
             ten_crop=crop(TEN_CROP, scored.ten_crop[split]) if split in scored.ten_crop else None,
+            calibration=_calibration(scores, temperature),
+            labels_in_doubt=len(label_issues(scores, temperature)) if split == "val" else None,
         )
         for split, scores in scored.scores.items()
     }
+
+
+def _calibration(scores: Scores, temperature: float) -> CalibrationResult:
+    before, after = calibration(scores), calibration(scores, temperature)
+    return CalibrationResult(
+        error=before.error,
+        log_loss=finite(before.log_loss),
+        temperature=temperature,
+        scaled_error=after.error,
+        scaled_log_loss=finite(after.log_loss),
+    )
 
 
 def _clean(scored: Scored, scores: Scores) -> CleanResult | None:

@@ -49,6 +49,18 @@ class CleanResult(Measured):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationResult:
+    """The expected calibration error (15 bins) and log loss as trained, and with the logits divided by `temperature`,
+    which was fitted on val."""
+
+    error: float
+    log_loss: float | None
+    temperature: float
+    scaled_error: float
+    scaled_log_loss: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CropResult(Measured):
     """Over the centre crop or ten crops; `clean` is None where it is not known what lies in Training."""
 
@@ -58,10 +70,13 @@ class CropResult(Measured):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitResult(CropResult):
-    """The centre crop's figures, and those of ten crops where they were scored."""
+    """The centre crop's figures, and those of ten crops where they were scored; `labels_in_doubt` counts the images of
+    val whose label the net's answers cast doubt on."""
 
     name: str
     ten_crop: CropResult | None = None
+    calibration: CalibrationResult | None = None
+    labels_in_doubt: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +120,7 @@ class DataResult:
     manifest_sha256: str | None = None
     train_count: int | None = None
     files: dict[str, str] | None = None
+    images: dict[str, str] | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

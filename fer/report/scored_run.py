@@ -7,10 +7,11 @@ from pathlib import Path
 
 from fer.data.classes import class_names
 from fer.data.dataset import SPLIT_NAMES, held_out
-from fer.data.manifest import MANIFEST, Manifest, read_manifest
+from fer.data.manifest import Manifest, read_manifest
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, compute_metrics
 from fer.evaluation.scores import Scores, StoredScores, load_scores
+from fer.evaluation.trained_on import check_trained_on
 from fer.formats.log import parse_log
 from fer.formats.log_records import Log
 from fer.formats.prototxt import read_solver
@@ -24,7 +25,6 @@ from fer.runs.record import UNKNOWN, average_name
 from fer.runs.run import Run
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore
 from fer.runs.unchanged import check_run
-from fer.system.hashes import file_hash
 from fer.system.records import read_record
 from fer.system.shell import command
 
@@ -73,7 +73,8 @@ class Scored:
 
 @dataclass(frozen=True)
 class ScoredRun(Scored):
-    """One run, with its training; `accuracies` are those of all its snapshots and their means on val."""
+    """One run, with its training; `accuracies` are those of all its snapshots and their means on val, `recalls` of each
+    class those of the snapshots; none where they are not known of two at least."""
 
     scores: Mapping[str, StoredScores]
     run: Run
@@ -81,6 +82,7 @@ class ScoredRun(Scored):
     curves: Curves
     accuracies: SnapshotAccuracies
     agreement: AgreementResult | None
+    recalls: tuple[Series, ...] = ()
 
     @property
     def best_on_val(self) -> bool:
@@ -122,6 +124,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
         in_training=_read_in_training(run, scores),
         accuracies=_accuracies(run, by_snapshot, meta, metrics["val"], ten_crop.get("val")),
         agreement=agreement,
+        recalls=_recalls(by_snapshot, len(classes)),
         manifest=manifest,
         warnings=_warnings(run, agreement, scores),
         notes=tuple(
@@ -181,22 +184,16 @@ def _data_dir(run: Run) -> Path:
     return Path(run.record.data.dir)
 
 
-def _same_files(run: Run, manifest: Manifest) -> bool:
-    """Whether the data, prepared again, came out the same to the last byte of what the run was trained on."""
-    trained_on = run.record.data.files
-    made = {str(_data_dir(run) / name): entry.sha256 for name, entry in manifest.files.items()}
-    return bool(trained_on) and all(made.get(path) == known for path, known in trained_on.items())
-
-
 def _read_manifest(run: Run) -> tuple[Manifest | None, str]:
     """The manifest of the data that was trained on, or None and the reason."""
-    folder, known = _data_dir(run), run.record.data.manifest_sha256
+    folder = _data_dir(run)
     try:
         manifest = read_manifest(folder)
-        changed = known is not None and file_hash(folder / MANIFEST) != known and not _same_files(run, manifest)
     except FerError:
         return None, f"The data directory {folder} is gone or unreadable: class counts and mistakes are not shown."
-    if changed:
+    try:
+        check_trained_on(run, manifest)
+    except FerError:
         return None, f"The data directory {folder} was made anew since: class counts and mistakes are not shown."
     return manifest, ""
 
@@ -285,6 +282,15 @@ def _accuracies(
         chosen,
         val.majority_baseline,
     )
+
+
+def _recalls(scored: Mapping[str, SnapshotScore], classes: int) -> tuple[Series, ...]:
+    known = sorted((int(name), each.recalls) for name, each in scored.items() if name.isdecimal())
+    known = [(iteration, recalls) for iteration, recalls in known if len(recalls) == classes]
+    if len(known) < 2:
+        return ()
+    numbers = [(iteration, [math.nan if x is None else x for x in recalls]) for iteration, recalls in known]
+    return tuple(Series.of([(i, each[index]) for i, each in numbers]) for index in range(classes))
 
 
 def unique_names(runs: Sequence[ScoredRun]) -> list[str]:

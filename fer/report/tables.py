@@ -49,6 +49,21 @@ def accuracy_table(splits: Mapping[str, SplitResult]) -> Table:
     return Table(columns, rows, note=clean_sentence(splits))
 
 
+def calibration_table(splits: Mapping[str, SplitResult]) -> Table:
+    """A row for each split: how far confidence and accuracy are apart, as trained and at the temperature of val."""
+    columns = (
+        Column("", left=True),
+        Column("calibration error", percent_2),
+        Column("scaled", percent_2),
+        Column("log loss", DECIMALS),
+        Column("scaled", DECIMALS),
+    )
+    known = [(split.name, split.calibration) for split in splits.values() if split.calibration]
+    rows = tuple((name, c.error, c.scaled_error, c.log_loss, c.scaled_log_loss) for name, c in known)
+    scaled = "Scaled: the logits divided by the temperature {:.3f}, which was fitted on val and changes no answer."
+    return Table(columns, rows, note=scaled.format(known[0][1].temperature) if known else "")
+
+
 def class_table(split: SplitResult) -> Table:
     """A row for each class, and one for all."""
     columns = (

@@ -57,7 +57,8 @@ class ScoresMeta:
 class SnapshotScore:
     """A snapshot or mean on val, and what it was made of, as in ScoresMeta.
 
-    `undecided` counts the images whose right answer and another are so near to each other that rounding decides.
+    `undecided` counts the images whose right answer and another are so near to each other that rounding decides;
+    `recalls` has the share of each class that is right, None of a class without images (() by fer 0.1).
     """
 
     accuracy: float
@@ -67,6 +68,7 @@ class SnapshotScore:
     deploy_sha256: str = ""
     transform_sha256: str = ""
     undecided: int | None = None
+    recalls: tuple[float | None, ...] = ()
 
 
 class MadeOf(TypedDict):

@@ -20,6 +20,7 @@ class TrainOptions:
     weights         a .caffemodel to start from
     patience        end once so many tests in a row have not beaten the best accuracy on val, whose snapshot is kept
     python_layers   let real Caffe import the modules of Python layers that are not fer's own
+    tensorboard     the folder in which TensorBoard finds an event file of the run
     """
 
     name: str | None = None
@@ -36,6 +37,7 @@ class TrainOptions:
     weights: Path | None = None
     patience: int | None = None
     python_layers: bool = False
+    tensorboard: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class ResumeOptions:
     patience                another one than the run's own (None); 0: none
     data                    where the run's data directory has moved to (None: it is looked for)
     python_layers           let real Caffe import the modules of Python layers that are not fer's own
+    tensorboard             the folder in which TensorBoard finds an event file of the run
     approximate             let an engine that cannot resume exactly go on in mid-epoch, with the data from their start
     """
 
@@ -59,3 +62,4 @@ class ResumeOptions:
     data: Path | None = None
     approximate: bool = False
     python_layers: bool = False
+    tensorboard: Path | None = None

@@ -13,6 +13,7 @@ from fer.formats.database import Database
 from fer.formats.log import parse_log
 from fer.formats.log_records import Log
 from fer.formats.prototxt import to_text
+from fer.runs.event_file import check_tensorboard
 from fer.runs.record import UNKNOWN, EngineChange, EngineSettings
 from fer.runs.run import SOLVER, Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
@@ -42,6 +43,8 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     when its prototxts or data have changed.
     """
     options, tell = options or ResumeOptions(), progress or silent
+    if options.tensorboard:
+        check_tensorboard()
     run = Run(run_dir, options.data)
     with run.locked(LETS_GO_SECONDS) as lock:
         _check_begun(run)
@@ -79,7 +82,7 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
             iteration=snapshot.iteration,
             patience=early_stopping.limit if early_stopping else None,
         )
-        session = Session(run, lock, engine, gpus, solver, shapes, early_stopping, tell)
+        session = Session(run, lock, engine, gpus, solver, shapes, early_stopping, tell, options.tensorboard)
         state = run.state_file(snapshot.iteration).relative_to(run.dir)
         session.train(start=snapshot.iteration, snapshot=state)
         session.measure_end()

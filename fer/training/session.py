@@ -13,6 +13,7 @@ from fer.runs.snapshots import Shapes, SnapshotKeeper
 from fer.schema import caffe_pb2
 from fer.training.early_stopping import EarlyStopping
 from fer.training.events import Estimate, Notice, Tell, Validation
+from fer.training.follow import following
 from fer.training.pace import quicker_engine
 from fer.training.run_prototxts import name_net
 from fer.training.supervise import Job, Supervisor
@@ -20,7 +21,8 @@ from fer.training.supervise import Job, Supervisor
 
 @dataclass(frozen=True)
 class Session:
-    """What trains, what it trains, and who is told; `lock` is the descriptor of the run's lock, which it inherits."""
+    """What trains, what it trains, and who is told; `lock` is the descriptor of the run's lock, which it inherits, and
+    `tensorboard` the folder of event files."""
 
     run: Run
     lock: int
@@ -30,6 +32,7 @@ class Session:
     shapes: Shapes
     early_stopping: EarlyStopping | None
     tell: Tell
+    tensorboard: Path | None = None
 
     def train(self, *, start: int = 0, weights: Path | None = None, snapshot: Path | None = None) -> None:
         """Train to the end, from the iteration `start`. Raises FerError, or Interrupted with the work saved."""
@@ -43,7 +46,8 @@ class Session:
             argv, self.solver.max_iter, run.record.batch_size, start, self.early_stopping, accuracies,
             self.solver.display, self.solver.test_interval,
         )  # fmt: skip
-        Supervisor(run, self.engine, keeper, job, self._tell).supervise(self.lock)
+        with following(self.tensorboard, run, start, self.tell) as take:
+            Supervisor(run, self.engine, keeper, job, self._tell, take).supervise(self.lock)
 
     def _tell(self, event: object) -> None:
         """Hand an event on, and after an estimate of hours what would be quicker."""

@@ -4,11 +4,12 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer.engines.caffe import ipc
+from fer.engines.caffe.augmentation import RUN_SEED
 from fer.engines.engine import Engine
 from fer.engines.process import Child, EngineError, how_it_ended, last_words
 from fer.errors import FerError, Interrupted
@@ -49,12 +50,22 @@ class Job:
 class Supervisor:
     """Runs one job to its end; leaves the run's state, why it ended, seconds and iteration in run.json."""
 
-    def __init__(self, run: Run, engine: Engine, keeper: SnapshotKeeper, job: Job, progress: events.Tell):
+    def __init__(
+        self,
+        run: Run,
+        engine: Engine,
+        keeper: SnapshotKeeper,
+        job: Job,
+        progress: events.Tell,
+        take: Callable[[LogRecord], None] = lambda record: None,
+    ):
+        """`take` is given each record of the log as it is finished."""
         self.run = run
         self.engine = engine
         self.keeper = keeper
         self.job = job
         self._progress = progress
+        self._hand_on = take
         self.assembler = LogAssembler()
         self.losses = LossWatch()
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -74,7 +85,8 @@ class Supervisor:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = self.run.record.seconds or 0.0
         with self._relay as relay:
-            variables = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
+            told = {ipc.ODOMETER: str(self.pace.odometer), RUN_SEED: str(max(self.run.record.seed, 0) % 2**32)}
+            variables = {**self.engine.train_environment, **told}
             child = Child(self.job.argv, variables, self.run.dir, self.run.log, keep=[lock])
             try:
                 for line in child.lines(lambda: relay.deliver(child), self.pace.look):
@@ -123,6 +135,8 @@ class Supervisor:
             self._take(finished)
 
     def _take(self, finished: LogRecord | Event) -> None:
+        if isinstance(finished, LogRecord):
+            self._hand_on(finished)
         match finished:
             case LogRecord(phase="train"):
                 self._show(finished)

@@ -16,6 +16,7 @@ from fer.formats.prototxt import to_bytes
 from fer.formats.prototxt_text import file_path
 from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
 from fer.runs.create import create_run, remove_unbegun
+from fer.runs.event_file import check_tensorboard
 from fer.runs.record import StartWeights
 from fer.runs.run import DEPLOY, NET, SOLVER, Run
 from fer.runs.snapshots import check_start_weights
@@ -46,6 +47,8 @@ def train(
     Interrupted when a signal stopped it, with the work saved.
     """
     options, tell = options or TrainOptions(), progress or silent
+    if options.tensorboard:
+        check_tensorboard()
     train_val, solver_path = find_net(net), find_solver(net, solver)
     own = options.name
     base_name = run_label(train_val, solver_path) if own is None else _check_name(own, options.runs_dir)
@@ -62,6 +65,7 @@ def train(
         prototxts,
         data_dir,
         known_types=choice.known_types(),
+        elsewhere=choice.elsewhere(),
         overrides=Overrides(options.max_iter, options.epochs, options.lr, options.batch_size),
         seed=options.seed,
         gpus=gpus,
@@ -83,7 +87,7 @@ def train(
             shapes = describe(engine, run, plan.solver, train_val)
             if weights is not None:
                 _take_weights(run, weights, shapes, tell)
-        session = Session(run, lock, engine, gpus, plan.solver, shapes, early_stopping, tell)
+        session = Session(run, lock, engine, gpus, plan.solver, shapes, early_stopping, tell, options.tensorboard)
         try:
             session.train(weights=weights.absolute() if weights else None)
         finally:

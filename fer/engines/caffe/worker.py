@@ -2,12 +2,13 @@
 # requires-python = "==3.9.*"
 # dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy==1.26.4", "protobuf==3.20.3"]
 # ///
-"""Real Caffe behind four verbs; `fer` runs this file in an interpreter of its own, and so can you:
+"""Real Caffe behind five verbs; `fer` runs this file in an interpreter of its own, and so can you:
 
     uv run --no-project --script worker.py train --solver solver.prototxt [--snapshot S | --weights W] [--gpu N]
     uv run --no-project --script worker.py predict --model deploy.prototxt --weights W --source images.npy
            --transform 'crop_size: 42 mean_file: "M"' --out scores.npz [--ten-crop] [--gpu N]
     uv run --no-project --script worker.py describe --model train_val.prototxt --phase TRAIN [--stage S ...] [--level L]
+    uv run --no-project --script worker.py batch --model data_part.prototxt --phase TRAIN --out batch.npz [--seed N]
     uv run --no-project --script worker.py doctor
 
 `train` writes Caffe's own log to stderr. SIGINT and SIGTERM stop it after the running iteration with a snapshot
@@ -145,15 +146,7 @@ def layers(_args):
 def describe(args):
     """Print the net as JSON: params {layer: [shape, ...]}, blobs {name: shape}, types {layer: type}, versions."""
     caffe.set_mode_cpu()
-    # Not every pycaffe's Net takes stages, so the state goes into a copy of the file.
-    net_param = read_text(args.model, caffe_pb2.NetParameter())
-    net_param.state.phase = caffe_pb2.Phase.Value(args.phase)
-    net_param.state.level = args.level
-    net_param.state.stage.extend(args.stage)
-    with tempfile.TemporaryFile("w", encoding="latin-1") as stream:  # without a name, as no kill can leave it behind
-        stream.write(text_format.MessageToString(net_param, as_utf8=True))
-        stream.flush()
-        net = caffe.Net("/proc/self/fd/%d" % stream.fileno(), getattr(caffe, args.phase))
+    net = net_in_state(args)
     named = list(zip(names_of(net._layer_names), net.layers))  # noqa: B905 -- Python 3.6 has no strict
     blobs = zip(names_of(net._blob_names), net._blobs)  # noqa: B905
     answer = {
@@ -163,6 +156,31 @@ def describe(args):
         "versions": versions(),
     }
     print(json.dumps(answer))
+    return 0
+
+
+def net_in_state(args):
+    # Not every pycaffe's Net takes stages, so the state goes into a copy of the file.
+    net_param = read_text(args.model, caffe_pb2.NetParameter())
+    net_param.state.phase = caffe_pb2.Phase.Value(args.phase)
+    net_param.state.level = args.level
+    net_param.state.stage.extend(args.stage)
+    with tempfile.TemporaryFile("w", encoding="latin-1") as stream:  # without a name, as no kill can leave it behind
+        stream.write(text_format.MessageToString(net_param, as_utf8=True))
+        stream.flush()
+        return caffe.Net("/proc/self/fd/%d" % stream.fileno(), getattr(caffe, args.phase))
+
+
+def batch(args):
+    """Write each output of the net after one forward pass, by its name."""
+    caffe.set_mode_cpu()
+    if args.seed >= 0:
+        caffe.set_random_seed(args.seed)
+    net = net_in_state(args)
+    net._forward(0, len(net.layers) - 1)
+    names = names_of(net._blob_names)
+    with open(args.out, "wb") as stream:
+        np.savez(stream, **{names[index]: net._blobs[index].data for index in net._outputs})
     return 0
 
 
@@ -208,7 +226,10 @@ def gpu(args):
     return 0
 
 
-VERBS = {"train": train, "predict": predict, "describe": describe, "layers": layers, "doctor": doctor, "gpu": gpu}
+VERBS = {
+    "train": train, "predict": predict, "describe": describe, "batch": batch, "layers": layers, "doctor": doctor,
+    "gpu": gpu,
+}  # fmt: skip
 
 
 def parse_arguments(argv):
@@ -228,7 +249,10 @@ def parse_arguments(argv):
                 verb.add_argument("--" + option, required=True)
             verb.add_argument("--transform", default="", metavar="TEXT", help="a TransformationParameter's prototxt")
             verb.add_argument("--ten-crop", action="store_true")
-        if name == "describe":
+        if name == "batch":
+            verb.add_argument("--out", required=True)
+            verb.add_argument("--seed", type=int, default=-1)
+        if name in ("describe", "batch"):
             verb.add_argument("--model", required=True)
             verb.add_argument("--phase", choices=("TRAIN", "TEST"), required=True)
             verb.add_argument("--stage", action="append", default=[])

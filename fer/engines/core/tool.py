@@ -6,6 +6,8 @@
     predict --model deploy.prototxt --weights W --source images.npy --transform 'crop_size: 42 mean_file: "M"'
             --out scores.npz [--ten-crop] [--gpu N]
     average --model train_val.prototxt --weights W,W2[,...] --out W [--iterations N]
+    batch --model data_part.prototxt --phase TRAIN --out batch.npz [--seed N] [--stage S ...] [--level L]
+    grad_cam --model deploy.prototxt --weights W --source images.npy --classes 3,5 --transform TEXT --out maps.npz
     describe --model train_val.prototxt --phase TRAIN [--stage S ...] [--level L]
     doctor | layers | gpu | device_query
 
@@ -17,7 +19,6 @@ running iteration with a snapshot (exit code 130, 143), SIGHUP takes a snapshot 
 import argparse
 import json
 import platform
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,15 +29,17 @@ import numpy as np
 from google.protobuf import text_format
 
 from fer.engines.caffe import ipc
+from fer.engines.core.command_line import parse_words
 from fer.engines.core.framework import Backend, Framework
 from fer.engines.core.log import Log
-from fer.engines.core.signals import EFFECTS, Signals
+from fer.engines.core.signals import Signals
 from fer.engines.core.solver import Solver
 from fer.engines.core.verbs.average import average
+from fer.engines.core.verbs.batch import batch
 from fer.engines.core.verbs.caffe_test import test
 from fer.engines.core.verbs.caffe_time import benchmark
+from fer.engines.core.verbs.grad_cam import grad_cam
 from fer.engines.core.verbs.predict import predict
-from fer.engines.engine import PRECISIONS
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.states import State
@@ -48,7 +51,7 @@ Verb = Callable[[Framework, argparse.Namespace], int]
 def main(framework: Framework, argv: Sequence[str] | None = None) -> int:
     """Run a verb; its exit code. A fault that the user can mend becomes one fatal line in Caffe's format."""
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parse(framework, words)
+    arguments = parse_words(framework, words, list(VERBS))
     arguments.words = words
     try:
         return VERBS[arguments.verb](framework, arguments)
@@ -119,20 +122,42 @@ def _time(framework: Framework, arguments: argparse.Namespace) -> int:
 
 
 def _predict(framework: Framework, arguments: argparse.Namespace) -> int:
-    try:
-        transform = text_format.Parse(arguments.transform, caffe_pb2.TransformationParameter())
-    except text_format.ParseError as error:
-        raise FerError(f"--transform is no text of a TransformationParameter: {error}") from error
     predict(
         _on_one_device(framework, arguments),
         arguments.model,
         Path(arguments.weights),
         arguments.source,
-        transform,
+        _transform(arguments),
         arguments.out,
         ten_crop=arguments.ten_crop,
         progress=lambda done, total: ipc.say(ipc.Predicted(done, total)),
     )
+    return 0
+
+
+def _transform(arguments: argparse.Namespace) -> caffe_pb2.TransformationParameter:
+    try:
+        return text_format.Parse(arguments.transform, caffe_pb2.TransformationParameter())
+    except text_format.ParseError as error:
+        raise FerError(f"--transform is no text of a TransformationParameter: {error}") from error
+
+
+def _grad_cam(framework: Framework, arguments: argparse.Namespace) -> int:
+    grad_cam(
+        _on_one_device(framework, arguments),
+        arguments.model,
+        Path(arguments.weights),
+        arguments.source,
+        _transform(arguments),
+        [int(number) for number in arguments.classes.split(",")],
+        arguments.out,
+    )
+    return 0
+
+
+def _batch(framework: Framework, arguments: argparse.Namespace) -> int:
+    backend = _on_one_device(framework, arguments)
+    batch(backend, arguments.model, arguments.out, state=_state(arguments, arguments.phase), seed=arguments.seed)
     return 0
 
 
@@ -198,6 +223,8 @@ VERBS: dict[str, Verb] = {
     "time": _time,
     "predict": _predict,
     "average": _average,
+    "batch": _batch,
+    "grad_cam": _grad_cam,
     "describe": _describe,
     "layers": _layers,
     "doctor": _doctor,
@@ -232,9 +259,6 @@ def _one_step(framework: Framework) -> bool:
     return bool(np.isfinite(after).all() and (after != before).any())
 
 
-# ---- the command line
-
-
 def _on_one_device(framework: Framework, arguments: argparse.Namespace) -> Backend:
     backend = framework.on(framework.gpus_of(arguments.gpu), arguments.precision)
     backend.set_up()
@@ -247,46 +271,3 @@ def _state(arguments: argparse.Namespace, phase: str) -> State:
 
 def _stages(arguments: argparse.Namespace) -> tuple[str, ...]:
     return tuple(stage for text in arguments.stage for stage in text.split(",") if stage)
-
-
-def _parse(framework: Framework, words: Sequence[str]) -> argparse.Namespace:
-    # Caffe's own flags may have one dash.
-    words = [f"-{word}" if re.match(r"-[a-z]\w", word) else word for word in words]
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {framework.program}",
-        description=f"Caffe's command line on {framework.name}.",
-        epilog=framework.epilog,
-        allow_abbrev=False,
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(VERBS))
-    for name in VERBS:
-        verb = verbs.add_parser(name, allow_abbrev=False)
-        verb.add_argument("--gpu", help="0, or 0,1, or all: batch size times the number of GPUs; default the CPU")
-        if name in ("layers", "doctor", "gpu", "device_query"):
-            continue
-        verb.add_argument("--precision", choices=PRECISIONS, default="fp32")
-        verb.add_argument("--stage", action="append", default=[], help="net stages, separated by commas")
-        verb.add_argument("--level", type=int, default=0, help="net level")
-        if name == "train":
-            verb.add_argument("--solver", required=True)
-            verb.add_argument("--snapshot", help="a .solverstate to go on from")
-            verb.add_argument("--weights", help=".caffemodel files to start from, separated by commas")
-            verb.add_argument("--sigint_effect", choices=EFFECTS, default="stop")
-            verb.add_argument("--sighup_effect", choices=EFFECTS, default="snapshot")
-        else:
-            verb.add_argument("--model", type=Path, required=True)
-        if name in ("time", "describe"):
-            verb.add_argument("--phase", choices=("TRAIN", "TEST"), required=name == "describe")
-        if name in ("test", "time"):
-            verb.add_argument("--iterations", type=int, default=50)
-        if name in ("test", "predict", "average"):
-            verb.add_argument("--weights", required=True)
-        if name == "average":
-            verb.add_argument("--out", type=Path, required=True)
-            verb.add_argument("--iterations", type=int, help="batches for BatchNorm's statistics; default: an epoch")
-        if name == "predict":
-            for option in ("source", "out"):
-                verb.add_argument(f"--{option}", type=Path, required=True)
-            verb.add_argument("--transform", default="", metavar="TEXT", help="a TransformationParameter's prototxt")
-            verb.add_argument("--ten-crop", "--ten_crop", action="store_true")
-    return parser.parse_args(words)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from fer.engines.core.log import Log
@@ -58,6 +59,16 @@ class Backend:
     def training(self, net: Net, solver: caffe_pb2.SolverParameter, log: Log) -> Training:
         """The training of one of this backend's nets."""
         return Training(net, solver, self.ranks, log, self.graphs)
+
+    def class_gradient(
+        self, net: Net, images: np.ndarray, classes: Sequence[int], *, score: str, at: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A blob and the gradient by it; see `fer.engines.core.verbs.grad_cam.Differentiating`."""
+        net.forward(**{net.inputs[0]: torch.from_numpy(images).to(self.device).requires_grad_()})
+        scores = net.blobs[score].reshape(len(images), -1)
+        chosen = scores[torch.arange(len(images)), torch.tensor(classes, device=self.device)]
+        (gradient,) = torch.autograd.grad(chosen.sum(), net.blobs[at])
+        return net.host(net.blobs[at]), net.host(gradient)
 
 
 class PyTorch:

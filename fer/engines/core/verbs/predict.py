@@ -34,7 +34,7 @@ def predict(
     The images go through `transform` as in the TEST phase; with `ten_crop` the answers to ten views are averaged.
     Raises FerError for anything that cannot be read or does not fit.
     """
-    images = _read_images(source)
+    images = read_images(source)
     net = backend.net(read_net(model), State("TEST"), path=model)
     net.run_lean()
     if len(net.inputs) != 1:
@@ -60,7 +60,8 @@ def predict(
     write_bytes(out, stream.getvalue(), parents=True)
 
 
-def _read_images(path: Path) -> np.ndarray:
+def read_images(path: Path) -> np.ndarray:
+    """uint8 [N, C, H, W] of a .npy, N of 1 or more. Raises FerError for anything else."""
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -1,0 +1,61 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["numpy", "openvino==2026.4.1", "nncf==3.4.0"]
+# ///
+"""OpenVINO behind three verbs; fer runs this file in an environment of its own, and so can you:
+
+    uv run --no-project --script openvino_tool.py convert model.onnx --out model.xml
+    uv run --no-project --script openvino_tool.py int8 model.onnx --images calibration.npy --keep NODE ... --out M.xml
+    uv run --no-project --script openvino_tool.py predict M.xml --images images.npy --out answers.npz
+
+Images are float32 [N, ...], as the model takes them; answers.npz holds `probs` float32 [N, K] and `milliseconds`, the
+median of one image by one thread.
+"""
+
+import argparse
+import sys
+
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it would tell its maker of each run
+
+import numpy as np  # noqa: E402
+import openvino  # noqa: E402
+from answers import write_answers  # noqa: E402
+
+
+def convert(args: argparse.Namespace) -> None:
+    openvino.save_model(openvino.convert_model(args.model), args.out, compress_to_fp16=False)  # the mean needs 32 bits
+
+
+def int8(args: argparse.Namespace) -> None:
+    import nncf
+
+    images = np.load(args.images)
+    quantized = nncf.quantize(
+        openvino.convert_model(args.model),
+        nncf.Dataset([image[np.newaxis] for image in images]),
+        subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(names=args.keep, validate=False),  # a scale may be part of a weight by now
+    )
+    openvino.save_model(quantized, args.out, compress_to_fp16=False)
+
+
+def predict(args: argparse.Namespace) -> None:
+    core = openvino.Core()
+    precise = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(args.model, "CPU", precise)
+    write_answers(args.out, np.load(args.images), lambda batch: compiled([batch])[compiled.output(0)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("convert", "int8", "predict"))
+    parser.add_argument("model")
+    parser.add_argument("--images")
+    parser.add_argument("--keep", nargs="*", default=[])
+    parser.add_argument("--out", required=True)
+    args = parser.parse_args()
+    {"convert": convert, "int8": int8, "predict": predict}[args.verb](args)
+
+
+if __name__ == "__main__":
+    main()

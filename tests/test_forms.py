@@ -1,0 +1,198 @@
+"""Forms for devices: each layer in ncnn's own words, each form read back by its runtime, and what is refused."""
+
+import json
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import made_model
+import numpy as np
+import pytest
+from drawn_net import CASES, by_torch, drawn, net_of
+from google.protobuf import text_format
+
+from fer import cli
+from fer.engines.registry import ENGINES
+from fer.errors import FerError, UsageError
+from fer.evaluation.scores import load_scores
+from fer.export import forms, proof
+from fer.export.form import INPUTS, TOOLS, Answers, Source, Tool
+from fer.export.forms import FORMS, NCNN, find_forms
+from fer.export.ncnn_model import to_ncnn
+from fer.inference.model_record import read_model_json
+from fer.nets.shapes import infer_shapes
+from fer.runs.run import Run
+from fer.schema import caffe_pb2
+
+NOT_IN_NCNN = {"scale of rows"}
+READ = """
+import sys; sys.path.insert(0, sys.argv[1])
+import numpy as np
+from pathlib import Path
+from ncnn_tool import extract, read_net
+for path in sorted(Path(".").glob("*.param")):
+    net = read_net(str(path))
+    images = np.load("images.npy")
+    answers = [extract(net, image, net.output_names()[:1])[0].ravel() for image in images]
+    np.save(path.with_suffix(".npy"), np.stack(answers))
+"""
+
+
+@pytest.fixture(autouse=True)
+def engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "pytorch", made_model.here)
+    monkeypatch.delitem(ENGINES, "caffe")
+
+
+@pytest.mark.full
+def test_ncnn_computes_each_layer(tmp_path: Path) -> None:
+    images = np.random.default_rng(2).normal(size=(2, 2, 11, 12)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    names = [case for case in CASES if case not in NOT_IN_NCNN]
+    expected = {}
+    for number, case in enumerate(names):
+        net = net_of(case)
+        blobs = drawn(net)
+        written = to_ncnn(net, blobs, None)
+        (tmp_path / f"{number:02}.param").write_text(written.param)
+        (tmp_path / f"{number:02}.bin").write_bytes(written.bin)
+        expected[number] = by_torch(net, blobs, images)
+    found = NCNN.find()
+    subprocess.run([found.python, "-c", READ, str(TOOLS)], cwd=tmp_path, env=found.environment, check=True)
+    answers = [np.load(tmp_path / f"{number:02}.npy") for number in range(len(names))]
+    off = {
+        case: np.abs(answer - expected[number]).max()
+        for number, (case, answer) in enumerate(zip(names, answers, strict=True))
+    }
+    assert {case: each for case, each in off.items() if not each <= 2e-5} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('type: "MVN"', "a MVN layer"),
+        ('type: "InnerProduct" inner_product_param { num_output: 2 axis: 2 }', "InnerProduct on axis 2"),
+        ('type: "Pooling" pooling_param { pool: STOCHASTIC kernel_size: 2 }', "STOCHASTIC"),
+        ('type: "LRN" lrn_param { norm_region: WITHIN_CHANNEL }', "LRN within channels"),
+        ('type: "BatchNorm" batch_norm_param { use_global_stats: false }', "own statistics"),
+        ('type: "Flatten" flatten_param { axis: 2 }', "Flatten of some axes"),
+        ('type: "Scale" scale_param { axis: 2 }', "a Scale of other than a number a channel"),
+        ('type: "Concat" bottom: "data" concat_param { axis: 0 }', "a Concat of images"),
+    ],
+)
+def test_what_ncnn_does_not_know_is_refused(text: str, words: str) -> None:
+    layers = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 6 dim: 6 } } }'
+    net = text_format.Parse(
+        f'{layers} layer {{ name: "odd" bottom: "data" top: "odd" {text} }}', caffe_pb2.NetParameter()
+    )
+    try:
+        infer_shapes(net)
+    except FerError:
+        pytest.skip("its shapes are not computed")
+    with pytest.raises(FerError, match=f"layer 'odd': .*{words}"):
+        to_ncnn(net, {} if words == "not computed here" else drawn(net), None)
+
+
+@pytest.mark.full
+def test_every_form_is_proved_by_its_own_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(proof, "AGREEMENT", 0.8)  # drawn weights hardly tell the classes apart
+    run = made_model.make_run(tmp_path)
+    out = tmp_path / "out"
+    arguments = ["export", str(run.dir), "--out", str(out), "--fold", "--format", ",".join(FORMS), "--yes"]
+    assert cli.main(arguments) == 0
+    record = read_model_json(out)
+    assert list(record.forms) == list(FORMS) and record.folded
+    val = load_scores(run.scores("val"))
+    for name, form in record.forms.items():
+        tolerance = FORMS[name].tolerance
+        assert form.agreement >= proof.AGREEMENT and (tolerance is None or form.largest_difference <= tolerance)
+        assert form.val.images == len(val.labels) and form.test and form.milliseconds > 0
+        assert {f"{name}/{kind}" for kind in INPUTS} <= {str(Path(file).with_suffix("")) for file in record.files}
+        assert form.tool and f"`{name}`:" in (out / "README.md").read_text()
+    whole, integers = record.forms["ncnn"], record.forms["ncnn-int8"]
+    assert integers.bytes < 0.5 * whole.bytes and integers.largest_difference > whole.largest_difference
+    calibration = np.load(out / "calibration" / "images.npy")
+    assert len(calibration) == len((out / "calibration" / "list.txt").read_text().splitlines())
+    capsys.readouterr()
+    assert cli.main(["export", "--compare", str(out)]) == 0
+    table = capsys.readouterr().out
+    assert all(f"| {name} " in table for name in FORMS)
+    assert cli.main(["export", "--compare", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["forms"].keys() == FORMS.keys()
+
+
+class Off:
+    """A form whose answers are the run's own, `off` by a number or of other classes."""
+
+    name, reading = "off", ""
+    tool = Tool("ncnn", "ncnn", 1)
+
+    def __init__(self, run: Run, tolerance: float | None, wrong: float, off: float):
+        self.scores, self.tolerance, self.wrong, self.off = load_scores(run.scores("val")), tolerance, wrong, off
+
+    def write(self, source: Source, kind: str, folder: Path) -> None:
+        (folder / f"{kind}.x").write_bytes(b"x")
+
+    def predict(self, folder: Path, kind: str, inputs: np.ndarray) -> Answers:
+        probs = self.scores.probs[: len(inputs)] + np.float32(self.off)
+        wrong = int(self.wrong * len(probs))
+        probs[:wrong] = np.roll(probs[:wrong], 1, axis=1)
+        return Answers(probs, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "wrong", "off", "words"),
+    [
+        (
+            1e-4,
+            0,
+            2e-4,
+            r"off \(bytes\) gives probabilities up to 0.0002 off the run's own \(val, \d+.jpg\); 0.0001 is",
+        ),
+        (None, 0.5, 0, r"off \(bytes\) agrees with the run in 5\d.\d% of val; 97% is the least\n.*\d+ dB"),
+        (1e-4, 0, np.nan, r"off \(bytes\) gives no probabilities of 7 classes"),
+    ],
+)
+def test_a_form_that_is_off_is_refused_and_nothing_stays(
+    tolerance: float | None, wrong: float, off: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run = made_model.make_run(tmp_path)
+    monkeypatch.setitem(FORMS, "off", Off(run, tolerance, wrong, off))
+    monkeypatch.setattr(Tool, "is_there", lambda tool: True)
+    assert cli.main(["export", str(run.dir), "--format", "off"]) == 1
+    assert re.search(words, capsys.readouterr().err)
+    assert not (run.dir / "export").exists()
+
+
+def test_what_must_be_fetched_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made_model.make_run(tmp_path)
+    monkeypatch.setattr(Tool, "is_there", lambda tool: False)
+
+    def fetched(tool: Tool, say: object = None) -> None:
+        raise AssertionError("fetched without a word")
+
+    monkeypatch.setattr(Tool, "find", fetched)
+    assert cli.main(["export", str(run.dir), "--format", "ncnn,openvino"]) == 1
+    assert "ncnn (30 MB), OpenVINO and nncf (150 MB) must be fetched first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [("nccn", "there is onnx-fp16"), ("mnn", "by hand alone"), ("ncnn,rkn", "rkn")]
+)
+def test_a_form_that_is_not_known(names: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        find_forms(names)
+
+
+def test_forms_are_taken_once_in_order() -> None:
+    def names(text: str) -> Sequence[str]:
+        return [form.name for form in find_forms(text)]
+
+    assert names("ncnn, onnx-int8,ncnn") == ["ncnn", "onnx-int8"] and names("") == []
+    assert forms.FORMS is FORMS
