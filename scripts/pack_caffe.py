@@ -46,7 +46,7 @@ def pack(build: Path, archive: Path) -> None:
         for path in folder.rglob("*"):
             if path.is_file():
                 subprocess.run(["strip", "--strip-unneeded", path], check=True)
-        with tarfile.open(archive, "w:xz") as file:
+        with tarfile.open(archive, "w:xz", preset=3) as file:
             file.add(folder, "caffe")
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{archive}: {archive.stat().st_size / 2**20:.1f} MiB, unpacked {size / 2**20:.1f}")

@@ -6,13 +6,16 @@ The real thing is `make caffe-test` (test_built_caffe.py).
 import errno
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import training
 
 from fer import cli
+from fer.commands import findings
 from fer.engines import interpreter
 from fer.engines.caffe_build import builds, cuda, needs, proof, pypi, rootless, sources
 from fer.engines.caffe_build.build import BuildOptions, Missing, build
@@ -20,9 +23,9 @@ from fer.engines.caffe_build.builds import Build, BuildRecord
 from fer.engines.caffe_build.edits import EDITS, Edit, apply_edits
 from fer.engines.caffe_build.jobs import Job, run_jobs
 from fer.engines.caffe_build.python import BuildPython
-from fer.engines.choice import as_they_come
+from fer.engines.choice import Wish, as_they_come, choose_engine
 from fer.engines.engine import Demand
-from fer.engines.registry import engine_called
+from fer.engines.registry import ENGINES, engine_called
 from fer.errors import FerError
 from fer.system.records import write_record
 
@@ -375,7 +378,7 @@ def test_where_it_cannot_be_built_is_said_at_once(tmp_path: Path, compiler: Path
     (tmp_path / "file").touch()
     with pytest.raises(FerError, match=r"cannot write .*file/cpu.*: Not a directory|cannot write .*: Not a directory"):
         build(BuildOptions(source=source, prefix=tmp_path / "file"), lambda text: None, quiet)
-    with pytest.raises(FerError, match=r"a:b/cpu: Python finds nothing in a folder with a colon in its name"):
+    with pytest.raises(FerError, match=r"a:b/cpu: no Caffe can be built in a folder with : in its name"):
         build(BuildOptions(source=source, prefix=tmp_path / "a:b"), lambda text: None, quiet)
     assert not compiler.exists()
 
@@ -408,9 +411,13 @@ def test_a_prefix_may_have_any_name_and_be_moved(
     assert cli.main(["caffe", "remove"]) == 0 and not (tmp_path / "elsewhere" / "cpu").exists()
 
 
-def test_an_option_left_out_makes_another_build(compiler: Path, source: Path) -> None:
+def test_an_option_left_out_makes_another_build(
+    compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (made,) = build(BuildOptions(source=source, without=("opencv",)), lambda text: None, quiet)
     assert made.record.without[0].startswith("OpenCV is left out") and len(made.record.without) == 1
+    assert cli.main(["caffe", "list"]) == 0
+    assert re.search(r", of [\d-]+; without OpenCV \(fer train takes it\)\n$", capsys.readouterr().out)
     first = compiler.read_text()
     build(BuildOptions(source=source, without=("opencv",)), lambda text: None, quiet)
     assert compiler.read_text() == first
@@ -448,6 +455,66 @@ def test_a_build_is_taken_before_the_wheel_and_after_what_is_named(monkeypatch: 
     monkeypatch.setenv("FER_CAFFE_PYTHON", sys.executable)
     monkeypatch.setenv("PYTHONPATH", str(made.python_path))
     assert interpreter.find_caffe().build is None and engine_called("caffe").own
+
+
+@pytest.fixture
+def card_s_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were one; and engines are started as they are, since their Python is a stand-in."""
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(builds, "_DRIVER", (tmp_path / "nvidiactl",))
+    monkeypatch.setattr("fer.engines.process.subprocess", subprocess)
+
+
+def fake_python(folder: Path) -> str:
+    """A Python with Caffe, whose worker is the fake one."""
+    path = folder / "python"
+    path.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exit 0\nshift\nPYTHONPATH={training.ROOT} '
+        f'exec {sys.executable} {training.FAKE} "$@"\n'
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("there", "gpu", "fault", "engine", "why"),
+    [
+        (("cpu", "gpu"), 0, "", "caffe", "Caffe, on GPU 0"),
+        (("cpu", "gpu"), "0,1", "", "pytorch", "PyTorch, on GPU 0,1, which the Caffe found cannot use"),
+        (("cpu", "gpu"), 0, "no-gpu", "pytorch", "PyTorch, on GPU 0, which the Caffe found cannot use"),
+        (("cpu", "gpu"), 0, "no-batch-norm", "pytorch", "PyTorch, as the Caffe found does not train BatchNorm"),
+        (("cpu",), 0, "", "pytorch", "PyTorch, on GPU 0, which the Caffe found cannot use"),
+        (("cpu",), None, "", "caffe", "Caffe, on the CPU"),
+    ],
+)
+def test_auto_takes_a_gpu_build_for_what_it_can_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card_s_driver: None, there: tuple[str, ...],
+    gpu: int | str | None, fault: str, engine: str, why: str,
+) -> None:  # fmt: skip
+    """With a card that is not there: a driver's file, and an engine that says it can use it."""
+    monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
+    monkeypatch.setenv("FAKE_FAULT", fault)
+    for kind in there:
+        put(kind, fake_python(tmp_path))
+    said: list[str] = []
+    norm = Demand(frozenset({"BatchNorm"}), "norm", "SGD")
+    assert choose_engine(Wish(gpu, demand=norm), said.append).name == engine
+    assert said[-1].startswith(f"engine: {why}")
+
+
+def test_doctor_shows_each_caffe_with_its_layers_batch_norm_and_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card_s_driver: None
+) -> None:
+    monkeypatch.setattr(interpreter, "wheel_is_there", lambda: True)
+    monkeypatch.setattr(proof, "engine_of_wheel", lambda: training.fake_pycaffe())
+    for kind in ("cpu", "gpu"):
+        put(kind, fake_python(tmp_path))
+    found = [(each.what, each.found) for each in findings._caffe()]
+    assert found[0][0] == "caffe" and "GPU build (sm_90)" in found[0][1]  # of those there, what is taken
+    assert ("caffe BatchNorm", "trains") in found and "caffe on GPU" in dict(found)
+    others = [text for what, text in found if what == "caffe, not taken"]
+    assert ["CPU build" in others[0], "wheel" in others[1]] == [True, True]
+    assert all(re.search(r": \d+ layer types, BatchNorm trains, (no )?GPU$", text) for text in others)
 
 
 def test_a_gpu_build_is_taken_where_there_is_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

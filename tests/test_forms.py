@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import made_model
 import numpy as np
 import pytest
@@ -17,14 +18,18 @@ from fer.engines.registry import ENGINES
 from fer.errors import FerError, UsageError
 from fer.evaluation.scores import load_scores
 from fer.export import forms, proof
+from fer.export.exported import export_run
 from fer.export.form import INPUTS, TOOLS, Answers, Source, Tool
+from fer.export.form_classifier import FormClassifier
 from fer.export.forms import FORMS, NCNN, find_forms
 from fer.export.ncnn_model import to_ncnn
+from fer.inference.classifier import Classifier, find_model
 from fer.inference.model_record import read_model_json
 from fer.nets.shapes import infer_shapes
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
 
+PROVED = ("onnx-int8", "ncnn", "ncnn-int8", "openvino")  # the small installs
 NOT_IN_NCNN = {"scale of rows"}
 READ = """
 import sys; sys.path.insert(0, sys.argv[1])
@@ -101,10 +106,10 @@ def test_every_form_is_proved_by_its_own_runtime(
     monkeypatch.setattr(proof, "AGREEMENT", 0.8)  # drawn weights hardly tell the classes apart
     run = made_model.make_run(tmp_path)
     out = tmp_path / "out"
-    arguments = ["export", str(run.dir), "--out", str(out), "--fold", "--format", ",".join(FORMS), "--yes"]
+    arguments = ["export", str(run.dir), "--out", str(out), "--fold", "--format", ",".join(PROVED), "--yes"]
     assert cli.main(arguments) == 0
     record = read_model_json(out)
-    assert list(record.forms) == list(FORMS) and record.folded
+    assert list(record.forms) == list(PROVED) and record.folded
     val = load_scores(run.scores("val"))
     for name, form in record.forms.items():
         tolerance = FORMS[name].tolerance
@@ -116,12 +121,21 @@ def test_every_form_is_proved_by_its_own_runtime(
     assert integers.bytes < 0.5 * whole.bytes and integers.largest_difference > whole.largest_difference
     calibration = np.load(out / "calibration" / "images.npy")
     assert len(calibration) == len((out / "calibration" / "list.txt").read_text().splitlines())
+    face = tmp_path / "face.png"
+    cv2.imwrite(str(face), calibration[0, 0])
+    for name in ("ncnn", "onnx-int8", "openvino"):
+        capsys.readouterr()
+        assert cli.main(["predict", str(face), "--no-detect", "--json", "--model", str(out), "--runtime", name]) == 0
+        (said,) = json.loads(capsys.readouterr().out)["images"]
+        probs = list(said["faces"][0]["probabilities"].values())
+        own = Classifier(find_model(out))(calibration[:1])[0]
+        np.testing.assert_allclose(probs, own, atol=1e-4 if FORMS[name].tolerance else 0.2)
     capsys.readouterr()
     assert cli.main(["export", "--compare", str(out)]) == 0
     table = capsys.readouterr().out
-    assert all(f"| {name} " in table for name in FORMS)
+    assert all(f"| {name} " in table for name in PROVED)
     assert cli.main(["export", "--compare", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["forms"].keys() == FORMS.keys()
+    assert list(json.loads(capsys.readouterr().out)["forms"]) == list(PROVED)
 
 
 class Off:
@@ -180,6 +194,15 @@ def test_what_must_be_fetched_is_asked_for(
     monkeypatch.setattr(Tool, "find", fetched)
     assert cli.main(["export", str(run.dir), "--format", "ncnn,openvino"]) == 1
     assert "ncnn (30 MB), OpenVINO and nncf (150 MB) must be fetched first" in capsys.readouterr().err
+
+
+def test_a_runtime_wants_a_form_that_was_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made_model.make_run(tmp_path)
+    export_run(run, tmp_path / "out")
+    monkeypatch.setattr(Tool, "is_there", lambda tool: True)
+    for directory, words in ((run.dir, "is no export"), (tmp_path / "out", "has no such form; there is none")):
+        with pytest.raises(UsageError, match=words):
+            FormClassifier(directory, "ncnn")
 
 
 @pytest.mark.parametrize(

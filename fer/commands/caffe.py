@@ -117,7 +117,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _line(build: "Build", taken: bool) -> str:
-    lacks = f"; without {', '.join(build.record.without)}" if build.record.without else ""
+    libraries = [sentence.partition(" is ")[0] for sentence in build.record.without]
+    lacks = f"; without {', '.join(libraries)}" if libraries else ""
     return f"{build.folder}: {build}, of {build.record.date}{lacks}{' (fer train takes it)' if taken else ''}"
 
 

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.runs.opened import scores_can_be_kept
     from fer.system.records import encode_record
 
-    _fetch(forms, yes=args.yes)
+    fetch(forms, yes=args.yes)
     out = args.out or args.run_directory / "export"
     wanted = Wanted(onnx=not args.no_onnx, batch=args.batch, fold=args.fold, forms=forms)
     with scores_can_be_kept(run, asked=args.out is not None), StageBars() as progress:
@@ -111,8 +111,8 @@ def _compare(directory: Path, *, as_json: bool) -> int:
     return 0
 
 
-def _fetch(forms: Sequence["Form"], *, yes: bool) -> None:
-    """Set up what writes the forms; asks before a byte is fetched."""
+def fetch(forms: Sequence["Form"], *, yes: bool) -> None:
+    """Set up what writes and reads the forms; asks before a byte is fetched. Raises FerError where it may not."""
     missing: dict[str, Tool] = {form.tool.name: form.tool for form in forms if not form.tool.is_there()}
     if not missing:
         return

@@ -75,7 +75,7 @@ def write_calibration(folder: Path, run: Run, shape: tuple[int, int, int]) -> np
     images = as_images(pixels)
     if images.shape[1:] != shape:
         raise FerError(f"{source.path}: its images are {images.shape[1:]}, where the net for use takes {shape}")
-    places = np.sort(_drawn(labels.astype(int).ravel()))
+    places = np.sort(drawn_alike(labels.astype(int).ravel()))
     target, names = folder / CALIBRATION, source.names()
     target.mkdir()
     np.save(target / "images.npy", images[places])
@@ -84,7 +84,7 @@ def write_calibration(folder: Path, run: Run, shape: tuple[int, int, int]) -> np
     return np.ascontiguousarray(images[places])
 
 
-def _drawn(labels: np.ndarray) -> np.ndarray:
+def drawn_alike(labels: np.ndarray) -> np.ndarray:
     """Places of IMAGES images, of each class as many as of another where there are so many."""
     draw = np.random.default_rng(SEED)
     shuffled = [draw.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]

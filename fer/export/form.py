@@ -5,6 +5,7 @@ which the caller has transformed. What writes and reads it may be heavy, or want
 runs in an environment of its own.
 """
 
+import io
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -105,6 +106,43 @@ class Tool:
                 return Answers(answers["probs"], float(answers["milliseconds"]))
 
 
+class Server:
+    """A tool that has read a model and answers, until it is closed; a context manager."""
+
+    def __init__(self, tool: Tool, model: Path):
+        self._tool, found = tool, tool.find()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- as long as the process
+        self._process = subprocess.Popen(
+            [found.python, tool.script.script, "serve", model.absolute()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=found.environment,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """float32 [N, K] of inputs float32 [N, ...]. Raises FerError where the tool ended."""
+        assert self._process.stdin and self._process.stdout
+        file = io.BytesIO()
+        np.save(file, inputs)
+        try:
+            self._process.stdin.write(len(file.getvalue()).to_bytes(8, "little") + file.getvalue())
+            self._process.stdin.flush()
+            size = int.from_bytes(self._process.stdout.read(8), "little")
+            answer: np.ndarray = np.load(io.BytesIO(self._process.stdout.read(size)), allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            self._process.wait()
+            self._said.seek(0)
+            last = (self._said.read().decode(errors="replace").strip().splitlines() or [str(error)])[-1]
+            raise FerError(f"{self._tool.title}: {last}") from None
+        return answer
+
+
 class Form(Protocol):
     """A form: its name on the command line, and how it is judged."""
 
@@ -130,6 +168,10 @@ class Form(Protocol):
 
     def predict(self, folder: Path, kind: str, inputs: np.ndarray) -> Answers:
         """Read it back. Raises FerError."""
+        ...
+
+    def serve(self, folder: Path) -> Server:
+        """Its own runtime, to be asked again and again of images as a camera gives them."""
         ...
 
 

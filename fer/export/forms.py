@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fer.errors import UsageError
-from fer.export.form import BYTES, Answers, Form, Source, Tool, given
+from fer.export.form import BYTES, Answers, Form, Server, Source, Tool, given
 from fer.export.ncnn_model import to_ncnn
 from fer.export.onnx_model import TRANSFORM_NODES, to_onnx
 
@@ -57,6 +57,9 @@ class Converted:
     def predict(self, folder: Path, kind: str, inputs: np.ndarray) -> Answers:
         return self.tool.predict(folder / f"{kind}{self.suffix}", inputs)
 
+    def serve(self, folder: Path) -> Server:
+        return Server(self.tool, folder / f"{BYTES}{self.suffix}")
+
 
 @dataclass(frozen=True)
 class Ncnn:
@@ -76,6 +79,9 @@ class Ncnn:
 
     def predict(self, folder: Path, kind: str, inputs: np.ndarray) -> Answers:
         return self.tool.predict(folder / f"{kind}.param", inputs)
+
+    def serve(self, folder: Path) -> Server:
+        return Server(self.tool, folder / f"{BYTES}.param")
 
     def _ranges(self, source: Source, kind: str) -> dict[str, float]:
         """The largest absolute value of what each layer that can be int8 reads, over the calibration images."""

@@ -91,8 +91,9 @@ def _build(
         builds.register(there.folder)  # it may have been moved
         return there
     builds.check_ours(options.folder)
-    if os.pathsep in str(options.folder):
-        raise FerError(f"{options.folder}: Python finds nothing in a folder with a colon in its name: --prefix DIR")
+    # A colon parts folders in PYTHONPATH; the others nvcc takes apart.
+    if odd := next((sign for sign in (":,'\"$`\\" if options.gpu else ":") if sign in str(options.folder)), ""):
+        raise FerError(f"{options.folder}: no Caffe can be built in a folder with {odd} in its name: --prefix DIR")
     try:
         needs.check_disk(options.folder, _DISK[options.kind])
         builds.unfinished(options.folder).mkdir(parents=True, exist_ok=True)

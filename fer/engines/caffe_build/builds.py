@@ -158,13 +158,13 @@ def remove(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_unfinished(path: Path) -> None:
     """Remove what a stopped build left. Raises FerError where it cannot, or where a build is at it."""
     try:
-        with held(folder):
-            _remove(folder)
+        with held(path):
+            _remove(path)
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise cannot_write(path, error) from error
 
 
 def _remove(folder: Path) -> None:

@@ -1,5 +1,8 @@
-"""What a tool's `predict` writes: the answers, and how long one takes. Imports numpy alone."""
+"""What a tool answers: to a file of images with how long one takes, or to arrays on stdin. Imports numpy alone."""
 
+import io
+import os
+import sys
 import time
 from collections.abc import Callable
 
@@ -19,3 +22,18 @@ def write_answers(path: str, images: np.ndarray, read: Callable[[np.ndarray], np
         answers.append(np.asarray(read(image[np.newaxis]), np.float32).ravel())
         seconds.append(time.perf_counter() - started)
     np.savez(path, probs=np.stack(answers), milliseconds=1000 * np.median(seconds[-TIMED:]))
+
+
+def serve(read: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Answer what comes in on stdin, arrays [N, ...], with float32 [N, K] each on stdout, until it ends.
+
+    Each is eight bytes that say how many follow, and a file of .npy's.
+    """
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    while head := sys.stdin.buffer.read(8):
+        images = np.load(io.BytesIO(sys.stdin.buffer.read(int.from_bytes(head, "little"))), allow_pickle=False)
+        file = io.BytesIO()
+        np.save(file, np.stack([np.asarray(read(image[np.newaxis]), np.float32).ravel() for image in images]))
+        out.write(len(file.getvalue()).to_bytes(8, "little") + file.getvalue())
+        out.flush()

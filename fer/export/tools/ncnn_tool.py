@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy", "ncnn==1.0.20261020"]
 # ///
-"""ncnn behind two verbs; fer runs this file in an environment of its own, and so can you:
+"""ncnn behind a few verbs; fer runs this file in an environment of its own, and so can you:
 
     uv run --no-project --script ncnn_tool.py ranges model.param --images calibration.npy --blobs NAME ... --out R.npz
     uv run --no-project --script ncnn_tool.py predict model.param --images images.npy --out answers.npz
@@ -13,11 +13,12 @@ image by one thread.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import ncnn
 import numpy as np
-from answers import write_answers
+from answers import serve, write_answers
 
 
 def read_net(path: str) -> "ncnn.Net":
@@ -52,21 +53,26 @@ def ranges(args: argparse.Namespace) -> None:
     np.savez(args.out, **dict(zip(args.blobs, np.array(rows, np.float32).T, strict=True)))
 
 
-def predict(args: argparse.Namespace) -> None:
-    net = read_net(args.model)
+def reader(path: str) -> "Callable[[np.ndarray], np.ndarray]":
+    net = read_net(path)
     output = net.output_names()[:1]
-    write_answers(args.out, np.load(args.images), lambda batch: extract(net, batch[0], output)[0])
+    return lambda image: extract(net, image[0], output)[0]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("ranges", "predict"))
+    parser.add_argument("verb", choices=("ranges", "predict", "serve"))
     parser.add_argument("model")
-    parser.add_argument("--images", required=True)
+    parser.add_argument("--images")
     parser.add_argument("--blobs", nargs="*", default=[])
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out")
     args = parser.parse_args()
-    {"ranges": ranges, "predict": predict}[args.verb](args)
+    if args.verb == "serve":
+        serve(reader(args.model))
+    elif args.verb == "predict":
+        write_answers(args.out, np.load(args.images), reader(args.model))
+    else:
+        {"ranges": ranges}[args.verb](args)
 
 
 if __name__ == "__main__":

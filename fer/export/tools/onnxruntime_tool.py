@@ -2,24 +2,25 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy", "onnx==1.23.2", "onnxruntime==1.32.0"]
 # ///
-"""onnxruntime behind three verbs; fer runs this file in an environment of its own, and so can you:
+"""onnxruntime behind a few verbs; fer runs this file in an environment of its own, and so can you:
 
     uv run --no-project --script onnxruntime_tool.py int8 M.onnx --images calibration.npy --keep NODE ... --out Q.onnx
     uv run --no-project --script onnxruntime_tool.py fp16 M.onnx --keep NODE ... --out H.onnx
     uv run --no-project --script onnxruntime_tool.py predict M.onnx --images images.npy --out answers.npz
 
 Images are float32 [N, ...], as the model takes them; answers.npz holds `probs` float32 [N, K] and `milliseconds`, the
-median of one image by one thread.
+median of one image by one thread. `serve` reads arrays [N, ...] in .npy's format from stdin and answers each on stdout.
 """
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
-from answers import write_answers
+from answers import serve, write_answers
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -60,23 +61,28 @@ def fp16(args: argparse.Namespace) -> None:
     onnx.save(convert_float_to_float16(onnx.load(args.model), keep_io_types=True, node_block_list=args.keep), args.out)
 
 
-def predict(args: argparse.Namespace) -> None:
+def reader(path: str) -> "Callable[[np.ndarray], np.ndarray]":
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    write_answers(args.out, np.load(args.images), lambda batch: session.run(None, {name: batch})[0])
+    return lambda image: session.run(None, {name: image})[0]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("int8", "fp16", "predict"))
+    parser.add_argument("verb", choices=("int8", "fp16", "predict", "serve"))
     parser.add_argument("model")
     parser.add_argument("--images")
     parser.add_argument("--keep", nargs="*", default=[])
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out")
     args = parser.parse_args()
-    {"int8": int8, "fp16": fp16, "predict": predict}[args.verb](args)
+    if args.verb == "serve":
+        serve(reader(args.model))
+    elif args.verb == "predict":
+        write_answers(args.out, np.load(args.images), reader(args.model))
+    else:
+        {"int8": int8, "fp16": fp16}[args.verb](args)
 
 
 if __name__ == "__main__":
