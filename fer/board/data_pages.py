@@ -17,8 +17,8 @@ PER_PAGE = 120
 GROUPS_PER_PAGE = 40
 FINDINGS = {
     "duplicates": "groups of equal images",
-    "conflicts": "of these with conflicting labels",
-    "leaks": "of these in more than one split",
+    "conflicts": "equal images with conflicting labels",
+    "leaks": "equal images in more than one split",
     "blanks": "blank images",
 }
 

@@ -79,8 +79,9 @@ class Models:
             ],
         }
 
-    def explanation(self, directory: Path | None, face: bytes, name: str) -> str:
-        """The map of what speaks for a class in a face, as `faces` gave its image: red for it, blue against it.
+    def explanation(self, directory: Path | None, face: bytes, name: str) -> dict[str, Any]:
+        """The map of what speaks for a class in a face, as `faces` gave its image: red for it, blue against it; and
+        how far the class's probability falls at `most` where a place is covered.
 
         Raises FerError for a class that the model does not know, and an image of another size than its own.
         """
@@ -93,7 +94,7 @@ class Models:
         image = np.repeat(gray[np.newaxis, np.newaxis], channels, axis=1)
         with opened.lock:
             (found,) = occlusion_maps(image, opened.classifier, [model.classes.index(name)])
-        return data_address(_drawn(gray, found))
+        return {"image": data_address(_drawn(gray, found)), "most": max(float(found.max()), 0.0)}
 
 
 def data_address(image: np.ndarray) -> str:

@@ -30,6 +30,7 @@ COMMANDS = {
     "setup": "fer doctor",
     "webcam": "fer predict --webcam",
     "lr": "fer schedule",
+    **dict.fromkeys(("dashboard", "digits", "gui", "monitor", "serve", "server", "ui", "watch", "web"), "fer board"),
     **dict.fromkeys(("eval", "evaluate", "test", "score", "val", "validate", "results"), "fer report RUN"),
     **dict.fromkeys(("infer", "inference", "classify", "detect", "recognize", "run"), "fer predict PHOTO"),
     **dict.fromkeys(("data", "dataset", "download"), "fer prepare SOURCE"),
