@@ -75,5 +75,5 @@ def as_picture(image: NDArray[np.uint8]) -> Picture:
     return image[0] if len(image) == 1 else np.ascontiguousarray(image[::-1].transpose(1, 2, 0))
 
 
-def _bytes(shares: NDArray[np.float32]) -> Picture:
+def _bytes(shares: NDArray[np.floating]) -> Picture:
     return np.asarray((255 * shares).round(), np.uint8)
