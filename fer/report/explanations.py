@@ -66,7 +66,7 @@ def explanation_notes(explained: Explained | None) -> list[str]:
     if explained is None:
         return []
     meta = explained.meta
-    missing = {"Grad-CAM": meta.grad_cam, "filters": meta.filters, "a batch of the training": meta.batch}
+    missing = {"Grad-CAM": meta.grad_cam, "filters": meta.filters, "batch of the training is shown": meta.batch}
     return [f"No {what}: {' '.join(why.split())}" for what, why in missing.items() if why]
 
 
