@@ -471,6 +471,28 @@ def test_a_prefix_may_have_any_name_and_be_moved(
     assert cli.main(["caffe", "remove"]) == 0 and not (tmp_path / "elsewhere" / "cpu").exists()
 
 
+def test_a_second_build_elsewhere_is_not_taken_and_that_is_said(
+    tmp_path: Path, compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(BuildOptions(source=source), lambda text: None, quiet)
+    assert cli.main(["caffe", "build", "--source", str(source), "--prefix", str(tmp_path / "mine")]) == 0
+    assert f"fer train takes {builds.home() / 'cpu'} before it: fer caffe remove cpu" in capsys.readouterr().out
+
+
+def test_no_root_does_not_bring_python_s_headers(
+    tmp_path: Path, compiler: Path, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = BuildPython(
+        Path("/usr/bin/python3"), "3.12", tmp_path, tmp_path, tmp_path / "libpython3.12.so", Path("/usr"), tmp_path
+    )
+    monkeypatch.setattr("fer.engines.caffe_build.build.this_python", lambda: python)
+    monkeypatch.setattr(rootless, "unpack", lambda root, packages, progress: root.mkdir())
+    assert cli.main(["caffe", "build", "--source", str(source), "--no-root"]) == 1
+    said = capsys.readouterr()
+    assert said.out.endswith("install --yes --no-install-recommends python3.12-dev\n")
+    assert said.err.splitlines()[-1] == "error: paste the line above: --no-root does not mend that; then run this again"
+
+
 def test_an_option_left_out_makes_another_build(
     compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
