@@ -91,7 +91,8 @@ class Snapshots:
         if anew:
             self._log.info(
                 "The snapshot was taken by another engine, on another kind of device or by fewer ranks: the random "
-                f"numbers of {', '.join(sorted(anew))} begin anew from the seed and the iteration, unlike those without a stop",
+                f"numbers of {', '.join(sorted(anew))} begin anew from the seed and the iteration, "
+                "unlike those without a stop",
                 severity="W",
             )
 

@@ -142,7 +142,9 @@ def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
 
 def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     scale, zero = details["quantization"]
-    return values if details["dtype"] == np.float32 else np.asarray((values.astype(np.float32) - zero) * scale)
+    if details["dtype"] == np.float32:
+        return values
+    return np.asarray((values.astype(np.float32) - zero) * scale)
 
 
 READERS = {"keras": _read_keras, "savedmodel": _read_saved_model, "tflite": _read_tflite, "tflite-int8": _read_tflite}
