@@ -144,7 +144,8 @@ def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     scale, zero = details["quantization"]
     if details["dtype"] == np.float32:
         return values
-    return np.asarray((values.astype(np.float32) - zero) * scale)
+    numbers: np.ndarray = (values.astype(np.float32) - zero) * scale
+    return numbers
 
 
 READERS = {"keras": _read_keras, "savedmodel": _read_saved_model, "tflite": _read_tflite, "tflite-int8": _read_tflite}
