@@ -93,6 +93,18 @@ def test_a_look_reads_on_and_never_anew(tmp_path: Path, monkeypatch: pytest.Monk
     assert scored.row.listed == listed(Run(tmp_path / "runs" / "lenet-s1"))
 
 
+@pytest.mark.parametrize("name", ["solver.prototxt", "train_val.prototxt", "deploy.prototxt", "train.log", "report"])
+def test_no_link_leads_out_of_a_run(tmp_path: Path, name: str) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    run = made_board.write_run(tmp_path / "runs" / "one", tmp_path, state="finished")
+    (run.dir / name).symlink_to(tmp_path / "elsewhere")
+    seen = watch.Watch(tmp_path / "runs")
+    seen.refresh()
+    assert seen.runs["one"].run is None
+    assert f"{name} is a link that leads out of the run directory" in seen.runs["one"].row.fault
+
+
 def test_who_looks_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     assert not locks.is_locked(tmp_path)

@@ -81,7 +81,7 @@ class WatchedRun:
         stamps = tuple(_stamp(self.directory / name) for name in names)
         if stamps != self._stamps:
             try:
-                self.run, fault = Run(self.directory), ""
+                self.run, fault = _opened(self.directory), ""
             except FerError as error:
                 self.run, fault = None, str(error)
             if self.run is not None and self.log.path != self.run.log:
@@ -176,6 +176,15 @@ class Watch:
     def is_behind(self, first: Collection[str] = ()) -> bool:
         """Whether there are logs left that are to be read to their end."""
         return any(run.wants_reading or (name in first and run.unread) for name, run in self.runs.items())
+
+
+def _opened(directory: Path) -> Run:
+    """A run whose files are its own: whoever made it may have meant others to be shown. Raises FerError."""
+    run, own = Run(directory), directory.resolve()
+    for path in (run.solver, run.net, run.deploy, run.log, run.report_dir):
+        if path.is_symlink() and not path.resolve().is_relative_to(own):
+            raise FerError(f"{path} is a link that leads out of the run directory: put what it leads to there")
+    return run
 
 
 def _stamp(path: Path) -> _Stamp:
