@@ -7,21 +7,22 @@ face by one thread, so that they want a processor with nothing else to do.
 """
 
 import argparse
+import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fer.data.dataset import held_out
 from fer.evaluation.scores import Scores
-from fer.export.devices import blobs_of, drawn_alike
-from fer.export.form import Source
-from fer.export.forms import FORMS, find_forms
-from fer.export.proof import HeldOut, add_form
+from fer.export.calibration import IMAGES, balanced
+from fer.export.form import Job
+from fer.export.forms import FORMS, forms_called
+from fer.export.proof import HeldOut, prove
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net
-from fer.inference.classifier import Classifier, find_model
-from fer.nets.fold import fold
+from fer.inference.classifier import DEPLOY, MEAN, WEIGHTS, Classifier, find_model
 
 
 def main() -> None:
@@ -39,19 +40,22 @@ def main() -> None:
         names = tuple(map(str, range(len(labels))))
         splits[split] = HeldOut(images, Scores(split, names, labels, classifier(images)))
     images, labels = read(args.data, "train")
-    folded = fold(read_net(model.deploy), blobs_of(model))
-    source = Source(folded.net, folded.blobs, model.transform, images[drawn_alike(labels)])
+    calibration = images[balanced(labels, IMAGES)]
     own = "  ".join(f"{split} {each.scores.correct.mean():.2%}" for split, each in splits.items())
     print(f"the model itself, by OpenCV: {own}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         out = args.out or Path(scratch, "forms")
         out.mkdir(parents=True, exist_ok=True)
-        for form in find_forms(args.format):
-            made = add_form(form, source, out / form.name, splits, lambda stage, done, total: None)
-            test = made.test.accuracy if made.test else float("nan")
+        for name in (DEPLOY, WEIGHTS, MEAN):
+            shutil.copy(model.directory / name, out)
+        made = replace(model, directory=out, deploy=out / DEPLOY, weights=out / WEIGHTS)
+        job = Job(made, read_net(made.deploy), lambda: calibration, lambda stage, done, total: None)
+        for form in forms_called(args.format.split(",")):
+            form.write(job)
+            record, *_ = prove(job, form, splits["val"], splits["test"])
             print(
-                f"| `{form.name}` | {made.bytes / 1e6:.2f} | {made.val.accuracy:.2%} | {test:.2%} | "
-                f"{made.agreement:.1%} | {made.largest_difference:.2g} | {made.milliseconds:.2g} |",
+                f"| `{form.name}` | {record.bytes / 1e6:.2f} | {record.accuracy:.2%} | {record.test:.2%} | "
+                f"{record.agreement:.1%} | {record.difference:.2g} | {record.milliseconds or 0:.2g} |",
                 flush=True,
             )
 

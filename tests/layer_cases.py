@@ -1,4 +1,4 @@
-"""Every layer type in several settings: the table that test_pytorch_layers.py holds against real Caffe.
+"""Every layer type in several settings: the table that test_layers.py holds against real Caffe.
 
 A row: layer type, its parameters as prototxt, its bottoms (shape and how their numbers are drawn), and what is special.
 """

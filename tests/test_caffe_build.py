@@ -17,7 +17,7 @@ import training
 from fer import cli
 from fer.commands import findings
 from fer.engines import interpreter
-from fer.engines.caffe_build import builds, cuda, needs, proof, pypi, rootless, sources
+from fer.engines.caffe_build import builds, cuda, needs, proof, pypi, rootless, sources, unit_tests
 from fer.engines.caffe_build.build import BuildOptions, Missing, build
 from fer.engines.caffe_build.builds import Build, BuildRecord
 from fer.engines.caffe_build.edits import EDITS, Edit, apply_edits
@@ -38,6 +38,7 @@ SOURCES = {
     **{f"src/caffe/layers/{name}_layer.cpp": name for name in ("conv", "pool", "relu", "python")},
     "src/caffe/layers/cudnn_conv_layer.cpp": "cudnn",
     "src/caffe/test/test_net.cpp": "a test",
+    "src/gtest/gtest-all.cpp": "gtest",
     **{f"tools/{name}.cpp": name for name in ("caffe", "convert_imageset", "compute_image_mean")},
 }
 EDIT = Edit("python/caffe/__init__.py", "it is old", "old = 1", "new = 1")
@@ -203,6 +204,27 @@ def test_no_root_unpacks_what_is_missing(compiler: Path, monkeypatch: pytest.Mon
     assert asked == ["libhdf5-dev"] and (made.folder / "packages" / "usr").is_dir()
 
 
+def test_packages_are_downloaded_some_at_a_time_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = {
+        "apt-get": """if [ "$1" = download ]; then shift; echo "$#" >> $TOLD; for each; do touch "$each.deb"; done
+            else for i in $(seq 23); do echo "Inst lib$i (1.$i-2 Debian:12/stable [amd64])"; done; fi""",
+        "dpkg-deb": 'touch "$3/$(basename "$2" .deb)"',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, script in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("TOLD", str(tmp_path / "told"))
+    rootless.unpack(tmp_path / "root", ["lib1"])
+    assert len(list((tmp_path / "root").iterdir())) == 23 and (tmp_path / "root" / "lib7=1.7-2").exists()
+    assert (tmp_path / "told").read_text().split() == ["10", "10", "3"]  # apt reads its lists anew each time
+    (tmp_path / "bin" / "apt-get").write_text("#!/bin/sh\necho E: Unmet dependencies >&2; exit 100\n")
+    with pytest.raises(FerError, match=r"apt-get --simulate: E: Unmet dependencies\nWhere apt's lists are empty"):
+        rootless.unpack(tmp_path / "other", ["lib1"])
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_python_without_its_shared_library_is_missing(tmp_path: Path) -> None:
     python = BuildPython(
         Path("/opt/bin/python3"), "3.12", tmp_path, tmp_path, tmp_path / "libpython3.12.so", Path("/opt"), tmp_path
@@ -331,6 +353,44 @@ def test_a_proof_that_fails_leaves_no_build(compiler: Path, source: Path, monkey
     assert builds.candidates() == []
 
 
+def test_caffe_s_own_tests_are_linked_and_a_step_more(
+    compiler: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_tests, "_outcome", lambda program, *_: f"{program.name}: {program.exists()}")
+    told: list[str] = []
+    build(BuildOptions(source=source, test=True), told.append, quiet)
+    assert "    caffe-tests: True" in told and told[-2].startswith("6/6 proving it")
+    assert {"caffe-tests", "gtest.o"} <= set(compiled(compiler))
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("[==========] 3 tests from 2 test cases ran.\n[  PASSED  ] 3 tests.", "3 of 3 passed"),
+        (
+            "[  FAILED  ] NetTest/0.TestX, where TypeParam = float \n[==========] 3 tests from 2 test cases ran.\n"
+            "[  PASSED  ] 2 tests.",
+            "1 failed, the first NetTest/0.TestX",
+        ),
+        ("[ RUN      ] NetTest/0.TestX", "they did not come to their end"),
+    ],
+)
+def test_what_caffe_s_own_tests_say(tmp_path: Path, said: str, outcome: str) -> None:
+    """Counted, with what they said where one fails; and what they leave among temporary files goes."""
+    program = tmp_path / "work" / "test" / "caffe-tests"
+    program.parent.mkdir(parents=True)
+    (tmp_path / "work" / "src").mkdir()
+    program.write_text(f"#!/bin/sh\ntouch $TMPDIR/left; echo $TMPDIR > {tmp_path}/where; echo '{said}'\n")
+    program.chmod(0o755)
+    if "passed" in outcome:
+        assert unit_tests._outcome(program, tmp_path / "work" / "src", os.environ).endswith(outcome)
+    else:
+        with pytest.raises(FerError, match=re.escape(outcome)):
+            unit_tests._outcome(program, tmp_path / "work" / "src", os.environ)
+        assert said.splitlines()[0] in (tmp_path / "tests.log").read_text()
+    assert not Path((tmp_path / "where").read_text().strip()).exists()
+
+
 def test_two_builds_at_once_do_not_meet_nor_does_remove(
     compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -409,6 +469,28 @@ def test_a_prefix_may_have_any_name_and_be_moved(
     (again,) = build(BuildOptions(source=source, prefix=tmp_path / "elsewhere"), lambda text: None, quiet)
     assert builds.candidates()[0].record == again.record == made.record  # found again, not built again
     assert cli.main(["caffe", "remove"]) == 0 and not (tmp_path / "elsewhere" / "cpu").exists()
+
+
+def test_a_second_build_elsewhere_is_not_taken_and_that_is_said(
+    tmp_path: Path, compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(BuildOptions(source=source), lambda text: None, quiet)
+    assert cli.main(["caffe", "build", "--source", str(source), "--prefix", str(tmp_path / "mine")]) == 0
+    assert f"fer train takes {builds.home() / 'cpu'} before it: fer caffe remove cpu" in capsys.readouterr().out
+
+
+def test_no_root_does_not_bring_python_s_headers(
+    tmp_path: Path, compiler: Path, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = BuildPython(
+        Path("/usr/bin/python3"), "3.12", tmp_path, tmp_path, tmp_path / "libpython3.12.so", Path("/usr"), tmp_path
+    )
+    monkeypatch.setattr("fer.engines.caffe_build.build.this_python", lambda: python)
+    monkeypatch.setattr(rootless, "unpack", lambda root, packages, progress: root.mkdir())
+    assert cli.main(["caffe", "build", "--source", str(source), "--no-root"]) == 1
+    said = capsys.readouterr()
+    assert said.out.endswith("install --yes --no-install-recommends python3.12-dev\n")
+    assert said.err.splitlines()[-1] == "error: paste the line above: --no-root does not mend that; then run this again"
 
 
 def test_an_option_left_out_makes_another_build(

@@ -22,8 +22,8 @@ from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
 from fer.export import exported as export
-from fer.export.exported import Wanted, export_run, probe_images
-from fer.export.readers import TOLERANCE
+from fer.export.exported import export_run, probe_images
+from fer.export.form import EXACT as TOLERANCE
 from fer.formats.database import Database
 from fer.inference import classifier
 from fer.inference.classifier import Classifier, find_model
@@ -45,6 +45,7 @@ FILES = {
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "pytorch", made_model.here)
     monkeypatch.delitem(ENGINES, "caffe")
+    monkeypatch.delitem(ENGINES, "tensorflow")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ def test_an_engine_that_is_not_there_is_said(run: Run, tmp_path: Path, monkeypat
             raise FerError("needs torch\npip install")
 
     monkeypatch.setitem(ENGINES, "pytorch", Absent)
-    record = export_run(run, tmp_path / "out", Wanted(onnx=False))
+    record = export_run(run, tmp_path / "out", forms=())
     assert record.not_checked == {"pytorch": "needs torch"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"model.onnx"}
     assert "onnx" not in (tmp_path / "out" / "README.md").read_text()
@@ -210,7 +211,7 @@ def test_weights_that_changed_since_they_were_scored_are_refused(run: Run) -> No
 @pytest.mark.parametrize("name", ["deploy.prototxt", "weights.caffemodel", "mean.binaryproto"])
 def test_a_changed_or_missing_file_is_named(run: Run, tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
-    export_run(run, out, Wanted(onnx=False))
+    export_run(run, out, forms=())
     (out / name).write_bytes((out / name).read_bytes()[:-1])
     with pytest.raises(FerError, match=rf"{name} has changed"):
         find_model(out)
@@ -222,7 +223,7 @@ def test_a_changed_or_missing_file_is_named(run: Run, tmp_path: Path, name: str)
 def test_a_model_is_no_run(run: Run, tmp_path: Path) -> None:
     """Whatever takes runs says what it was given; so does predict where model.json is gone."""
     out = run.dir.parent / "exported"
-    export_run(run, out, Wanted(onnx=False))
+    export_run(run, out, forms=())
     for taken in (Run, open_run):
         with pytest.raises(ExportedModel, match="is an exported model, no run directory"):
             taken(out)

@@ -1,32 +1,32 @@
 """Forms for devices: each layer in ncnn's own words, each form read back by its runtime, and what is refused."""
 
+import dataclasses
 import json
 import re
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import made_model
 import numpy as np
 import pytest
-from drawn_net import CASES, by_torch, drawn, net_of
+from drawn_net import CASES, INPUT, by_torch, drawn, net_of
 from google.protobuf import text_format
 
 from fer import cli
 from fer.engines.registry import ENGINES
 from fer.errors import FerError, UsageError
-from fer.evaluation.scores import load_scores
-from fer.export import forms, proof
+from fer.evaluation.scores import Scores, load_scores
+from fer.export import proof
+from fer.export.device_forms import INPUTS, NCNN
 from fer.export.exported import export_run
-from fer.export.form import INPUTS, TOOLS, Answers, Source, Tool
+from fer.export.form import EXACT, Job, Reader, Reads
 from fer.export.form_classifier import FormClassifier
-from fer.export.forms import FORMS, NCNN, find_forms
+from fer.export.forms import FORMS, forms_called
 from fer.export.ncnn_model import to_ncnn
+from fer.export.tool import TOOLS, Tool
 from fer.inference.classifier import Classifier, find_model
-from fer.inference.model_record import read_model_json
-from fer.nets.shapes import infer_shapes
-from fer.runs.run import Run
+from fer.inference.model_record import ModelRecord, read_model_json
 from fer.schema import caffe_pb2
 
 PROVED = ("onnx-int8", "ncnn", "ncnn-int8", "openvino")  # the small installs
@@ -87,16 +87,10 @@ def test_ncnn_computes_each_layer(tmp_path: Path) -> None:
     ],
 )
 def test_what_ncnn_does_not_know_is_refused(text: str, words: str) -> None:
-    layers = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 6 dim: 6 } } }'
-    net = text_format.Parse(
-        f'{layers} layer {{ name: "odd" bottom: "data" top: "odd" {text} }}', caffe_pb2.NetParameter()
-    )
-    try:
-        infer_shapes(net)
-    except FerError:
-        pytest.skip("its shapes are not computed")
+    layers = f'{INPUT} layer {{ name: "odd" bottom: "data" top: "odd" {text} }}'
+    net = text_format.Parse(layers, caffe_pb2.NetParameter())
     with pytest.raises(FerError, match=f"layer 'odd': .*{words}"):
-        to_ncnn(net, {} if words == "not computed here" else drawn(net), None)
+        to_ncnn(net, drawn(net), None)
 
 
 @pytest.mark.full
@@ -109,16 +103,14 @@ def test_every_form_is_proved_by_its_own_runtime(
     arguments = ["export", str(run.dir), "--out", str(out), "--fold", "--format", ",".join(PROVED), "--yes"]
     assert cli.main(arguments) == 0
     record = read_model_json(out)
-    assert list(record.forms) == list(PROVED) and record.folded
-    val = load_scores(run.scores("val"))
-    for name, form in record.forms.items():
-        tolerance = FORMS[name].tolerance
-        assert form.agreement >= proof.AGREEMENT and (tolerance is None or form.largest_difference <= tolerance)
-        assert form.val.images == len(val.labels) and form.test and form.milliseconds > 0
-        assert {f"{name}/{kind}" for kind in INPUTS} <= {str(Path(file).with_suffix("")) for file in record.files}
-        assert form.tool and f"`{name}`:" in (out / "README.md").read_text()
+    assert list(record.forms) == ["onnx", *PROVED] and record.folded
+    for name in PROVED:
+        form, kept = record.forms[name], {str(Path(file).with_suffix("")) for file in record.files}
+        assert form.agreement >= proof.AGREEMENT and (form.integers or form.difference <= FORMS[name].tolerance)
+        assert form.test is not None and form.milliseconds and form.versions
+        assert {f"{name}/{kind}" for kind in INPUTS} <= kept and f"`{name}/`" in (out / "README.md").read_text()
     whole, integers = record.forms["ncnn"], record.forms["ncnn-int8"]
-    assert integers.bytes < 0.5 * whole.bytes and integers.largest_difference > whole.largest_difference
+    assert integers.bytes < 0.5 * whole.bytes and integers.difference > whole.difference
     calibration = np.load(out / "calibration" / "images.npy")
     assert len(calibration) == len((out / "calibration" / "list.txt").read_text().splitlines())
     face = tmp_path / "face.png"
@@ -129,54 +121,62 @@ def test_every_form_is_proved_by_its_own_runtime(
         (said,) = json.loads(capsys.readouterr().out)["images"]
         probs = list(said["faces"][0]["probabilities"].values())
         own = Classifier(find_model(out))(calibration[:1])[0]
-        np.testing.assert_allclose(probs, own, atol=1e-4 if FORMS[name].tolerance else 0.2)
+        np.testing.assert_allclose(probs, own, atol=0.2 if FORMS[name].integers else EXACT)
     capsys.readouterr()
     assert cli.main(["export", "--compare", str(out)]) == 0
     table = capsys.readouterr().out
     assert all(f"| {name} " in table for name in PROVED)
     assert cli.main(["export", "--compare", str(out), "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["forms"]) == list(PROVED)
+    assert list(json.loads(capsys.readouterr().out)["forms"]) == ["onnx", *PROVED]
 
 
+@dataclasses.dataclass
 class Off:
-    """A form whose answers are the run's own, `off` by a number or of other classes."""
+    """A form whose answers are the run's own, `off` by a number or `wrong` in a share of the classes."""
 
-    name, reading = "off", ""
-    tool = Tool("ncnn", "ncnn", 1)
+    scores: Scores
+    integers: bool
+    wrong: float
+    off: float
+    name = file = "off"
+    tool = None
+    tolerance = EXACT
 
-    def __init__(self, run: Run, tolerance: float | None, wrong: float, off: float):
-        self.scores, self.tolerance, self.wrong, self.off = load_scores(run.scores("val")), tolerance, wrong, off
+    def need(self) -> None: ...
 
-    def write(self, source: Source, kind: str, folder: Path) -> None:
-        (folder / f"{kind}.x").write_bytes(b"x")
+    def versions(self) -> dict[str, str]:
+        return {}
 
-    def predict(self, folder: Path, kind: str, inputs: np.ndarray) -> Answers:
-        probs = self.scores.probs[: len(inputs)] + np.float32(self.off)
+    def write(self, job: Job) -> None:
+        (job.model.directory / self.file).write_bytes(b"x")
+
+    def readers(self, job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
+        return {"its reader": Reads(self.read)}, {}
+
+    def read(self, images: np.ndarray) -> np.ndarray:
+        probs = self.scores.probs[: len(images)] + np.float32(self.off)
         wrong = int(self.wrong * len(probs))
         probs[:wrong] = np.roll(probs[:wrong], 1, axis=1)
-        return Answers(probs, 1.0)
+        return probs
+
+    def readme(self, record: ModelRecord) -> str:
+        return ""
 
 
 @pytest.mark.parametrize(
-    ("tolerance", "wrong", "off", "words"),
+    ("integers", "wrong", "off", "words"),
     [
-        (
-            1e-4,
-            0,
-            2e-4,
-            r"off \(bytes\) gives probabilities up to 0.0002 off the run's own \(val, \d+.jpg\); 0.0001 is",
-        ),
-        (None, 0.5, 0, r"off \(bytes\) agrees with the run in 5\d.\d% of val; 97% is the least\n.*\d+ dB"),
-        (1e-4, 0, np.nan, r"off \(bytes\) gives no probabilities of 7 classes"),
+        (False, 0, 2e-4, r"its reader .* up to 0.0002 off the run's own \(val, \d+.jpg\)\n.*; 0.0001 is allowed"),
+        (True, 0.5, 0, r"its reader gives 5\d.\d% of val's images the run's own class; 97% is the least\n.*\d+ dB"),
+        (False, 0, np.nan, "its reader gives no probabilities of 7 classes"),
     ],
 )
 def test_a_form_that_is_off_is_refused_and_nothing_stays(
-    tolerance: float | None, wrong: float, off: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    integers: bool, wrong: float, off: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     run = made_model.make_run(tmp_path)
-    monkeypatch.setitem(FORMS, "off", Off(run, tolerance, wrong, off))
-    monkeypatch.setattr(Tool, "is_there", lambda tool: True)
+    monkeypatch.setitem(FORMS, "off", Off(load_scores(run.scores("val")), integers, wrong, off))
     assert cli.main(["export", str(run.dir), "--format", "off"]) == 1
     assert re.search(words, capsys.readouterr().err)
     assert not (run.dir / "export").exists()
@@ -206,16 +206,12 @@ def test_a_runtime_wants_a_form_that_was_exported(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("names", "words"), [("nccn", "there is onnx-fp16"), ("mnn", "by hand alone"), ("ncnn,rkn", "rkn")]
+    ("names", "words"), [("nccn", "no such form.*ncnn"), ("mnn", "by hand alone"), ("ncnn,rkn", "rkn")]
 )
 def test_a_form_that_is_not_known(names: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        find_forms(names)
+        forms_called(names.split(","))
 
 
 def test_forms_are_taken_once_in_order() -> None:
-    def names(text: str) -> Sequence[str]:
-        return [form.name for form in find_forms(text)]
-
-    assert names("ncnn, onnx-int8,ncnn") == ["ncnn", "onnx-int8"] and names("") == []
-    assert forms.FORMS is FORMS
+    assert [form.name for form in forms_called(["ncnn", "onnx-int8", "ncnn"])] == ["onnx-int8", "ncnn"]

@@ -22,7 +22,7 @@ from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.engines.registry import ENGINES
 from fer.errors import FerError
-from fer.export.exported import Wanted, export_run
+from fer.export.exported import export_run
 from fer.formats.blobs import from_blob
 from fer.formats.database import check_database, read_mean
 from fer.formats.log import parse_log
@@ -50,9 +50,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENGINES, "pytorch", made_model.here)
         patch.delitem(ENGINES, "caffe")
+        patch.delitem(ENGINES, "tensorflow")
         folder = tmp_path_factory.mktemp("whole")
         run = made_model.make_run(folder)
-        export_run(run, folder / "exported", Wanted(onnx=False))
+        export_run(run, folder / "exported", forms=())
         net = Net(read_net(run.net), Context("TRAIN", seeds=Seeds(1)))
         weights = run.weights_file(1)
         blobs = [from_blob(blob, "") for _, _, blob in learnable_blobs(read_weights(weights))]

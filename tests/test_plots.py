@@ -13,12 +13,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
+from fer.evaluation.calibration import calibration
 from fer.evaluation.metrics import Metrics, compute_metrics
-from fer.evaluation.scores import make_scores
+from fer.evaluation.scores import Scores, make_scores
 from fer.formats.log import parse_log
 from fer.formats.log_outputs import find_accuracy, find_loss
 from fer.formats.log_records import Log, LogRecord
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, collapse_sentence, make_curves, smooth
+from fer.report.plots.calibration import plot_calibration, plot_recalls
+from fer.report.plots.faces import Confusion, Seen, plot_confusions, plot_maps, plot_tiles
 from fer.report.plots.look import COLORS, render
 from fer.report.plots.scores import Mistake, plot_class_bars, plot_class_counts, plot_confusion, plot_mistakes, plot_roc
 from fer.report.plots.training import (
@@ -51,6 +54,22 @@ def mistakes(count: int) -> list[Mistake]:
     return [Mistake(image, "Fear", "Sad", 0.99, f"{i:05d}.jpg") for i in range(count)]
 
 
+def scores(classes: int = 7) -> Scores:
+    random = np.random.default_rng(4)
+    probs = random.dirichlet([0.5] * classes, 200).astype(np.float32)
+    return make_scores("val", [str(i) for i in range(200)], random.integers(0, classes, 200), probs)
+
+
+def recalls(classes: Sequence[str]) -> list[tuple[str, Series]]:
+    return [(name, Series.of([(100, 0.1), (200, k / len(classes))])) for k, name in enumerate(classes)]
+
+
+def looked_at(classes: Sequence[str], each: int, grad_cam: bool = True) -> list[Seen]:
+    image, values = np.zeros((48, 48), np.uint8), np.linspace(-1, 1, 48 * 48, dtype=np.float32).reshape(48, 48)
+    cam = np.abs(values) if grad_cam else None
+    return [Seen(image, name, classes[0], 0.9, values, cam) for name in classes for _ in range(each)]
+
+
 ACCURACIES = SnapshotAccuracies(
     Series.of([(200, 0.4), (400, 0.5), (1000, 0.45)]),
     Series.of([(1000, 0.55)]),
@@ -69,6 +88,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "roc": lambda: plot_roc(metrics(), TITLE),
     "bars": lambda: plot_class_bars(metrics(), TITLE),
     "mistakes": lambda: plot_mistakes(mistakes(8), TITLE),
+    "calibration": lambda: plot_calibration(calibration(scores()), calibration(scores(), 2.0), 2.0, TITLE),
+    "recalls": lambda: plot_recalls(recalls(CLASSES), TITLE),
+    "confusions": lambda: plot_confusions([Confusion("Fear", "Sad", 30, 0.1, mistakes(8))] * 5, TITLE),
+    "maps": lambda: plot_maps(looked_at(CLASSES, 3), TITLE),
+    "tiles": lambda: plot_tiles([np.zeros((44, 44), np.uint8)] * 20, list(CLASSES) * 3, TITLE),
     "counts": lambda: plot_class_counts({"Training (train)": [5, 0, 3, 9, 1, 1, 2]}, CLASSES, TITLE),
 }
 
@@ -322,3 +346,30 @@ def test_no_tick_is_written_twice() -> None:
 
 def test_no_engine_is_named_on_a_curve() -> None:
     assert "Caffe" not in texts(plot_overview(curves(), TITLE, accuracies=ACCURACIES))
+
+
+@pytest.mark.parametrize("count", [2, 24, 100])
+def test_recalls_and_maps_of_any_number_of_classes_are_drawn_readably(count: int) -> None:
+    names = [f"a rather long name {k}" for k in range(count)]
+    figure = plot_recalls(recalls(names), TITLE)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None and len(legend.get_texts()) == min(count, 10)
+    assert len(figure.axes[0].lines) == count
+    render(figure, "svg")
+    sheet = plot_maps(looked_at(names[:24], 1, grad_cam=count > 2), TITLE)
+    assert len(sheet.axes[0].images) == min(count, 24) * (3 if count > 2 else 2)
+    lowest = max(image.get_extent()[2] for image in sheet.axes[0].images)
+    assert lowest <= sheet.axes[0].get_ylim()[0]
+
+
+def test_each_class_of_some_faces_begins_a_row() -> None:
+    faces = [face for face in looked_at(CLASSES, 3) if face.true != "Disgust"] + looked_at(["Disgust"], 1)
+    tops = [image.get_extent()[3] for image in plot_maps(faces, TITLE).axes[0].images]
+    assert len(set(np.round(tops, 3))) == 7
+
+
+def test_a_face_whose_label_is_in_doubt_is_framed() -> None:
+    faces = [replace(each, doubted=i == 1) for i, each in enumerate(mistakes(3))]
+    figure = plot_confusions([Confusion("Fear", "Sad", 30, 0.1, faces)], TITLE)
+    assert len(figure.axes[0].patches) == 1
+    assert texts(figure).count("label in doubt") == 1

@@ -15,6 +15,7 @@ from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
+from fer.runs.explained import read_explained
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
 from fer.system.records import read_record
@@ -159,6 +160,25 @@ def test_a_run_without_snapshots_has_nothing_to_score(run: Run) -> None:
     run.update(snapshots={})
     with pytest.raises(FerError, match="no verified snapshot"):
         score_run(run)
+
+
+def test_what_the_net_looks_at_is_found_once(tmp_path: Path, run: Run) -> None:
+    score_run(run, val_only=True)
+    before = len(predictions(tmp_path))
+    for _ in range(2):
+        score_run(run, val_only=True, explain=True)
+    assert len(predictions(tmp_path)) == before + 1
+    explained = read_explained(run.explained)
+    scores = load_scores(run.scores("val"))
+    rows = [scores.files.index(file) for file in explained.meta.files]
+    assert explained.classes.tolist() == scores.predictions[rows].tolist()
+    assert explained.labels.tolist() == scores.labels[rows].tolist()
+    assert explained.occlusion.shape == (len(rows), 48, 48) and not explained.occlusion.any()  # it answers one for all
+    assert "fake" in explained.meta.grad_cam and explained.meta.batch and not len(explained.batch)
+    damaged = run.explained.read_bytes()[:-20]
+    run.explained.write_bytes(damaged)
+    score_run(run, val_only=True, explain=True)
+    assert read_explained(run.explained).meta == explained.meta
 
 
 def test_progress_tells_how_far(run: Run) -> None:

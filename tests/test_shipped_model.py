@@ -12,7 +12,7 @@ from fer import cli
 from fer.data.classes import CLASSES
 from fer.errors import FerError
 from fer.export.exported import probe_images
-from fer.export.readers import TOLERANCE
+from fer.export.form import EXACT as TOLERANCE
 from fer.inference.classifier import (
     ONNX,
     SHIPPED,

@@ -15,7 +15,7 @@ import fer
 from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.score import score_run
-from fer.export.exported import Wanted, export_run
+from fer.export.exported import export_run
 from fer.inference.classifier import find_model
 from fer.report.scored_run import read_scored_run
 from fer.runs.run import Run
@@ -27,6 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Path
     """A folder with a data directory and a scored run of 40 iterations of the fake engine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENGINES, "fake", training.fake_engine)
+        patch.delitem(ENGINES, "tensorflow")
         folder = tmp_path_factory.mktemp("swapped")
         score_run(training.train_small(folder, shutil.copytree(data, folder / "data"), max_iter=40))
         yield folder
@@ -111,7 +112,7 @@ READERS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "report": (lambda f: score_run(Run(f / RUN)), {*DATA, *OF_RUN, "weights", NO_SEAL}),
     "read": (lambda f: read_scored_run(Run(f / RUN)), OF_RUN),
     "average": (lambda f: average_run(Run(f / RUN)), {*DATABASES, "a bit of the mean", *OF_RUN, "weights"}),
-    "export": (lambda f: export_run(Run(f / RUN), f / "out", Wanted(onnx=False)), {*DATA, *OF_RUN, "weights", NO_SEAL}),
+    "export": (lambda f: export_run(Run(f / RUN), f / "out", forms=()), {*DATA, *OF_RUN, "weights", NO_SEAL}),
     "predict": (lambda f: find_model(f / RUN), {"a bit of the mean", "class names", NO_SEAL, *OF_RUN}),
     "notebook": (lambda f: fer.open_run(f / RUN).curves, OF_RUN),
 }  # fmt: skip

@@ -12,8 +12,8 @@ from made_run import make_run
 
 from fer.cli import main
 from fer.errors import FerError
+from fer.evaluation.event_file import RunEvents
 from fer.report.tensorboard import write_tensorboard
-from fer.runs.event_file import RunEvents
 
 pytest.importorskip("tensorboardX")
 pytest.importorskip("tensorboard")

@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     from fer.engines.caffe_build.build import BuildOptions, Missing, build
+    from fer.engines.caffe_build.builds import all_builds, home
     from fer.engines.caffe_build.needs import install_line
 
     options = BuildOptions(
@@ -91,9 +92,16 @@ def _build(args: argparse.Namespace) -> int:
                 "it is in no package: a Python built with --enable-shared (uv's and Debian's are) has it"
             ) from missing
         show(install_line(missing.packages))
-        raise FerError("paste the line above, or give --no-root; then run this again") from missing
+        cure = ": --no-root does not mend that" if args.no_root else ", or give --no-root"
+        raise FerError(f"paste the line above{cure}; then run this again") from missing
+    found = {each.folder.resolve() for each in all_builds()[0]}
     for each in made:
         show(f"{each.folder} is ready: {each}")
+        if each.folder.resolve() not in found:
+            other = home() / each.record.kind
+            show(
+                f"fer train takes {other} before it: fer caffe remove {each.record.kind}, then this again, has it found"
+            )
     show("Next: fer train vgg8 --engine caffe")
     return 0
 

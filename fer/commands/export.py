@@ -10,7 +10,8 @@ from fer.commands.terminal import show
 from fer.errors import FerError, UsageError
 
 if TYPE_CHECKING:
-    from fer.export.form import Form, Tool
+    from fer.export.form import Form
+    from fer.export.tool import Tool
     from fer.inference.model_record import ModelRecord
 
 SUMMARY = "a run's net as files for Caffe, OpenCV, ONNX and devices"
@@ -25,9 +26,10 @@ Writes the snapshot that is best on val: deploy.prototxt, weights.caffemodel, me
 README.md with the lines that use them from pycaffe, OpenCV and onnxruntime. Every program at hand that reads them
 must first give the run's own probabilities on val.
 
---format adds forms for devices, each proved on val by its own runtime: onnx-fp16, onnx-int8, ncnn, ncnn-int8,
-openvino, openvino-int8. Integers are calibrated with 300 Training images. What writes them comes from PyPI, pinned
-and checked by hash, into an environment of its own.
+--format adds forms, each proved on val by its own runtime: onnx-fp16, onnx-int8, ncnn, ncnn-int8, openvino,
+openvino-int8, whose tools come from PyPI into an environment of their own, pinned and checked by hash; keras,
+savedmodel, tflite, tflite-int8, whose TensorFlow fer's extra brings. Integers are calibrated with 300 Training images,
+and must give the run's own class for 97% of val.
 """
 
 
@@ -39,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--no-onnx", action="store_true", help="leave model.onnx out")
     add("--batch", type=int, metavar="N", help="how many images model.onnx takes at once (default: any)")
     add("--fold", action="store_true", help="the net without BatchNorm and Scale layers, too, in folded/")
-    add("--format", default="", metavar="NAME,...", help="forms for devices, as onnx-int8,ncnn")
+    add("--format", default="", metavar="NAME,...", help="forms besides, as onnx-int8,ncnn,tflite")
     add("--yes", action="store_true", help="fetch what writes them without asking")
     add("--compare", action="store_true", help="RUN is an export: print the table of its forms")
     add("--json", action="store_true", help="print model.json")
@@ -47,25 +49,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fer.export.forms import find_forms
+    from fer.export.forms import forms_called
     from fer.runs.opened import open_runs
 
     if args.batch is not None and args.batch < 1:
         raise UsageError(f"--batch {args.batch}: it must be 1 or more")
     if args.compare:
         return _compare(args.run_directory, as_json=args.json)
-    forms = find_forms(args.format)
+    asked = [] if args.no_onnx else ["onnx"]
+    asked += [name.strip() for name in args.format.split(",") if name.strip()]
+    forms = forms_called(asked)
     (run,) = open_runs([args.run_directory], Path("runs"), args.data)  # before what takes longer to import
     from fer.commands.terminal import StageBars
-    from fer.export.exported import Wanted, export_run
+    from fer.export.exported import export_run
     from fer.runs.opened import scores_can_be_kept
     from fer.system.records import encode_record
 
     fetch(forms, yes=args.yes)
     out = args.out or args.run_directory / "export"
-    wanted = Wanted(onnx=not args.no_onnx, batch=args.batch, fold=args.fold, forms=forms)
     with scores_can_be_kept(run, asked=args.out is not None), StageBars() as progress:
-        record = export_run(run, out, wanted, progress=progress)
+        record = export_run(run, out, forms=asked, fold=args.fold, batch=args.batch, progress=progress)
     if args.json:
         show(encode_record(record).decode(), end="")
         return 0
@@ -89,7 +92,7 @@ def _tell(record: "ModelRecord", out: Path) -> None:
         show(f"  {name:24}{difference:.1e}")
     for name, reason in record.not_checked.items():
         show(f"  {name:24}not tried: {reason}")
-    if record.forms:
+    if set(record.forms) - {"onnx"}:
         show(forms_table(record))
 
 
@@ -113,7 +116,8 @@ def _compare(directory: Path, *, as_json: bool) -> int:
 
 def fetch(forms: Sequence["Form"], *, yes: bool) -> None:
     """Set up what writes and reads the forms; asks before a byte is fetched. Raises FerError where it may not."""
-    missing: dict[str, Tool] = {form.tool.name: form.tool for form in forms if not form.tool.is_there()}
+    tools = [form.tool for form in forms if form.tool]
+    missing: dict[str, Tool] = {tool.name: tool for tool in tools if not tool.is_there()}
     if not missing:
         return
     names = ", ".join(f"{tool.title} ({tool.megabytes} MB)" for tool in missing.values())

@@ -155,9 +155,9 @@ def _by_runtime(args: argparse.Namespace) -> FormClassifier:
         raise UsageError(f"--runtime {args.runtime} wants --model EXPORT, and no --weights")
     from fer.commands.export import fetch
     from fer.export.form_classifier import FormClassifier
-    from fer.export.forms import find_forms
+    from fer.export.forms import forms_called
 
-    fetch(find_forms(args.runtime), yes=args.yes)
+    fetch(forms_called([args.runtime]), yes=args.yes)
     return FormClassifier(args.model, args.runtime)
 
 

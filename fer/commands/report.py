@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.ensemble and len(args.runs) < 2:
         raise UsageError("An ensemble needs two runs or more: fer report --ensemble RUN RUN ...")
     if args.tensorboard:
-        from fer.runs.event_file import check_tensorboard
+        from fer.evaluation.event_file import check_tensorboard
 
         check_tensorboard()
     runs = open_runs(args.runs, Path("runs"), args.data)

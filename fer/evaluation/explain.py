@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fer.engines.engine import Engine
 from fer.engines.pytorch_engine import PyTorch
-from fer.errors import FerError
+from fer.errors import FerError, Interrupted
 from fer.evaluation.occlusion import occlusion_maps
 from fer.evaluation.scores import Scores
 from fer.formats.blobs import from_blob
@@ -20,6 +20,7 @@ from fer.runs.explained import Explained, ExplainedMeta, read_explained
 from fer.runs.run import Run, Snapshot
 from fer.schema import caffe_pb2
 from fer.system.arrays import read_arrays
+from fer.system.records import NewerFormat
 
 FACES = 24  # at most; three of each class where these are few
 BATCH = 48  # images shown of a batch
@@ -92,6 +93,8 @@ class Explainer:
                 folder=self.run.dir,
             )
             return read_arrays(out, ["maps"])["maps"], ""
+        except Interrupted:
+            raise
         except FerError as error:
             return np.zeros((0, *faces.shape[2:]), np.float32), str(error)
 
@@ -116,6 +119,8 @@ class Explainer:
             seed = max(self.run.record.seed, 0)
             self.engine.batch(model, out, state=state, seed=seed, folder=self.run.dir)
             outputs = read_arrays(out).values()
+        except Interrupted:
+            raise
         except FerError as error:
             return _NONE, np.zeros(0, np.float32), str(error)
         images = next((each for each in outputs if each.ndim == len(_NONE.shape)), _NONE)
@@ -146,9 +151,11 @@ def _extreme(rows: NDArray[np.int64], values: NDArray[np.float32], sign: int) ->
 
 
 def is_explained(path: Path, meta: ExplainedMeta) -> bool:
-    """Whether the file is there, whole and made of the same."""
+    """Whether the file is there, whole and made of the same. Raises NewerFormat."""
     try:
         found = read_explained(path).meta
+    except NewerFormat:
+        raise
     except FerError:
         return False
     names = ("weights_sha256", "database_sha256", "deploy_sha256", "transform_sha256", "net_sha256", "classes")

@@ -3,13 +3,14 @@
 export_run(Run("runs/lenet-s2"), Path("lenet"))
 
 deploy.prototxt weights.caffemodel mean.binaryproto mean.npy labels.txt   for Caffe and all that reads its files
-model.onnx                                                                for all else
+model.onnx [model.keras savedmodel/ model.tflite model-int8.tflite]       for all else, as forms.py has them
 README.md model.json run.json                                             how to use it; what it is; how it was trained
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,17 @@ from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import Scores, load_scores
 from fer.evaluation.splits import as_images, reading_of
-from fer.export.devices import blobs_of, write_calibration, write_folded, write_onnx
-from fer.export.form import Form, Source
-from fer.export.proof import HeldOut, add_form
-from fer.export.readers import check_readers
+from fer.export.calibration import calibration_images
+from fer.export.folded import write_folded
+from fer.export.form import Job
+from fer.export.forms import forms_called
+from fer.export.proof import HeldOut, check_caffe_files, prove
 from fer.export.readme import readme
 from fer.formats.database import write_mean
 from fer.formats.prototxt import read_net, read_weights
 from fer.inference.classifier import (
     DEPLOY,
     MEAN,
-    ONNX,
     WEIGHTS,
     Classifier,
     Model,
@@ -40,12 +41,10 @@ from fer.inference.classifier import (
 from fer.inference.model_record import (
     MODEL_JSON,
     ExportedSnapshot,
-    FormRecord,
     ModelRecord,
     Preprocessing,
     SplitAccuracy,
 )
-from fer.nets.fold import fold
 from fer.nets.transform import Transform
 from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot
@@ -56,45 +55,56 @@ from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
 
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to write besides Caffe's files: model.onnx, of `batch` images where that is given; the folded net; forms."""
-
-    onnx: bool = True
-    batch: int | None = None
-    fold: bool = False
-    forms: Sequence[Form] = ()
+CALIBRATION = "calibration"
 
 
 def export_run(
-    run: Run, out: Path, wanted: Wanted | None = None, *, progress: StageProgress | None = None
+    run: Run,
+    out: Path,
+    *,
+    forms: Sequence[str] = ("onnx",),
+    fold: bool = False,
+    batch: int | None = None,
+    progress: StageProgress | None = None,
 ) -> ModelRecord:
     """Write the model of the run's snapshot that is best on val to the directory `out`; returns what model.json says.
 
-    Every program at hand that reads the files scores val with them (OpenCV always; real Caffe, PyTorch and
-    onnxruntime where they are) and must give the run's own probabilities to 1e-4. Only then `out` appears, or takes
-    the place of an earlier export. Raises FerError: they differ, a layer cannot be converted to ONNX, `out` is
-    something else, the run or its data has changed.
+    `forms` are those of forms.py besides Caffe's files, for `batch` images at once where that is given; with `fold` the
+    net without its BatchNorm and Scale layers is there, too. Every program at hand that reads a file scores val with it
+    (OpenCV always; the engines and onnxruntime where they are) and must give the run's own probabilities to 1e-4, or
+    where it calculates in integers, the run's own class for 97 of 100 images. Only then `out` appears, or takes the
+    place of an earlier export. Raises FerError: they differ, a net cannot be converted, a form's tools are not there,
+    `out` is something else, the run or its data has changed.
     """
+    wanted = forms_called(forms)
+    for form in wanted:
+        form.need()
     if out.exists() and not (out.is_dir() and ((out / MODEL_JSON).is_file() or not any(out.iterdir()))):
         raise FerError(f"{out} is there already and is no exported model: choose another --out, or remove it")
-    progress, wanted = progress or (lambda stage, done, total: None), wanted or Wanted()
+    progress = progress or (lambda stage, done, total: None)
     for line in score_run(run, progress=progress):
         progress(line, 0, 1)
     trained, (snapshot, _) = trained_model(run), chosen_snapshot(run)
     deploy = read_net(trained.deploy)
-    scores = {split: load_scores(run.scores(split)) for split in held_out()}
+    splits = {split: _held_out(run, split) for split in held_out()}
+    val = splits["val"]
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacement(out) as folder:
         model = _write_caffe_files(folder, trained, deploy)
-        splits = {
-            split: HeldOut(as_images(reading_of(run).sources[split].read()[0]), scores[split]) for split in scores
-        }
-        if wanted.onnx:
-            write_onnx(folder / ONNX, deploy, blobs_of(model), model, wanted.batch)
-        checks, unchecked = check_readers(model, splits["val"].images, scores["val"], progress)
-        forms = _write_for_devices(folder, model, run, wanted, splits, progress)
+        calibration = cache(partial(calibration_images, run))
+        job = Job(model, deploy, lambda: calibration().images, progress, batch)
+        checks, unchecked = check_caffe_files(job, val)
+        if fold:
+            write_folded(job, val, onnx="onnx" in forms)
+        proved = {}
+        for form in wanted:
+            progress(f"writing {form.name}", 0, 1)
+            form.write(job)
+            proved[form.name], more, missing = prove(job, form, val, splits["test"])
+            checks, unchecked = {**checks, **more}, {**unchecked, **missing}
+        integers = any(form.integers for form in wanted)
+        if integers:
+            calibration().write(folder / CALIBRATION)
         write_record(folder / RUN_JSON, _record(run, snapshot))
         probe = Classifier(model)(probe_images(model.transform.shape))
         record = ModelRecord(
@@ -106,21 +116,32 @@ def export_run(
             transform=Preprocessing(model.transform.crop, model.transform.scale),
             input=deploy.layer[0].top[0],
             output=deploy.layer[-1].top[0],
-            onnx=wanted.onnx,
+            onnx="onnx" in proved,
             data=run.record.data.title or "unnamed data",
-            accuracy={split: _accuracy(each) for split, each in scores.items()},
+            accuracy={split: _accuracy(each.scores) for split, each in splits.items()},
             largest_difference_on_val=checks,
             not_checked=unchecked,
             probe=tuple(map(tuple, probe.astype(float).round(6).tolist())),
             files={},
             colour=trained.colour,
-            forms=forms,
-            folded=wanted.fold,
+            forms=proved,
+            calibration=calibration().record if integers else None,
+            folded=fold,
         )
-        write_bytes(folder / "README.md", readme(record).encode())
+        write_bytes(folder / "README.md", readme(record, wanted).encode())
         record = replace(record, files=_hashes(folder))
         write_record(folder / MODEL_JSON, record)
     return record
+
+
+def _held_out(run: Run, split: str) -> HeldOut:
+    return HeldOut(as_images(reading_of(run).sources[split].read()[0]), load_scores(run.scores(split)))
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file under a folder, by its name from there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
 
 
 def probe_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
@@ -160,37 +181,17 @@ def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParame
     )
 
 
-def _write_for_devices(
-    folder: Path, model: Model, run: Run, wanted: Wanted, splits: dict[str, HeldOut], progress: StageProgress
-) -> dict[str, FormRecord]:
-    if wanted.fold:
-        write_folded(folder, model, onnx=wanted.onnx, val=splits["val"], progress=progress)
-    if not wanted.forms:
-        return {}
-    folded = fold(read_net(model.deploy), blobs_of(model))
-    calibration = write_calibration(folder, run, model.transform.shape)
-    source = Source(folded.net, folded.blobs, model.transform, calibration)
-    return {form.name: add_form(form, source, folder / form.name, splits, progress) for form in wanted.forms}
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file under a folder, by its name from there."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
-
-
 def _record(run: Run, snapshot: Snapshot) -> RunRecord:
     """run.json without the other snapshots, and without the folders of the machine that it was trained on."""
     record, weights = run.record, HashedFile(run.weights_hash(snapshot))
     folder = Path(record.data.dir)
     files = {os.path.relpath(path, folder): digest for path, digest in record.data.files.items()}
-    images = tuple(each.moved(lambda path: os.path.relpath(path, folder)) for each in record.data.images)
     name, averaged = snapshot.name, bool(snapshot.averaged)
     return replace(
         record,
         dir=None,
         command=tuple(Path(word).name if word.startswith("/") else word for word in record.command),
-        data=replace(record.data, dir=folder.name, files=files, images=images),
+        data=replace(record.data, dir=folder.name, files=files),
         snapshots={} if averaged else {snapshot.iteration: SnapshotFiles(weights)},
         averages={name: replace(record.averages[name], weights=weights)} if averaged else {},
     )

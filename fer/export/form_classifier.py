@@ -1,12 +1,16 @@
 """A form of an exported model as a classifier: what a device will say, before one is bought."""
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from fer.errors import FerError, UsageError
-from fer.export.form import BYTES, Server, given
+from fer.export.device_forms import BYTES, ToolForm, given
+from fer.export.form import Form, Job
 from fer.export.forms import FORMS
+from fer.formats.prototxt import read_net
 from fer.inference.classifier import Classifier, find_model
 from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
 from fer.system.hashes import check_file
@@ -22,20 +26,29 @@ class FormClassifier(Classifier):
         if not (directory / MODEL_JSON).is_file():
             raise UsageError(f"--runtime {name}: {directory} is no export; fer export RUN --format {name} makes one")
         self.model, record = find_model(directory), read_model_json(directory)
-        if name not in record.forms or name not in FORMS:
+        form = FORMS.get(name)
+        if name not in record.forms or form is None:
             there = f"there is {', '.join(record.forms)}" if record.forms else "there is none"
             raise UsageError(f"--runtime {name}: {directory} has no such form; {there}; fer export --format adds them")
         for file, digest in record.files.items():
-            if file.startswith(f"{name}/"):
+            if file == form.file or file.startswith(f"{form.file}/"):
                 check_file(directory / file, digest, "it was exported", EXPORT_AGAIN)
-        self._server: Server = FORMS[name].serve(directory / name)
-        self._name = name
+        form.need()
+        self._name, self._stack = name, contextlib.ExitStack()
+        self._read = self._reader(form, directory)
+
+    def _reader(self, form: Form, directory: Path) -> Callable[[np.ndarray], np.ndarray]:
+        if isinstance(form, ToolForm):
+            server, transform = self._stack.enter_context(form.serve(directory)), self.model.transform
+            return lambda images: server(given(images, transform, BYTES))
+        job = Job(self.model, read_net(self.model.deploy), _no_calibration, lambda stage, done, total: None)
+        return next(iter(form.readers(job)[0].values()))
 
     def __enter__(self) -> "FormClassifier":
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._server.__exit__(*error)
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 [N, K] of uint8 [N, C, H, W], H and W being the model's, N of 1 or more."""
@@ -46,4 +59,8 @@ class FormClassifier(Classifier):
 
     def outputs(self, images: np.ndarray) -> np.ndarray:
         """What the form gives of the same, float32 [N, K], whatever it is."""
-        return self._server(given(images, self.model.transform, BYTES))
+        return self._read(images)
+
+
+def _no_calibration() -> np.ndarray:
+    raise FerError("an exported form is read, not made")

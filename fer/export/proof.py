@@ -1,19 +1,26 @@
-"""The proof of a form: what it says of val, read back by its own runtime, beside what the run itself said."""
+"""The proof: every program at hand reads a form back, and what it says of val is held to what the run said."""
 
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from fer.engines.engine import Engine
+from fer.engines.registry import ENGINES, find_engine
 from fer.errors import FerError
 from fer.evaluation.scores import Scores
-from fer.export.form import INPUTS, Form, Source, given
-from fer.inference.model_record import FormRecord, SplitAccuracy
-from fer.system.progress import StageProgress
+from fer.export.form import EXACT, Form, Job, Reader, Reads, size_of
+from fer.inference.classifier import MEAN, Classifier, Model
+from fer.inference.model_record import FormRecord
+from fer.schema import caffe_pb2
 
 AGREEMENT = 0.97
-"""The least share of val in whose class a form of integers agrees with the run."""
+"""The least share of val's images that a form of integers must give the run's own class."""
 _WORST = 3
+_OF_BYTES = ("bytes.*",)
 
 
 @dataclass(frozen=True)
@@ -24,78 +31,115 @@ class HeldOut:
     scores: Scores
 
 
-def add_form(
-    form: Form, source: Source, folder: Path, splits: dict[str, HeldOut], progress: StageProgress
-) -> FormRecord:
-    """Write a form of both kinds of input into `folder` and read it back on val, and of bytes on test.
+def check_caffe_files(job: Job, val: HeldOut) -> tuple[dict[str, float], dict[str, str]]:
+    """(largest difference from the run's own probabilities by reader of Caffe's files, why others were not asked).
+
+    Raises FerError where one is more than EXACT.
+    """
+    readers, unchecked = _readers(job)
+    return {name: _largest(name, _read(job, name, read, val), val.scores) for name, read in readers.items()}, unchecked
+
+
+def prove(
+    job: Job, form: Form, val: HeldOut, test: HeldOut | None
+) -> tuple[FormRecord, dict[str, float], dict[str, str]]:
+    """What a written form gives on val, and once on test; the largest difference by reader, why others were not asked.
 
     Raises FerError where its probabilities are not the run's own, or (integers) too few of its classes are.
     """
-    progress(f"writing {form.name}", 0, 1)
-    folder.mkdir()
-    seen = {}
-    for kind in INPUTS:
-        form.write(source, kind, folder)
-        progress(f"checking {form.name}, {kind}", 0, len(splits["val"].images))
-        seen[kind] = _check(form, source, folder, kind, splits["val"])
-    val, test = seen[INPUTS[0]], None
-    if "test" in splits:
-        inputs = given(splits["test"].images, source.transform, INPUTS[0])
-        test = _accuracy(form.predict(folder, INPUTS[0], inputs).probs, splits["test"].scores)
-    return FormRecord(
-        bytes=sum(path.stat().st_size for path in folder.iterdir() if path.stem == INPUTS[0]),
-        val=val.accuracy,
-        agreement=val.agreement,
-        largest_difference=val.largest_difference,
-        test=test,
-        milliseconds=float(f"{val.milliseconds:.3g}"),
-        tool=form.tool.versions(),
-    )
-
-
-@dataclass(frozen=True)
-class _Seen:
-    accuracy: SplitAccuracy
-    agreement: float
-    largest_difference: float
-    milliseconds: float
-
-
-def _check(form: Form, source: Source, folder: Path, kind: str, split: HeldOut) -> _Seen:
-    answers, own = form.predict(folder, kind, given(split.images, source.transform, kind)), split.scores.probs
-    if answers.probs.shape != own.shape or not np.isfinite(answers.probs).all():
-        raise FerError(f"{form.name} ({kind}) gives no probabilities of {own.shape[1]} classes; nothing was written")
-    apart = np.abs(answers.probs - own).max(axis=1)
-    same = answers.probs.argmax(axis=1) == own.argmax(axis=1)
-    worst = int(apart.argmax())
-    if form.tolerance is not None and not apart[worst] <= form.tolerance:
+    readers, unchecked = form.readers(job)
+    seen = {name: _read(job, name, read, val) for name, read in readers.items()}
+    limit = None if form.integers else form.tolerance
+    differences = {name: _largest(name, probs, val.scores, limit) for name, probs in seen.items()}
+    agreements = {name: _agreement(probs, val.scores) for name, probs in seen.items()}
+    name, worst = min(agreements.items(), key=lambda item: item[1])
+    if form.integers and worst < AGREEMENT:
         raise FerError(
-            f"{form.name} ({kind}) gives probabilities up to {apart[worst]:.2g} off the run's own "
-            f"(val, {split.scores.files[worst]}); {form.tolerance:g} is allowed\nso nothing was written"
-        )
-    if form.tolerance is None and same.mean() < AGREEMENT:
-        raise FerError(
-            f"{form.name} ({kind}) agrees with the run in {same.mean():.1%} of val; {AGREEMENT:.0%} is the least\n"
-            f"least signal to noise in the weights: {_worst_layers(source)}\n"
+            f"{name} gives {worst:.1%} of val's images the run's own class; {AGREEMENT:.0%} is the least\n"
+            f"least signal to noise in the weights: {_worst_layers(job.folded.blobs)}\n"
             "try another form, or a net without layers of few, very unequal channels; nothing was written"
         )
-    accuracy = _accuracy(answers.probs, split.scores)
-    return _Seen(accuracy, float(same.mean().round(4)), float(f"{apart[worst]:.2g}"), answers.milliseconds)
+    first, read = next(iter(readers.items()))
+    record = FormRecord(
+        file=form.file,
+        bytes=size_of(job.model.directory / form.file, _OF_BYTES if form.tool else ("*",)),
+        integers=form.integers,
+        accuracy=_accuracy(seen[first], val.scores),
+        agreement=float(f"{agreements[first]:.4f}"),
+        difference=differences[first],
+        test=_accuracy(_read(job, first, read, test), test.scores) if test else None,
+        milliseconds=None if read.milliseconds is None else float(f"{read.milliseconds:.3g}"),
+        versions=dict(form.versions()),
+    )
+    return record, {} if form.integers else differences, unchecked
 
 
-def _accuracy(probs: np.ndarray, scores: Scores) -> SplitAccuracy:
-    right = probs.argmax(axis=1) == scores.labels
-    return SplitAccuracy(len(right), int(right.sum()), float(right.mean()))
+def _read(job: Job, name: str, read: Reader, split: HeldOut) -> np.ndarray:
+    job.tell(f"checking with {name}", 0, len(split.images))
+    probs = read(split.images)
+    if probs.shape != split.scores.probs.shape or not np.isfinite(probs).all():
+        count = split.scores.probs.shape[1]
+        raise FerError(f"{name} gives no probabilities of {count} classes, or nan; nothing was written")
+    return probs
 
 
-def _worst_layers(source: Source) -> str:
+def _largest(name: str, probs: np.ndarray, own: Scores, limit: float | None = EXACT) -> float:
+    """The largest difference of a probability from the run's own; FerError where it is more than the limit."""
+    apart = np.abs(probs - own.probs).max(axis=1)
+    worst = int(apart.argmax())
+    if limit is not None and not apart[worst] <= limit:
+        raise FerError(
+            f"{name} reads the exported files, and gives probabilities up to {apart[worst]:.2g} off the run's own "
+            f"({own.split}, {own.files[worst]})\nso nothing was written; {limit:g} is allowed"
+        )
+    return float(f"{apart[worst]:.2g}")
+
+
+def _agreement(probs: np.ndarray, own: Scores) -> float:
+    return float((probs.argmax(axis=1) == own.probs.argmax(axis=1)).mean())
+
+
+def _accuracy(probs: np.ndarray, own: Scores) -> float:
+    return float((probs.argmax(axis=1) == own.labels).mean())
+
+
+def _worst_layers(blobs: dict[str, list[np.ndarray]]) -> str:
     """The layers whose weights lose most in 255 steps an output channel, in decibels of signal to noise."""
     ratios = {}
-    for name, blobs in source.blobs.items():
-        rows = np.asarray(blobs[0], np.float64).reshape(len(blobs[0]), -1)
+    for name, (weights, *_) in blobs.items():
+        rows = np.asarray(weights, np.float64).reshape(len(weights), -1)
         steps = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-30) / 127
         noise = ((np.rint(rows / steps) * steps - rows) ** 2).sum()
         if noise:
             ratios[name] = 10 * np.log10((rows**2).sum() / noise)
-    worst = sorted(ratios, key=lambda name: ratios[name])[:_WORST]
+    worst: Sequence[str] = sorted(ratios, key=lambda name: ratios[name])[:_WORST]
     return ", ".join(f"{name} {ratios[name]:.0f} dB" for name in worst)
+
+
+def _readers(job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
+    """Programs at hand that read Caffe's files, by name, and why others are not."""
+    readers: dict[str, Reader] = {"OpenCV (Caffe's files)": Reads(Classifier(job.model))}
+    missing: dict[str, str] = {}
+    for name in ENGINES:
+        try:
+            engine = find_engine(name, lambda message: job.tell(message, 0, 1))
+        except FerError as error:
+            missing[name] = str(error).splitlines()[0]
+        else:
+            readers[engine.title] = Reads(partial(_engine, engine, job.model))
+    return readers, missing
+
+
+def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
+    """By an engine's `predict`."""
+    transform = model.transform
+    with tempfile.TemporaryDirectory(prefix="fer-export-", dir=model.directory) as folder:
+        source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
+        np.save(source, images)
+        param = caffe_pb2.TransformationParameter(
+            crop_size=transform.crop, scale=transform.scale, mean_file=str((model.directory / MEAN).absolute())
+        )
+        engine.predict(model.deploy.absolute(), model.weights.absolute(), source, param, out)
+        with np.load(out, allow_pickle=False) as answer:
+            probs: np.ndarray = answer["probs"]
+            return probs

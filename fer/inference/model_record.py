@@ -36,23 +36,35 @@ class SplitAccuracy:
 
 
 @dataclass(frozen=True)
-class FormRecord:
-    """A form for a device or a program, and what it said of val (and test) when its own runtime read it.
+class Calibration:
+    """The images of Training that integers were chosen by; `balanced`: as many of each class, but for one."""
 
-    bytes               of its files that take images as a camera gives them
-    agreement           the share of val of which it named the class that the run itself did
-    largest_difference  of a probability, on val
-    milliseconds        the median of one face, by one thread of the processor it was exported on
-    tool                the versions that wrote and read it
+    images: int
+    seed: int
+    balanced: bool
+
+
+@dataclass(frozen=True)
+class FormRecord:
+    """A form besides Caffe's files, proved on val by its own runtime.
+
+    bytes         of the files that take images as a camera gives them
+    accuracy      on val; `test` on test, scored once
+    agreement     the share of val's images with the run's own class
+    difference    the largest of a probability from the run's own, on val
+    milliseconds  the median of one face, by one thread of the processor that it was exported on
+    versions      of the packages that wrote and read it
     """
 
+    file: str
     bytes: int
-    val: SplitAccuracy
+    integers: bool
+    accuracy: float
     agreement: float
-    largest_difference: float
-    milliseconds: float
-    tool: dict[str, str]
-    test: SplitAccuracy | None = None
+    difference: float
+    test: float | None = None
+    milliseconds: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,9 +76,10 @@ class ModelRecord:
     not_checked                why other programs were not asked
     probe                      the probabilities of `fer.export.exported.probe_images`
     files                      SHA-256 by name
+    forms                      what else there is of it, by the name that --format has for it
+    calibration                what the integers of some of them were chosen by
+    folded                     whether the net without BatchNorm and Scale layers is in folded/
     colour                     whether it wants colours (blue, green, red), not gray in each channel
-    forms                      those for devices, by name
-    folded                     whether folded.prototxt and folded.caffemodel are there
     """
 
     FORMAT: ClassVar[int] = 1
@@ -88,6 +101,7 @@ class ModelRecord:
     files: dict[str, str]
     colour: bool = False
     forms: dict[str, FormRecord] = field(default_factory=dict)
+    calibration: Calibration | None = None
     folded: bool = False
     format: int = 1
 

@@ -58,9 +58,10 @@ def build_report(
         return _write(out, result, comparison_figures(scored, names, best_on_val(result.runs)), {}, progress)
     (one,) = scored
     tables = _log_tables(one.log) | _scores_tables(one)
-    result, (net, fault) = replace(run_result(one), made_from=made_from), _net(one.run)
-    result = replace(result, notes=(*result.notes, *fault, *explanation_notes(find_explained(one))))
-    return _write(out, result, run_figures(one), tables, progress, net)
+    net, fault = _net(one.run)
+    made = run_result(one)
+    notes = (*made.notes, *fault, *explanation_notes(find_explained(one)))
+    return _write(out, replace(made, made_from=made_from, notes=notes), run_figures(one), tables, progress, net)
 
 
 def build_ensemble(

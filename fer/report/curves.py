@@ -90,6 +90,18 @@ class SnapshotAccuracies:
     majority_baseline: float
 
 
+def recall_series(recalls: Mapping[str, Sequence[float | None]], classes: int) -> tuple[Series, ...]:
+    """Of each class its recall against iterations, of snapshots by name ("200"; means of them are left out).
+
+    None where fewer than two have recalls of so many classes.
+    """
+    known = sorted((int(name), each) for name, each in recalls.items() if name.isdecimal() and len(each) == classes)
+    if len(known) < 2:
+        return ()
+    numbers = [(iteration, [math.nan if x is None else x for x in each]) for iteration, each in known]
+    return tuple(Series.of([(i, each[index]) for i, each in numbers]) for index in range(classes))
+
+
 def make_curves(
     log: Log,
     schedule: Callable[[int], float] | None = None,

@@ -66,7 +66,7 @@ def explanation_notes(explained: Explained | None) -> list[str]:
     if explained is None:
         return []
     meta = explained.meta
-    missing = {"Grad-CAM": meta.grad_cam, "filters": meta.filters, "a batch of the training": meta.batch}
+    missing = {"Grad-CAM": meta.grad_cam, "filters": meta.filters, "batch of the training is shown": meta.batch}
     return [f"No {what}: {' '.join(why.split())}" for what, why in missing.items() if why]
 
 
@@ -75,5 +75,5 @@ def as_picture(image: NDArray[np.uint8]) -> Picture:
     return image[0] if len(image) == 1 else np.ascontiguousarray(image[::-1].transpose(1, 2, 0))
 
 
-def _bytes(shares: NDArray[np.float32]) -> Picture:
+def _bytes(shares: NDArray[np.floating]) -> Picture:
     return np.asarray((255 * shares).round(), np.uint8)

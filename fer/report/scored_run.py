@@ -18,7 +18,7 @@ from fer.formats.prototxt import read_solver
 from fer.nets.accuracy import read_accuracy_outputs
 from fer.nets.policies import learning_rate
 from fer.report.agreement import check_agreement, disagreement
-from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves
+from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves, recall_series
 from fer.report.notes import no_iteration, run_notes
 from fer.report.results import AgreementResult
 from fer.runs.record import UNKNOWN, average_name
@@ -73,8 +73,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class ScoredRun(Scored):
-    """One run, with its training; `accuracies` are those of all its snapshots and their means on val, `recalls` of each
-    class those of the snapshots; none where they are not known of two at least."""
+    """One run, with its training; `accuracies` and `recalls` (of each class, if known) are its snapshots' on val."""
 
     scores: Mapping[str, StoredScores]
     run: Run
@@ -114,7 +113,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
         run=run,
         name=run_name(run),
         data=str((manifest and manifest.title) or run.record.data.title or "unnamed data"),
-        data_dir=_data_dir(run),
+        data_dir=Path(run.record.data.dir),
         classes=classes,
         log=log,
         curves=curves,
@@ -124,7 +123,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
         in_training=_read_in_training(run, scores),
         accuracies=_accuracies(run, by_snapshot, meta, metrics["val"], ten_crop.get("val")),
         agreement=agreement,
-        recalls=_recalls(by_snapshot, len(classes)),
+        recalls=recall_series({name: each.recalls for name, each in by_snapshot.items()}, len(classes)),
         manifest=manifest,
         warnings=_warnings(run, agreement, scores),
         notes=tuple(
@@ -282,15 +281,6 @@ def _accuracies(
         chosen,
         val.majority_baseline,
     )
-
-
-def _recalls(scored: Mapping[str, SnapshotScore], classes: int) -> tuple[Series, ...]:
-    known = sorted((int(name), each.recalls) for name, each in scored.items() if name.isdecimal())
-    known = [(iteration, recalls) for iteration, recalls in known if len(recalls) == classes]
-    if len(known) < 2:
-        return ()
-    numbers = [(iteration, [math.nan if x is None else x for x in recalls]) for iteration, recalls in known]
-    return tuple(Series.of([(i, each[index]) for i, each in numbers]) for index in range(classes))
 
 
 def unique_names(runs: Sequence[ScoredRun]) -> list[str]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.evaluation.event_file import RunEvents
 from fer.report.figures import scores_figures
 from fer.report.plots.look import render
 from fer.report.scored_run import read_scored_run
-from fer.runs.event_file import RunEvents
 from fer.runs.run import Run
 
 SHOWN = ("confusion", "mistakes", "confusions", "calibration")

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.evaluation.event_file import RunEvents
 from fer.formats.log import parse_log
 from fer.formats.log_records import LogRecord
-from fer.runs.event_file import RunEvents
 from fer.runs.run import Run
 from fer.training.events import Notice, Tell
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from fer.engines.engine import Engine
 from fer.engines.registry import AUTO, CHOSEN
 from fer.errors import FerError
+from fer.evaluation.event_file import check_tensorboard
 from fer.formats.database import Database
 from fer.formats.log import parse_log
 from fer.formats.log_records import Log
 from fer.formats.prototxt import to_text
-from fer.runs.event_file import check_tensorboard
 from fer.runs.record import UNKNOWN, EngineChange, EngineSettings
 from fer.runs.run import SOLVER, Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper

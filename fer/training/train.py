@@ -12,11 +12,11 @@ from typing import Any
 
 from fer.data.manifest import read_manifest
 from fer.errors import FerError, UsageError
+from fer.evaluation.event_file import check_tensorboard
 from fer.formats.prototxt import to_bytes
 from fer.formats.prototxt_text import file_path
 from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
 from fer.runs.create import create_run, remove_unbegun
-from fer.runs.event_file import check_tensorboard
 from fer.runs.record import StartWeights
 from fer.runs.run import DEPLOY, NET, SOLVER, Run
 from fer.runs.snapshots import check_start_weights

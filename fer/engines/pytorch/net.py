@@ -137,7 +137,7 @@ class Net(Assembly[Node]):
 
     def blob(self, layer: str, index: int) -> np.ndarray:
         """A layer's parameter as a float32 array, C-contiguous, in its shape."""
-        return np.ascontiguousarray(self.host(self.params[layer][index]))
+        return np.asarray(self.host(self.params[layer][index]), order="C")  # a single number keeps its shape ()
 
     @torch.no_grad()
     def set_blob(self, layer: str, index: int, values: np.ndarray) -> None:

@@ -33,7 +33,7 @@ class Blob:
         if self._values is not None:
             return self._values
         values = self._variable.numpy()
-        return np.ascontiguousarray(values if self.axes is None else values.transpose(np.argsort(self.axes)))
+        return np.asarray(values if self.axes is None else values.transpose(np.argsort(self.axes)), order="C")
 
     def assign(self, values: np.ndarray) -> None:
         """Take over values of Caffe's shape."""

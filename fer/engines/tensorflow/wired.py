@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fer.engines.core.framework import Shape
+from fer.engines.core.layers.normalize import BatchNorm
 from fer.engines.core.node import Node
 from fer.engines.tensorflow.context import Seeds
 from fer.engines.tensorflow.keras_layers.neuron import StopGradient
@@ -103,5 +104,5 @@ class Wired:
     def _keep_statistics(self, scope: Any) -> None:
         """What BatchNorm has added up in this pass."""
         for variable, layer, index in self.wiring.variables:
-            if not layer.learns and layer.context.training:
+            if isinstance(layer, BatchNorm) and not layer.uses_stored:
                 layer.blobs[index].variable.assign(scope.get_current_value(variable))

@@ -49,6 +49,10 @@ def plot_calibration(before: Calibration, after: Calibration, temperature: float
     figure.legend(*shown, loc="outside lower center", ncols=3)
     axes[0, 0].set_ylabel("accuracy")
     axes[1, 0].set_ylabel("images")
+    for ax in axes[1]:
+        ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+        ax.get_xticklabels()[0].set_ha("left")
+        ax.get_xticklabels()[-1].set_ha("right")
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     figure.align_ylabels()
     return figure

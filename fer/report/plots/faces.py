@@ -68,9 +68,8 @@ class _Sheet:
         self.ax.imshow(image, extent=extent, aspect="auto", **({"interpolation": "nearest"} | gray | style))
 
     def text(self, text: str, x: float, y: float, size: float = 6.5, **style: Any) -> None:
-        self.ax.text(
-            x, y, plain(text), **({"fontsize": size, "color": GRAY, "va": "baseline", "linespacing": 1.15} | style)
-        )
+        ours: Any = {"fontsize": size, "color": GRAY, "va": "baseline", "linespacing": 1.15}
+        self.ax.text(x, y, plain(text), **(ours | style))
 
 
 @look

@@ -77,7 +77,8 @@ class GeneralConvolution(Sliding):
         for part, weights in zip(inputs, kernels, strict=True):
             if self.transposed:
                 weights = tf.linalg.matrix_transpose(weights)
-            parts.append(tf.nn.convolution(part, weights, stride, "VALID"))
+            layout = {1: "NWC", 2: "NHWC", 3: "NDHWC"}[len(stride)]
+            parts.append(tf.nn.convolution(part, weights, stride, "VALID", layout))
         return tf.concat(parts, -1)
 
 
