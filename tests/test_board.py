@@ -70,6 +70,7 @@ def page(browser: Browser, address: str, live: Training) -> Iterator[Page]:
 
 def until(page: Page, what: str) -> None:
     """Wait until an expression is true there. Playwright's own way is an eval, which the board's policy forbids."""
+    page.wait_for_load_state("domcontentloaded")  # then the page's scripts have run
     end = time.monotonic() + WAIT / 1000
     while not page.evaluate(what):
         assert time.monotonic() < end, what

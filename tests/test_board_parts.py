@@ -88,7 +88,21 @@ def test_a_look_reads_on_and_never_anew(tmp_path: Path, monkeypatch: pytest.Monk
         assert live.row.listed and live.row.listed.state == "training"
     seen.refresh()
     assert live.row.listed.state == "broken off"
-    assert seen.runs["lenet-s1"].row.listed == listed(Run(tmp_path / "runs" / "lenet-s1"))
+    scored = seen.runs["lenet-s1"]
+    assert scored.log.lines == 0 and scored.row.loss is not None  # its end was enough
+    assert scored.row.listed == listed(Run(tmp_path / "runs" / "lenet-s1"))
+
+
+@pytest.mark.parametrize("name", ["solver.prototxt", "train_val.prototxt", "deploy.prototxt", "train.log", "report"])
+def test_no_link_leads_out_of_a_run(tmp_path: Path, name: str) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    run = made_board.write_run(tmp_path / "runs" / "one", tmp_path, state="finished")
+    (run.dir / name).symlink_to(tmp_path / "elsewhere")
+    seen = watch.Watch(tmp_path / "runs")
+    seen.refresh()
+    assert seen.runs["one"].run is None
+    assert f"{name} is a link that leads out of the run directory" in seen.runs["one"].row.fault
 
 
 def test_who_looks_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
@@ -280,3 +294,14 @@ def test_the_board_is_not_loaded_with_what_it_may_never_need(runs: Path) -> None
     code = "import sys, fer.board.server; print({'matplotlib', 'pandas', 'sklearn', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_end_of_a_log_tells_the_last_loss(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_text(made_run.log_text(made_run.log_events(2000, 0.5, 200)))
+    assert path.stat().st_size > 5 * follow.END
+    log, curves = follow.LogFollower(path), follow.LiveCurves({})
+    curves.add(log.read(10**7)[0] + log.finish())
+    assert follow.last_loss(path) == curves.loss is not None
+    path.write_text("nothing of Caffe's\n")
+    assert follow.last_loss(path) is None

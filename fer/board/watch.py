@@ -3,10 +3,10 @@
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fer.board.follow import LiveCurves, LogFollower
+from fer.board.follow import LiveCurves, LogFollower, last_loss
 from fer.engines.caffe.ipc import read_odometer
 from fer.errors import FerError
 from fer.nets.accuracy import read_accuracy_outputs
@@ -66,6 +66,12 @@ class WatchedRun:
         return self.row.listed is not None and self.row.listed.state == "training"
 
     @property
+    def wants_reading(self) -> bool:
+        """Whether the table of runs needs more of the log: of a scored run whose training is over its end is enough."""
+        known = self.row.listed
+        return self.unread and (known is None or known.measured != "scored" or known.state == "training")
+
+    @property
     def urgency(self) -> tuple[bool, str]:
         return self.is_training, self.row.started
 
@@ -75,7 +81,7 @@ class WatchedRun:
         stamps = tuple(_stamp(self.directory / name) for name in names)
         if stamps != self._stamps:
             try:
-                self.run, fault = Run(self.directory), ""
+                self.run, fault = _opened(self.directory), ""
             except FerError as error:
                 self.run, fault = None, str(error)
             if self.run is not None and self.log.path != self.run.log:
@@ -117,15 +123,16 @@ class WatchedRun:
     def _row(self, run: Run) -> Row:
         try:
             known = listed(run, self.curves.accuracy)
-        except FerError as error:
+            loss = last_loss(run.log) if not self.log.lines and run.log.is_file() else self.curves.loss
+        except (FerError, OSError) as error:
             return Row(None, fault=str(error))
         reached, left = known.iteration, None
         if known.state in ("training", "broken off"):
             reached = min(max(reached, self.curves.last, read_odometer(run.odometer) or 0), run.record.max_iter)
         if known.state == "training":
             left = self.curves.seconds_left(reached, run.record.max_iter)
-        known = ListedRun(**{**vars(known), "iteration": reached})
-        return Row(known, run.record.net, run.record.solver, self.curves.loss, left, reading=self.unread)
+        known = replace(known, iteration=reached)
+        return Row(known, run.record.net, run.record.solver, loss, left, reading=self.unread)
 
 
 class Watch:
@@ -158,18 +165,26 @@ class Watch:
         """What the logs have to say: those asked for, those that grow, then the newest."""
         end = time.monotonic() + BUDGET
         order = sorted(self.runs.items(), key=lambda each: (each[0] in first, *each[1].urgency), reverse=True)
-        for _, run in order:
-            while run.unread or (run.is_training and not only_unread):
+        for name, run in order:
+            while run.wants_reading or (name in first and run.unread) or (run.is_training and not only_unread):
                 run.read()
                 if not run.unread or time.monotonic() > end:
                     break
             if time.monotonic() > end:
                 break
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether there are logs left that were not read to their end."""
-        return any(run.unread for run in self.runs.values())
+    def is_behind(self, first: Collection[str] = ()) -> bool:
+        """Whether there are logs left that are to be read to their end."""
+        return any(run.wants_reading or (name in first and run.unread) for name, run in self.runs.items())
+
+
+def _opened(directory: Path) -> Run:
+    """A run whose files are its own: whoever made it may have meant others to be shown. Raises FerError."""
+    run, own = Run(directory), directory.resolve()
+    for path in (run.solver, run.net, run.deploy, run.log, run.report_dir):
+        if path.is_symlink() and not path.resolve().is_relative_to(own):
+            raise FerError(f"{path} is a link that leads out of the run directory: put what it leads to there")
+    return run
 
 
 def _stamp(path: Path) -> _Stamp:
