@@ -47,7 +47,8 @@ for path in sorted(Path(".").glob("*.param")):
 @pytest.fixture(autouse=True)
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "pytorch", made_model.here)
-    monkeypatch.delitem(ENGINES, "caffe")
+    for name in ("caffe", "tensorflow"):
+        monkeypatch.delitem(ENGINES, name)
 
 
 @pytest.mark.full
