@@ -41,6 +41,7 @@ FILES = {
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "pytorch", made_model.here)
     monkeypatch.delitem(ENGINES, "caffe")
+    monkeypatch.delitem(ENGINES, "tensorflow")
 
 
 @pytest.fixture(scope="module")

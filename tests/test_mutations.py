@@ -48,6 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENGINES, "pytorch", made_model.here)
         patch.delitem(ENGINES, "caffe")
+        patch.delitem(ENGINES, "tensorflow")
         folder = tmp_path_factory.mktemp("whole")
         run = made_model.make_run(folder)
         export_run(run, folder / "exported", forms=())

@@ -34,6 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENGINES, "pytorch", made_model.here)
         patch.delitem(ENGINES, "caffe")
+        patch.delitem(ENGINES, "tensorflow")
         run = made_model.make_run(tmp_path_factory.mktemp("made"))
         export_run(run, run.dir / "export")
         return run

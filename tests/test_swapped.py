@@ -27,6 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Path
     """A folder with a data directory and a scored run of 40 iterations of the fake engine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENGINES, "fake", training.fake_engine)
+        patch.delitem(ENGINES, "tensorflow")
         folder = tmp_path_factory.mktemp("swapped")
         score_run(training.train_small(folder, shutil.copytree(data, folder / "data"), max_iter=40))
         yield folder
