@@ -67,8 +67,8 @@ class Seeds(seeds.Seeds):
             generator.set_state(state)
 
 
-# A generator's state, in bytes: the Mersenne twister of a CPU; seed and offset of Philox on CUDA.
-_STATE_BYTES = (5056, 16)
+# A generator's state, in bytes: the Mersenne twister of a CPU; seed and offset of Philox on CUDA; TensorFlow's.
+_STATE_BYTES = (5056, 16, 24)
 
 
 def _is_of_another_device(state: Tensor, generator: torch.Generator) -> bool:
