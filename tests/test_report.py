@@ -450,7 +450,7 @@ def test_every_figure_is_a_picture(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     result = report_of(run)
     pictures = [name for name in result.files if name.startswith("figures/")]
-    assert len(pictures) == 2 * 14
+    assert len(pictures) == 2 * 17
     for name in pictures:
         data = (run.report_dir / name).read_bytes()
         assert len(data) > 5000 and (data.startswith(b"\x89PNG") if name.endswith("png") else b"</svg>" in data[-10:])

@@ -139,7 +139,7 @@ def _score(runs: "Sequence[Run]", args: argparse.Namespace) -> None:
                 snapshot=args.snapshot,
                 val_only=args.val_only,
                 python_layers=args.allow_python_layers,
-                explain=True,
+                explain=len(runs) == 1,  # no other report shows it
                 progress=progress,
             )
         for line in again:

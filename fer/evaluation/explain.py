@@ -23,7 +23,8 @@ from fer.system.arrays import read_arrays
 from fer.system.records import NewerFormat
 
 FACES = 24  # at most; three of each class where these are few
-BATCH = 48  # images shown of a batch
+BATCH = 48  # images shown of a batch; of large ones fewer
+_MOST = 1_000_000  # numbers in them
 _NONE = np.zeros((0, 0, 0, 0), np.float32)
 _CAFFES = ("caffe", "pytorch")  # engines whose weights PyTorch computes with as they do
 
@@ -125,7 +126,8 @@ class Explainer:
             return _NONE, np.zeros(0, np.float32), str(error)
         images = next((each for each in outputs if each.ndim == len(_NONE.shape)), _NONE)
         labels = next((each for each in outputs if each.shape == (len(images),)), np.zeros(0, np.float32))
-        return images[:BATCH], labels[:BATCH], "" if len(images) else "the training's data layers give no images"
+        shown = int(np.clip(_MOST // max(images[:1].size, 1), 8, BATCH))
+        return images[:shown], labels[:shown], "" if len(images) else "the training's data layers give no images"
 
 
 def choose_faces(scores: Scores) -> NDArray[np.int64]:
