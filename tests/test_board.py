@@ -94,6 +94,7 @@ def test_every_page_fits_every_screen(page: Page, path: str, runs: Path) -> None
     if path == "/data?show=conflicts":
         page.goto("/data")
         page.get_by_role("link", name="conflicting").click()
+        expect(page.locator("h2")).to_contain_text("conflicting")
     else:
         page.goto(path)
     expect(page.locator("h1")).to_have_text(PAGES[path])
