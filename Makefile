@@ -43,7 +43,7 @@ ifneq ($(CONSTRAINTS),)
 	$(PIP) --no-deps --no-build-isolation --editable .
 else
 	$(if $(TORCH_INDEX),$(PIP) --no-deps $(FROM_TORCH) 'torch>=2.6' || $(NO_TORCH))
-	$(PIP) --editable '.[dev,pytorch,tensorflow,faces]'
+	$(PIP) --editable '.[dev,pytorch,tensorflow,faces,board]'
 endif
 	@touch $@
 
@@ -54,7 +54,7 @@ CUDA = $(shell sed -nE 's/^((torch|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+|setupto
 
 lock: $(VENV)/.fer-dev
 	echo 'torch$(shell sed -nE 's/^torch(==[0-9.]+).*/\1/p' .ci/torch-cpu.txt)' | $(COMPILE) - -o .ci/torch-cuda.txt
-	$(COMPILE) pyproject.toml .ci/build.in --extra dev --extra pytorch --extra tensorflow --extra faces --constraint .ci/torch-cuda.txt $(CUDA) -o .ci/requirements-dev.txt
+	$(COMPILE) pyproject.toml .ci/build.in --extra dev --extra pytorch --extra tensorflow --extra faces --extra board --constraint .ci/torch-cuda.txt $(CUDA) -o .ci/requirements-dev.txt
 	$(COMPILE) pyproject.toml .ci/build.in --constraint .ci/requirements-dev.txt -o .ci/requirements.txt
 
 # A worker for each core; one takes a whole file, as its tests share what they make.
@@ -88,7 +88,7 @@ speedrun: $(VENV)/.fer-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/speedrun.sh $(CSV)
 
 CAFFE := $(CURDIR)/build/caffe
-AGREEMENT := built_caffe pytorch_layers pytorch_solver nets_on_both_engines pytorch_agreement
+AGREEMENT := built_caffe schema pytorch_layers pytorch_solver nets_on_both_engines pytorch_agreement
 
 caffe-test: $(VENV)/.fer-dev
 	FER_CAFFE_BUILDS=$(CAFFE) $(BIN)/fer caffe build --test $(if $(SOURCE),--source $(SOURCE))

@@ -1,12 +1,13 @@
 """All that a GPU lent for a quarter of an hour is to show, in one run: each step in a process of its own, with a time
 limit, its result in a JSON file of its own as soon as there is one.
 
-    python scripts/gpu_day.py --out DIR [--data DIR] [--minutes 14] [--steps NAME ...]
+    python scripts/gpu_day.py --out DIR [--data DIR] [--caffe ARCHIVE] [--minutes 14] [--steps NAME ...]
     python scripts/gpu_day.py --cpu --out DIR        the same in short on the CPU: only the card is new on the day
 
 Runs from a bare checkout: torch, numpy, OpenCV, protobuf, lmdb, msgspec and tqdm are enough. Where the last three are
 missing, carry their wheels: `python -m pip install --no-index --no-deps wheels/*.whl`. Where one command may not take
 the whole time, name the `--steps` of each: {steps}.
+`--caffe` is real Caffe built for the card beforehand and packed by pack_caffe.py; without it, that step is left out.
 `--data` is a directory of `fer prepare`, or one with FER2013 as sheets of tiles and write_csv.py; without it, drawn
 faces are used, and nothing is trained for the README's table.
 
@@ -23,6 +24,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import traceback
@@ -60,6 +62,8 @@ class Day:
     result: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     file: Path | None = None
+    caffe: Path | None = None
+    """Real Caffe for this machine's GPU, carried here."""
 
     def note(self, **found: Any) -> None:
         """Add to the result, and to its file at once."""
@@ -328,6 +332,83 @@ def bench(day: Day) -> None:
         day.note(**{f"{case.net} {precision}, compiled": found})
 
 
+def caffe(day: Day) -> None:
+    """LeNet and AlexNet on the real Caffe that was carried and on ours, from one start: images a second, losses."""
+    if day.caffe is None:
+        day.note(left_out="no real Caffe was carried: --caffe ARCHIVE, made by scripts/pack_caffe.py")
+        return
+    commands = {
+        "caffe": [str(_carried(day, day.caffe)), "train"],
+        "engine": [sys.executable, "-m", "fer.engines.pytorch", "train"],
+    }
+    first, many = (2, 3) if day.short else (20, 1000)
+    for text in ("lenet:s2",) if day.short else ("lenet:s2", "alexnet:s1"):
+        case = day.case(text, count=None if day.short else 4096)
+        weights = _start(case.still_path)
+        found: dict[str, dict[str, Any]] = {}
+        for name, command in commands.items():
+            begun = _train(day, [*command, "--weights", str(weights)], case.still_path, first, 1)
+            timed = _train(day, [*command, "--weights", str(weights)], case.still_path, many, max(many // 10, 1))
+            rates = sorted(map(float, re.findall(r"\((\S+) iter/s, ", timed)[1:]))  # the first is of no iteration
+            rate = rates[len(rates) // 2] if rates else 0.0
+            found[name] = {"images/s": rate * case.batch, "losses": _losses(begun), "later": _losses(timed)}
+            day.note(**{f"{case.net} {case.solver}": found})
+            day.check(rate > 0, f"{text}: {name} does not say how fast it trains")
+        ours, theirs = found["engine"]["losses"], found["caffe"]["losses"]
+        day.check(len(ours) == len(theirs) == first, f"{text}: {len(ours)} losses of ours, {len(theirs)} of Caffe's")
+        off = max((abs(a - b) / abs(b) for a, b in zip(ours[:3], theirs[:3], strict=False)), default=0)
+        day.check(off < 1e-3, f"{text}: the first losses are {off:.1e} from Caffe's")
+
+
+def _carried(day: Day, path: Path) -> Path:
+    """The executable: the file itself, or that of an archive by scripts/pack_caffe.py."""
+    if ".tar" not in path.suffixes:
+        return path
+    with tarfile.open(path) as archive:
+        archive.extractall(day.work, filter="data")
+    return day.work / "caffe" / "libexec" / "caffe"
+
+
+def _start(path: Path) -> Path:
+    """First weights for the net of a solver."""
+    from fer.engines.core.log import Log
+    from fer.engines.core.solver import Solver
+    from fer.engines.pytorch.backend import Backend
+    from fer.formats.prototxt import read_solver
+
+    param = read_solver(path)
+    param.snapshot_prefix = str(path.with_name("start"))
+    Solver(param, path, Backend(), Log(silent=True)).snapshot()
+    return path.with_name("start_iter_0.caffemodel")
+
+
+def _train(day: Day, command: list[str], path: Path, iterations: int, display: int) -> str:
+    """The log of so many iterations by the solver there."""
+    from fer.formats.prototxt import read_solver, write_text
+    from fer.schema import caffe_pb2
+
+    param = read_solver(path)
+    param.max_iter, param.display, param.average_loss = iterations, display, 1
+    param.solver_mode = caffe_pb2.SolverParameter.CPU if day.short else caffe_pb2.SolverParameter.GPU
+    solver = path.with_name("counted.prototxt")
+    write_text(solver, param)
+    environment = _environment() | {"LD_LIBRARY_PATH": os.pathsep.join(_cuda_libraries())}
+    words = [*command, "--solver", str(solver), *_here(day)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=day.left())
+    day.check(done.returncode == 0, f"{Path(command[0]).name}: code {done.returncode}, {done.stderr[-300:]}")
+    return done.stderr
+
+
+def _cuda_libraries() -> list[str]:
+    """The folders of CUDA's libraries that PyTorch brings, and what was given."""
+    found = [str(folder) for path in sys.path for folder in sorted(Path(path).glob("nvidia/*/lib"))]
+    return [*found, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+
+
+def _losses(log: str) -> list[float]:
+    return [float(loss) for loss in re.findall(r"\] Iteration \d+ \(.*\), loss = (\S+)", log)]
+
+
 def alexnet(day: Day) -> None:
     """AlexNet s1 whole: 50,000 iterations, in 60 s if all is well."""
     import bench_gpu
@@ -529,6 +610,7 @@ STEPS: dict[str, tuple[Callable[[Day], None], int, int]] = {
     "resume": (resume, 60, 120),
     "profile": (profile, 45, 120),
     "bench": (bench, 150, 120),
+    "caffe": (caffe, 120, 120),
     "alexnet": (alexnet, 100, 120),
     "rank": (rank, 40, 120),
     "signals": (signals, 60, 240),
@@ -545,6 +627,7 @@ def take_step(name: str, options: argparse.Namespace, left: float) -> bool:
     command = [sys.executable, str(Path(__file__).resolve()), "--out", str(options.out), "--child", name]
     command += [*["--cpu"] * options.cpu, "--limit", str(limit)]
     command += ["--data", str(options.data)] if options.data else []
+    command += ["--caffe", str(options.caffe)] if options.caffe else []
     environment = _environment() | ({"CUDA_VISIBLE_DEVICES": ""} if options.cpu else {})
     file.unlink(missing_ok=True)
     started = time.monotonic()
@@ -586,7 +669,7 @@ def run_child(options: argparse.Namespace) -> None:
     set_up_cpu()
     with tempfile.TemporaryDirectory(prefix="gpu-day-") as work:
         deadline = time.monotonic() + options.limit - 5
-        day = Day(options.cpu, options.out, options.data, Path(work), deadline, file=file)
+        day = Day(options.cpu, options.out, options.data, Path(work), deadline, file=file, caffe=options.caffe)
         day.note()
         try:
             STEPS[options.child][0](day)
@@ -601,6 +684,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--data", type=Path, help="FER2013: of `fer prepare`, or tiles with write_csv.py")
+    parser.add_argument("--caffe", type=Path, help="real Caffe: an archive by scripts/pack_caffe.py, or an executable")
     parser.add_argument("--cpu", action="store_true", help="in short, on the CPU")
     parser.add_argument("--minutes", type=float, default=14, help="for all steps together (default: %(default)s)")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), metavar="NAME")
@@ -609,6 +693,7 @@ def main() -> int:
     options = parser.parse_args()
     options.out = options.out.resolve()
     options.data = options.data.resolve() if options.data else None
+    options.caffe = options.caffe.resolve() if options.caffe else None
     options.out.mkdir(parents=True, exist_ok=True)
     if options.child:
         run_child(options)

@@ -27,12 +27,15 @@ Arrays = dict[str, np.ndarray]
 def write_case(
     folder: Path, name: str, solver_name: str, data: Path, batch: int, test_batch: int, seed: int, **fields: object
 ) -> Path:
-    """FOLDER/solver.prototxt of a shipped net: no dropout, mirror or crop, smaller batches. Nothing is left to chance.
+    """FOLDER/solver.prototxt of a shipped net: no Augment, dropout, mirror or crop, smaller batches.
 
+    Nothing is left to chance.
     One test batch of `test_batch` images; snapshots only when asked for, to FOLDER/<engine>_iter_N; `fields` of the
     solver besides.
     """
     net = net_for_run(read_net(find_net(name)), data)
+    for layer in [layer for layer in net.layer if layer.type == "Python"]:
+        net.layer.remove(layer)  # Augment, in place
     for layer in net.layer:
         if layer.type == "Dropout":
             layer.dropout_param.dropout_ratio = 0

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import training
 import warm
+from hypothesis import settings
 
 from fer.engines.caffe_build.builds import build_in
 from fer.engines.caffe_build.proof import engine_of
@@ -30,6 +31,9 @@ LONGEST = [
 ROOT = Path(__file__).resolve().parent.parent
 FER2013_CSV_WRITER = ROOT.parent / "shared" / "fer2013" / "write_csv.py"
 
+# How long an example takes tells of the machine.
+settings.register_profile("fer", deadline=None)
+settings.load_profile("fer")
 # The tests start hundreds of processes, which would all compile fer's modules and Caffe's anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

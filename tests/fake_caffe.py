@@ -155,7 +155,9 @@ def main() -> int:
     with Path(os.environ.get("FAKE_ARGV", os.devnull)).open("a") as record:
         record.write(json.dumps(sys.argv[1:]) + "\n")
     parser = argparse.ArgumentParser()
-    parser.add_argument("verb", choices=("train", "predict", "average", "describe", "layers", "device_query", "gpu"))
+    parser.add_argument(
+        "verb", choices=("train", "predict", "average", "describe", "layers", "doctor", "device_query", "gpu")
+    )
     for name in ("solver", "snapshot", "weights", "gpu", "sigint_effect", "sighup_effect", "model", "phase", "level"):
         parser.add_argument(f"--{name}")
     for name in ("source", "transform", "out", "stage", "precision", "iterations"):
@@ -173,6 +175,10 @@ def main() -> int:
         print(json.dumps({"params": SHAPES, "blobs": {}, "types": {}, "versions": {"fake": "1"}}))
     if args.verb == "layers":
         print(json.dumps({"layer_types": layer_types()}))
+    if args.verb == "doctor":
+        versions = dict.fromkeys(("caffe", "python", "numpy", "protobuf"), "fake")
+        facts = {"layer_types": layer_types(), "gpu": FAULT != "no-gpu", "one_step_ok": True}
+        print(json.dumps(versions | facts))
     if args.verb in ("gpu", "device_query") and FAULT == "no-gpu":
         log(Fatal("Cannot use GPU in CPU-only Caffe: check mode."))
         return 134

@@ -1,4 +1,4 @@
-"""Every layer type in several settings: the table that test_pytorch_layers.py holds against real Caffe.
+"""Every layer type in several settings: the table that test_layers.py holds against real Caffe.
 
 A row: layer type, its parameters as prototxt, its bottoms (shape and how their numbers are drawn), and what is special.
 """
@@ -255,6 +255,9 @@ CASES = [
     Case("PReLU", "", (ties(4, 3),), gradcheck=False),
     Case("ELU", "", (X,)),
     Case("ELU", "elu_param { alpha: 0.3 }", (X,)),
+    Case("Clip", "clip_param { min: -0.5 max: 1.25 }", (X,)),
+    Case("Clip", "clip_param { min: -1 max: 1 }", (ties(2, 4, 5, 6),), gradcheck=False),  # at its very ends
+    Case("Clip", "clip_param { min: 1 max: -1 }", (ties(2, 4, 5, 6),), gradcheck=False),
     Case("Swish", "", (X,)),
     Case("Swish", "swish_param { beta: 1.7 }", (X,)),
     *(

@@ -1,4 +1,4 @@
-"""A small deterministic training for the PyTorch engine's tests: an LMDB of drawn noise, a net, a solver."""
+"""A small deterministic training for the tests of our engines: an LMDB of drawn noise, a net, a solver."""
 
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,18 @@ def torch_training(solver: Solver) -> Training:
     return solver.training
 
 
-def quiet_solver(path: Path, **options: Any) -> Solver:
+ENGINES = ("pytorch", "tensorflow")
+
+
+def backend(engine: str) -> framework.Backend:
+    """An engine of ours on the CPU of this process."""
+    if engine == "pytorch":
+        return Backend()
+    from fer.engines.tensorflow.backend import Backend as TensorFlow  # here, as its import takes seconds
+
+    return TensorFlow()
+
+
+def quiet_solver(path: Path, engine: str = "pytorch", **options: Any) -> Solver:
     """A Solver of this process that logs nothing."""
-    return Solver(read_solver(path), path, Backend(), Log(silent=True), **options)
+    return Solver(read_solver(path), path, backend(engine), Log(silent=True), **options)

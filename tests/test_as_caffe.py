@@ -107,6 +107,29 @@ NETS = {
     "two loss weights": (
         DATA + FULL + LOSS.replace('top: "loss"', 'top: "loss" loss_weight: 1 loss_weight: 2'), "given 2 times"),
     "blobs": (DATA + FULL.replace("bottom", "blobs { shape { dim: 7 } } bottom") + LOSS, "holds blobs"),
+    "a sign by itself": (
+        last(layer("Power", "power_param { scale: - 0.5 shift: -# less\n .5 power: -\n1 }", "ip", "p")), ""),
+    "minus infinity": (last(layer("Power", "power_param { scale: 0 shift: - inf }", "ip", "p")), ""),
+    "an axis of - 1": (last(layer("Softmax", "softmax_param { axis: - 1 }", "ip", "p")), ""),
+    "- 1 where no sign is taken": (DATA + FULL.replace("7", "- 7") + LOSS, "Value out of range: -7"),
+    "a plus": (last(layer("Power", "power_param { scale: +1 }", "ip", "p")), "no + in front of a number"),
+    "a low line in a number": (DATA + FULL.replace("7", "1_0") + LOSS, "no _ within"),
+    "digits of another script": (DATA + FULL.replace("7", "٧") + LOSS, "outside of strings and comments"),
+    "a no-break space": (DATA + FULL.replace("{ name", "{\u00a0name", 1) + LOSS, r"'\xa0' outside of strings"),
+    "forms of numbers": (
+        last(layer("Power", "power_param { scale: 1.f shift: .5F power: 1E+0 }", "ip", "p")).replace("7", "0x7"), ""),
+    "an octal": (DATA + FULL.replace("7", "07") + LOSS, ""),
+    "an octal float": (last(layer("Power", "power_param { scale: 01 }", "ip", "p")), "octal"),
+    "forms of truth": (
+        last(layer("Scale", "scale_param { bias_term: t }", "ip", "p")).replace("xavier", "xav' \"ier").replace(
+            '"xav', "'xav"), ""),
+    "lists, commas, semicolons": (
+        last('layer < name: "p", type: "Concat"; bottom: ["ip", \'ip\'] top: ["p"] loss_weight: [] >;\n'), ""),
+    "a list of one that is none": (last(layer("Power", "power_param { scale: [1] }", "ip", "p")), "parse float"),
+    "a filler of no bias": (
+        DATA + FULL.replace("num", 'bias_term: false bias_filler { type: "what" } num') + LOSS, ""),
+    "another layer's filler": (
+        last(layer("ReLU", 'convolution_param { weight_filler { type: "what" } }', "ip", "p")), ""),
     "equal names": (between(layer("ReLU", "", "ip", "ip", "data")), ""),
     "no name": (between(layer("ReLU", "", "ip", "ip", "")), ""),
     "no name, but weights": (DATA + FULL.replace('name: "ip"', "") + LOSS, ""),
@@ -132,10 +155,10 @@ WRONG = {
 
 def verdict(path: Path) -> str:
     """What is said against a net, or ""."""
-    net = read_net(path)
-    if faults := lint_net(net, path, states=[State("TRAIN")]):
-        return "\n".join(faults)
     try:
+        net = read_net(path)
+        if faults := lint_net(net, path, states=[State("TRAIN")]):
+            return "\n".join(faults)
         Net(net, Context(seeds=Seeds(1)), path=path).forward().backward()
     except FerError as error:
         return str(error)

@@ -18,6 +18,7 @@ from fer.engines.interpreter import WORKER, find_caffe
 from fer.engines.pycaffe import PyCaffe
 from fer.engines.pytorch.layers.augment import Augment
 from fer.engines.pytorch.registry import Context, Seeds, create
+from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.nets.shapes import infer_shapes
 from fer.runs.run import Run
@@ -195,6 +196,18 @@ def test_a_users_own_caffe_finds_the_layer(tmp_path: Path, monkeypatch: pytest.M
     assert PyCaffe("caffe", (), {"A": "b"}).train_environment == {"A": "b"}
 
 
+def test_a_caffe_that_fer_starts_is_told_the_seed_of_the_run(
+    tmp_path: Path, data: Path, fake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caffe = training.fake_executable(tmp_path)
+    lines = caffe.read_text().splitlines()
+    caffe.write_text("\n".join([lines[0], f'echo "$FER_RUN_SEED" > {tmp_path}/seed', *lines[1:], ""]))
+    monkeypatch.setenv("FER_CAFFE", str(caffe))
+    monkeypatch.setitem(ENGINES, "caffe", training.fake_with_tool)
+    training.train_small(tmp_path, data, engine="caffe", seed=2**32 + 7, max_iter=5)
+    assert (tmp_path / "seed").read_text() == "7\n"
+
+
 # ---- real Caffe
 
 IN_CAFFE = """
@@ -220,8 +233,9 @@ def test_real_caffe_runs_it_with_the_same_arithmetic(tmp_path: Path) -> None:
     np.save(file, images)
     found = find_caffe()
     command: list[str | Path] = [found.python, "-c", IN_CAFFE, model, file]
-    subprocess.run(command, check=True, env={**found.environment, "PYTHONPATH": str(WORKER.parent)})
-    for made, seeds in zip(np.load(file), ([0, 1, 0], [0, 1, 1], [0, 1, 0], [5, 1, 1]), strict=True):
+    environment = {**found.environment, "PYTHONPATH": str(WORKER.parent), "FER_RUN_SEED": "3"}
+    subprocess.run(command, check=True, env=environment)
+    for made, seeds in zip(np.load(file), ([3, 1, 0], [3, 1, 1], [3, 1, 0], [5, 1, 1]), strict=True):
         wanted = apply(images, parse(ALL), *draw(np.random.RandomState(seeds), images.shape, parse(ALL)))
         assert np.abs(made - wanted).max() <= 1e-4 * np.abs(images).max()
 

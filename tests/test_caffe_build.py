@@ -3,26 +3,29 @@
 The real thing is `make caffe-test` (test_built_caffe.py).
 """
 
+import errno
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import training
 
 from fer import cli
+from fer.commands import findings
 from fer.engines import interpreter
-from fer.engines.caffe_build import build as building
-from fer.engines.caffe_build import builds, cuda, needs, proof, pypi, rootless, sources
+from fer.engines.caffe_build import builds, cuda, needs, proof, pypi, rootless, sources, unit_tests
 from fer.engines.caffe_build.build import BuildOptions, Missing, build
 from fer.engines.caffe_build.builds import Build, BuildRecord
 from fer.engines.caffe_build.edits import EDITS, Edit, apply_edits
 from fer.engines.caffe_build.jobs import Job, run_jobs
 from fer.engines.caffe_build.python import BuildPython
-from fer.engines.choice import as_they_come
+from fer.engines.choice import Wish, as_they_come, choose_engine
 from fer.engines.engine import Demand
-from fer.engines.registry import engine_called
+from fer.engines.registry import ENGINES, engine_called
 from fer.errors import FerError
 from fer.system.records import write_record
 
@@ -35,6 +38,7 @@ SOURCES = {
     **{f"src/caffe/layers/{name}_layer.cpp": name for name in ("conv", "pool", "relu", "python")},
     "src/caffe/layers/cudnn_conv_layer.cpp": "cudnn",
     "src/caffe/test/test_net.cpp": "a test",
+    "src/gtest/gtest-all.cpp": "gtest",
     **{f"tools/{name}.cpp": name for name in ("caffe", "convert_imageset", "compute_image_mean")},
 }
 EDIT = Edit("python/caffe/__init__.py", "it is old", "old = 1", "new = 1")
@@ -145,7 +149,19 @@ def test_an_old_compiler_is_missing(
     monkeypatch.setenv("FAKE_GXX", version)
     with pytest.raises(Missing, match=rf"g\+\+ 9 or newer: .* {found}") as fault:
         build(BuildOptions(source=source), lambda text: None, quiet)
-    assert fault.value.packages == ("g++",)
+    assert {"g++", "libhdf5-dev"} <= set(fault.value.packages) and "libopencv-dev" not in fault.value.packages
+
+
+def test_without_a_compiler_all_that_is_needed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: Path
+) -> None:
+    """No line can be compiled then, to see which libraries are there."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert cli.main(["caffe", "build", "--source", str(source)]) == 1
+    said = capsys.readouterr()
+    assert re.search(r" g\+\+ protobuf-compiler libprotobuf-dev .* libopenblas-dev\n$", said.out)
+    assert "Missing: g++, 9 or newer; protoc" in said.err
 
 
 def test_without_opencv_and_leveldb_it_is_built_and_says_what_is_lost(
@@ -186,6 +202,27 @@ def test_no_root_unpacks_what_is_missing(compiler: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("FAKE_MISSING", "hdf5_hl.h")
     (made,) = build(BuildOptions(source=source, no_root=True), lambda text: None, quiet)
     assert asked == ["libhdf5-dev"] and (made.folder / "packages" / "usr").is_dir()
+
+
+def test_packages_are_downloaded_some_at_a_time_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = {
+        "apt-get": """if [ "$1" = download ]; then shift; echo "$#" >> $TOLD; for each; do touch "$each.deb"; done
+            else for i in $(seq 23); do echo "Inst lib$i (1.$i-2 Debian:12/stable [amd64])"; done; fi""",
+        "dpkg-deb": 'touch "$3/$(basename "$2" .deb)"',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, script in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("TOLD", str(tmp_path / "told"))
+    rootless.unpack(tmp_path / "root", ["lib1"])
+    assert len(list((tmp_path / "root").iterdir())) == 23 and (tmp_path / "root" / "lib7=1.7-2").exists()
+    assert (tmp_path / "told").read_text().split() == ["10", "10", "3"]  # apt reads its lists anew each time
+    (tmp_path / "bin" / "apt-get").write_text("#!/bin/sh\necho E: Unmet dependencies >&2; exit 100\n")
+    with pytest.raises(FerError, match=r"apt-get --simulate: E: Unmet dependencies\nWhere apt's lists are empty"):
+        rootless.unpack(tmp_path / "other", ["lib1"])
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_python_without_its_shared_library_is_missing(tmp_path: Path) -> None:
@@ -316,9 +353,158 @@ def test_a_proof_that_fails_leaves_no_build(compiler: Path, source: Path, monkey
     assert builds.candidates() == []
 
 
-def test_two_builds_at_once_do_not_meet(compiler: Path, source: Path) -> None:
-    with building._held(builds.unfinished(builds.home() / "cpu")), pytest.raises(FerError, match="another process is"):
-        build(BuildOptions(source=source), lambda text: None, quiet)
+def test_caffe_s_own_tests_are_linked_and_a_step_more(
+    compiler: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_tests, "_outcome", lambda program, *_: f"{program.name}: {program.exists()}")
+    told: list[str] = []
+    build(BuildOptions(source=source, test=True), told.append, quiet)
+    assert "    caffe-tests: True" in told and told[-2].startswith("6/6 proving it")
+    assert {"caffe-tests", "gtest.o"} <= set(compiled(compiler))
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("[==========] 3 tests from 2 test cases ran.\n[  PASSED  ] 3 tests.", "3 of 3 passed"),
+        (
+            "[  FAILED  ] NetTest/0.TestX, where TypeParam = float \n[==========] 3 tests from 2 test cases ran.\n"
+            "[  PASSED  ] 2 tests.",
+            "1 failed, the first NetTest/0.TestX",
+        ),
+        ("[ RUN      ] NetTest/0.TestX", "they did not come to their end"),
+    ],
+)
+def test_what_caffe_s_own_tests_say(tmp_path: Path, said: str, outcome: str) -> None:
+    """Counted, with what they said where one fails; and what they leave among temporary files goes."""
+    program = tmp_path / "work" / "test" / "caffe-tests"
+    program.parent.mkdir(parents=True)
+    (tmp_path / "work" / "src").mkdir()
+    program.write_text(f"#!/bin/sh\ntouch $TMPDIR/left; echo $TMPDIR > {tmp_path}/where; echo '{said}'\n")
+    program.chmod(0o755)
+    if "passed" in outcome:
+        assert unit_tests._outcome(program, tmp_path / "work" / "src", os.environ).endswith(outcome)
+    else:
+        with pytest.raises(FerError, match=re.escape(outcome)):
+            unit_tests._outcome(program, tmp_path / "work" / "src", os.environ)
+        assert said.splitlines()[0] in (tmp_path / "tests.log").read_text()
+    assert not Path((tmp_path / "where").read_text().strip()).exists()
+
+
+def test_two_builds_at_once_do_not_meet_nor_does_remove(
+    compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = builds.unfinished(builds.home() / "cpu")
+    folder.mkdir(parents=True)
+    with builds.held(folder):
+        with pytest.raises(FerError, match="another process is building there"):
+            build(BuildOptions(source=source), lambda text: None, quiet)
+        assert cli.main(["caffe", "remove"]) == 1
+    assert "another process is building there" in capsys.readouterr().err and folder.is_dir()
+    assert cli.main(["caffe", "remove"]) == 0 and not list(builds.home().iterdir())
+
+
+@pytest.mark.parametrize("step", range(1, 6))
+def test_a_stop_at_any_step_is_gone_on_from(compiler: Path, source: Path, step: int) -> None:
+    def say(text: str) -> None:
+        if text.startswith(f"{step}/5 "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(BuildOptions(source=source), say, quiet)
+    assert builds.all_builds() == ([], []) and builds.candidates() == []
+    (made,) = build(BuildOptions(source=source), lambda text: None, quiet)
+    assert builds.candidates() == [made] and builds.unfinished_builds() == []
+
+
+def test_a_folder_that_is_not_fer_s_is_neither_built_over_nor_removed(
+    tmp_path: Path, compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path / "mine" / "cpu", builds.home() / "cpu"):
+        folder.mkdir(parents=True)
+        (folder / "thesis.txt").touch()
+    with pytest.raises(FerError, match=r"mine/cpu is left alone: it is no build of fer's"):
+        build(BuildOptions(source=source, prefix=tmp_path / "mine"), lambda text: None, quiet)
+    assert cli.main(["caffe", "remove"]) == 1
+    assert "is left alone: it is no build of fer's (no build.json is in it)" in capsys.readouterr().err
+    (builds.home() / "gpu").symlink_to(tmp_path / "mine" / "cpu")
+    assert cli.main(["caffe", "remove", "gpu"]) == 1
+    assert (
+        not compiler.exists() and len(list(tmp_path.rglob("thesis.txt"))) == 2 and (builds.home() / "gpu").is_symlink()
+    )
+
+
+def test_where_it_cannot_be_built_is_said_at_once(tmp_path: Path, compiler: Path, source: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FerError, match=r"cannot write .*file/cpu.*: Not a directory|cannot write .*: Not a directory"):
+        build(BuildOptions(source=source, prefix=tmp_path / "file"), lambda text: None, quiet)
+    with pytest.raises(FerError, match=r"a:b/cpu: no Caffe can be built in a folder with : in its name"):
+        build(BuildOptions(source=source, prefix=tmp_path / "a:b"), lambda text: None, quiet)
+    assert not compiler.exists()
+
+
+def test_a_full_disk_is_said(tmp_path: Path, compiler: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x.cpp"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "apply_edits", full)
+        with pytest.raises(FerError, match=r"cannot write .*x\.cpp: the disk is full"):
+            build(BuildOptions(source=source), lambda text: None, quiet)
+    assert builds.all_builds() == ([], [])
+    script = "echo 'as: x.s: No space left on device' >&2; exit 1"
+    with pytest.raises(FerError, match="make room, and run this again: it goes on where it was"):
+        run_jobs([Job(("sh", "-c", script), tmp_path / "made.o")], tmp_path, os.environ, at_once=1)
+
+
+def test_a_prefix_may_have_any_name_and_be_moved(
+    tmp_path: Path, compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = tmp_path / "Bücher, alte"
+    (made,) = build(BuildOptions(source=source, prefix=prefix), lambda text: None, quiet)
+    assert builds.candidates()[0].record == made.record
+    prefix.rename(tmp_path / "elsewhere")
+    assert cli.main(["caffe", "list"]) == 0
+    assert f"{builds.home() / 'cpu'} leads to {prefix / 'cpu'}, which is not there" in capsys.readouterr().err
+    (again,) = build(BuildOptions(source=source, prefix=tmp_path / "elsewhere"), lambda text: None, quiet)
+    assert builds.candidates()[0].record == again.record == made.record  # found again, not built again
+    assert cli.main(["caffe", "remove"]) == 0 and not (tmp_path / "elsewhere" / "cpu").exists()
+
+
+def test_a_second_build_elsewhere_is_not_taken_and_that_is_said(
+    tmp_path: Path, compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(BuildOptions(source=source), lambda text: None, quiet)
+    assert cli.main(["caffe", "build", "--source", str(source), "--prefix", str(tmp_path / "mine")]) == 0
+    assert f"fer train takes {builds.home() / 'cpu'} before it: fer caffe remove cpu" in capsys.readouterr().out
+
+
+def test_no_root_does_not_bring_python_s_headers(
+    tmp_path: Path, compiler: Path, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = BuildPython(
+        Path("/usr/bin/python3"), "3.12", tmp_path, tmp_path, tmp_path / "libpython3.12.so", Path("/usr"), tmp_path
+    )
+    monkeypatch.setattr("fer.engines.caffe_build.build.this_python", lambda: python)
+    monkeypatch.setattr(rootless, "unpack", lambda root, packages, progress: root.mkdir())
+    assert cli.main(["caffe", "build", "--source", str(source), "--no-root"]) == 1
+    said = capsys.readouterr()
+    assert said.out.endswith("install --yes --no-install-recommends python3.12-dev\n")
+    assert said.err.splitlines()[-1] == "error: paste the line above: --no-root does not mend that; then run this again"
+
+
+def test_an_option_left_out_makes_another_build(
+    compiler: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made,) = build(BuildOptions(source=source, without=("opencv",)), lambda text: None, quiet)
+    assert made.record.without[0].startswith("OpenCV is left out") and len(made.record.without) == 1
+    assert cli.main(["caffe", "list"]) == 0
+    assert re.search(r", of [\d-]+; without OpenCV \(fer train takes it\)\n$", capsys.readouterr().out)
+    first = compiler.read_text()
+    build(BuildOptions(source=source, without=("opencv",)), lambda text: None, quiet)
+    assert compiler.read_text() == first
+    (whole,) = build(BuildOptions(source=source), lambda text: None, quiet)
+    assert whole.record.without == () and compiler.read_text() != first
 
 
 def test_a_compiler_killed_for_memory_is_told_so(tmp_path: Path) -> None:
@@ -351,6 +537,66 @@ def test_a_build_is_taken_before_the_wheel_and_after_what_is_named(monkeypatch: 
     monkeypatch.setenv("FER_CAFFE_PYTHON", sys.executable)
     monkeypatch.setenv("PYTHONPATH", str(made.python_path))
     assert interpreter.find_caffe().build is None and engine_called("caffe").own
+
+
+@pytest.fixture
+def card_s_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were one; and engines are started as they are, since their Python is a stand-in."""
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(builds, "_DRIVER", (tmp_path / "nvidiactl",))
+    monkeypatch.setattr("fer.engines.process.subprocess", subprocess)
+
+
+def fake_python(folder: Path) -> str:
+    """A Python with Caffe, whose worker is the fake one."""
+    path = folder / "python"
+    path.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exit 0\nshift\nPYTHONPATH={training.ROOT} '
+        f'exec {sys.executable} {training.FAKE} "$@"\n'
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("there", "gpu", "fault", "engine", "why"),
+    [
+        (("cpu", "gpu"), 0, "", "caffe", "Caffe, on GPU 0"),
+        (("cpu", "gpu"), "0,1", "", "pytorch", "PyTorch, on GPU 0,1, which the Caffe found cannot use"),
+        (("cpu", "gpu"), 0, "no-gpu", "pytorch", "PyTorch, on GPU 0, which the Caffe found cannot use"),
+        (("cpu", "gpu"), 0, "no-batch-norm", "pytorch", "PyTorch, as the Caffe found does not train BatchNorm"),
+        (("cpu",), 0, "", "pytorch", "PyTorch, on GPU 0, which the Caffe found cannot use"),
+        (("cpu",), None, "", "caffe", "Caffe, on the CPU"),
+    ],
+)
+def test_auto_takes_a_gpu_build_for_what_it_can_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card_s_driver: None, there: tuple[str, ...],
+    gpu: int | str | None, fault: str, engine: str, why: str,
+) -> None:  # fmt: skip
+    """With a card that is not there: a driver's file, and an engine that says it can use it."""
+    monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
+    monkeypatch.setenv("FAKE_FAULT", fault)
+    for kind in there:
+        put(kind, fake_python(tmp_path))
+    said: list[str] = []
+    norm = Demand(frozenset({"BatchNorm"}), "norm", "SGD")
+    assert choose_engine(Wish(gpu, demand=norm), said.append).name == engine
+    assert said[-1].startswith(f"engine: {why}")
+
+
+def test_doctor_shows_each_caffe_with_its_layers_batch_norm_and_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card_s_driver: None
+) -> None:
+    monkeypatch.setattr(interpreter, "wheel_is_there", lambda: True)
+    monkeypatch.setattr(proof, "engine_of_wheel", lambda: training.fake_pycaffe())
+    for kind in ("cpu", "gpu"):
+        put(kind, fake_python(tmp_path))
+    found = [(each.what, each.found) for each in findings._caffe()]
+    assert found[0][0] == "caffe" and "GPU build (sm_90)" in found[0][1]  # of those there, what is taken
+    assert ("caffe BatchNorm", "trains") in found and "caffe on GPU" in dict(found)
+    others = [text for what, text in found if what == "caffe, not taken"]
+    assert ["CPU build" in others[0], "wheel" in others[1]] == [True, True]
+    assert all(re.search(r": \d+ layer types, BatchNorm trains, (no )?GPU$", text) for text in others)
 
 
 def test_a_gpu_build_is_taken_where_there_is_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

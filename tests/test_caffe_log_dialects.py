@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,27 @@ def as_docker_keeps_it(text: str) -> bytes:
     return "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in said).encode()
 
 
+def in_a_notebook(text: str) -> bytes:
+    lines = text.splitlines(keepends=True)
+    outputs = [{"name": "stderr", "output_type": "stream", "text": part} for part in (lines[:7], "".join(lines[7:]))]
+    code = {"cell_type": "code", "source": ["!caffe train\n", lines[0]], "outputs": outputs}
+    return json.dumps({"cells": [{"cell_type": "markdown", "source": lines}, code], "nbformat": 4}).encode()
+
+
+def as_old_notebooks(text: str) -> bytes:
+    cell = {"cell_type": "code", "input": ["!caffe"], "outputs": [{"text": text.splitlines(keepends=True)}]}
+    return json.dumps({"nbformat": 3, "worksheets": [{"cells": [cell]}]}, indent=1).encode()
+
+
+def in_a_page(before: str, behind: str, *, space: str = " ") -> Callable[[str], bytes]:
+    def page(text: str) -> bytes:
+        lines = "".join(f"{before}{escape(line).replace(' ', space)}{behind}" for line in text.splitlines())
+        seen = f"<h1>Log</h1><script>if (1 < 2) '{text[:500]}'</script><pre>{lines}</pre>"
+        return f"<!DOCTYPE html>\n<html><head><title>log</title></head><body>{seen}</body></html>".encode()
+
+    return page
+
+
 COPIES: dict[str, Callable[[str], bytes]] = {
     **{name: partial(str.encode, encoding=name) for name in ("utf-16-le", "utf-16-be", "utf-8-sig", "utf-32")},
     "crcrlf": lambda text: text.replace("\n", "\r\r\n").encode(),
@@ -168,6 +190,18 @@ COPIES: dict[str, Callable[[str], bytes]] = {
     "shown colours": each_line("^[[32m", "^[[0m"),
     "docker": each_line("2026-11-24T05:29:09.7Z ", ""),
     "docker's json": as_docker_keeps_it,
+    "json lines": lambda text: "".join(json.dumps({"t": 1, "msg": line}) + "\n" for line in text.splitlines()).encode(),
+    "a list in json": lambda text: json.dumps({"lines": text.splitlines()}).encode(),
+    "an indented list": lambda text: json.dumps(
+        [{"at": 1, "message": line} for line in text.splitlines()], indent=1
+    ).encode(),
+    "one string": lambda text: json.dumps({"name": "job 7", "log": text}).encode("utf-16"),
+    "a csv": each_line('2026-11-24T05:29:09Z,"', '",stderr'),
+    "a notebook": in_a_notebook,
+    "a notebook of format 3": as_old_notebooks,
+    "a page": in_a_page("", "\n"),
+    "a page's table": in_a_page("<tr><td class='n'>1</td><td><b>", "</b></td></tr>"),
+    "a page's breaks": in_a_page("<span style='color:red'>", "</span><br/>", space="&nbsp;"),
     "mpirun": each_line("[1,0]<stderr>:", ""),
     "a crashed disk": lambda text: b"\0" * 4999 + text.encode(),
     "twice": lambda text: "".join(2 * line for line in text.splitlines(keepends=True)).encode(),
@@ -183,6 +217,22 @@ def test_copies(name: str, copy: str, tmp_path: Path) -> None:
     log = parse_log(path)
     assert repr(replace(log, wrapped=0)) == repr(parse_log(GOLDEN / f"{name}.log"))
     assert bool(log.wrapped) == copy.startswith("wrapped")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (in_a_notebook(GOLDEN.joinpath("nvcaffe.log").read_text()).decode()[:-100], r"JSON that is damaged or cut off"),
+        ('{"a": ' * 10**5, r"JSON that is nested too deep"),
+        (json.dumps({"cells": [], "nbformat": 4}), r"a notebook whose cells show no output"),
+        ("<html><body>Not found</body></html>", r"no Caffe training log"),
+    ],
+    ids=["cut", "deep", "empty notebook", "another page"],
+)
+def test_documents_without_a_log(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "document").write_text(text)
+    with pytest.raises(FerError, match=message):
+        parse_log(tmp_path / "document")
 
 
 def test_lines_wrapped_between_words(tmp_path: Path) -> None:

@@ -17,13 +17,15 @@ from training import resume, train
 from training import train_small as start
 
 from fer.engines.caffe_executable import CaffeExecutable
-from fer.engines.choice import Wish, choose_engine
+from fer.engines.choice import Wish, choose_engine, demand_of
 from fer.engines.engine import Engine
+from fer.engines.own_engine import OwnEngine
 from fer.engines.pycaffe import PyCaffe
 from fer.engines.pytorch_engine import PyTorch
 from fer.engines.registry import ENGINES, find_engine, users_own_caffe
+from fer.engines.tensorflow_engine import TensorFlow
 from fer.errors import FerError, UsageError
-from fer.formats.prototxt import read_solver
+from fer.formats.prototxt import read_net, read_solver
 from fer.nets.lint import KNOWN_LAYERS
 from fer.runs.record import EngineChange, EngineSettings
 from fer.runs.run import Run
@@ -36,9 +38,10 @@ from fer.training import events
 
 @pytest.fixture(autouse=True)
 def fakes(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both engines are the fake one."""
+    """Every engine is the fake one."""
     monkeypatch.setitem(ENGINES, "caffe", lambda: training.fake_pycaffe(own=users_own_caffe()))
     monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
+    monkeypatch.setitem(ENGINES, "tensorflow", lambda: training.fake_own(TensorFlow))
 
 
 # ---- auto
@@ -104,15 +107,49 @@ def test_auto_asks_caffe_whether_its_batch_norm_trains(
     assert not (tmp_path / "runs" / "refused").exists()
 
 
+POOLED = """layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+  pooling_param { pool: STOCHASTIC kernel_size: 2 } }
+"""
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [POOLED, POOLED.replace("Pooling", "SPP").replace("pooling", "spp").replace("kernel_size", "pyramid_height")],
+)
+def test_real_caffe_pools_by_chance_on_gpus_alone(tmp_path: Path, data: Path, pool: str) -> None:
+    """Its CPU code ends there at the first iteration: "Not Implemented Yet"."""
+    net_path, solver_path = training.write_net(tmp_path, net=training.NET + pool)
+    net, solver = read_net(net_path), read_solver(solver_path)
+    caffe = find_engine("caffe")
+    assert caffe.shortfall(demand_of(net, solver)) == "has STOCHASTIC pooling (layer 'pool') on GPUs alone"
+    assert caffe.shortfall(demand_of(net, solver, on_gpu=True)) is None
+    with pytest.raises(FerError, match=r"Caffe has STOCHASTIC pooling \(layer 'pool'\) on GPUs alone\ntake --engine"):
+        train_net(tmp_path, data, training.NET + pool, engine="caffe")
+    assert choose_engine(Wish(demand=demand_of(net, solver)), lambda line: None).name == "pytorch"
+
+
 def test_auto_without_pytorch_says_what_caffe_lacks_and_both_cures(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_FAULT", "no-batch-norm")
-    monkeypatch.setitem(ENGINES, "pytorch", PyTorch)
+    for own in OWN:
+        monkeypatch.setitem(ENGINES, own().name, own)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FerError, match=rf"{NOT_TRAINED}; the PyTorch engine needs torch.*\n.*torch h5py\n.*FER_CAFFE"):
         train_net(tmp_path, data, engine="auto")
     training.assert_nothing_left(tmp_path)
+
+
+def test_auto_takes_tensorflow_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "pytorch", PyTorch)
+    said: list[str] = []
+    wish = Wish(precision="bf16")
+    assert choose_engine(wish, said.append).name == "pytorch"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else object())
+    assert choose_engine(wish, said.append).name == "tensorflow"
+    assert said[1] == "engine: TensorFlow, for bf16"
+    with pytest.raises(FerError, match="the PyTorch engine needs torch"):
+        choose_engine(Wish(precision="tf32"), said.append)
 
 
 @pytest.mark.full
@@ -212,58 +249,79 @@ def test_auto_tells_before_the_training(tmp_path: Path, data: Path) -> None:
     assert (run.record.engine, run.record.precision, run.record.gpu) == ("caffe", "fp32", None)
 
 
-# ---- the PyTorch engine
+# ---- our own engines
+
+OWN = (PyTorch, TensorFlow)
 
 
-def real_pytorch() -> PyTorch:
-    return PyTorch().set_up()
-
-
-def test_pytorch_is_a_process_of_this_python_with_every_physical_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = real_pytorch()
-    assert engine.command == (sys.executable, "-m", "fer.engines.pytorch") and engine.resumes_exactly
+@pytest.mark.parametrize("own", OWN)
+def test_ours_are_processes_of_this_python_with_every_physical_core(
+    monkeypatch: pytest.MonkeyPatch, own: type[OwnEngine]
+) -> None:
+    engine = own().set_up()
+    assert engine.command == (sys.executable, "-m", f"fer.engines.{engine.name}") and engine.resumes_exactly
     assert engine.threads == str(physical_cores()) and 1 <= physical_cores() <= (os.cpu_count() or 1)
-    monkeypatch.setenv("FER_TORCH_THREADS", "3")
-    assert real_pytorch().threads == "3"
+    monkeypatch.setenv(own.threads_variable, "3")
+    assert own().set_up().threads == "3"
 
 
-def test_without_torch_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("own", "package"), [(PyTorch, "torch"), (TensorFlow, "tensorflow-cpu")])
+def test_without_the_framework_the_cure_is_told(
+    monkeypatch: pytest.MonkeyPatch, own: type[OwnEngine], package: str
+) -> None:
     """The hint installs into the very Python that runs fer, whatever folder one is in."""
-    found = {"torch": None, "pip": object()}
+    found = {own.framework: None, "pip": object()}
     monkeypatch.setattr(importlib.util, "find_spec", found.__getitem__)
     with pytest.raises(FerError) as problem:
-        real_pytorch()
-    assert str(problem.value).splitlines()[-1] == command(sys.executable, "-m", "pip", "install", "torch", "h5py")
+        own().set_up()
+    assert str(problem.value).splitlines()[-1] == command(sys.executable, "-m", "pip", "install", package, "h5py")
     found["pip"] = None  # as in an environment that uv made
-    assert pip_install("torch") == command(
-        sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "torch"
+    assert pip_install(package) == command(
+        sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, package
     )
 
 
-def test_starting_it_imports_no_torch() -> None:
+def test_starting_them_imports_no_framework() -> None:
     code = (
         "import sys, fer.cli, fer.training.train, fer.commands.findings, fer.engines.registry as r; "
-        "r.find_engine('pytorch'); print('torch' in sys.modules)"
+        "[r.find_engine(name) for name in ('pytorch', 'tensorflow')]; "
+        "print({'torch', 'tensorflow', 'keras'} & {*sys.modules})"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
 @pytest.mark.full
-def test_it_lacks_the_types_it_says_and_no_others() -> None:
-    pytest.importorskip("torch")
-    assert KNOWN_LAYERS - real_pytorch().layer_types() - {"Python"} == PyTorch().lacks
+@pytest.mark.parametrize("own", OWN)
+def test_they_lack_the_types_they_say_and_no_others(own: type[OwnEngine]) -> None:
+    pytest.importorskip(own.framework)
+    assert KNOWN_LAYERS - own().set_up().layer_types() - {"Python"} == own().lacks
 
 
-def test_a_layer_it_lacks_is_named_with_its_line(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENGINES, "pytorch", lambda: training.fake_pytorch(lacks=frozenset({"LSTM"})))
+@pytest.mark.parametrize("own", OWN)
+def test_a_layer_it_lacks_is_named_with_its_line_and_the_engines_that_have_it(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, own: type[OwnEngine]
+) -> None:
+    monkeypatch.setitem(ENGINES, own().name, lambda: training.fake_own(own, lacks=frozenset({"LSTM"})))
     net = training.NET.replace('"hidden" type: "InnerProduct"', '"hidden" type: "LSTM"')
     net_path, solver = training.write_net(tmp_path, net=net)
-    with pytest.raises(FerError, match=r"net\.prototxt:12: .*'LSTM'"):
-        train(net_path, solver, data, engine="pytorch", runs_dir=tmp_path / "runs")
+    with pytest.raises(
+        FerError, match=rf"net\.prototxt:12: .*{own.title} has no layer type 'LSTM'; take --engine caffe"
+    ):
+        train(net_path, solver, data, engine=own().name, runs_dir=tmp_path / "runs")
     training.assert_nothing_left(tmp_path)
 
 
-def test_precision_is_pytorch_s_alone(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_auto_names_the_layer_that_pytorch_has_not(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = training.NET.replace('"hidden" type: "InnerProduct"', '"hidden" type: "LSTM"')
+    why = r"PyTorch, on GPU 0, which the Caffe found cannot use, has no layer type LSTM\ntake --engine caffe"
+    with pytest.raises(FerError, match=why):
+        train_net(tmp_path, data, net, engine="auto", gpu=0)
+    training.assert_nothing_left(tmp_path)
+
+
+def test_caffe_has_one_precision(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"--precision bf16: Caffe trains in fp32 only; take --engine pytorch"):
         start(tmp_path, data, engine="caffe", precision="bf16")
     monkeypatch.setenv("FAKE_ARGV", str(tmp_path / "argv"))
@@ -309,9 +367,10 @@ def test_all_gpus_are_asked_for_by_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gpu", ["0,1", "all"])
-def test_pycaffe_takes_one_gpu(gpu: str) -> None:
-    with pytest.raises(FerError, match=r"(?s)pycaffe trains on one GPU.*--engine pytorch"):
-        find_engine("caffe").check_gpus(gpu)
+@pytest.mark.parametrize(("name", "title"), [("caffe", "pycaffe"), ("tensorflow", "TensorFlow")])
+def test_some_take_one_gpu(name: str, title: str, gpu: str) -> None:
+    with pytest.raises(FerError, match=rf"(?s){title} trains on one GPU.*--engine pytorch"):
+        find_engine(name).check_gpus(gpu)
 
 
 @pytest.mark.parametrize("gpu", ["", "x", "0,0", "-1", "0,"])

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,11 +20,12 @@ import training
 from fer.engines import interpreter
 from fer.engines.caffe import ipc
 from fer.engines.caffe_executable import CaffeExecutable
-from fer.engines.interpreter import WORKER, engine_environment, find_caffe
+from fer.engines.interpreter import SCRIPT, WORKER, engine_environment, find_caffe
 from fer.engines.process import Child, call, how_it_ended, last_words
 from fer.engines.pycaffe import PyCaffe
 from fer.engines.registry import find_engine
 from fer.errors import FerError, UsageError
+from fer.system.script_python import ScriptPython, with_cache
 
 
 @pytest.fixture(autouse=True)
@@ -84,13 +86,17 @@ def test_python_3_9_is_looked_for_on_path_then_in_pyenv_newest_first(tmp_path: P
     new = pretend_python(tmp_path / "pyenv" / "versions" / "3.9.18" / "bin" / "python3.9", "3.9.18")
     pretend_python(tmp_path / "pyenv" / "versions" / "3.8.18" / "bin" / "python3.9", "3.8.18")
     environment = {"PATH": str(on_path.parent), "PYENV_ROOT": str(tmp_path / "pyenv")}
-    assert list(interpreter._installed_pythons(environment, [])) == [str(on_path), str(new), str(old)]
+    assert list(SCRIPT.installed_pythons(environment, [])) == [str(on_path), str(new), str(old)]
 
 
 def test_a_shim_that_starts_nothing_is_passed_over(tmp_path: Path) -> None:
     pretend_python(tmp_path / "bin" / "python3.9", "3.9.2", code=127)
     environment = {"PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path / "none")}
-    assert list(interpreter._installed_pythons(environment, [])) == []
+    assert list(SCRIPT.installed_pythons(environment, [])) == []
+
+
+def no_network(script: ScriptPython, arguments: list[str], environment: dict[str, str]) -> object:
+    return subprocess.CompletedProcess(arguments, 2, "", "error: no network\n")
 
 
 def test_a_folder_that_cannot_be_looked_into_is_passed_over_and_said(
@@ -100,13 +106,11 @@ def test_a_folder_that_cannot_be_looked_into_is_passed_over_and_said(
     (tmp_path / "versions").write_text("no folder")
     environment = {"PATH": str(on_path.parent), "PYENV_ROOT": str(tmp_path)}
     skipped: list[str] = []
-    assert list(interpreter._installed_pythons(environment, skipped)) == [str(on_path)]
+    assert list(SCRIPT.installed_pythons(environment, skipped)) == [str(on_path)]
     assert skipped == [f"{tmp_path}: Not a directory"]
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(
-        interpreter, "_uv", lambda arguments, _: subprocess.CompletedProcess(arguments, 2, "", "error: no network\n")
-    )
+    monkeypatch.setattr(ScriptPython, "_uv", no_network)
     with pytest.raises(FerError, match=r"no network \(passed over: .*: Not a directory\)\nname a Python"):
         find_caffe()
 
@@ -117,18 +121,15 @@ def test_where_home_cannot_be_written_caffe_is_kept_in_the_temporary_folder(
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     home = "/proc/no-such-home"  # where root cannot write either
     environment = {"HOME": home}
-    (told,) = interpreter._with_cache(environment)
+    (told,) = with_cache(environment)
     kept = tmp_path / f"fer-caffe-{os.getuid()}"
     assert environment["UV_CACHE_DIR"] == str(kept) and kept.stat().st_mode & 0o777 == 0o700
-    assert told == f"{home}/.cache/uv: cannot be written, so Caffe is kept in {kept}"
-    assert interpreter._with_cache({"HOME": str(tmp_path)}) == []
+    assert told == f"{home}/.cache/uv: cannot be written, so packages are kept in {kept}"
+    assert with_cache({"HOME": str(tmp_path)}) == []
 
 
 def test_caffe_that_cannot_be_set_up_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(arguments: list[str], environment: dict[str, str]) -> object:
-        return subprocess.CompletedProcess(arguments, 2, "", "error: no network\n")
-
-    monkeypatch.setattr(interpreter, "_uv", failing)
+    monkeypatch.setattr(ScriptPython, "_uv", no_network)
     told: list[str] = []
     with pytest.raises(FerError, match=r"(?s)no network.*FER_CAFFE_PYTHON"):
         find_caffe(told.append)
@@ -137,7 +138,7 @@ def test_caffe_that_cannot_be_set_up_names_the_cure(monkeypatch: pytest.MonkeyPa
 
 def test_every_package_of_caffe_is_locked_with_its_hash() -> None:
     header = re.search(r"^# dependencies = (.*)$", WORKER.read_text(), re.MULTILINE)
-    lock = tomllib.loads(interpreter.LOCK.read_text())
+    lock = tomllib.loads(SCRIPT.lock.read_text())
     pins = {f"{each['name']}=={each['version']}" for each in lock["package"]}
     assert header and set(json.loads(header[1])) <= pins
     files = [file for each in lock["package"] for file in each["wheels"]]
@@ -148,17 +149,17 @@ def test_every_package_of_caffe_is_locked_with_its_hash() -> None:
 
 @pytest.mark.full
 def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = interpreter.LOCK.read_text()
+    lock = SCRIPT.lock.read_text()
     before, name, after = lock.partition('name = "six"\nversion')
     worker = tmp_path / WORKER.name
     worker.write_text(WORKER.read_text())
-    worker.with_name(interpreter.LOCK.name).write_text(before + name + re.sub("sha256:.{8}", "sha256:00000000", after))
-    monkeypatch.setattr(interpreter, "WORKER", worker)
-    monkeypatch.setattr(interpreter, "LOCK", worker.with_name(interpreter.LOCK.name))
+    worker.with_name(SCRIPT.lock.name).write_text(before + name + re.sub("sha256:.{8}", "sha256:00000000", after))
+    script = replace(SCRIPT, script=worker)
+    monkeypatch.setattr(interpreter, "SCRIPT", script)
     with pytest.raises(FerError, match="could not be set up: Hash mismatch for `"):
         find_caffe()
-    python = interpreter._script_python(dict(os.environ))
-    assert python and not interpreter._is_whole(python)
+    python = script.python(dict(os.environ))
+    assert python and not script.is_whole(python)
     shutil.rmtree(python.parent.parent)
 
 
@@ -168,8 +169,8 @@ def test_one_blas_thread_unless_asked() -> None:
 
 
 def test_an_unknown_engine_lists_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="no engine called 'tensorflow'; there is caffe"):
-        find_engine("tensorflow")
+    with pytest.raises(UsageError, match="no engine called 'mxnet'; there is caffe"):
+        find_engine("mxnet")
 
 
 # ---- the user's own caffe executable

@@ -1,6 +1,7 @@
 """fer export: files that other programs read, there only when they give the run's own probabilities."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import made_model
 import numpy as np
 import pytest
 
-from fer import cli
+from fer import cli, open_run
 from fer.engines.interpreter import find_caffe
 from fer.engines.pytorch_engine import PyTorch
 from fer.engines.registry import ENGINES
@@ -21,13 +22,16 @@ from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
 from fer.export import exported as export
-from fer.export.exported import TOLERANCE, export_run, probe_images
+from fer.export.exported import export_run, probe_images
+from fer.export.form import EXACT as TOLERANCE
 from fer.formats.database import Database
 from fer.inference import classifier
 from fer.inference.classifier import Classifier, find_model
 from fer.inference.model_record import ExportedSnapshot
+from fer.report.run_list import list_runs
+from fer.runs.opened import newest_run
 from fer.runs.record import Average
-from fer.runs.run import Run
+from fer.runs.run import ExportedModel, Run
 from fer.system.hashes import file_hash
 
 REAL_CAFFE = ENGINES["caffe"]
@@ -41,6 +45,7 @@ FILES = {
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "pytorch", made_model.here)
     monkeypatch.delitem(ENGINES, "caffe")
+    monkeypatch.delitem(ENGINES, "tensorflow")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +151,7 @@ def test_an_engine_that_is_not_there_is_said(run: Run, tmp_path: Path, monkeypat
             raise FerError("needs torch\npip install")
 
     monkeypatch.setitem(ENGINES, "pytorch", Absent)
-    record = export_run(run, tmp_path / "out", onnx=False)
+    record = export_run(run, tmp_path / "out", forms=())
     assert record.not_checked == {"pytorch": "needs torch"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"model.onnx"}
     assert "onnx" not in (tmp_path / "out" / "README.md").read_text()
@@ -206,12 +211,28 @@ def test_weights_that_changed_since_they_were_scored_are_refused(run: Run) -> No
 @pytest.mark.parametrize("name", ["deploy.prototxt", "weights.caffemodel", "mean.binaryproto"])
 def test_a_changed_or_missing_file_is_named(run: Run, tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
-    export_run(run, out, onnx=False)
+    export_run(run, out, forms=())
     (out / name).write_bytes((out / name).read_bytes()[:-1])
     with pytest.raises(FerError, match=rf"{name} has changed"):
         find_model(out)
     (out / name).unlink()
     with pytest.raises(FerError, match=name):
+        find_model(out)
+
+
+def test_a_model_is_no_run(run: Run, tmp_path: Path) -> None:
+    """Whatever takes runs says what it was given; so does predict where model.json is gone."""
+    out = run.dir.parent / "exported"
+    export_run(run, out, forms=())
+    for taken in (Run, open_run):
+        with pytest.raises(ExportedModel, match="is an exported model, no run directory"):
+            taken(out)
+    os.utime(out / "run.json", (4e9, 4e9))
+    assert newest_run(out.parent).dir == run.dir
+    assert [listed.name for listed in list_runs(out.parent)[0]] == ["small-s1"] and not list_runs(out.parent)[1]
+    assert find_model(out).directory == out
+    (out / "model.json").unlink()
+    with pytest.raises(FerError, match=r"model\.json is gone, fer export makes it again"):
         find_model(out)
 
 

@@ -15,6 +15,7 @@ import pytest
 from fer import cli
 from fer.data.classes import CLASSES
 from fer.errors import FerError, UsageError
+from fer.formats.blobs import to_blob
 from fer.inference import detectors, ssd
 from fer.inference.detectors import Cascade, find_detector
 from fer.inference.face_table import Crops, FaceTable
@@ -25,6 +26,7 @@ from fer.inference.ssd import SSD
 from fer.inference.tracking import follow
 from fer.report.plots.look import render
 from fer.report.plots.timeline import POINTS, Track, plot_timeline
+from fer.schema import caffe_pb2
 
 has_extra = pytest.mark.skipif(
     importlib.util.find_spec(detectors.EXTRA) is None, reason="the extra `faces` is not installed"
@@ -34,7 +36,13 @@ FROWN = {name: float(name == "Angry") for name in CLASSES}
 
 
 def photo(height: int = 60, width: int = 80, frame: int | None = None) -> Picture:
-    return Picture(np.zeros((height, width), np.uint8), np.zeros((height, width, 3), np.uint8), frame, 10.0)
+    return Picture(
+        np.zeros((height, width), np.uint8),
+        np.zeros((height, width, 3), np.uint8),
+        frame,
+        10.0,
+        seconds=(frame or 0) / 10,
+    )
 
 
 def face(x: int, probabilities: dict[str, float] = SMILE, y: int = 5) -> Face:
@@ -118,8 +126,23 @@ layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { 
         (["--detector", "a.caffemodel"], FerError, r"of \.prototxt there is 2: net\.prototxt, other\.prototxt"),
         (["--detector", "net.prototxt", "--detector-weights", "none.caffemodel"], FerError, "no such file"),
         (["--detector", "a.caffemodel", "--detector-weights", "a.caffemodel"], UsageError, r"the SSD's \.prototxt"),
-        (["--detector", "other.prototxt"], FerError, "OpenCV cannot run them"),
-        (["--detector", "net.prototxt"], FerError, "no SSD: its answer has the shape 1 x 3 x 1 x 1"),
+        (
+            ["--detector", "other.prototxt", "--detector-weights", "pool.weights"],
+            FerError,
+            "not a net that OpenCV reads",
+        ),
+        (["--detector", "net.prototxt", "--detector-weights", "a.caffemodel"], FerError, "is empty"),
+        (
+            ["--detector", "net.prototxt", "--detector-weights", "else.weights"],
+            FerError,
+            "not of one net\nThe weights .*'fc'",
+        ),
+        (["--detector", "net.prototxt", "--detector-weights", "nan.weights"], FerError, "'pool' holds nan or inf"),
+        (
+            ["--detector", "net.prototxt", "--detector-weights", "pool.weights"],
+            FerError,
+            "no SSD: its answer has the shape 1 x 3 x 1 x 1",
+        ),
         (["--detector", "lonely/net.prototxt"], FerError, r"of \.caffemodel there is none"),
     ],
 )
@@ -136,6 +159,10 @@ def test_what_is_no_detector(
     ):
         Path(name).write_text(text)
     Path("a.caffemodel").write_bytes(b"")
+    for stem, layer, value in (("pool", "pool", 1.0), ("else", "fc", 1.0), ("nan", "pool", math.nan)):
+        net = caffe_pb2.NetParameter()
+        net.layer.add(name=layer, type="Scale").blobs.append(to_blob(np.array([value], np.float32)))
+        Path(f"{stem}.weights").write_bytes(net.SerializeToString())
     named = dict(zip(words[::2], words[1::2], strict=True))
     file, weights = (Path(named[name]) if name in named else None for name in ("--detector", "--detector-weights"))
     threshold = float(named["--threshold"]) if "--threshold" in named else None

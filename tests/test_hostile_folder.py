@@ -11,8 +11,9 @@ import pytest
 import training
 
 from fer.engines import interpreter
-from fer.engines.interpreter import find_caffe
+from fer.engines.interpreter import PYTHON, find_caffe
 from fer.system.hardware import git_commit
+from fer.system.script_python import starts
 
 FER = Path(sys.executable).with_name("fer")
 PACKAGES = ("fer", "cv2", "numpy", "caffe", "torch", "google")
@@ -85,7 +86,7 @@ def test_asking_pythons_for_caffe_runs_nothing_of_the_current_folder(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))  # where a pycaffe is most often found
     monkeypatch.setenv("FER_CAFFE_PYTHON", os.path.relpath(sys.executable))
     assert find_caffe().python.is_absolute()
-    assert not interpreter._starts(sys.executable, dict(os.environ))  # it is not 3.9
+    assert not starts(sys.executable, PYTHON, dict(os.environ))  # it is not 3.9
     assert not mark.exists(), mark.read_text()
 
 

@@ -1,6 +1,7 @@
 """fer import: trainings made by pycaffe alone, in any of Caffe's formats, as runs; what is missing is named."""
 
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -139,6 +140,27 @@ def test_of_a_deploy_net_alone(trained: Path, data: Path, tmp_path: Path) -> Non
     assert_scored_as_caffe_does(run, theirs / "answers.npz")
     with pytest.raises(FerError, match=r"imported without a \.solverstate"):
         resume(run.dir)
+
+
+HDF5 = (
+    'layer {{ name: "data" type: "HDF5Data" top: "data" top: "label" hdf5_data_param {{ source: "{phase}.txt" }} }}\n'
+)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("kept", "note"), [(0, "(HDF5Data) gives it its images"), (1, "no data layer for tests")])
+def test_a_net_that_is_not_tested_on_images(kept: int, note: str, trained: Path, data: Path, tmp_path: Path) -> None:
+    """By its deploy net where it has no images of ours, else as it is trained."""
+    shutil.copytree(trained / "bvlc", tmp_path / "theirs", ignore=shutil.ignore_patterns("v0", "v1"))
+    net = tmp_path / "theirs" / "train_val.prototxt"
+    head, train, _, rest = re.split(r'(?=layer \{ name: "data")|(?=layer \{ name: "conv")', net.read_text())
+    net.write_text(head + (train if kept else HDF5) + rest)
+    options = Options(labels=NAMES, mean=str(data / "mean.binaryproto"))
+    wanted = Wanted(options, runs_dir=tmp_path / "runs", scale=None if kept else 0.00390625)
+    run = import_training([tmp_path / "theirs"], data, wanted)
+    assert any(note in each for each in run.record.notes)
+    assert [snapshot.state is not None for snapshot in run.snapshots()] == [bool(kept)] * 2
+    assert_scored_as_caffe_does(run, trained / "bvlc" / "answers.npz")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What fer import is given: what each file is taken for, archives, names of classes, means. No engine, no Caffe."""
 
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,21 +16,26 @@ from fer.data.class_names import class_order, names_in
 from fer.errors import FerError
 from fer.formats.blobs import from_blob, to_blob, varint
 from fer.formats.database import write_mean
+from fer.formats.hdf5 import MAGIC
+from fer.formats.log import parse_log
 from fer.formats.mean import find_mean
 from fer.formats.prototxt import read_solver
 from fer.imports.given import Given, given_files
 from fer.imports.heads import Heads, find_heads
+from fer.imports.logs import training_log
 from fer.imports.parts import Options, find_parts, number_in
 from fer.imports.recognise import Kind, kind_of
+from fer.imports.snapshots import find_pairs
 from fer.nets.states import State
 from fer.schema import caffe_pb2
 
 CLASSES = elsewhere.CLASSES
+GOLDEN = Path(__file__).parent / "golden"
 
 
-def write_weights(path: Path, order: tuple[int, ...] = tuple(range(7))) -> Path:
+def write_weights(path: Path, order: tuple[int, ...] = tuple(range(7)), seed: int = 1) -> Path:
     """A .caffemodel of the layers of `elsewhere`, for an input of 44 x 44, its classes in this order."""
-    generator = np.random.default_rng(1)
+    generator = np.random.default_rng(seed)
     shapes = {"conv": ((4, 1, 5, 5), (4,)), "ip": ((7, 784), (7,))}
     net = caffe_pb2.NetParameter(name="Theirs")
     for name, each in shapes.items():
@@ -80,7 +86,7 @@ def test_members_of_archives_are_taken_and_pickles_are_not(tmp_path: Path) -> No
             archive.writestr(name, elsewhere.SOLVER)
     given = given_files([tmp_path / "job.zip"], tmp_path / "scratch")
     assert [file.name for file in given.files] == [f"{tmp_path}/job.zip/job/solver.prototxt"]
-    assert given.pickles == [f"{tmp_path}/job.zip/job/status.pickle"]
+    assert given.unopened == [f"{tmp_path}/job.zip/job/status.pickle: a pickle is code"]
     assert read_solver(given.files[0].path).max_iter == 40
 
 
@@ -128,6 +134,71 @@ def test_the_solver_says_which_net_of_several(tmp_path: Path) -> None:
     assert [net.base for net in chosen.nets] == ["original.prototxt"]
 
 
+def training(folder: Path, number: int = 1) -> Path:
+    """A training's folder, its solver and weights those of this number."""
+    folder.mkdir(parents=True)
+    (folder / "train_val.prototxt").write_text(elsewhere.v1_net())
+    (folder / "solver.prototxt").write_text(elsewhere.SOLVER.replace("0.01", f"0.0{number}"))
+    write_weights(folder / f"w_iter_{number}.caffemodel", seed=number)
+    return folder
+
+
+def test_one_of_several_trainings_in_a_folder_is_chosen(tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs"
+    training(jobs / "a", 1), training(jobs / "b", 2)
+    (jobs / "labels.txt").write_text("\n".join(CLASSES))
+    given = given_files([jobs], tmp_path / "scratch")
+    with pytest.raises(FerError, match=r"2 trainings: .*/a, .*/b\ngive one of these alone, or choose with --solver"):
+        find_parts(given, Options(), CLASSES)
+    parts = find_parts(given, Options(solver="b/solver.prototxt"), CLASSES)
+    assert [file.folder.name for file in (*parts.nets, *parts.weights)] == ["b", "b"] and len(parts.labels) == 1
+    assert {Path(name).parent.name for name in parts.left} == {"a"}
+
+
+def test_what_one_file_names_is_found_beside_it(tmp_path: Path) -> None:
+    folder = training(tmp_path / "theirs")
+    given = given_files([folder / "solver.prototxt", folder / "w_iter_1.caffemodel"], tmp_path / "scratch")
+    assert [net.path for net in find_parts(given, Options(), CLASSES).nets] == [folder / "train_val.prototxt"]
+
+
+def test_of_equal_weights_the_numbered_are_taken_and_the_nearest(tmp_path: Path) -> None:
+    folder = training(tmp_path / "theirs", 7)
+    (folder / "old").mkdir()
+    for copy in ("final.caffemodel", "best.caffemodel", "w_iter_8.caffemodel", "old/w_iter_7.caffemodel"):
+        shutil.copy(folder / "w_iter_7.caffemodel", folder / copy)
+    write_weights(folder / "old" / "w_iter_8.caffemodel", seed=8)
+    for place in (folder, folder / "old"):
+        state = caffe_pb2.SolverState(iter=8, learned_net="/gone/w_iter_8.caffemodel", history=[to_blob(np.ones(3))])
+        (place / "w_iter_8.solverstate").write_bytes(state.SerializeToString())
+    (folder / "w_iter_7.solverstate").write_bytes(b"\x08")
+    said: list[str] = []
+    parts = find_parts(given_files([folder], tmp_path / "scratch"), Options(), CLASSES)
+    pairs = find_pairs(parts, "", said.append)
+    assert [(pair.iteration, pair.weights.path.parent, pair.state is not None) for pair in pairs] == [
+        (7, folder, False),
+        (8, folder, True),
+    ]
+    assert len(said) == 1 and "w_iter_7.solverstate is cut short" in said[0]
+
+
+def test_the_logs_of_a_resumed_training_are_one(tmp_path: Path) -> None:
+    folder = training(tmp_path / "theirs")
+    resumed = (GOLDEN / "resumed.log").read_text()
+    cut = resumed.rindex("\n", 0, resumed.index("restoring history")) + 1
+    (folder / "b.log").write_text(resumed[:cut])
+    (folder / "a.log").write_text(resumed[cut:])
+    (folder / "caffe.WARNING").write_text(resumed.splitlines()[0])
+    said: list[str] = []
+    parts = find_parts(given_files([folder], tmp_path / "scratch"), Options(), CLASSES)
+    log, path = training_log(parts, tmp_path, said.append, asked_for=False)
+    assert log == parse_log(GOLDEN / "resumed.log") and path is not None and path.read_text() == resumed
+    assert len(said) == 1 and "caffe.WARNING" in said[0]
+    (folder / "a.log").write_text(resumed[:cut].replace("loss = 1", "loss = 2"))
+    parts = find_parts(given_files([folder], tmp_path / "scratch"), Options(), CLASSES)
+    with pytest.raises(FerError, match=r"2 logs: .*\nchoose one of them with --log"):
+        training_log(parts, tmp_path, said.append, asked_for=False)
+
+
 def test_copies_of_a_file_are_one(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -164,10 +235,39 @@ def test_the_iteration_in_a_name(name: str, number: int | None) -> None:
         "0 Sadness\n1 anger\n2 Normal",
         "Normal 2\nSadness 0\r\nanger 1\n",
         "2: Normal\n0: Sadness\n1: anger",
+        "1 Sadness\n2 anger\n3 Normal",
+        "0_Sadness\n1_anger\n2_Normal",
+        "Normal\t2\nSadness\t0\nanger\t1",
+        "Sadness, anger, Normal",
+        "# of 2016\n'Sadness'\n'anger'\n'Normal'",
+        '["Sadness", "anger", "Normal"]',
+        '{"1": "anger", "0": "Sadness", "2": "Normal"}',
     ],
 )
 def test_class_names_of_a_file(text: str) -> None:
     assert names_in(text) == ["Sadness", "anger", "Normal"]
+
+
+def test_numbers_that_are_part_of_the_names_stay() -> None:
+    assert names_in("class 0\nclass 1") == ["class 0", "class 1"]
+    assert names_in("cat 0\ndog 1", ["Dog 1", "Cat 0"]) == ["cat 0", "dog 1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("labels.txt", "\n".join(CLASSES).encode("utf-16"), Kind.LABELS),
+        ("labels.txt", b"Angry\nAngry", Kind.LABELS),
+        ("labels.txt", b"", Kind.LABELS),
+        ("a_iter_1.caffemodel", b"", Kind.WEIGHTS),
+        ("a_iter_1.caffemodel.h5", MAGIC + bytes(100), Kind.WEIGHTS),
+        ("a_iter_1.solverstate.h5", MAGIC, Kind.STATE),
+        ("net", elsewhere.deploy(1, 44).encode() + elsewhere.JUDGES.encode(), Kind.NET),
+    ],
+)
+def test_what_is_damaged_is_taken_for_what_it_should_be(name: str, data: bytes, kind: Kind, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert kind_of(tmp_path / name, name, CLASSES) is kind
 
 
 @pytest.mark.parametrize("text", ["", "Angry", "0 Angry\n2 Sad", "Angry\nAngry", "x" * 61 + "\ny"])

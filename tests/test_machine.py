@@ -1,6 +1,7 @@
 """What fer.system.hardware and fer doctor say of a processor, on written copies of /proc/cpuinfo."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from importlib import metadata
@@ -100,6 +101,13 @@ def test_the_doctor_finds_the_other_project_called_fer(
     findings = list(doctor._namesake())
     assert len(findings) == found
     assert all("22.5.1" in each.found and "uninstall fer" in each.cure and not each.ok for each in findings)
+
+
+def test_the_workflows_take_others_actions_by_commit() -> None:
+    """A tag can be moved to other code."""
+    workflows = Path(__file__).parents[1].joinpath(".github", "workflows").glob("*.yml")
+    taken = [line.split("uses:")[1] for path in workflows for line in path.read_text().splitlines() if "uses:" in line]
+    assert taken and all(re.fullmatch(r" [\w.-]+/[\w./-]+@[0-9a-f]{40}  # v[0-9.]+", action) for action in taken), taken
 
 
 def test_the_distribution_has_a_name_of_its_own() -> None:

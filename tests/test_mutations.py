@@ -1,6 +1,7 @@
 """Damaged files, the same each time: every reader gives an answer or one clear error, and none crashes."""
 
 import os
+import re
 import resource
 import shutil
 import traceback
@@ -11,6 +12,7 @@ import made_model
 import pytest
 from torture_mutations import OF_BYTES, OF_KIND, mutants
 
+from fer import cli
 from fer.data.directory import verify_data
 from fer.data.leaks import FINGERPRINTS, read_fingerprints
 from fer.data.manifest import MANIFEST, read_manifest
@@ -48,9 +50,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENGINES, "pytorch", made_model.here)
         patch.delitem(ENGINES, "caffe")
+        patch.delitem(ENGINES, "tensorflow")
         folder = tmp_path_factory.mktemp("whole")
         run = made_model.make_run(folder)
-        export_run(run, folder / "exported", onnx=False)
+        export_run(run, folder / "exported", forms=())
         net = Net(read_net(run.net), Context("TRAIN", seeds=Seeds(1)))
         weights = run.weights_file(1)
         blobs = [from_blob(blob, "") for _, _, blob in learnable_blobs(read_weights(weights))]
@@ -148,6 +151,83 @@ def test_no_damaged_file_is_more_than_an_error(whole: Path, name: str) -> None:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     path.write_bytes(content)
     assert status == 0, said.read_text()[-3000:]
+
+
+def cut(record: bytes) -> bytes:
+    return record[: len(record) // 2]
+
+
+def first_number(value: bytes) -> Callable[[bytes], bytes]:
+    """Puts a value in the place of the record's first whole number, and takes its seal out."""
+    return lambda record: re.sub(rb": [0-9]+(?=[,\n])", b": " + value, without_seal(record), count=1)
+
+
+def without_seal(record: bytes) -> bytes:
+    return record.replace(b'"content_sha256"', b'"was_sealed"')
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": cut,
+    "emptied": lambda record: b"",
+    "a list": lambda record: b"[" + record + b"]",
+    "huge": first_number(b"1" + b"0" * 400),
+    "nan": first_number(b"NaN"),
+    "null": first_number(b"null"),
+    "no text": lambda record: re.sub(rb': "[^"]*"', rb': "\\ud800"', without_seal(record), count=1),
+    "names elsewhere": lambda record: re.sub(rb': "[^"]*"', rb': "../../x"', without_seal(record)),
+}
+
+
+def figures(said: str) -> str:
+    """Without the hash of what a report was made from."""
+    return re.sub(r'"made_from": "\w*"', "", said)
+
+
+COMMANDS: dict[str, list[list[str]]] = {
+    f"{RUN}/{RUN_JSON}": [
+        ["runs", "runs"], ["report", RUN], ["predict", "--model", RUN, "data/val/00000.jpg"], ["export", RUN],
+        ["train", "--resume", RUN], ["average", RUN],
+    ],
+    f"data/{MANIFEST}": [
+        ["report", RUN], ["predict", "--model", RUN, "data/val/00000.jpg"],
+        ["infogain", "out.binaryproto", "--balance", "data"],
+    ],
+    f"exported/{MODEL_JSON}": [["predict", "--model", "exported", "data/val/00000.jpg"]],
+    f"exported/{RUN_JSON}": [["predict", "--model", "exported", "data/val/00000.jpg"], ["report", "exported"]],
+    f"{RUN}/scores/val.npz": [["report", RUN, "--json"]],
+    f"{RUN}/scores/val_by_snapshot.json": [["report", RUN, "--json"], ["runs", "runs"]],
+    f"{RUN}/scores/in_training.json": [["report", RUN, "--json"]],
+    f"{RUN}/report/metrics.json": [["report", RUN, "--json"], ["runs", "runs"]],
+}  # fmt: skip
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_damaged_record_is_an_error_of_a_few_lines_or_changes_nothing(
+    whole: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(whole)
+    monkeypatch.setattr("fer.report.build.curve_figures", lambda *_: {})
+    monkeypatch.setattr("fer.report.build.run_figures", lambda *_: {})
+    assert cli.main(["report", RUN, "--json"]) == 0
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    expected: dict[tuple[str, ...], str] = {}
+    capsys.readouterr()
+    for command in COMMANDS[name]:
+        if cli.main(command) == 0:
+            expected[tuple(command)] = figures(capsys.readouterr().out)
+    for damage, do in DAMAGES.items():
+        for command in COMMANDS[name]:
+            (whole / name).write_bytes(do(before[whole / name]))
+            code, (out, said) = cli.main(command), capsys.readouterr()
+            assert code in (0, 1), (damage, command, said)
+            assert len(said.splitlines()) <= 3 and max(map(len, said.splitlines()), default=0) <= 300, (damage, said)
+            if code == 0:
+                assert figures(out) == expected[tuple(command)], (damage, command, said)
+            else:
+                assert said.startswith("error: "), (damage, command, said)
+            for path, content in before.items():
+                path.write_bytes(content)
 
 
 def test_the_same_seed_gives_the_same_damage(whole: Path) -> None:

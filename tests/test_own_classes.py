@@ -102,7 +102,10 @@ def test_named_classes_are_in_their_order(tmp_path: Path) -> None:
     with Database(tmp_path / "out" / "train_lmdb") as database:
         found = {label for _, _, label in database}
     assert found == {0, 1, 2}
-    assert prepared(source, "--classes", "Sad,Contempt,Happy") == prepared(source, "--classes", str(labels))
+    for listed in ("Sad, Contempt, Happy", '["Sad", "Contempt", "Happy"]', "# of mine\nSad\nContempt\nHappy"):
+        labels.write_text(listed, encoding="utf-16")
+        assert read_classes(str(labels)) == ("Sad", "Contempt", "Happy")
+    assert prepared(source, "--classes", "Sad,Contempt,Happy").files == manifest.files
 
 
 @pytest.mark.parametrize("make", [write_folders, None])
@@ -162,6 +165,7 @@ def test_names_that_cannot_be_classes(given: str, said: str) -> None:
         (("cat", "Cat", "dog"), "the folders 'Cat' and 'cat' differ in capitals alone"),
         (("cat", "d\x1bog"), r"'d\u001bog' holds characters that cannot be seen"),
         (tuple(f"c{k:03d}" for k in range(101)), "101 classes, not 2 to 100"),
+        (("smile",), "'smile' alone, and a net tells 2 to 100 apart"),
     ],
 )
 def test_folders_that_cannot_be_classes(

@@ -158,7 +158,7 @@ def test_bars_differ_in_more_than_colour() -> None:
 @pytest.mark.parametrize("count", [2, 12, 100])
 def test_any_number_of_classes_is_drawn_readably(count: int) -> None:
     """Names lie on no neighbour, the legend is short, and nothing is written into cells that have no room for it."""
-    names = tuple(f"a rather long name {k}" for k in range(count))
+    names = tuple(f"a rather long name of class {k}" for k in range(count))
     m = metrics(names)
     assert len(plot_confusion(m, TITLE).axes[0].texts) == (
         np.count_nonzero(m.confusion.sum(1)) * count if count <= 12 else 0
@@ -168,6 +168,9 @@ def test_any_number_of_classes_is_drawn_readably(count: int) -> None:
     counts = plot_class_counts({"Training (train)": [3] * count}, names, TITLE)
     for figure in (plot_confusion(m, TITLE), plot_class_bars(m, TITLE), counts):
         figure.draw_without_rendering()
+        ticks = [*figure.axes[0].get_yticklabels(), *figure.axes[0].get_xticklabels()]
+        shown = [label.get_text() for label in ticks if "name" in label.get_text() or "class" in label.get_text()]
+        assert len(set(shown)) >= count and len(set(shown)) in (len(shown), len(shown) / 2)
         labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels() if label.get_text()]
         tops = sorted(box.y0 for box in labels)
         assert min(np.diff(tops)) > 0.8 * labels[0].height

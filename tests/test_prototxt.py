@@ -567,11 +567,25 @@ def test_all_faults_come_at_once_in_order_of_lines(write: Write) -> None:
         ('type: "Pooling" pooling_param { }', "no kernel_size"),
         ('type: "LRN" lrn_param { local_size: 4 }', "must be odd"),
         ('type: "Dropout" dropout_param { dropout_ratio: 1 }', "between 0 and 1"),
+        ('type: "Clip"', "clip_param is missing, with its min and max"),
+        ('type: "Clip" clip_param { min: 1 max: 0 }', "clip_param's min is above its max"),
     ],
 )
 def test_sizes_that_a_layer_cannot_do_without(write: Write, layer: str, fault: str) -> None:
     path = write(f'layer {{ name: "d" type: "Input" top: "d" }}\nlayer {{ name: "x" bottom: "d" top: "x" {layer} }}')
     assert [line for line in lint_net(read_net(path), path) if fault in line and f"{path}:2:" in line]
+
+
+def test_a_field_that_caffe_requires_is_missed_with_its_line(write: Write) -> None:
+    path = write('layer { name: "d" type: "Input" top: "d" }\nlayer { name: "x" type: "Clip" clip_param { min: 0 } }')
+    with pytest.raises(FerError, match=r":2: clip_param\.max is missing"):
+        read_net(path)
+
+
+def test_a_type_of_caffe_s_that_an_engine_has_not_is_told_from_one_that_there_is_not(write: Write) -> None:
+    path = write(SMALL.replace('"ReLU"', '"TanH"'))
+    (fault,) = lint_net(read_net(path), path, lint.KNOWN_LAYERS - {"TanH"})
+    assert fault.endswith("unknown layer type 'TanH': Caffe has it, this engine has not")
 
 
 @pytest.mark.parametrize("type_", sorted(name for name in lint.KNOWN_LAYERS if name.endswith("Loss")))

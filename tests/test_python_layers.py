@@ -9,10 +9,12 @@ from training import resume, train
 
 from fer.engines.interpreter import find_caffe, python_path
 from fer.engines.process import last_words
+from fer.engines.registry import find_engine
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.nets.states import State
 from fer.runs.run import Run
+from fer.schema.caffe_pb2 import TransformationParameter
 
 OWN = """
 import caffe
@@ -35,6 +37,10 @@ NET = training.NET.replace('layer { name: "accuracy"', LAYER + 'layer { name: "a
     'bottom: "ip" bottom: "label"', 'bottom: "own" bottom: "label"'
 )
 LINE = NET[: NET.index(LAYER)].count("\n") + 1
+TWO_INPUTS = "".join(
+    f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ dim: 2 }} }} }}\n'
+    for name in ("ip", "label")
+)
 ASKED = r"layer 'own' makes Caffe import, and so run, the Python module 'own_layer'(?s:.*)--allow-python-layers"
 
 
@@ -57,6 +63,40 @@ def test_it_is_asked_for_before_anything_runs(tmp_path: Path, data: Path) -> Non
     training.assert_nothing_left(tmp_path)
     run = train(net, solver, data, engine="fake", runs_dir=tmp_path / "runs", python_layers=True, max_iter=5)
     assert run.record.state == "finished"
+
+
+WRITING = """layer { name: "out" type: "HDF5Output" bottom: "ip" bottom: "label"
+  hdf5_output_param { file_name: "%s" } }
+"""
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("name", ["/home/me/.profile", "../x.h5", "a/b.h5", "run.json", "..", ""])
+def test_a_net_overwrites_nothing_elsewhere(tmp_path: Path, data: Path, name: str) -> None:
+    """HDF5Output empties the file that it is told to write, as soon as the net is built."""
+    net, solver = training.write_net(tmp_path, net=training.NET + WRITING % name)
+    with pytest.raises(FerError, match=rf"net\.prototxt:\d+: layer 'out' would have Caffe overwrite '{name}'"):
+        train(net, solver, data, engine="fake", runs_dir=tmp_path / "runs", python_layers=True)
+
+
+@pytest.mark.full
+def test_a_net_in_a_run_overwrites_nothing_elsewhere(tmp_path: Path) -> None:
+    """Nor through a link that came with it; beside the net it writes what it is there for."""
+    engine, net, kept = find_engine("caffe"), tmp_path / "net.prototxt", tmp_path / "kept"
+    kept.write_text("kept")
+    (tmp_path / "link.h5").symlink_to(kept)
+    net.write_text(TWO_INPUTS + WRITING % "out.h5")
+    engine.describe(Path(net.name), State("TRAIN"), folder=tmp_path)
+    assert (tmp_path / "out.h5").is_file()
+    for name in (kept, "link.h5"):
+        net.write_text(TWO_INPUTS + WRITING % name)
+        for ask in (
+            lambda: engine.describe(Path(net.name), State("TRAIN"), folder=tmp_path),
+            lambda: engine.predict(Path(net.name), net, net, TransformationParameter(), net, folder=tmp_path),
+        ):
+            with pytest.raises(FerError, match=r"net\.prototxt:\d+: layer 'out' would have Caffe overwrite"):
+                ask()
+        assert kept.read_text() == "kept"
 
 
 @pytest.mark.full

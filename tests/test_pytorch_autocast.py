@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from layer_cases import CASES, Case
-from test_pytorch_layers import layer_proto
+from layer_trials import layer_proto
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only

@@ -23,15 +23,15 @@ from data_layers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer.engines.core.loaded import Images
 from fer.engines.core.order import Order
 from fer.engines.interpreter import find_caffe
-from fer.engines.pytorch.data.rows import make_order
-from fer.engines.pytorch.data.source import Images
 from fer.engines.pytorch.layers.data import ImageBatches
 from fer.engines.pytorch.layers.feed import MemoryData
-from fer.engines.pytorch.registry import Context, Seeds
+from fer.engines.pytorch.registry import Context, Layer, Seeds
 from fer.errors import FerError
 from fer.formats.database import encode_datum
+from fer.schema import caffe_pb2
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def test_ranks_together_take_what_one_process_takes(
     def rows(rank: int, of: int, passes: int) -> list[list[int]]:
         seeds = Seeds(3, scope=f"rank {rank}")
         context = Context(phase="TRAIN" if training else "TEST", seeds=seeds, rank=rank, world=of)
-        order = make_order("data", [count], batch, context, shuffle=shuffle)
+        order = Layer(caffe_pb2.LayerParameter(name="data"), context).make_order([count], batch, shuffle=shuffle)
         whole = torch.arange(count)
         return [torch.cat([whole[piece] for piece in order.next()]).tolist() for _ in range(passes)]
 

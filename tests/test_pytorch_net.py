@@ -12,7 +12,6 @@ import torch
 import training
 from google.protobuf import text_format
 
-from fer.engines.pytorch.fillers import fill
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds, create, known_types
 from fer.errors import FerError
@@ -269,7 +268,7 @@ def test_an_unknown_type_names_the_nearest() -> None:
 
 
 def drawn(text: str, shape: tuple[int, ...], seed: int = 3) -> torch.Tensor:
-    return fill(text_format.Parse(text, caffe_pb2.FillerParameter()), shape, Context(seeds=Seeds(seed)))
+    return Context(seeds=Seeds(seed)).fill(text_format.Parse(text, caffe_pb2.FillerParameter()), shape)
 
 
 @pytest.mark.parametrize(

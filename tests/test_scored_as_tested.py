@@ -44,10 +44,14 @@ from fer.runs.create import create_run
 from fer.runs.record import SnapshotFiles, TrainedOn
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
+from fer.runs.unchanged import check_data
 from fer.system.hashes import file_hash
 from fer.system.records import read_record
+from fer.training.average_run import average_run
+from fer.training.first_record import first_record
 from fer.training.preflight.plan import Plan, preflight
 from fer.training.prototxts import read_prototxts
+from fer.training.resume import resume
 
 BATCH, COUNT = 7, 35
 SCALE, MEAN = "scale: 0.0078", 'mean_file: "mean.binaryproto"'
@@ -401,6 +405,30 @@ def test_what_scores_were_made_from_is_told_where_it_changed(tmp_path: Path, dat
     cv2.imwrite(str(picture), np.zeros((48, 48), np.uint8))
     assert score_run(run) == ["scored again: snapshot 3, val.npz: changed since: the images"]
     assert score_run(run) == []
+
+
+@pytest.mark.parametrize("name", ["a list of one's own", "colour"])
+def test_an_image_of_a_list_that_was_trained_on_is_guarded(tmp_path: Path, data: Path, name: str) -> None:
+    data = shutil.copytree(data, tmp_path / "there" / "data")
+    net, solver = write(tmp_path / "there", data, CASES[name])
+    plan = planned(net, solver, data)
+    run = make_run(tmp_path / "there", plan, data)
+    run.update(data=first_record(plan, "net", solver, data, here(), ()).data, dir=str(run.dir))
+    (tmp_path / "there").rename(tmp_path / "here")
+    run = Run(tmp_path / "here" / "runs" / "net-s1")
+    check_data(run)
+    listed = next(each for each in run.record.data.images if "train" not in each.list)
+    picture = Path(listed.root, Path(listed.list).read_text().split()[0])
+    cv2.imwrite(str(picture), np.zeros((48, 48), np.uint8))
+    with pytest.raises(FerError, match=rf"{Path(listed.list).name}: an image that it names has changed") as error:
+        check_data(run)
+    if name != "colour":  # the data directory's own images are checked before
+        for read in (score_run, average_run, lambda run: resume(run.dir)):
+            with pytest.raises(FerError, match=re.escape(str(error.value))):
+                read(run)
+    picture.unlink()
+    with pytest.raises(FerError, match=picture.name):
+        check_data(run)
 
 
 def test_edited_scores_are_made_again(tmp_path: Path, data: Path) -> None:

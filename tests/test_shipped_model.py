@@ -11,7 +11,8 @@ import pytest
 from fer import cli
 from fer.data.classes import CLASSES
 from fer.errors import FerError
-from fer.export.exported import TOLERANCE, probe_images
+from fer.export.exported import probe_images
+from fer.export.form import EXACT as TOLERANCE
 from fer.inference.classifier import (
     ONNX,
     SHIPPED,
@@ -21,8 +22,9 @@ from fer.inference.classifier import (
     find_model,
 )
 from fer.inference.model_record import MODEL_JSON, read_model_json
-from fer.runs.run import Run
+from fer.runs.record import RunRecord
 from fer.system.hashes import file_hash
+from fer.system.records import read_record
 
 
 def test_every_file_is_the_one_that_was_proved() -> None:
@@ -45,7 +47,7 @@ def test_it_says_what_it_said() -> None:
 
 def test_its_record_names_no_folder_of_the_machine_it_was_trained_on() -> None:
     assert '"/' not in (SHIPPED / "run.json").read_text(encoding="utf-8")
-    assert Run(SHIPPED).record.net == read_model_json(SHIPPED).net
+    assert read_record(SHIPPED / "run.json", RunRecord).net == read_model_json(SHIPPED).net
 
 
 def test_it_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Path
     """A folder with a data directory and a scored run of 40 iterations of the fake engine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENGINES, "fake", training.fake_engine)
+        patch.delitem(ENGINES, "tensorflow")
         folder = tmp_path_factory.mktemp("swapped")
         score_run(training.train_small(folder, shutil.copytree(data, folder / "data"), max_iter=40))
         yield folder
@@ -62,12 +63,23 @@ def rename_class(folder: Path) -> None:
     path.write_text(path.read_text().replace('"Happy"', '"Sad?"'))
 
 
+def rename_class_by_design(folder: Path) -> None:
+    """As the message says where the edit is meant: without the seal."""
+    rename_class(folder)
+    path = folder / "data" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["content_sha256"]
+    path.write_text(json.dumps(manifest))
+
+
 def better_log(folder: Path) -> None:
     path = folder / "runs" / "net-solver" / "train.log"
     path.write_text(path.read_text().replace("accuracy = 0.5", "accuracy = 0.9"))
 
 
+UNVERIFIED = "snapshots/.unverified/net_iter_60.caffemodel"
 RUN = Path("runs") / "net-solver"
+NO_SEAL = "class names, without the seal"
 EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "val and test databases exchanged": (
         lambda f: exchange(f / "data" / "val_lmdb", f / "data" / "test_lmdb"), "data.mdb",
@@ -81,6 +93,7 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: exchange(f / "data/val/00003.jpg", f / "data/val/00004.jpg"), "data/val: an image",
     ),
     "class names": (rename_class, "manifest.json: edited"),
+    NO_SEAL: (rename_class_by_design, "manifest.json has changed since"),
     "deploy": (lambda f: flip(f / RUN / "deploy.prototxt"), "deploy.prototxt"),
     "net": (lambda f: flip(f / RUN / "train_val.prototxt"), "train_val.prototxt"),
     "solver": (lambda f: flip(f / RUN / "solver.prototxt"), "solver.prototxt"),
@@ -96,11 +109,11 @@ READERS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "resume": (
         lambda f: training.resume(f / RUN, max_iter=60), {*DATABASES, "a bit of the mean", *OF_RUN},
     ),
-    "report": (lambda f: score_run(Run(f / RUN)), {*DATA, *OF_RUN, "weights"}),
+    "report": (lambda f: score_run(Run(f / RUN)), {*DATA, *OF_RUN, "weights", NO_SEAL}),
     "read": (lambda f: read_scored_run(Run(f / RUN)), OF_RUN),
     "average": (lambda f: average_run(Run(f / RUN)), {*DATABASES, "a bit of the mean", *OF_RUN, "weights"}),
-    "export": (lambda f: export_run(Run(f / RUN), f / "out", onnx=False), {*DATA, *OF_RUN, "weights"}),
-    "predict": (lambda f: find_model(f / RUN), {"a bit of the mean", "class names", *OF_RUN}),
+    "export": (lambda f: export_run(Run(f / RUN), f / "out", forms=()), {*DATA, *OF_RUN, "weights", NO_SEAL}),
+    "predict": (lambda f: find_model(f / RUN), {"a bit of the mean", "class names", NO_SEAL, *OF_RUN}),
     "notebook": (lambda f: fer.open_run(f / RUN).curves, OF_RUN),
 }  # fmt: skip
 
@@ -165,9 +178,11 @@ def test_names_that_lead_out_of_a_data_directory_are_refused(folder: Path, field
         find_model(folder / RUN)
 
 
-@pytest.mark.parametrize("name", ["snapshots", "snapshots/.unverified", "scores"])
+@pytest.mark.parametrize("name", ["snapshots", "snapshots/.unverified", "scores", "report", "train.log", UNVERIFIED])
 def test_folders_of_a_run_that_are_links_to_elsewhere_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
     run = shutil.copytree(folder / RUN, tmp_path / "run")
+    (run / "report").mkdir()
+    (run / UNVERIFIED).write_text("")
     shutil.move(run / name, tmp_path / "elsewhere")
     (run / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FerError, match="is a link that leads out of the run directory"):

@@ -1,6 +1,7 @@
 """Votes on faces: the majority as label, the shares as targets, and the same numbers from both engines."""
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,7 +122,13 @@ def test_votes_of_other_rows_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert "row 24 is PublicTest," in said(*lines[:24], lines[24].replace("Training", "PublicTest"), *lines[25:])
     assert "new.csv:3: happiness '-1' is not a whole number" in said(lines[0], lines[1], "Training,,1,-1" + ",0" * 8)
     assert "new.csv:2: 3 columns, where the header has 12" in said(lines[0], "Training,,1")
-    assert "not one column of votes for joy" in said(options=["--classes", "neutral,joy"])
+    assert "a web page, not the download" in said("<!DOCTYPE html>", "<html>")
+    assert "the file is empty" in said("")
+    assert "not one column of votes for calm" in said(options=["--classes", "neutral,calm"])
+    file.write_text("\n".join([lines[0], *(f"{line}.0" for line in lines[1:])]))  # as pandas writes a column with a gap
+    assert prepare(source, file) == 0
+    shutil.rmtree(tmp_path / "data")
+    capsys.readouterr()
     strange = write(tmp_path, votes, labels=[(OF_COLUMN[k % 8] + 2) % 7 for k in range(72)])
     assert prepare(*strange) == 1
     assert "hardly more than by chance" in capsys.readouterr().err

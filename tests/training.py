@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fer.data.options import PrepareOptions
 from fer.data.prepare import prepare
 from fer.engines.caffe_executable import CaffeExecutable
+from fer.engines.own_engine import OwnEngine
 from fer.engines.process_engine import ProcessEngine
 from fer.engines.pycaffe import PyCaffe
 from fer.engines.pytorch_engine import PyTorch
@@ -27,6 +28,7 @@ from fer.training import resume as resuming
 from fer.training import train as training
 from fer.training.options import ResumeOptions, TrainOptions
 
+Own = TypeVar("Own", bound=OwnEngine)
 ROOT = Path(__file__).resolve().parent.parent
 FAKE = Path(__file__).parent / "fake_caffe.py"
 FAKE_COMMAND = (sys.executable, str(FAKE))
@@ -106,8 +108,12 @@ def fake_with_tool() -> CaffeExecutable:
     return CaffeExecutable(command=FAKE_COMMAND, environment=fake_environment(), executable=executable)
 
 
+def fake_own(own: type[Own], **facts: Any) -> Own:
+    return own(command=FAKE_COMMAND, environment=fake_environment(), **facts)
+
+
 def fake_pytorch(**facts: Any) -> PyTorch:
-    return PyTorch(command=FAKE_COMMAND, environment=fake_environment(), **facts)
+    return fake_own(PyTorch, **facts)
 
 
 def real_caffe() -> RealCaffe:

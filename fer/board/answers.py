@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fer.data.classes import class_names
 from fer.evaluation.scores import StoredScores, load_scores
-from fer.report.scored_run import class_names
 from fer.runs.run import Run
 
 _NUMBER = re.compile(r"^\d{8}_")  # in front of a file's name where it is a database's key

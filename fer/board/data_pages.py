@@ -17,8 +17,8 @@ PER_PAGE = 120
 GROUPS_PER_PAGE = 40
 FINDINGS = {
     "duplicates": "groups of equal images",
-    "conflicts": "of these with conflicting labels",
-    "leaks": "of these in more than one split",
+    "conflicts": "equal images with conflicting labels",
+    "leaks": "equal images in more than one split",
     "blanks": "blank images",
 }
 
@@ -45,19 +45,27 @@ def data_page(request: Request) -> Response:
     board, query = board_of(request), request.query_params
     places = board.places()
     if not places:
-        return board.page("data.html.j2", places=[], data=None, scored=board.scored())
+        return board.page("data.html.j2", data=None)
     key = query.get("dir", places[0].key)
     data, show = board.faces(key), query.get("show", "")
     split = query.get("split", next(iter(data.manifest.splits)))
-    common = {"places": places, "data": data, "show": show, "scored": board.scored(), "findings": FINDINGS}
+    label = "" if show in FINDINGS else query.get("class", "")
+    items: Sequence[Any]
     if show in FINDINGS:
-        groups = getattr(data.suspects, show)
-        shown = part_of(groups, query.get("page", ""), GROUPS_PER_PAGE)
-        return board.page("data.html.j2", **common, split=split, label="", part=shown, split_names=SPLIT_NAMES)
-    label = query.get("class", "")
-    faces = [face for face in data.index(split) if not label or str(face.label) == label]
-    shown = part_of(faces, query.get("page", ""), PER_PAGE)
-    return board.page("data.html.j2", **common, split=split, label=label, part=shown, split_names=SPLIT_NAMES)
+        items, size = getattr(data.suspects, show), GROUPS_PER_PAGE
+    else:
+        items, size = [face for face in data.index(split) if not label or str(face.label) == label], PER_PAGE
+    return board.page(
+        "data.html.j2",
+        places=places,
+        data=data,
+        findings=FINDINGS,
+        show=show if show in FINDINGS else "",
+        split=split,
+        split_names=SPLIT_NAMES,
+        label=label,
+        part=part_of(items, query.get("page", ""), size),
+    )
 
 
 def answers_page(request: Request) -> Response:
@@ -81,8 +89,8 @@ def answers_page(request: Request) -> Response:
         split=split,
         splits={each: SPLIT_NAMES[each] for each in ("val", "test") if run.scores(each).is_file()},
         answers=answers,
-        true=true,
-        predicted=predicted,
+        of=true,
+        called=predicted,
         order=query.get("order", "sure"),
         part=part_of(rows, query.get("page", ""), PER_PAGE),
         place=place,

@@ -5,7 +5,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ async def _told(board: Board, listener: "Listener") -> AsyncIterator[str]:
         elif time.monotonic() - said > KEEP_ALIVE:
             said = time.monotonic()
             yield ": still here\n\n"
-        await anyio.sleep(BUSY_PAUSE if board.watch.is_behind else PAUSE)
+        await anyio.sleep(BUSY_PAUSE if board.watch.is_behind(listener.runs) else PAUSE)
 
 
 @dataclass
@@ -61,9 +61,14 @@ class Listener:
         self._told_rows: dict[str, int] = {}
         self._told_runs = {name: _Told() for name in runs}
 
+    @property
+    def runs(self) -> Collection[str]:
+        """The names of those that the page is of."""
+        return self._told_runs
+
     def news(self) -> dict[str, Any]:
         """What has changed since it was asked last; {} for nothing."""
-        self._board.watch.refresh()
+        self._board.watch.refresh(self.runs)
         news: dict[str, Any] = {}
         with self._board.watch.lock:
             there = self._board.watch.runs

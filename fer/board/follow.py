@@ -13,6 +13,8 @@ from fer.system.escapes import escaped
 
 TAIL = 40
 """Lines of a log's end that are shown."""
+END = 4096
+"""Bytes of a log's end."""
 NAMES = ("loss", "accuracy", "test_loss", "lr")
 """The curves, by their names in `Curves`."""
 WINDOW = 20
@@ -63,6 +65,19 @@ class LogFollower:
     def finish(self) -> list[LogRecord]:
         """The record that the log's end left unfinished: the training is over."""
         return self._assembler.finish()
+
+
+def last_loss(path: Path) -> float | None:
+    """The loss that a log displays last, read from its end alone; None where that shows none."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - END, 0))
+        text = file.read(END).decode("utf-8", "replace")
+    assembler, shown = LogAssembler(), None
+    for line in text.splitlines()[1:]:  # the first one may be half of one
+        for each in assembler.feed(line):
+            if isinstance(each, LogRecord) and each.loss is not None and each.phase == "train":
+                shown = each.loss
+    return shown if shown is not None and math.isfinite(shown) else None
 
 
 class LiveCurves:

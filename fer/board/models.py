@@ -3,6 +3,7 @@
 import base64
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from fer.errors import FerError
 from fer.evaluation.occlusion import occlusion_maps
 from fer.inference.classifier import Classifier, find_model
 from fer.inference.detectors import find_detector, name_of, wants_colour
-from fer.inference.faces import whole
+from fer.inference.faces import Detector, whole
 from fer.inference.media import decode_picture
 from fer.inference.predict import check_gray, faces_in
 from fer.runs.run import RUN_JSON
 
 MOST_OPEN = 4
+_FOR, _AGAINST = np.array([0, 94, 213], np.float32), np.array([178, 114, 0], np.float32)  # BGR
 MAP_SIDE = 192  # pixels of an explanation map as it is shown
 
 
@@ -36,7 +38,10 @@ class Models:
         self._open: dict[Path | None, _Opened] = {}
         self._lock = threading.Lock()
         self._detecting = threading.Lock()
-        self._detect = find_detector()
+
+    @cached_property
+    def _detect(self) -> Detector:
+        return find_detector()
 
     def _opened(self, directory: Path | None) -> _Opened:
         stamp = _stamp(directory)
@@ -51,10 +56,10 @@ class Models:
             return known
 
     def faces(self, directory: Path | None, photo: bytes, *, cropped: bool = False) -> dict[str, Any]:
-        """The faces of a photo, as a page shows them. Raises UnreadableError for another file, FerError for the model."""
+        """The faces of a photo, as a page shows them. Raises UnreadableError, or FerError for the model."""
         opened = self._opened(directory)
-        picture = decode_picture(photo, colour=wants_colour(self._detect))
         with self._detecting:
+            picture = decode_picture(photo, colour=wants_colour(self._detect))
             places = whole(picture) if cropped else self._detect(picture)
         with opened.lock:
             faces = faces_in(picture, opened.classifier, places)
@@ -74,8 +79,9 @@ class Models:
             ],
         }
 
-    def explanation(self, directory: Path | None, face: bytes, name: str) -> str:
-        """The map of what speaks for a class in a face, as `faces` gave its image: red for it, blue against it.
+    def explanation(self, directory: Path | None, face: bytes, name: str) -> dict[str, Any]:
+        """The map of what speaks for a class in a face, as `faces` gave its image: red for it, blue against it; and
+        how far the class's probability falls at `most` where a place is covered.
 
         Raises FerError for a class that the model does not know, and an image of another size than its own.
         """
@@ -88,7 +94,7 @@ class Models:
         image = np.repeat(gray[np.newaxis, np.newaxis], channels, axis=1)
         with opened.lock:
             (found,) = occlusion_maps(image, opened.classifier, [model.classes.index(name)])
-        return data_address(_drawn(gray, found))
+        return {"image": data_address(_drawn(gray, found)), "most": max(float(found.max()), 0.0)}
 
 
 def data_address(image: np.ndarray) -> str:
@@ -101,7 +107,7 @@ def _drawn(gray: np.ndarray, drops: np.ndarray) -> np.ndarray:
     size = (MAP_SIDE, round(MAP_SIDE * gray.shape[0] / gray.shape[1]))
     face = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)[..., np.newaxis]
     strength = cv2.resize(drops / max(float(np.abs(drops).max()), 1e-6), size, interpolation=cv2.INTER_CUBIC)
-    colour = np.where(strength[..., np.newaxis] > 0, np.float32([0, 94, 213]), np.float32([178, 114, 0]))
+    colour = np.where(strength[..., np.newaxis] > 0, _FOR, _AGAINST)
     share = 0.75 * np.abs(strength[..., np.newaxis]).clip(0, 1)
     return np.asarray(((1 - share) * face + share * colour).round().clip(0, 255), np.uint8)
 

@@ -1,6 +1,7 @@
 """The pages of runs: all of them, one, and several side by side."""
 
 import re
+import shlex
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -12,6 +13,7 @@ from fer.board.comparison import Comparison, compare
 from fer.board.events import facts_html
 from fer.board.guard import REPORT_POLICY
 from fer.errors import FerError
+from fer.report import words
 from fer.report.files import MARK
 from fer.report.net_table import net_table
 from fer.report.table import Table
@@ -21,7 +23,10 @@ from fer.system.shell import command
 
 _SCRIPT = re.compile(r"<script>.*?</script>", re.DOTALL)
 # The facts of run.json that a run's page lists, by their names there.
-FACTS = ("seed", "gpu", "precision", "batch_size", "started", "seconds", "repeatable", "ended", "git_commit")
+FACTS = (
+    "seed", "hardware", "git_commit", "precision", "gpu", "batch_size", "started", "seconds", "ended", "repeatable",
+    "given", "versions",
+)  # fmt: skip
 
 
 def runs_page(request: Request) -> Response:
@@ -69,15 +74,9 @@ def _text(path: Path) -> str:
 def _about(run: Run) -> list[tuple[str, str]]:
     """What run.json says of how it is trained: hardware, seed, commit and the rest, as pairs of texts."""
     record = as_json(run.record)
-    hardware = ", ".join(f"{key} {value}" for key, value in record["hardware"].items() if value is not None)
-    versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items() if value)
-    facts = [
-        ("hardware", hardware),
-        ("versions", versions),
-        ("data", f"{record['data']['title'] or ''} in {record['data']['dir']}"),
-    ]
-    facts += [(name.replace("_", " "), str(record[name])) for name in FACTS if record[name] is not None]
-    return [("directory", str(run.dir)), ("command", " ".join(record["command"])), *facts]
+    data = " in ".join(filter(None, (record["data"]["title"], record["data"]["dir"])))
+    facts = [(name.replace("_", " "), words.flat(record[name])) for name in FACTS]
+    return [("directory", str(run.dir)), ("command", shlex.join(record["command"])), ("data", data), *facts]
 
 
 def report_file(request: Request) -> Response:
@@ -113,5 +112,5 @@ def compare_page(request: Request) -> Response:
         fault = str(error)
     rows = {name: each.row for name, each in there.items()}
     scored = [run.dir for name, run in runs.items() if name not in found.unscored]
-    words = command("fer", "report", *scored) if len(scored) > 1 else ""
-    return board.page("compare.html.j2", rows=rows, chosen=list(runs), found=found, fault=fault, command=words)
+    steps = command("fer", "report", *scored) if len(scored) > 1 else ""
+    return board.page("compare.html.j2", rows=rows, chosen=list(runs), found=found, fault=fault, command=steps)

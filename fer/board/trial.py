@@ -33,14 +33,14 @@ async def faces(request: Request) -> Response:
 
 
 async def explanation(request: Request) -> Response:
-    """?model=NAME&class=C with a face's image, as `faces` gave it, as the body: {"image": its map}."""
+    """?model=NAME&class=C with a face's image, as `faces` gave it, as the body: its map."""
     board, query = board_of(request), request.query_params
     model, face = _model(board, query.get("model", "")), await _body(request)
     try:
-        image = await run_in_threadpool(board.models.explanation, model, face, query.get("class", ""))
+        found = await run_in_threadpool(board.models.explanation, model, face, query.get("class", ""))
     except UnreadableError as error:
         raise HTTPException(422, str(error)) from None
-    return JSONResponse({"image": image})
+    return JSONResponse(found)
 
 
 def _model(board: Board, name: str) -> Path | None:

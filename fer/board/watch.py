@@ -2,10 +2,11 @@
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fer.board.follow import LiveCurves, LogFollower
+from fer.board.follow import LiveCurves, LogFollower, last_loss
 from fer.engines.caffe.ipc import read_odometer
 from fer.errors import FerError
 from fer.nets.accuracy import read_accuracy_outputs
@@ -64,13 +65,23 @@ class WatchedRun:
     def is_training(self) -> bool:
         return self.row.listed is not None and self.row.listed.state == "training"
 
+    @property
+    def wants_reading(self) -> bool:
+        """Whether the table of runs needs more of the log: of a scored run whose training is over its end is enough."""
+        known = self.row.listed
+        return self.unread and (known is None or known.measured != "scored" or known.state == "training")
+
+    @property
+    def urgency(self) -> tuple[bool, str]:
+        return self.is_training, self.row.started
+
     def look(self) -> None:
         """Take in what is new of everything but the log."""
         names = (RUN_JSON, "scores/val_by_snapshot.json", "scores/val.npz", "report/metrics.json")
         stamps = tuple(_stamp(self.directory / name) for name in names)
         if stamps != self._stamps:
             try:
-                self.run, fault = Run(self.directory), ""
+                self.run, fault = _opened(self.directory), ""
             except FerError as error:
                 self.run, fault = None, str(error)
             if self.run is not None and self.log.path != self.run.log:
@@ -112,15 +123,16 @@ class WatchedRun:
     def _row(self, run: Run) -> Row:
         try:
             known = listed(run, self.curves.accuracy)
-        except FerError as error:
+            loss = last_loss(run.log) if not self.log.lines and run.log.is_file() else self.curves.loss
+        except (FerError, OSError) as error:
             return Row(None, fault=str(error))
         reached, left = known.iteration, None
         if known.state in ("training", "broken off"):
             reached = min(max(reached, self.curves.last, read_odometer(run.odometer) or 0), run.record.max_iter)
         if known.state == "training":
             left = self.curves.seconds_left(reached, run.record.max_iter)
-        known = ListedRun(**{**vars(known), "iteration": reached})
-        return Row(known, run.record.net, run.record.solver, self.curves.loss, left, reading=self.unread)
+        known = replace(known, iteration=reached)
+        return Row(known, run.record.net, run.record.solver, loss, left, reading=self.unread)
 
 
 class Watch:
@@ -133,35 +145,46 @@ class Watch:
         self.lock = threading.Lock()
         """Held while anything of the runs changes."""
 
-    def refresh(self) -> None:
-        """Look at the folder again, unless somebody has just done so; in a thread, as it reads files."""
+    def refresh(self, first: Collection[str] = ()) -> None:
+        """Look at the folder again, unless somebody has just done so; in a thread, as it reads files.
+
+        The logs of the runs named `first` are read before others.
+        """
         with self.lock:
             if time.monotonic() - self._looked < FRESH:
-                self._read(only_unread=True)
+                self._read(first, only_unread=True)
                 return
             there = {path.parent.name: path.parent for path in self.folder.glob(f"*/{RUN_JSON}")}
             self.runs = {name: self.runs.get(name) or WatchedRun(path) for name, path in sorted(there.items())}
             for run in self.runs.values():
                 run.look()
-            self._read()
+            self._read(first)
             self._looked = time.monotonic()
 
-    def _read(self, *, only_unread: bool = False) -> None:
-        """What the logs have to say: those that grow first, then the newest."""
+    def _read(self, first: Collection[str], *, only_unread: bool = False) -> None:
+        """What the logs have to say: those asked for, those that grow, then the newest."""
         end = time.monotonic() + BUDGET
-        order = sorted(self.runs.values(), key=lambda run: (run.is_training, run.row.started), reverse=True)
-        for run in order:
-            while run.unread or (run.is_training and not only_unread):
+        order = sorted(self.runs.items(), key=lambda each: (each[0] in first, *each[1].urgency), reverse=True)
+        for name, run in order:
+            while run.wants_reading or (name in first and run.unread) or (run.is_training and not only_unread):
                 run.read()
                 if not run.unread or time.monotonic() > end:
                     break
             if time.monotonic() > end:
                 break
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether there are logs left that were not read to their end."""
-        return any(run.unread for run in self.runs.values())
+    def is_behind(self, first: Collection[str] = ()) -> bool:
+        """Whether there are logs left that are to be read to their end."""
+        return any(run.wants_reading or (name in first and run.unread) for name, run in self.runs.items())
+
+
+def _opened(directory: Path) -> Run:
+    """A run whose files are its own: whoever made it may have meant others to be shown. Raises FerError."""
+    run, own = Run(directory), directory.resolve()
+    for path in (run.solver, run.net, run.deploy, run.log, run.report_dir):
+        if path.is_symlink() and not path.resolve().is_relative_to(own):
+            raise FerError(f"{path} is a link that leads out of the run directory: put what it leads to there")
+    return run
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -49,13 +49,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--no-root", action="store_true", help="unpack what is missing of Debian's packages into the build's own folder"
     )
+    add(
+        "--without", nargs="+", choices=("opencv", "leveldb"), metavar="LIBRARY",
+        help="leave out a library that Caffe can do without: opencv, leveldb",
+    )  # fmt: skip
     add("--test", action="store_true", help="run Caffe's own unit tests too, for the CPU")
     add("--jobs", type=positive, metavar="N", help="compilers at a time (default: a core each, as memory allows)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    build_only = {"--gpu", "--arch", "--cudnn", "--source", "--prefix", "--no-root", "--test", "--jobs"}
+    build_only = {"--gpu", "--arch", "--cudnn", "--source", "--prefix", "--no-root", "--without", "--test", "--jobs"}
     if args.action != "build":
         given = [name for name in sorted(build_only) if getattr(args, name[2:].replace("-", "_"))]
         if given:
@@ -69,11 +73,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     from fer.engines.caffe_build.build import BuildOptions, Missing, build
+    from fer.engines.caffe_build.builds import all_builds, home
     from fer.engines.caffe_build.needs import install_line
 
     options = BuildOptions(
         gpu=args.gpu, arch=tuple(args.arch or ()), cudnn=args.cudnn, source=args.source, prefix=args.prefix,
-        no_root=args.no_root, test=args.test, jobs=args.jobs or 0,
+        no_root=args.no_root, without=tuple(args.without or ()), test=args.test, jobs=args.jobs or 0,
     )  # fmt: skip
     try:
         with StageBars() as bars:
@@ -87,9 +92,16 @@ def _build(args: argparse.Namespace) -> int:
                 "it is in no package: a Python built with --enable-shared (uv's and Debian's are) has it"
             ) from missing
         show(install_line(missing.packages))
-        raise FerError("paste the line above, or give --no-root; then run this again") from missing
+        cure = ": --no-root does not mend that" if args.no_root else ", or give --no-root"
+        raise FerError(f"paste the line above{cure}; then run this again") from missing
+    found = {each.folder.resolve() for each in all_builds()[0]}
     for each in made:
         show(f"{each.folder} is ready: {each}")
+        if each.folder.resolve() not in found:
+            other = home() / each.record.kind
+            show(
+                f"fer train takes {other} before it: fer caffe remove {each.record.kind}, then this again, has it found"
+            )
     show("Next: fer train vgg8 --engine caffe")
     return 0
 
@@ -113,7 +125,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _line(build: "Build", taken: bool) -> str:
-    lacks = f"; without {', '.join(build.record.without)}" if build.record.without else ""
+    libraries = [sentence.partition(" is ")[0] for sentence in build.record.without]
+    lacks = f"; without {', '.join(libraries)}" if libraries else ""
     return f"{build.folder}: {build}, of {build.record.date}{lacks}{' (fer train takes it)' if taken else ''}"
 
 
@@ -122,12 +135,11 @@ def _remove(args: argparse.Namespace) -> int:
 
     kinds = [args.which] if args.which else list(builds.KINDS)
     places = [builds.home() / kind for kind in kinds]
-    there = [
-        path for place in places for path in (place, builds.unfinished(place)) if path.exists() or path.is_symlink()
-    ]
+    there = [(place, builds.remove) for place in places if place.exists() or place.is_symlink()]
+    there += [(path, builds.remove_unfinished) for path in map(builds.unfinished, places) if path.exists()]
     if not there:
         raise FerError(f"there is nothing to remove: no {' and no '.join(kinds)} build in {builds.home()}")
-    for path in there:
-        builds.remove(path)
+    for path, remove in there:
+        remove(path)
         show(f"removed {path}")
     return 0

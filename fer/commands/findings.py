@@ -1,12 +1,13 @@
 """What is installed here, and what to do about what is not."""
 
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -39,7 +40,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a fault in one thing never hides the next."""
-    looks = (_python, _namesake, _processor, _caffe, _pytorch, _gpu, _disk)
+    looks = (_python, _namesake, _processor, _caffe, _pytorch, _tensorflow, _gpu, _disk)
     return [finding for look in looks for finding in _try(look)]
 
 
@@ -179,7 +180,7 @@ def _other_caffes(taken: "CaffePython") -> Iterator[Finding]:
         yield Finding("caffe, passed over", False, reason, needed=False)
 
 
-# Asked in a process of its own: importing torch here would take seconds and hundreds of MiB.
+# Asked in a process of its own: importing one here would take seconds and hundreds of MiB.
 _ASK_TORCH = """
 import json, torch
 mps = getattr(torch.backends, "mps", None)
@@ -189,28 +190,56 @@ print(json.dumps(facts))
 """
 
 
+_ASK_TENSORFLOW = """
+import json, tensorflow
+gpus = tensorflow.config.list_physical_devices("GPU")
+names = [tensorflow.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+build = tensorflow.sysconfig.get_build_info()
+print(json.dumps({"gpus": names, "cuda": build.get("cuda_version")}))
+"""
+
+
 def _pytorch() -> Iterator[Finding]:
-    from fer.engines.pytorch_engine import PACKAGES as PYTORCH_PACKAGES
+    from fer.engines.pytorch_engine import PyTorch
 
     try:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
-        yield Finding("pytorch", False, "not installed: only real Caffe trains", pip_install(*PYTORCH_PACKAGES), False)
+        cure = pip_install(*PyTorch.packages)
+        yield Finding("pytorch", False, "not installed: real Caffe trains, or TensorFlow", cure, needed=False)
         return
-    answer = _output([sys.executable, "-P", "-c", _ASK_TORCH], timeout=120)
+    yield from _framework("pytorch", "torch", version, _ASK_TORCH)
+
+
+def _tensorflow() -> Iterator[Finding]:
+    from fer.engines.tensorflow_engine import TensorFlow
+
+    if not TensorFlow.installed():
+        yield Finding("tensorflow", False, "not installed", pip_install(*TensorFlow.packages), needed=False)
+        return
+    names = ("tensorflow", "tensorflow-cpu")
+    name = next((name for name in names if any(metadata.Distribution.discover(name=name))), names[0])
+    yield from _framework("tensorflow", name, metadata.version(name), _ASK_TENSORFLOW)
+
+
+def _framework(engine: str, package: str, version: str, ask: str) -> Iterator[Finding]:
+    """Whether it can be imported, and what it finds to compute on besides the CPU."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    answer = _output([sys.executable, "-P", "-c", ask], timeout=120, environment=environment)
     yield Finding(
-        "pytorch",
+        engine,
         bool(answer),
-        f"torch {version}" if answer else f"torch {version} cannot be imported",
-        "" if answer else f"install it again: {pip_install('--force-reinstall', 'torch')}",
+        f"{package} {version}" if answer else f"{package} {version} cannot be imported",
+        "" if answer else f"install it again: {pip_install('--force-reinstall', package)}",
         needed=False,
     )
     if answer:
         facts = json.loads(answer.splitlines()[-1])
-        kind = f"CUDA {facts['cuda']}" if facts["cuda"] else "no CUDA in this build of torch"
+        kind = f"CUDA {facts['cuda']}" if facts["cuda"] else f"no CUDA in this build of {package}"
         found = "; ".join(facts["gpus"]) or "no GPU it can use"
-        yield Finding("pytorch on GPU", bool(facts["gpus"]), f"{found} ({kind})", needed=False)
-        yield Finding("pytorch on MPS", facts["mps"], "yes" if facts["mps"] else "no", needed=False)
+        yield Finding(f"{engine} on GPU", bool(facts["gpus"]), f"{found} ({kind})", needed=False)
+        if "mps" in facts:
+            yield Finding(f"{engine} on MPS", facts["mps"], "yes" if facts["mps"] else "no", needed=False)
 
 
 def _gpu() -> Iterator[Finding]:
@@ -231,9 +260,17 @@ def _disk() -> Iterator[Finding]:
     )
 
 
-def _output(command: list[str], timeout: float = 20) -> str:
+def _output(command: list[str], timeout: float = 20, environment: Mapping[str, str] | None = None) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=True)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=True,
+            env=dict(environment) if environment else None,
+        )
         return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

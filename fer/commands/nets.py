@@ -92,7 +92,7 @@ def _as_json(facts: NetFacts) -> dict[str, Any]:
     return {**vars(facts), "folder": str(facts.folder), "known": known, "engines": _engines(facts)}
 
 
-TITLES = {"caffe": "Caffe", "pytorch": "PyTorch"}
+TITLES = {"caffe": "Caffe", "pytorch": "PyTorch", "tensorflow": "TensorFlow"}
 
 
 def _show_all(found: list[NetFacts]) -> None:
@@ -122,7 +122,7 @@ def _show_all(found: list[NetFacts]) -> None:
     show("")
     for note in (
         "* recommended. Accuracy: PublicTest / PrivateTest of FER2013, centre crop; alexnet after 5 of its 174 epochs.",
-        "PyTorch alone: nets with BatchNorm, which fer's own Caffe does not train. More of one: fer nets NET",
+        "Without Caffe: nets with BatchNorm, which fer's own Caffe does not train. More of one: fer nets NET",
     ):
         say_out(note)
 

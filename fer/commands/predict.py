@@ -17,6 +17,7 @@ from fer.errors import UsageError
 from fer.system.escapes import escaped
 
 if TYPE_CHECKING:
+    from fer.export.form_classifier import FormClassifier
     from fer.inference.classifier import Model
     from fer.inference.predict import Face, Failure, Result
 
@@ -52,8 +53,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, metavar="FILE", help="with --model deploy.prototxt: the .caffemodel of any Caffe")
     add("--mean", metavar="M", help="with --weights: a .binaryproto, a .npy, or numbers as 104,117,123")
     add("--labels", metavar="L", help="with --weights: the classes in the net's order: a labels.txt, or names as A,B,C")
+    add("--runtime", metavar="NAME", help="a form of the export --model, in its own runtime, as onnx-int8 or ncnn")
+    add("--yes", action="store_true", help="with --runtime: fetch it without asking")
     add("--scale", type=over_0, metavar="X", help="with --weights: what pixels less the mean are multiplied by")
-    add("--webcam", nargs="?", const=0, type=int, metavar="N", help="look through camera N (default: 0) until Ctrl-C")
+    add(
+        "--webcam",
+        nargs="?",
+        const=0,
+        type=_camera,
+        metavar="N",
+        help="look through camera N (default: 0) until Ctrl-C",
+    )
     add("--no-detect", action="store_true", help="each picture is one face already, closely cropped")
     add(
         "--detector",
@@ -72,6 +82,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _camera(text: str) -> int:
+    """The number of a camera; OpenCV takes others for those of its backends, or crashes."""
+    if not (text.isdecimal() and len(text) <= 2):
+        raise argparse.ArgumentTypeError(f"{text}: cameras have the numbers 0 to 99")
+    return int(text)
+
+
 def run(args: argparse.Namespace) -> int:
     _check_options(args)
     # OpenCV and FFmpeg have words of their own for a bad file, besides our line; they look here when they are loaded.
@@ -87,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
     from fer.inference.predict import Failure, predict
     from fer.inference.tracking import follow
 
-    model = find_model(args.model) if args.weights is None else _bare_model(args)
-    classifier = Classifier(model)
+    if args.runtime is None:
+        classifier = Classifier(find_model(args.model) if args.weights is None else _bare_model(args))
     detect = whole if args.no_detect else find_detector(args.detector, args.detector_weights, args.threshold)
     found = find_sources(args.paths, args.webcam, [out.resolve() for out in (args.annotate, args.crops) if out])
     sources = found.sources
@@ -96,6 +113,8 @@ def run(args: argparse.Namespace) -> int:
         terminal.say(note)
     failures = faces = 0
     with contextlib.ExitStack() as stack:
+        if args.runtime is not None:
+            classifier = stack.enter_context(_by_runtime(args))
         table = _Table(classifier.model, with_place=not args.no_detect)
         shown = stack.enter_context(PredictDocument(classifier.model, name_of(detect))) if args.json else table
         annotator = None
@@ -110,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
                     failures += 1
                     terminal.error(f"{escaped(result.source.name)}: {result.reason}")
                     shown.failed(result)
+                    outputs.failed(result)
                     continue
                 faces += len(result.faces)
                 if annotator:
@@ -127,6 +147,18 @@ def run(args: argparse.Namespace) -> int:
     if not faces and failures < len(sources):
         terminal.say("No face was found. (A picture that is a face, closely cropped: --no-detect.)")
     return 1 if failures else 0
+
+
+def _by_runtime(args: argparse.Namespace) -> FormClassifier:
+    """What an exported form says in its own runtime."""
+    if args.weights is not None or args.model is None:
+        raise UsageError(f"--runtime {args.runtime} wants --model EXPORT, and no --weights")
+    from fer.commands.export import fetch
+    from fer.export.form_classifier import FormClassifier
+    from fer.export.forms import forms_called
+
+    fetch(forms_called([args.runtime]), yes=args.yes)
+    return FormClassifier(args.model, args.runtime)
 
 
 def _bare_model(args: argparse.Namespace) -> Model:

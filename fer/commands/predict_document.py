@@ -42,7 +42,7 @@ class PredictDocument:
         if result.source is not self._video:
             self._end_video()
             self._video, self._about = result.source, {**about, "frames_per_second": picture.rate}
-        self._frames.add({"frame": picture.frame, "faces": faces})
+        self._frames.add({"frame": picture.frame, "seconds": round(picture.seconds, 3), "faces": faces})
 
     def _end_video(self) -> None:
         if self._video is not None:

@@ -13,7 +13,7 @@ from fer.errors import UsageError
 from fer.inference.annotate import file_id
 from fer.inference.face_table import Crops, FaceTable
 from fer.inference.media import Source
-from fer.inference.predict import Result
+from fer.inference.predict import Failure, Result
 from fer.report.plots.timeline import Track, plot_timeline
 from fer.system.escapes import escaped
 from fer.system.files import is_writable, write_bytes
@@ -50,20 +50,25 @@ class Outputs:
         for face in result.faces:
             if self._table:
                 self._table.add(result, face)
-            if self._args.timeline and face.track is not None and result.picture.frame is not None:
+            if self._args.timeline and face.track is not None:
                 track = self._tracks.setdefault(face.track, Track(face.track))
-                track.seconds.append(result.picture.frame / result.picture.rate)
+                track.seconds.append(result.picture.seconds)
                 track.probabilities.append([face.probabilities[name] for name in self._classes])
-        self._tell(result)
-
-    def _tell(self, result: Result) -> None:
         frame, frames = result.picture.frame, result.picture.frames
         if frame is None:
-            self._done += 1
-            if self._images > 1:
-                self._bars("pictures", min(self._done, self._images), self._images)
+            self._count_image()
         elif frame < frames:
             self._bars(escaped(result.source.name), frame + 1, frames)
+
+    def failed(self, failure: Failure) -> None:
+        """Nothing of it is written; it is done."""
+        if not failure.source.is_video:
+            self._count_image()
+
+    def _count_image(self) -> None:
+        self._done += 1
+        if self._images > 1:
+            self._bars("pictures", min(self._done, self._images), self._images)
 
     def end(self) -> None:
         """Write the files whose name is theirs at the end, and say where they are."""
@@ -80,10 +85,9 @@ class Outputs:
             write_bytes(path, render(figure, path.suffix.lower()[1:]), parents=True)
             terminal.say(f"timeline drawn in: {path}")
         if self._crops:
-            terminal.say(
-                f"{self._crops.count:,} faces in: {self._args.crops}  "
-                "(sorted into folders named as their classes, they are what fer prepare takes)"
-            )
+            cure = "(sorted into folders named as their classes, they are what fer prepare takes)"
+            count = self._crops.count
+            terminal.say(f"{count:,} faces in: {self._args.crops}" + (f"  {cure}" if count else ""))
 
 
 def _is_folder_to_write(folder: Path) -> bool:

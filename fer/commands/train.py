@@ -65,9 +65,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--precision",
         choices=["auto", *PRECISIONS],
-        help="arithmetic of the PyTorch engine; auto: bf16 where the hardware calculates in it (default: fp32)",
+        help="arithmetic of PyTorch or TensorFlow; auto: bf16 where the hardware calculates in it (default: fp32)",
     )
-    add("--shuffle", action="store_true", help="a new order of the images each epoch (the PyTorch engine)")
+    add("--shuffle", action="store_true", help="a new order of the images each epoch (PyTorch, TensorFlow)")
     add("--weights", type=Path, metavar="F", help="start from the weights of a .caffemodel")
     add("--resume", type=Path, metavar="RUN", help="go on with a run from its newest verified snapshot")
     add("--approximate-resume", action="store_true", help="let FER_CAFFE's own caffe resume in mid-epoch")

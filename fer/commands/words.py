@@ -30,6 +30,7 @@ COMMANDS = {
     "setup": "fer doctor",
     "webcam": "fer predict --webcam",
     "lr": "fer schedule",
+    **dict.fromkeys(("dashboard", "digits", "gui", "monitor", "serve", "server", "ui", "watch", "web"), "fer board"),
     **dict.fromkeys(("eval", "evaluate", "test", "score", "val", "validate", "results"), "fer report RUN"),
     **dict.fromkeys(("infer", "inference", "classify", "detect", "recognize", "run"), "fer predict PHOTO"),
     **dict.fromkeys(("data", "dataset", "download"), "fer prepare SOURCE"),
@@ -49,6 +50,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("early-stopping", "early-stop"), "--patience N"),
         **dict.fromkeys(("fp16", "half", "amp", "bf16", "dtype"), "--precision bf16, or auto"),
         **dict.fromkeys(("backend", "framework", "torch", "pytorch"), "--engine pytorch"),
+        **dict.fromkeys(("tensorflow", "tf", "keras"), "--engine tensorflow"),
         **dict.fromkeys(
             ("momentum", "weight-decay", "gamma", "stepsize", "lr-policy", "optimizer", "test-interval", "display"),
             "it stands in the solver: fer nets NET --copy FOLDER, and edit that",

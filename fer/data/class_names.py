@@ -4,13 +4,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer.data.classes import MOST, SYNONYMS, fold
+from fer.data.classes import MOST, SYNONYMS, as_text, fold, lines_of
 from fer.errors import FerError, nearest
 
+_IN_OUR_WORDS = "say what they are in the data's words, in the net's own order (of: --labels {})"
+_OWN_DATA = "take a data directory of the net's own classes: --data DIR"
+_QUOTED = re.compile(r"""\s*(["'])(.*)\1\s*,?\s*""")
 _MEANING = {word: words[0] for words in SYNONYMS for word in words}
-_NUMBERED = re.compile(
-    r"(?:(?P<before>\d+)\s*[:,;=\t ]\s*(?P<name>\S.*)|(?P<named>.*\S)\s*[:,;=\t ]\s*(?P<behind>\d+))"
-)
+_NUMBERED = re.compile(r"(?:(?P<before>\d+)\s*[:,;=_ ]\s*(?P<name>\S.*)|(?P<named>.*\S)\s*[:,;= ]\s*(?P<behind>\d+))")
 
 
 def meaning(name: str) -> str:
@@ -35,53 +36,59 @@ def class_order(own: Sequence[str], classes: Sequence[str], whose: str) -> tuple
     if unknown := [name for name in own if meaning(name) not in set(map(meaning, classes))]:
         raise FerError(
             f"{whose}: {unknown[0]!r} is no class of the data{nearest(unknown[0], list(classes))}\n{lists}\n"
-            "take a data directory of the net's own classes: --data DIR"
+            + (_IN_OUR_WORDS.format(",".join(classes)) if len(own) == len(classes) else _OWN_DATA)
         )
     if missing := [name for name in classes if meaning(name) not in found]:
-        raise FerError(
-            f"{whose}: the data's class {missing[0]!r} is missing\n{lists}\n"
-            "take a data directory of the net's own classes: --data DIR"
-        )
+        raise FerError(f"{whose}: the data's class {missing[0]!r} is missing\n{lists}\n{_OWN_DATA}")
     return tuple(found[meaning(name)] for name in classes)
 
 
-def names_in(text: str) -> list[str]:
-    """The class names of a labels.txt, a line each, in the net's order; a line may have the class's number, from 0.
+def names_in(text: str, known: Sequence[str] = ()) -> list[str]:
+    """The class names of a labels.txt, a line each, in the net's order; a line may have its number, from 0 or 1.
 
-    None is there twice. Raises ValueError for what is no such list.
+    They may also stand in one line, commas between, or in JSON as a list or by number. A number that belongs to a
+    `known` class's name stays. None is there twice. Raises ValueError for what is no such list.
     """
-    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+    lines = [" ".join(_QUOTED.sub(r"\2", line).split()) for line in lines_of(text)]
+    lines = [line for line in lines if line]
     if not 2 <= len(lines) <= MOST or any(len(line) > 60 or not line.isprintable() for line in lines):
         raise ValueError(f"not a name on each of 2 to {MOST} lines")
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    if all(numbered):
+    meant = set(map(meaning, known))
+    if all(numbered) and any(meaning(line) not in meant for line in lines):
         names = {
             int(found["before"] or found["behind"]): (found["name"] or found["named"]).strip()
             for found in numbered
             if found
         }
-        if sorted(names) != list(range(len(lines))):
-            raise ValueError(f"its numbers are not 0 to {len(lines) - 1}, each once")
-        lines = [names[number] for number in range(len(lines))]
+        first = min(names)
+        if sorted(names) != list(range(first, first + len(lines))) or first > 1:
+            raise ValueError(f"its numbers are not 0 to {len(lines) - 1} or 1 to {len(lines)}, each once")
+        if len(set(names.values())) == len(names):  # not "class 0", "class 1"
+            lines = [names[number] for number in sorted(names)]
     if len(set(lines)) < len(lines):
-        raise ValueError("a name is there twice")
+        twice = next(line for line in lines if lines.count(line) > 1)
+        raise ValueError(f"{twice!r} is there twice")
     return lines
 
 
-def read_labels(given: str) -> list[str]:
-    """The class names of `--labels`: those of a file, a line each, or given with commas between. Raises FerError."""
+def read_labels(given: str, known: Sequence[str] = ()) -> list[str]:
+    """The class names of `--labels`: those of a file, as `names_in` has them, or given with commas between.
+
+    Raises FerError.
+    """
     path = Path(given)
     if not path.is_file() and "," in given:
         text = "\n".join(given.split(","))
     else:
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no text"
+            text = as_text(path.read_bytes())
+        except OSError as error:
             raise FerError(
-                f"--labels {given}: cannot be read: {reason}\ngive a labels.txt, or the names: Angry,Disgust,Fear,..."
+                f"--labels {given}: cannot be read: {error.strerror}\n"
+                "give a labels.txt, or the names: Angry,Disgust,Fear,..."
             ) from None
     try:
-        return names_in(text)
+        return names_in(text, known)
     except ValueError as error:
         raise FerError(f"--labels {given}: no list of class names: {error}") from None

@@ -1,5 +1,6 @@
 """The classes of a data set: FER2013's seven unless others are named, and how a source spells them."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,13 +9,15 @@ from functools import cached_property
 from pathlib import Path
 
 from fer.errors import UsageError
+from fer.formats.log_text import encoding_of
 from fer.system.escapes import escaped, some_names
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 """FER2013's, which are those of data that name no others."""
 LEAST, MOST = 2, 100
 SYNONYMS = (
-    ("angry", "anger"), ("disgust", "disgusted"), ("fear", "fearful", "afraid"), ("happy", "happiness"),
+    ("angry", "anger"), ("disgust", "disgusted"), ("fear", "fearful", "afraid", "scared"),
+    ("happy", "happiness", "joy"),
     ("sad", "sadness"), ("surprise", "surprised"), ("neutral", "neutrality", "normal"), ("contempt", "contemptuous"),
 )  # fmt: skip
 """Words for one expression, FER2013's seven first and in its order."""
@@ -104,7 +107,7 @@ SEVEN = ClassTable(CLASSES, ("",) * len(CLASSES))
 def check_names(names: Sequence[str]) -> None:
     """Raise ValueError for names that cannot be classes: too few or many, empty, unseen, or two of one spelling."""
     if not LEAST <= len(names) <= MOST:
-        raise ValueError(f"{len(names):,} classes, not {LEAST} to {MOST}")
+        raise ValueError(f"{len(names):,} class{'es' * (len(names) != 1)}, not {LEAST} to {MOST}")
     for place, name in enumerate(names, 1):
         if not fold(name):
             raise ValueError(f"class {place} has no name")
@@ -116,24 +119,47 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def read_classes(given: str) -> tuple[str, ...]:
-    """The entries of --classes: "A,B,C", or a file with one a line, as labels.txt. Raises UsageError."""
+    """The entries of --classes: "A,B,C", or a file with one a line, as labels.txt, or as `lines_of` has them.
+
+    Raises UsageError.
+    """
     path, listed = Path(given), given.split(",")
     try:
         # A list may be longer than a file's name may be.
-        entries = listed if len(listed) > 1 or not path.is_file() else _lines(path)
+        entries = listed if len(listed) > 1 or not path.is_file() else lines_of(as_text(path.read_bytes()))
     except OSError as error:
         raise UsageError(f"--classes {given}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"--classes {given}: not text in UTF-8") from None
     if entries == [given]:
         raise UsageError(f"--classes {given}: no such file; give one with a class a line, or names with commas between")
     ClassTable.of(entries)
     return tuple(entry.strip() for entry in entries)
 
 
-def _lines(path: Path) -> list[str]:
-    """Those of a file without the empty ones at its end."""
-    return path.read_text(encoding="utf-8-sig").rstrip().split("\n")
+def class_names(known: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """What the data calls its classes, FER2013's where nothing is `known`; numbers where they are not as many."""
+    names = known or CLASSES
+    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
+
+
+def as_text(data: bytes) -> str:
+    """What a file of names says, in the encodings that editors write."""
+    try:
+        return data.decode(encoding_of(data[:4096]))
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file of names but for comments and the empty ones at its end; or what else lists them: one line
+    with commas between, JSON's lists, and JSON's names by number, as "NUMBER NAME"."""
+    try:
+        said = json.loads(text.replace("'", '"') if text.startswith("['") else text)
+    except (ValueError, RecursionError):
+        lines = [line for line in text.lstrip("\ufeff").rstrip().splitlines() if not line.lstrip().startswith("#")]
+        return lines[0].split(",") if len(lines) == 1 else lines
+    if isinstance(said, dict):
+        said = [f"{key} {value}" for key, value in said.items()]
+    return [str(each) for each in said] if isinstance(said, list) else [text]
 
 
 def _twice(words: Iterable[str]) -> str | None:

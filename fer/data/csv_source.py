@@ -107,6 +107,11 @@ def _cure(fields: list[str], line: bytes) -> str:
             "The competition's test.csv holds faces without labels, nothing to train on or to score:\n"
             "take icml_face_data.csv (or fer2013.csv) of the same download"
         )
+    if "pixels" not in fields and "emotion" not in fields:
+        return (
+            "The columns of FER2013 are emotion, pixels and Usage, in any order; of images that lie in files give the "
+            "folder, sorted into one for each class"
+        )
     return "The columns of FER2013 are emotion, pixels and Usage, in any order"
 
 

@@ -25,7 +25,10 @@ def divide(labels: np.ndarray, classes: Sequence[str], shares: Sequence[int], se
         sizes = _sizes(len(rows), shares)
         splits[generator.permutation(rows)] = np.repeat(np.arange(len(SPLITS)), sizes)
     if few:
-        raise FerError(f"--split: less than three images of {some_names(few)}: too few to be in train, val and test")
+        raise FerError(
+            f"--split: less than three images of {some_names(few)}: too few to be in train, val and test\n"
+            "add images, or leave these folders out"
+        )
     return splits
 
 

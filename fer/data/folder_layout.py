@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from fer.data.classes import SEVEN, ClassTable, fold
 from fer.data.dataset import Split
 from fer.errors import FerError
+from fer.system.escapes import escaped
 
 _SPLIT_FOLDERS = {
     "train": Split.TRAIN, "training": Split.TRAIN,
@@ -122,6 +123,9 @@ def _reading(inside: Mapping[str, _Located], source: str) -> _Reading:
             splits.setdefault(fold(name), set()).add(found.split)
             spelled.setdefault((fold(name), found.split), set()).add(name)
             unknown.update([] if named else [fold(name)])
+    if len(splits) == 1 and not known:
+        alone = next(iter(next(iter(spelled.values()))))
+        raise FerError(f"{source}: folders as classes: '{escaped(alone)}' alone, and a net tells 2 to 100 apart")
     everywhere = set().union(*splits.values())
     if len(splits) < 2 or (len(known) == len(SEVEN) and not any(splits[name] == everywhere for name in unknown)):
         return seven

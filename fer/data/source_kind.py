@@ -30,10 +30,17 @@ _NOT_READ = {
 
 def refuse_other_kinds(head: bytes, path: Path) -> None:
     """Raise FerError for a file that begins as one of a kind that is not read."""
+    if what := kind_not_read(head):
+        read = "fer2013.csv, plain or in .gz .bz2 .xz .zip .tar, or class folders"
+        raise FerError(f"{path}: {what}\nA source is {read}")
+
+
+def kind_not_read(head: bytes) -> str | None:
+    """What a file is, and what to do about it, that begins as one of a kind that is not read; None for any other."""
     for magic, what in _NOT_READ.items():
         if head.lower().startswith(magic.lower()) if magic.startswith(b"<") else head.startswith(magic):
-            read = "fer2013.csv, plain or in .gz .bz2 .xz .zip .tar, or class folders"
-            raise FerError(f"{path}: {what}\nA source is {read}")
+            return what
+    return None
 
 
 def choose_csv(where: Path, names: list[str], what: str) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fer.data.classes import ClassTable, fold
 from fer.data.dataset import SPLITS, Batch
+from fer.data.source_kind import kind_not_read
 from fer.errors import FerError
 from fer.system.escapes import some_names
 
@@ -19,6 +20,7 @@ NO_CLASS = ("unknown", "nf")
 """Columns of votes that are for no class, in small letters: of FER+ "cannot tell" and "not a face"."""
 _ABOUT = ("usage", "image name")
 _FILE = re.compile(r"fer([0-9]{7})\.png")
+_WHOLE = re.compile(r"[0-9]{1,6}(\.0+)?")  # pandas writes 3.0
 _ALIKE, _ENOUGH = 0.4, 50
 
 
@@ -128,6 +130,8 @@ def read_votes(path: Path, table: ClassTable | None, least: int) -> Votes:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+        if reason := kind_not_read(text[:512].encode()):
+            raise FerError(f"{path}: {reason}")
     except OSError as error:
         raise FerError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -136,6 +140,8 @@ def read_votes(path: Path, table: ClassTable | None, least: int) -> Votes:
     rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
     header = [name.strip() for name in next(rows, [])]
     about = {fold(name): place for place, name in enumerate(header) if fold(name) in _ABOUT}
+    if not any(header):
+        raise FerError(f"{path}: the file is empty")
     columns = [place for place, name in enumerate(header) if fold(name) not in _ABOUT and name]
     table = table or _table(path, [header[place] for place in columns if fold(header[place]) not in NO_CLASS])
     labels = {place: found for place in columns if (found := table.find(header[place])) is not None}
@@ -172,7 +178,7 @@ def _numbers(
             raise FerError(f"{where}: {len(fields)} columns, where the header has {len(header)}")
         counted = [fields[place].strip() for place in columns]
         for place, text in zip(columns, counted, strict=True):
-            if not re.fullmatch(r"[0-9]{1,6}", text):
+            if not _WHOLE.fullmatch(text):
                 raise FerError(f"{where}: {header[place]} {text[:40]!r} is not a whole number of votes")
         if "usage" in about:
             usage = fields[about["usage"]].strip()
@@ -182,5 +188,5 @@ def _numbers(
         file = _FILE.fullmatch(fields[about["image name"]].strip()) if "image name" in about else None
         if file and int(file[1]) != len(votes):
             raise FerError(f"{where}: {file[0]} in row {len(votes)} from 0: rows are missing or in another order")
-        votes.append([int(text) for text in counted])
+        votes.append([int(text.partition(".")[0]) for text in counted])
     return np.array(votes, np.int64).reshape(len(votes), len(columns)), np.array(splits, np.uint8) if splits else None

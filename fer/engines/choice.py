@@ -4,20 +4,28 @@ from dataclasses import dataclass
 
 from fer.engines.engine import Demand, Engine, Say
 from fer.engines.real_caffe import OTHER_CAFFE
-from fer.engines.registry import CHOSEN, ENGINES, engine_called, engines_that
+from fer.engines.registry import CHOSEN, ENGINES, SPARE, engine_called, engines_that
 from fer.errors import FerError, UsageError
 from fer.nets.states import filter_net, test_states, train_state
 from fer.schema import caffe_pb2
 
 
-def demand_of(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter) -> Demand:
+def demand_of(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter, *, on_gpu: bool = False) -> Demand:
     """What it takes to train `net` as `solver` says. Raises FerError where the net's rules cannot be followed."""
     trained = filter_net(net, train_state(solver)).layer
     tested = [layer for state in test_states(solver) for layer in filter_net(net, state).layer]
     norms = (
         layer.name for layer in trained if layer.type == "BatchNorm" and not layer.batch_norm_param.use_global_stats
     )
-    return Demand(frozenset(layer.type for layer in (*trained, *tested)), next(norms, None), solver.type)
+    layers = (*trained, *tested)
+    stochastic = (layer.name for layer in layers if not on_gpu and _pools_by_chance(layer))
+    return Demand(frozenset(layer.type for layer in layers), next(norms, None), solver.type, next(stochastic, None))
+
+
+def _pools_by_chance(layer: caffe_pb2.LayerParameter) -> bool:
+    if layer.type == "SPP":
+        return layer.spp_param.pool == caffe_pb2.SPPParameter.STOCHASTIC
+    return layer.type == "Pooling" and layer.pooling_param.pool == caffe_pb2.PoolingParameter.STOCHASTIC
 
 
 def as_they_come(demand: Demand) -> list[str]:
@@ -27,7 +35,8 @@ def as_they_come(demand: Demand) -> list[str]:
     """
     from fer.engines.caffe_build.builds import candidates  # here, as the command line goes without it
 
-    return [name for name in ENGINES if not (name == "caffe" and demand.statistics and not candidates())]
+    able = [name for name, make in ENGINES.items() if not demand.layer_types & make().lacks]
+    return [name for name in able if not (name == "caffe" and demand.statistics and not candidates())]
 
 
 @dataclass(frozen=True)
@@ -63,18 +72,34 @@ def choose_engine(wish: Wish, say: Say) -> Engine:
             break
         why = f"as {short}"
     else:
-        found = _last_resort(short, say)
+        found = _last_resort(wish, short, say)
+        if wish.demand and (missing := found.shortfall(wish.demand)):
+            raise FerError(f"{found.title}, {why}, {missing}\n{found.instead}")
     say(f"engine: {found.title}, {why}")
     return found
 
 
-def _last_resort(short: str, say: Say) -> Engine:
+def _last_resort(wish: Wish, short: str, say: Say) -> Engine:
     try:
         return engine_called(CHOSEN[-1]).set_up(say)
     except FerError as error:
+        if spare := _spare(wish, say):
+            return spare
         if not short:
             raise
         raise FerError(f"{short}; {error}\nor {OTHER_CAFFE}") from error
+
+
+def _spare(wish: Wish, say: Say) -> Engine | None:
+    """The engine that is nobody's first choice, where it is there and can do what is asked."""
+    engine = engine_called(SPARE)
+    try:
+        if _unfit(engine, wish, say):
+            return None
+        found = engine.set_up(say)
+        return None if wish.demand and found.shortfall(wish.demand) else found
+    except FerError:
+        return None
 
 
 def _unfit(engine: Engine, wish: Wish, say: Say) -> str | None:

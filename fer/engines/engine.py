@@ -35,11 +35,13 @@ class Demand:
     layer_types  of the layers that take part in training or in a test
     statistics   the first BatchNorm layer that is to learn its batches' statistics, or None
     solver_type  "SGD", "Adam", ...
+    stochastic   the first layer that pools by chance on the CPU, which real Caffe does on GPUs alone, or None
     """
 
     layer_types: frozenset[str]
     statistics: str | None
     solver_type: str
+    stochastic: str | None = None
 
 
 class Engine(Protocol):
@@ -93,6 +95,11 @@ class Engine(Protocol):
     @property
     def threads(self) -> str:
         """How many threads it calculates with."""
+        ...
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """The layer types of BVLC Caffe 1.0 that it has not, as far as is known without starting it."""
         ...
 
     @property

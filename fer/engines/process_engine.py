@@ -30,6 +30,7 @@ class ProcessEngine:
     precision: str = "fp32"
     own: bool = False
     python_layers: bool = False
+    lacks: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -123,7 +124,7 @@ class ProcessEngine:
         argv += ["--transform", text, "--out", str(out)]
         argv += ["--ten-crop"] if ten_crop else []
         argv += ["--gpu", str(gpu)] if gpu is not None else []
-        self._call(argv, "scoring", folder, _counting(ipc.Predicted, progress))
+        self._call(argv, "scoring", folder, counting(ipc.Predicted, progress))
 
     def batch(self, model: Path, out: Path, *, state: State, seed: int = -1, folder: Path | None = None) -> None:
         argv = ["batch", "--model", str(model), "--phase", state.phase, *_rules(state)]
@@ -145,7 +146,7 @@ class ProcessEngine:
         argv += ["--iterations", str(batches)] if batches is not None else []
         argv += _rules(state)
         argv += ["--gpu", str(gpu)] if gpu is not None else []
-        return int(self._ask(argv, "averaging snapshots", folder, _counting(ipc.Passed, progress))["batches"])
+        return int(self._ask(argv, "averaging snapshots", folder, counting(ipc.Passed, progress))["batches"])
 
     def doctor(self) -> dict[str, Any]:
         return self._ask(["doctor"], "looking at itself")
@@ -224,7 +225,7 @@ def _rules(state: State) -> list[str]:
     return [*(word for stage in state.stages for word in ("--stage", stage)), "--level", str(state.level)]
 
 
-def _counting(kind: type[ipc.Predicted] | type[ipc.Passed], progress: Counter | None) -> Callable[[str], None]:
+def counting(kind: type[ipc.Predicted] | type[ipc.Passed], progress: Counter | None) -> Callable[[str], None]:
     """Hands the numbers of an engine's messages of this kind on."""
 
     def on_line(line: str) -> None:

@@ -6,6 +6,8 @@ from fer.engines.process_engine import gpu_numbers
 from fer.engines.real_caffe import RealCaffe
 from fer.errors import FerError
 
+_NOT_IN_WHEEL = frozenset({"Clip"})  # of BVLC Caffe's layer types
+
 
 @dataclass(frozen=True)
 class PyCaffe(RealCaffe):
@@ -28,8 +30,8 @@ class PyCaffe(RealCaffe):
     def known_types(self, wanted: frozenset[str]) -> frozenset[str]:
         from fer.nets.lint import KNOWN_LAYERS  # here, as the command line goes without it
 
-        is_wheel = not (self.own or self.built)
-        return KNOWN_LAYERS if is_wheel and wanted <= KNOWN_LAYERS else self.layer_types()
+        wheels = KNOWN_LAYERS - _NOT_IN_WHEEL
+        return self.layer_types() if self.own or self.built or not wanted <= KNOWN_LAYERS else wheels
 
     def check_gpus(self, wanted: int | str) -> tuple[int, ...]:
         numbers = gpu_numbers(wanted)

@@ -69,28 +69,33 @@ class RealCaffe(ProcessEngine):
         return replace(self, command=(str(found.python), str(WORKER)), environment=found.environment)
 
     def describe(self, model: Path, state: "State", *, folder: Path | None = None) -> dict[str, Any]:
-        self._check_modules((folder or Path()) / model)
+        self._check(model, folder or Path())
         return super().describe(model, state, folder=folder)
 
     def predict(self, deploy: Path, *args: Any, folder: Path | None = None, **options: Any) -> None:
-        self._check_modules((folder or Path()) / deploy)
+        self._check(deploy, folder or Path())
         super().predict(deploy, *args, folder=folder, **options)
 
     def batch(self, model: Path, *args: Any, folder: Path | None = None, **options: Any) -> None:
-        self._check_modules((folder or Path()) / model)
+        self._check(model, folder or Path())
         super().batch(model, *args, folder=folder, **options)
 
-    def _check_modules(self, model: Path) -> None:
-        """A net is data that people send each other; what it makes Caffe import is not looked at by anybody."""
+    def _check(self, model: Path, folder: Path) -> None:
+        """A net is data that people send each other; nobody looks at what it makes Caffe import or write."""
         from fer.formats.prototxt import read_net  # here, as the command line goes without it
         from fer.nets.python_layers import check_allowed
+        from fer.nets.written_files import check_written
 
+        net = read_net(folder / model)
+        check_written(net, folder / model, folder)
         if not self.python_layers:
-            check_allowed(read_net(model), model)
+            check_allowed(net, folder / model)
 
     def shortfall(self, demand: Demand) -> str | None:
         if reason := super().shortfall(demand):
             return reason
+        if demand.stochastic is not None:
+            return f"has STOCHASTIC pooling (layer {demand.stochastic!r}) on GPUs alone"
         if not (demand.statistics or (self.own and demand.solver_type != "SGD")):
             return None
         try:

@@ -8,6 +8,7 @@ from fer.engines.caffe_executable import CaffeExecutable
 from fer.engines.engine import Engine, Say
 from fer.engines.pycaffe import PyCaffe
 from fer.engines.pytorch_engine import PyTorch
+from fer.engines.tensorflow_engine import TensorFlow
 from fer.errors import UsageError
 
 AUTO = "auto"
@@ -30,9 +31,11 @@ def _caffe() -> Engine:
 
 
 # What makes each engine: at once and without looking for it, which its `set_up` does.
-ENGINES: dict[str, Callable[[], Engine]] = {"caffe": _caffe, "pytorch": PyTorch}
+ENGINES: dict[str, Callable[[], Engine]] = {"caffe": _caffe, "pytorch": PyTorch, "tensorflow": TensorFlow}
 CHOSEN = ("caffe", "pytorch")
 """Those that `--engine auto` chooses from: the first that can do what is asked."""
+SPARE = "tensorflow"
+"""What it takes where none of them can be had."""
 
 
 def engine_called(name: str) -> Engine:

@@ -21,6 +21,7 @@ from fer.evaluation.explain import Explainer, is_explained
 from fer.evaluation.kept import Again, difference, find_kept, is_kept
 from fer.evaluation.scores import count_undecided, load_scores, log_loss, make_scores, recalls
 from fer.evaluation.splits import StoredSplit, as_images, reading_of
+from fer.evaluation.trained_on import check_trained_on
 from fer.nets.states import State
 from fer.runs.explained import ExplainedMeta, write_explained
 from fer.runs.run import Run, Snapshot
@@ -113,6 +114,7 @@ class _Scorer:
         self.data_dir = data_dir(run)
         self.manifest = verify_data(self.data_dir)
         check_data(run)
+        check_trained_on(run, self.manifest)
         self.reading = reading_of(run)
         self._stack = stack
         self._scratch: Path | None = None

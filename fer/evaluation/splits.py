@@ -1,7 +1,6 @@
 """The images of val and test as a net reads them: val from what its TEST data layer names, test in the same way."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,13 +23,14 @@ from fer.engines.core.images import (
 )
 from fer.errors import FerError
 from fer.formats.database import Database
+from fer.formats.image_list import images_hash
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.deploy import front_layer
 from fer.nets.files import with_paths
 from fer.nets.states import State, scored_state
 from fer.runs.run import Run
 from fer.schema import caffe_pb2
-from fer.system.hashes import file_hash, files_hash
+from fer.system.hashes import file_hash
 
 READ_LAYERS = ("Data", "ImageData")
 
@@ -134,12 +134,7 @@ class SplitSource:
     @cached_property
     def images_sha256(self) -> str | None:
         """Of a list, the SHA-256 over those of its image files, as a manifest has it for a folder."""
-        if not self.is_list:
-            return None
-        names = list_names(self.path)
-        if self.root.endswith("/"):
-            return files_hash(Path(self.root), names)
-        return files_hash(Path("/"), [os.path.abspath(self.root + name)[1:] for name in names])  # noqa: PTH100
+        return images_hash(self.path, self.root) if self.is_list else None
 
     @property
     def sha256(self) -> str:

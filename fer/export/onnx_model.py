@@ -18,6 +18,7 @@ from fer.nets.transform import Transform
 from fer.schema import caffe_pb2
 
 INPUT, OUTPUT = "pixels", "probabilities"
+TRANSFORM_NODES = ("cropped", "centred", "scaled")
 OPSET, IR_VERSION = 13, 8  # of 2021: OpenCV 4.8 and every other reader of today has them
 
 
@@ -67,17 +68,22 @@ class _Step:
 
 
 def to_onnx(
-    deploy: caffe_pb2.NetParameter, blobs: Mapping[str, Sequence[np.ndarray]], transform: Transform
+    deploy: caffe_pb2.NetParameter,
+    blobs: Mapping[str, Sequence[np.ndarray]],
+    transform: Transform | None,
+    batch: int | None = None,
 ) -> onnx.ModelProto:
     """The model from `pixels`, float32 [N, C, H, W] of 0..255, to `probabilities`, float32 [N, K].
 
+    Without a `transform` the pixels are those that the net itself takes; `batch` is N where that is not to be free.
     `blobs` are each layer's parameters in Caffe's order. Raises FerError for a layer that cannot be converted to ONNX.
     """
     graph, shapes = _Graph(), infer_shapes(deploy)
     holders: dict[str, str] = {}  # what holds a blob now: Caffe's layers work in place, ONNX's nodes do not
     for layer in deploy.layer:
         if layer.type == "Input":
-            holders[layer.top[0]] = _transformed(graph, transform)
+            holders[layer.top[0]] = _transformed(graph, transform) if transform else INPUT
+            taken = transform.shape if transform else shapes.blobs[layer.top[0]][1:]
             continue
         inputs = [holders[name] for name in layer.bottom]
         bottoms, tops = ([shapes.blobs[name] for name in names] for names in (layer.bottom, layer.top))
@@ -93,8 +99,12 @@ def to_onnx(
         helper.make_graph(
             graph.nodes,
             deploy.name or "net",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", *transform.shape])],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", int(np.prod(shapes.blobs[last][1:]))])],
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch or "N", *taken])],
+            [
+                helper.make_tensor_value_info(
+                    OUTPUT, TensorProto.FLOAT, [batch or "N", int(np.prod(shapes.blobs[last][1:]))]
+                )
+            ],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -227,6 +237,11 @@ def _concat(step: _Step) -> str:
     return step.add("Concat", step.inputs, axis=param.concat_dim if param.HasField("concat_dim") else param.axis)
 
 
+def _clip(step: _Step) -> str:
+    param = step.layer.clip_param
+    return step.add("Clip", [*step.inputs, step.constant("min", param.min), step.constant("max", param.max)])
+
+
 def _relu(step: _Step) -> str:
     slope = step.layer.relu_param.negative_slope
     return step.add("LeakyRelu", step.inputs, alpha=slope) if slope else step.add("Relu", step.inputs)
@@ -241,6 +256,7 @@ _RULES: dict[str, Callable[[_Step], str]] = {
     "AbsVal": lambda step: step.add("Abs", step.inputs),
     "BatchNorm": _batch_norm,
     "Bias": _scale,
+    "Clip": _clip,
     "Concat": _concat,
     "Convolution": _convolution,
     "Dropout": lambda step: step.inputs[0],

@@ -1,6 +1,9 @@
 """The README of an exported model: what it is, and the lines that use it from pycaffe, OpenCV and onnxruntime."""
 
+from collections.abc import Sequence
+
 from fer.data.dataset import SIDE, SPLIT_NAMES
+from fer.export.form import Form
 from fer.inference.model_record import ExportedSnapshot, ModelRecord
 
 _TEXT = """\
@@ -36,24 +39,24 @@ net.setInput({pixels}[np.newaxis])
 probabilities = net.forward()[0]
 ```
 """
-_ONNX = """
-`model.onnx` does the {parts} itself. With OpenCV or onnxruntime:
+_FOLDED = """
+`folded/` holds the same net without its BatchNorm and Scale layers, which are part of the weights there: what the
+toolchains of devices want.
+"""
+_PROVED = """
+Each form was read back by its own runtime and scored val:
 
-```python
-net = cv2.dnn.readNetFromONNX("model.onnx")
-net.setInput(face[np.newaxis])
-probabilities = net.forward()[0]
-```
+{table}
 
-```python
-import onnxruntime
-session = onnxruntime.InferenceSession("model.onnx")
-probabilities = session.run(None, {{"pixels": face[np.newaxis]}})[0][0]
-```
+Agreement is the share of faces with the run's own class, difference the largest of a probability from the run's own, ms
+the median of one face by one thread of the processor that it was exported on.
+"""
+_CALIBRATED = """
+The images of `calibration/` set the ranges of the integers; keep them for a toolchain of your own.
 """
 
 
-def readme(record: ModelRecord) -> str:
+def readme(record: ModelRecord, forms: Sequence[Form]) -> str:
     """Markdown for the directory that `record` is about; its code runs there, on a `face.png`."""
     height, width = record.image.height, record.image.width
     crop, scale = record.transform.crop_size, record.transform.scale
@@ -64,8 +67,7 @@ def readme(record: ModelRecord) -> str:
     accuracy = (
         f"{SPLIT_NAMES[split]} {each.accuracy:.2%} of {each.images:,}" for split, each in record.accuracy.items()
     )
-    text = _TEXT + (_ONNX if record.onnx else "")
-    return text.format(
+    text = _TEXT.format(
         net=record.net,
         data=record.data,
         accuracy=", ".join(accuracy),
@@ -79,8 +81,33 @@ def readme(record: ModelRecord) -> str:
         pixels=f'((face - np.load("mean.npy")) * {scale:.9g}){window}',
         input=record.input,
         output=record.output,
-        parts="crop, mean and scale" if crop else "mean and scale",
     )
+    text += _FOLDED if record.folded else ""
+    return text + "".join(form.readme(record) for form in forms) + _forms(record)
+
+
+def _forms(record: ModelRecord) -> str:
+    if not record.forms:
+        return ""
+    text = _PROVED.format(table=forms_table(record))
+    return text + (_CALIBRATED if record.calibration else "")
+
+
+def forms_table(record: ModelRecord) -> str:
+    """Markdown, a row a form."""
+    rows: list[tuple[str, ...]] = [("form", "file", "bytes", "val", "test", "agreement", "difference", "ms", "by")]
+    own = [f"{each.accuracy:.2%}" for each in map(record.accuracy.get, ("val", "test")) if each]
+    rows.append(("the run itself", "", "", *own, *[""] * (6 - len(own))))
+    for name, form in record.forms.items():
+        by = ", ".join(f"{package} {version}" for package, version in form.versions.items())
+        test = "" if form.test is None else f"{form.test:.2%}"
+        time = "" if form.milliseconds is None else f"{form.milliseconds:.3g}"
+        figures = f"{form.accuracy:.2%}", test, f"{form.agreement:.2%}", f"{form.difference:.2g}", time
+        rows.append((name, form.file, f"{form.bytes:,}", *figures, by))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, "-|-".join("-" * width for width in widths))
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def _face(record: ModelRecord) -> str:

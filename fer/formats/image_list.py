@@ -1,10 +1,12 @@
 """The list of Caffe's ImageData layer: in each line an image file, a space, and a label."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.system.hashes import files_hash
 
 _LABEL = re.compile(r"[+-]?[0-9]{1,10}")
 
@@ -37,6 +39,17 @@ def read_list(path: Path) -> list[ListedImage]:
             raise FerError(f"{path}:{number}: {_fault(line)}: expected `FILE LABEL`, found {line[:80]!r}")
         images.append(ListedImage(number, name, int(label)))
     return images
+
+
+def images_hash(path: Path, root: str) -> str:
+    """The SHA-256 over those of the images that a list names, `root` in front of each name, in its order.
+
+    Raises FerError where one cannot be read.
+    """
+    names = [image.name for image in read_list(path)]
+    if root.endswith("/"):
+        return files_hash(Path(root), names, by=path)
+    return files_hash(Path("/"), [os.path.abspath(root + name)[1:] for name in names], by=path)  # noqa: PTH100
 
 
 def _fault(line: str) -> str:

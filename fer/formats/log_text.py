@@ -1,10 +1,9 @@
-"""The text of a log as people have it: in any encoding, in colours, out of docker, copied from a console.
+"""The text of a log as people have it: in any encoding, in colours, out of docker, a notebook, a page or a console.
 
 for line in whole_lines(path): ...
 """
 
 import codecs
-import contextlib
 import json
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from fer.errors import FerError
+from fer.formats.log_document import document_lines
 from fer.formats.log_lines import (
     Event,
     Iteration,
@@ -33,6 +33,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _START = re.compile(r"[IWEF](?:[0-9]{8}|[0-9]{4}) [0-9]{2}:[0-9]{2}:[0-9]{2}")
+# A line in quotes, of a CSV or of JSON that is cut.
+_QUOTED = re.compile(rf'[^"]*"({_START.pattern}[^"\\]*)(?:\\r)?(?:\\n)?"')
 # A colour of glog's (as bytes, as `cat -v` and editors show it, or with its first byte lost), a window's title.
 _COLOURS = re.compile(
     r"(?:\x1b|\^\[)\[[0-?]*[ -/]*[@-~]|\x9b[0-?]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]"
@@ -47,29 +49,48 @@ _CONSOLES = (79, 80, 99, 100, 119, 120, 131, 132)  # columns; PowerShell takes o
 
 
 def clean(line: str) -> str:
-    """A line without its end, NUL bytes and colours; out of the JSON that docker keeps its logs in."""
+    """A line without its end, NUL bytes and colours; out of the JSON that docker and others keep logs in, or a CSV."""
     line = line.rstrip("\r\n").replace("\0", "")
-    if line.startswith('{"log":"'):
-        with contextlib.suppress(ValueError, RecursionError):
-            line = str(json.loads(line)["log"]).rstrip("\r\n")
+    if line.startswith("{"):
+        line = _of_object(line)
+    elif '"' in line and (quoted := _QUOTED.match(line)):
+        line = quoted[1]
     if "\x1b" in line or "\x9b" in line or "^[" in line or line.rstrip().endswith("m"):
         line = _COLOURS.sub("", line)
     return line
 
 
+def _of_object(line: str) -> str:
+    """The text in a line's JSON object: docker's "log", or what begins as Caffe's lines do."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    texts = [
+        value for key, value in fields.items() if isinstance(value, str) and (key == "log" or _START.search(value))
+    ]
+    return texts[0].rstrip("\r\n") if texts else line
+
+
 def file_lines(path: Path) -> Iterator[str]:
-    """The lines of a file, each with its end as "\\n", longer ones cut. Raises FerError if it cannot be read."""
+    """The lines of a file, each with its end as "\\n", longer ones cut; of a document, of the text that it shows.
+
+    Raises FerError if it cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            encoding = _encoding(file.read(4096))
+            encoding = encoding_of(file.read(4096))
         with path.open(encoding=encoding, errors="replace") as text:
-            yield from _cut(text)
+            document = document_lines(text)
+            yield from _cut(text) if document is None else document
     except OSError as error:
         raise FerError(f"cannot read the log {path}: {error.strerror}") from error
 
 
-def _encoding(start: bytes) -> str:
-    """By its mark; without one (PowerShell's >> writes none) UTF-16 is known by the zero bytes of plain letters."""
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text, by its mark.
+
+    Without one (PowerShell's >> writes none) UTF-16 is known by the zero bytes of plain letters."""
     for mark, name in _MARKS:
         if start.startswith(mark):
             return name

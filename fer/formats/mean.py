@@ -15,7 +15,7 @@ _CHANNELS = (1, 3)
 def find_mean(given: str | Path) -> np.ndarray:
     """The mean of `--mean`: float32 [C, H, W] of a file, or [C, 1, 1] of numbers as 104,117,123.
 
-    A .npy has [C, H, W], [H, W], [H, W, C], or [C]. Raises FerError where there is no such file, or it is no mean.
+    A .npy has [C, H, W], [H, W], [H, W, C], [C], or one number. Raises FerError where there is none, or it is no mean.
     """
     path = Path(given)
     numbers = _numbers(str(given))
@@ -49,12 +49,14 @@ def read_npy(path: Path) -> np.ndarray:
     if mean.dtype.kind not in "fiu":
         raise FerError(f"{path}: not a mean: it holds {mean.dtype} values")
     mean = mean.reshape(mean.shape[1:]) if mean.ndim == 4 and len(mean) == 1 else mean
-    if mean.ndim == 1:
+    if mean.ndim < 2:
         mean = mean.reshape(-1, 1, 1)
     elif mean.ndim == 2:
         mean = mean[np.newaxis]
     elif mean.ndim == 3 and mean.shape[0] not in _CHANNELS and mean.shape[2] in _CHANNELS:
         mean = mean.transpose(2, 0, 1)
-    if mean.ndim != 3 or mean.shape[0] not in _CHANNELS or not mean.size or not np.isfinite(mean).all():
+    if not np.isfinite(mean).all():
+        raise FerError(f"{path}: not a mean: it holds nan or inf")
+    if mean.ndim != 3 or mean.shape[0] not in _CHANNELS or not mean.size:
         raise FerError(f"{path}: not a mean of images with 1 or 3 channels: its shape is {shape_text(mean.shape)}")
     return np.ascontiguousarray(mean, np.float32)

@@ -11,8 +11,16 @@ from google.protobuf.message import DecodeError, Message
 
 from fer.errors import Faults, FerError, nearest
 from fer.formats.forks import DELETE_IT, explain_field
-from fer.formats.prototxt_text import backslash_faults, decode, encode, file_path, read_text
-from fer.formats.tokens import blank_field
+from fer.formats.prototxt_text import (
+    backslash_faults,
+    decode,
+    encode,
+    file_path,
+    foreign_faults,
+    joined_signs,
+    read_text,
+)
+from fer.formats.tokens import blank_field, layer_lines
 from fer.formats.upgrade import V1_TYPES, upgrade_net
 from fer.schema import caffe_pb2
 from fer.system.files import write_bytes
@@ -125,7 +133,7 @@ def are_exchanged(solver_path: str | Path, net_path: str | Path) -> bool:
 
 def _reads_as(path: str | Path, kind: type[Message]) -> bool:
     try:
-        return bool(text_format.Parse(read_text(path), kind()).ListFields())
+        return bool(text_format.Parse(joined_signs(read_text(path)), kind()).ListFields())
     except (FerError, text_format.ParseError):
         return False
 
@@ -136,8 +144,9 @@ def _read_message(path: str | Path, message: MessageT, dropped: list[str] | None
     Given a list `dropped`, fields that are to be deleted are, and told there.
     """
     text = read_text(path)
-    if faults := [f"{path}:{line}: {fault}" for line, fault in backslash_faults(text)]:
+    if faults := [f"{path}:{line}: {fault}" for line, fault in (*backslash_faults(text), *foreign_faults(text))]:
         raise FerError("\n".join(faults[:_MOST_FAULTS]))
+    text = joined_signs(text)
     while len(faults) < _MOST_FAULTS:
         message.Clear()
         try:
@@ -155,9 +164,19 @@ def _read_message(path: str | Path, message: MessageT, dropped: list[str] | None
             if mended is None:
                 break
             text = mended
-    if faults:
+    if faults := faults or _missing_fields(path, text, message):
         raise Faults(faults)
     return message
+
+
+def _missing_fields(path: str | Path, text: str, message: Message) -> list[str]:
+    """Fields that Caffe's parser does without no more than ours when it writes them: clip_param's min and max."""
+    faults = []
+    for name in message.FindInitializationErrors():  # type: ignore[attr-defined]  # its stub lacks it
+        place = re.match(r"layer\[(\d+)\]\.", name)
+        line = layer_lines(text)[int(place[1])] if place else 1
+        faults.append(f"{path}:{line}: {name[place.end() :] if place else name} is missing")
+    return faults
 
 
 def _taken_for(path: str | Path, message: Message) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from google.protobuf.message import DecodeError, Message
@@ -27,6 +28,11 @@ _OCTALS = re.compile(r"(?<!\\)(?:\\[23][0-7]{2})+")  # as protobuf writes bytes 
 _WRONG_ESCAPE = re.compile(
     r"(?<!\\)(?:\\\\)*\\(?:[^abfnrtv?'\"\\0-7xXuU]|[xX](?![0-9a-fA-F])|u(?![0-9a-fA-F]{4})|U(?![0-9a-fA-F]{8}))"
 )
+_LOOSE_SIGN = re.compile(r"-[\s#]")
+_BEGINS_NUMBER = re.compile(r"[0-9.]|inf|nan", re.IGNORECASE)
+_COMMENT = re.compile(r"#[^\n]*")
+_FOREIGN = re.compile(r"[^\x00-\x7f]|\+|[0-9]_[0-9]")
+_FOREIGN_NUMBER = re.compile(r"\+[\w.]+|-?[0-9]+(?:_[0-9]+)+[\w.]*")
 _EXPECTED = "a prototxt is expected here"
 _KINDS: tuple[tuple[str, type[Message], str], ...] = (
     ("the weights of a net (.caffemodel)", caffe_pb2.NetParameter, "layer layers"),
@@ -83,6 +89,41 @@ def _kind(data: bytes) -> str | None:
         if any(getattr(found, field) for field in fields.split()):
             return kind
     return None
+
+
+def joined_signs(text: str) -> str:
+    """The text with each minus sign at its number: C++'s parser takes white space and comments between, Python's not.
+
+    All that follows stays on its line.
+    """
+    if not _LOOSE_SIGN.search(text):
+        return text
+    parts, written = [], 0
+    tokens = list(tokenize(text))
+    for sign, number in pairwise(tokens):
+        if sign.text == "-" and _BEGINS_NUMBER.match(number.text):
+            lines = text.count("\n", sign.end, number.start)
+            parts += [text[written : sign.end], number.text, "\n" * lines]
+            written = number.end
+    return "".join((*parts, text[written:]))
+
+
+def foreign_faults(text: str) -> Iterator[tuple[int, str]]:
+    """Lines and sentences of what Python's parser takes, and C++'s, which is Caffe's, does not."""
+    if not _FOREIGN.search(text):
+        return
+    end, line = 0, 1
+    for token in tokenize(text):
+        between = _COMMENT.sub("", text[end : token.start])
+        outside = between if not between.isascii() else token.text if token.text[0] not in "\"'" else ""
+        if (odd := next((char for char in outside if not char.isascii()), None)) is not None:
+            yield (
+                (line if outside is between else token.line),
+                (f"{odd!a} outside of strings and comments, which Caffe does not read: copied from a page?"),
+            )
+        elif _FOREIGN_NUMBER.fullmatch(token.text):
+            yield token.line, f"{token.text}: Caffe reads no + in front of a number, and no _ within"
+        end, line = token.end, token.line
 
 
 def backslash_faults(text: str) -> Iterator[tuple[int, str]]:

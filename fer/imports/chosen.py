@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from fer.data.class_names import class_order, meaning, names_in, read_labels
+from fer.data.classes import as_text
 from fer.errors import FerError
 from fer.formats.database import read_mean
 from fer.formats.mean import NPY, find_mean, read_npy
 from fer.imports.given import Given, GivenFile
-from fer.imports.parts import Parts, several
+from fer.imports.parts import Parts, nearest_to, several
 from fer.imports.recognise import Kind
 from fer.runs.record import UNKNOWN
 
@@ -26,15 +27,24 @@ def choose_classes(
     """
     if labels is not None:
         named = _inside(labels, given)
-        names = _names_of(named) if named else read_labels(labels)
+        names = _names_of(named, classes) if named else read_labels(labels, classes)
         return names, list(class_order(names, classes, f"--labels {labels}"))
-    found = {file.name: (file, _names_of(file)) for file in parts.labels}
+    found, faults = list[tuple[GivenFile, list[str]]](), list[str]()
+    for file in parts.labels:
+        try:
+            found.append((file, _names_of(file, classes)))
+        except FerError as error:
+            faults.append(str(error))
     known = set(map(meaning, classes))
-    fitting = [each for each in found.values() if set(map(meaning, each[1])) == known] or list(found.values())
+    fitting = [each for each in found if set(map(meaning, each[1])) == known] or found
+    if len({tuple(names) for _, names in fitting}) > 1:
+        near = nearest_to(parts.home, [file for file, _ in fitting])
+        fitting = [each for each in fitting if each[0] in near]
     if not fitting:
+        looked_for = faults[0] if faults else "looked for a labels.txt, a name on each line"
         raise FerError(
-            "the order of the net's classes is not known, and is not guessed: looked for a labels.txt, a name on each "
-            f"line\ngive its path too, or --labels {','.join(classes)}  in the net's own order"
+            f"the order of the net's classes is not known, and is not guessed: {looked_for}\n"
+            f"give its path too, or --labels {','.join(classes)}  in the net's own order"
         )
     if len({tuple(names) for _, names in fitting}) > 1:
         raise several(Kind.LABELS, [file for file, _ in fitting], "--labels")
@@ -43,9 +53,9 @@ def choose_classes(
     return names, list(class_order(names, classes, file.name))
 
 
-def _names_of(file: GivenFile) -> list[str]:
+def _names_of(file: GivenFile, classes: Sequence[str]) -> list[str]:
     try:
-        return names_in(file.path.read_text(encoding="utf-8", errors="replace"))
+        return names_in(as_text(file.path.read_bytes()), classes)
     except ValueError as error:
         raise FerError(f"{file.name}: no list of class names: {error}") from None
 
@@ -70,7 +80,7 @@ def choose_mean(
     if option is not None:
         named = _inside(option, given)
         return _read(named) if named else find_mean(option)
-    found = parts.means
+    found = list(parts.means)
     if mean_file == "":
         for file in found:
             say(f"left out: {file.name}: the net takes no mean away")
@@ -78,6 +88,10 @@ def choose_mean(
     if mean_file and len(found) > 1:
         base = PurePosixPath(mean_file.replace("\\", "/")).name
         found = [file for file in found if file.base == base] or found
+    if mean_file and not found:
+        found = [there for net in parts.nets[-1:] if (there := net.beside(mean_file))]
+        parts.means += found
+    found = nearest_to(parts.home, found)
     if len(found) > 1:
         raise several(Kind.MEAN, found, "--mean")
     if not found:
@@ -89,10 +103,8 @@ def choose_mean(
 def _read(file: GivenFile) -> np.ndarray:
     with file.path.open("rb") as stream:
         is_npy = stream.read(len(NPY)) == NPY
-    try:
+    with file.told():
         return read_npy(file.path) if is_npy else read_mean(file.path)
-    except FerError as error:
-        raise FerError(str(error).replace(str(file.path), file.name)) from None
 
 
 def read_info(parts: Parts) -> dict[str, Any]:

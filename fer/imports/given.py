@@ -1,10 +1,13 @@
 """The files that a user gives for a training: single ones, those below a folder, the members of an archive."""
 
 import contextlib
+import gzip
+import lzma
 import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from fer.data.archive import check_tar_end, damage_explained, open_packed, packing_of, tar_members, unpacked
 from fer.data.image_file import is_image_name
-from fer.data.source_kind import is_hidden_path
+from fer.data.source_kind import is_hidden_path, kind_not_read
 from fer.errors import FerError
 from fer.nets.zoo import file_name
 from fer.system.files import cannot_read, cannot_write
@@ -21,10 +24,12 @@ from fer.system.folders import contents
 
 NEVER_OPENED = (".pickle", ".pkl")
 """A pickle is code that would be run; DIGITS keeps its job's status in one."""
-_OTHERS = (".mdb", ".ldb", ".sst", ".csv", ".py", ".pyc", ".sh", ".pdf", ".html", ".mp4", ".ipynb")
+_OTHERS = (".npz", ".mdb", ".ldb", ".sst", ".csv", ".py", ".pyc", ".sh", ".pdf", ".html", ".mp4", ".ipynb")
 _MOST_BYTES = 4 << 30  # of a member: a .caffemodel is a protobuf message, of 2 GiB at most
 _MOST_FILES = 20_000
 _BLOCK = 1 << 20
+_HEAD = 512
+_READ_HERE = ("an HDF5 file", "a NumPy array")
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,65 @@ class GivenFile:
         """Its name without folders, as the other files of a training speak of it."""
         return PurePosixPath(self.name).name
 
+    @property
+    def folder(self) -> PurePosixPath:
+        """Where it lies, as the user knows it."""
+        return PurePosixPath(self.name).parent
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Errors from within name the file as the user knows it."""
+        try:
+            yield
+        except FerError as error:
+            raise FerError(str(error).replace(str(self.path), self.name)) from None
+
+    def beside(self, named: str) -> "GivenFile | None":
+        """The file that this one names by a path: seen from here, as Caffe reads it, or from the folder of this one.
+
+        None where there is none, and for what an archive's members name.
+        """
+        plain = PurePosixPath(named.replace("\\", "/"))
+        if str(self.path) != self.name or not plain.name:
+            return None
+        folder = self.path.parent
+        found = next((path for path in (Path(plain), folder / plain, folder / plain.name) if path.is_file()), None)
+        return GivenFile(found, str(found)) if found else None
+
 
 @dataclass
 class Given:
-    """All files that may be parts of a training; `pickles` are those that are never opened."""
+    """All files that may be parts of a training; `unopened` says which are not looked into, and why."""
 
     files: list[GivenFile] = field(default_factory=list)
-    pickles: list[str] = field(default_factory=list)
+    unopened: list[str] = field(default_factory=list)
 
     def add(self, file: GivenFile) -> None:
-        if file.base.lower().endswith(NEVER_OPENED):
-            self.pickles.append(file.name)
+        """Take a file, but for one that packs others, or is of another kind."""
+        if reason := _not_opened(file.path):
+            self.unopened.append(f"{file.name}: {reason}")
         else:
             self.files.append(file)
+
+    def leave_closed(self, name: str) -> None:
+        self.unopened.append(f"{name}: a pickle is code")
+
+
+def _not_opened(path: Path) -> str | None:
+    """Why a file is not looked into: it packs others, or is of a kind that is not read."""
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(_HEAD)
+            raw.seek(0)
+            packed = packing_of(raw) != "plain"
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile):
+        packed = True
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    if packed:
+        return "an archive in what was given: give its own path, or unpack it"
+    other = kind_not_read(head)
+    return None if other and other.startswith(_READ_HERE) else other
 
 
 def given_files(paths: Sequence[Path], scratch: Path) -> Given:
@@ -65,7 +116,7 @@ def given_files(paths: Sequence[Path], scratch: Path) -> Given:
         if path.is_dir():
             _look_into(path, given)
         elif path.name.lower().endswith(NEVER_OPENED):
-            given.pickles.append(str(path))
+            given.leave_closed(str(path))
         elif path.is_file():
             _open(path, scratch / str(number), given)
         else:
@@ -82,7 +133,9 @@ def _look_into(folder: Path, given: Given) -> None:
     for path, reason in found.unreadable.items():
         raise FerError(f"{path}: cannot be read: {reason}")
     for file in found.files:
-        if _may_be_part(file.name):
+        if file.name.lower().endswith(NEVER_OPENED):
+            given.leave_closed(str(file))
+        elif _may_be_part(file.name):
             given.add(GivenFile(file, str(file)))
 
 
@@ -95,6 +148,8 @@ def _open(path: Path, folder: Path, given: Given) -> None:
     with raw, damage_explained(path), contextlib.ExitStack() as stack:
         kind = packing_of(raw)
         if kind == "plain":
+            if reason := _not_opened(path):
+                raise FerError(f"{path}: {reason}")
             given.add(GivenFile(path, str(path)))
             return
         if kind == "packed":
@@ -113,7 +168,7 @@ def _open(path: Path, folder: Path, given: Given) -> None:
             if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts:
                 raise FerError(f"{path}: the archive's member '{name}' points outside of it: not read")
             if name.lower().endswith(NEVER_OPENED):
-                given.pickles.append(f"{path}/{name}")
+                given.leave_closed(f"{path}/{name}")
             elif _may_be_part(name):
                 with member() as stream:
                     _unpack(stream, PurePosixPath(name).name, f"{path}/{name}", folder / str(number), given)

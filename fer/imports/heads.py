@@ -11,8 +11,8 @@ from fer.schema import caffe_pb2
 
 _JUDGES = ("Accuracy", "SoftmaxWithLoss", "InfogainLoss", "MultinomialLogisticLoss", "HingeLoss")
 _ELEMENTWISE = frozenset([
-    "AbsVal", "BNLL", "Dropout", "ELU", "Exp", "Flatten", "Log", "Pooling", "Power", "ReLU", "Sigmoid", "Softmax",
-    "Split", "Swish", "TanH",
+    "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Flatten", "Log", "Pooling", "Power", "ReLU", "Sigmoid",
+    "Softmax", "Split", "Swish", "TanH",
 ])  # fmt: skip
 _BY_CHANNEL = {"Scale": 2, "Bias": 1, "BatchNorm": 2, "PReLU": 1}  # how many of the blobs have a number a channel
 

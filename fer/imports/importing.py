@@ -3,6 +3,7 @@
 run = import_training([Path("job.tar.gz")], Path("data/fer2013"))
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,28 +15,29 @@ from fer.engines.engine import Demand, Engine
 from fer.engines.process import EngineFailed
 from fer.errors import FerError
 from fer.formats.blobs import read_blob, write_blob
-from fer.formats.log import parse_log
-from fer.formats.log_records import Log
 from fer.formats.prototxt import read_solver, write_text
 from fer.imports.chosen import choose_classes, choose_mean, maker_said, read_info, size_said
 from fer.imports.given import Given, GivenFile, given_files
 from fer.imports.heads import find_heads
+from fer.imports.logs import training_log
 from fer.imports.nets import MEAN, Hints, Images, images_for_deploy, images_of, net_around, net_on_data, read_nets
 from fer.imports.nets import read as read_net
 from fer.imports.parts import Options, Parts, find_parts
-from fer.imports.recognise import Kind
 from fer.imports.record import Facts, imported_record
 from fer.imports.snapshots import Target, blobs_of, find_pairs, take_snapshots
-from fer.nets.deploy import derive_deploy, front_layer
+from fer.imports.tested import front_read, with_test_data
+from fer.nets.deploy import derive_deploy
 from fer.nets.states import State, filter_net, scored_state, test_states, train_state
 from fer.nets.zoo import file_name
 from fer.runs.create import create_run
 from fer.runs.run import DEPLOY, NET, SNAPSHOTS, SOLVER, Run
 from fer.schema import caffe_pb2
+from fer.system.escapes import some_names
 from fer.system.files import scratch
 from fer.training.run_prototxts import solver_for_run
 
 Say = Callable[[str], None]
+_MOST_LISTED = 6
 _PACKED = re.compile(r"(\.tar)?\.(gz|bz2|xz|tgz|zip|tar)$")
 
 
@@ -59,11 +61,15 @@ def import_training(paths: Sequence[Path], data_dir: Path, wanted: Wanted | None
     """
     wanted, say = wanted or Wanted(), say or (lambda text: None)
     manifest = read_manifest(data_dir)
+    if wanted.name and (taken := wanted.runs_dir / file_name(wanted.name)).exists():
+        raise FerError(f"{taken} exists already: take another --name")
     with scratch("fer-import-") as folder:
         given = given_files(paths, folder / "given")
-        for name in given.pickles:
-            say(f"not opened: {name}: a pickle is code")
+        for what in given.unopened:
+            say(f"not opened: {what}")
         parts = find_parts(given, wanted.parts, manifest.classes)
+        if parts.left:
+            say(f"not used: {some_names(parts.left, _MOST_LISTED)}")
         training = _Training(paths, data_dir, manifest, given, parts, wanted, say)
         return training.imported(folder / "run")
 
@@ -103,17 +109,21 @@ class _Training:
         target = self._target(engine, folder, net, solver, order, stem)
         pairs = find_pairs(self.parts, solver.snapshot_prefix if solver else "", self._leave_out)
         snapshots = take_snapshots(pairs, target, self._leave_out)
-        log, log_file = self._log()
+        taken = [pair for pair in pairs if pair.iteration in snapshots]
+        asked_for = self.wanted.parts.log is not None
+        log, log_file = training_log(self.parts, folder.parent, self.say, asked_for=asked_for)
+        if log is None:
+            self.notes.append("No log of the training was given: there are no curves.")
         sentence = images.sentence(self.manifest.image.shape)
         facts = Facts(
-            self.paths, self.data_dir, self.manifest, self.parts, solver, engine.name, snapshots, log, log_file,
+            self.paths, self.data_dir, self.manifest, self.parts, solver, engine.name, taken, snapshots, log, log_file,
             tuple(names), sentence, maker_said(info), tuple(self.notes), target.heads.are_moved,
         )  # fmt: skip
         record = imported_record(facts, net, folder, Path(stem).name)
         prototxts = {name: (folder / name).read_bytes() for name in (SOLVER, NET, DEPLOY)}
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         if log_file:
-            files["train.log"] = log_file.path
+            files["train.log"] = log_file
         others = {name: path for name, path in files.items() if name not in prototxts}
         exact = self.wanted.name is not None
         return create_run(self.wanted.runs_dir, self._label(), record, prototxts, files=others, exact=exact)
@@ -132,40 +142,53 @@ class _Training:
         file = self.parts.solver
         if file is None:
             return None
-        try:
+        with file.told():
             return read_solver(file.path, self.dropped)
-        except FerError as error:
-            raise FerError(str(error).replace(str(file.path), file.name)) from None
 
     def _net(
         self, solver: caffe_pb2.SolverParameter | None, size: tuple[int, int] | None
     ) -> tuple[State, caffe_pb2.NetParameter, Images]:
         """(state that is scored, the run's net, how its images are made)."""
-        parts, stored = self.parts, self.manifest.image.shape
+        parts = self.parts
         deploy = (read_net(parts.deploy, self.dropped), parts.deploy) if parts.deploy else None
         if not parts.nets:
             assert deploy is not None
-            mean = choose_mean(parts, self.given, self.wanted.parts.mean, None, self.say)
-            if mean is None:
-                self.notes.append("Only its deploy net is known, and no mean was given: none is taken away.")
-            images = images_for_deploy(
-                Hints(deploy, mean=mean), 1.0 if self.wanted.scale is None else self.wanted.scale
-            )
-            net, state = net_around(*deploy, images), State("TEST")
-            return state, net_on_data(net, [State("TRAIN"), state], images, self.data_dir, stored), images
-        if self.wanted.scale is not None:
-            raise FerError(f"--scale: {parts.nets[0].name} has its own; leave it out")
+            return self._net_for_use(*deploy)
         net, state = read_nets(parts.nets, self.dropped), scored_state(solver or caffe_pb2.SolverParameter())
         states = [train_state(solver), *test_states(solver)] if solver else []
         name = parts.nets[-1].name
         try:
-            front = front_layer(net, state)
+            net, note = with_test_data(net, train_state(solver) if solver else State("TRAIN"), state)
+            front = front_read(net, state)
         except FerError as error:
-            raise FerError(f"{name}: {error}") from None
+            if deploy is None:
+                raise FerError(
+                    f"{name}: {error}\ngive its deploy.prototxt too, with --mean FILE and --scale X"
+                ) from None
+            unscaled = " Pixels are not multiplied: --scale X where they were." * (self.wanted.scale is None)
+            self.notes.append(f"{name}: {error}. It is scored by {deploy[1].name}, not trained further.{unscaled}")
+            parts.leave_nets()
+            return self._net_for_use(*deploy)
+        self.notes += note
+        if self.wanted.scale is not None:
+            raise FerError(f"--scale: {parts.nets[0].name} has its own; leave it out")
         mean_file = front.transform_param.mean_file
         mean = choose_mean(parts, self.given, self.wanted.parts.mean, mean_file, self.say)
         hints = Hints(deploy, self._channels(net, front, state), size, mean)
         images = images_of(net, state, hints, self.manifest, name)
+        return state, net_on_data(net, states, images, self.data_dir, self.manifest.image.shape), images
+
+    def _net_for_use(
+        self, deploy: caffe_pb2.NetParameter, file: GivenFile
+    ) -> tuple[State, caffe_pb2.NetParameter, Images]:
+        """As `_net`, where nothing but the deploy net says how images are made."""
+        mean = choose_mean(self.parts, self.given, self.wanted.parts.mean, None, self.say)
+        if mean is None:
+            self.notes.append("Only its deploy net is known, and no mean was given: none is taken away.")
+        scale = 1.0 if self.wanted.scale is None else self.wanted.scale
+        images = images_for_deploy(Hints((deploy, file), mean=mean), scale)
+        net, state = net_around(deploy, file, images), State("TEST")
+        states, stored = [State("TRAIN"), state], self.manifest.image.shape
         return state, net_on_data(net, states, images, self.data_dir, stored), images
 
     def _channels(self, net: caffe_pb2.NetParameter, front: caffe_pb2.LayerParameter, state: State) -> int | None:
@@ -174,8 +197,9 @@ class _Training:
         if first is None or first.type != "Convolution":
             return None
         for file in self.parts.weights:
-            if blobs := blobs_of(file).get(first.name):
-                return int(blobs[0].shape[1]) * first.convolution_param.group
+            with contextlib.suppress(FerError):  # a damaged one is left out, and told, later on
+                if blobs := blobs_of(file).get(first.name):
+                    return int(blobs[0].shape[1]) * first.convolution_param.group
         return None
 
     def _copy_matrices(self, net: caffe_pb2.NetParameter, folder: Path, order: Sequence[int]) -> None:
@@ -184,6 +208,7 @@ class _Training:
             if source := layer.infogain_loss_param.source:
                 base = source.replace("\\", "/").rpartition("/")[2]
                 file = next((file for file in self.parts.means if file.base == base), None)
+                file = file or (self.parts.nets[-1].beside(source) if self.parts.nets else None)
                 if file is None:
                     raise FerError(
                         f"layer {layer.name!r} has its matrix from {source}, and it was not found: looked for a file "
@@ -224,20 +249,3 @@ class _Training:
         heads = find_heads(net, [state, tested], order, shapes, name.name)
         known = solver if self.parts.nets else None
         return Target(filter_net(net, state).layer, shapes, heads, known, folder, stem)
-
-    def _log(self) -> tuple[Log | None, GivenFile | None]:
-        """The log, and the file that it is from; one that tells of no training is left out with a word."""
-        file = self.parts.log
-        if file is None:
-            self.notes.append("No log of the training was given: there are no curves.")
-            return None, None
-        try:
-            return parse_log(file.path), file
-        except FerError as error:
-            if self.wanted.parts.log is not None:
-                raise
-            reason = str(error).splitlines()[0].replace(str(file.path), file.name)
-            self.say(f"left out: {reason}")
-            self.notes.append("No log of the training was given: there are no curves.")
-            self.parts.said.remove((Kind.LOG.value, file.name))
-            return None, None

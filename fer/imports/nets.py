@@ -87,20 +87,13 @@ def read_nets(files: Sequence[GivenFile], dropped: list[str]) -> caffe_pb2.NetPa
 
 def read(file: GivenFile, dropped: list[str]) -> caffe_pb2.NetParameter:
     """The net in a file, without what forks of Caffe write for themselves, which `dropped` takes. Raises FerError."""
-    try:
+    with file.told():
         return read_net(file.path, dropped)
-    except FerError as error:
-        raise type(error)(str(error).replace(str(file.path), file.name)) from None
 
 
 def images_of(net: caffe_pb2.NetParameter, state: State, hints: Hints, manifest: Manifest, name: str) -> Images:
     """How the images of a net for training were made. Raises FerError where its parts do not fit each other."""
     front = front_layer(net, state)
-    if front.type not in READ:
-        raise FerError(
-            f"{name}: layer {front.name!r} ({front.type}) gives it its images, and what was done to those before "
-            "stands nowhere\nimport it by its deploy net: --net deploy.prototxt --mean FILE --scale X"
-        )
     param, given = front.transform_param, front.image_data_param
     stored, mean = manifest.image.shape, hints.mean
     deploy = input_of(hints.deploy[0], hints.deploy[1].name) if hints.deploy else None

@@ -13,6 +13,7 @@ from fer.schema import caffe_pb2
 from fer.system.hashes import file_hash
 
 _MOST_LISTED = 8
+_DESCRIBING = (Kind.SOLVER, Kind.NET, Kind.DEPLOY)
 _NUMBER = re.compile(r"_iter_(\d+)|(\d+)(?=\.(?:caffemodel|solverstate)(?:\.h5)?$)")
 
 
@@ -31,14 +32,15 @@ class Options:
 class Parts:
     """The parts of one training; None or empty where there is none.
 
-    `nets` are one that trains, or two of old Caffe, one for training and one for the test. `means` and `labels` are all
-    that were found, of which others choose. `said` tells what was taken for what, `left` what was left out, and why.
+    `nets` are one that trains, or two of old Caffe, one for training and one for the test. `logs`, `means` and `labels`
+    are all that were found, of which others choose; `home` is the folder of solver or net, which of two the nearer
+    is. `said` tells what was taken for what, `left` what was not.
     """
 
     nets: list[GivenFile] = field(default_factory=list)
     deploy: GivenFile | None = None
     solver: GivenFile | None = None
-    log: GivenFile | None = None
+    logs: list[GivenFile] = field(default_factory=list)
     means: list[GivenFile] = field(default_factory=list)
     labels: list[GivenFile] = field(default_factory=list)
     info: GivenFile | None = None
@@ -46,6 +48,12 @@ class Parts:
     states: list[GivenFile] = field(default_factory=list)
     said: list[tuple[str, str]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    home: PurePosixPath = field(default_factory=PurePosixPath)
+
+    def leave_nets(self) -> None:
+        """Do without the nets for training: the deploy net is all that is used."""
+        self.said = [(kind, name) for kind, name in self.said if kind != Kind.NET.value]
+        self.nets = []
 
     def took(self, kind: Kind, file: GivenFile) -> None:
         self.said.append((kind.value, file.name))
@@ -55,38 +63,92 @@ def find_parts(given: Given, options: Options, classes: Sequence[str]) -> Parts:
     """The parts of the training among the files. Raises FerError for one that is missing, with what was looked for, and
     with the choices where there are several."""
     found: dict[Kind, list[GivenFile]] = {kind: [] for kind in Kind}
-    parts, seen = Parts(), set[tuple[Kind, str]]()
+    parts = Parts()
     for file in given.files:
-        kind = kind_of(file.path, file.base, classes)
+        with file.told():
+            kind = kind_of(file.path, file.base, classes)
         if kind is None:
             parts.left.append(file.name)
-        elif (mark := (kind, _content(file.path))) not in seen:
-            seen.add(mark)
+        else:
             found[kind].append(file)
+    found = _of_one_training(found, options, parts)
     _choose_solver_and_nets(parts, found, options, classes)
     parts.deploy = parts.deploy or _deploy(found[Kind.DEPLOY], parts)
-    parts.log = _one(found[Kind.LOG], options.log, Kind.LOG, "--log")
-    parts.info = next(iter(found[Kind.INFO]), None)
-    parts.means, parts.labels = found[Kind.MEAN], found[Kind.LABELS]
+    _check_whole(parts, found, given)
+    parts.home = next(file for file in (parts.solver, *parts.nets, parts.deploy) if file).folder
+    parts.logs = [_named(options.log, found[Kind.LOG], "--log")] if options.log else distinct(found[Kind.LOG])
+    parts.info = min(found[Kind.INFO], key=lambda file: steps(parts.home, file.folder), default=None)
+    parts.means, parts.labels = distinct(found[Kind.MEAN]), distinct(found[Kind.LABELS])
     parts.weights, parts.states = found[Kind.WEIGHTS], found[Kind.STATE]
+    single = ((Kind.SOLVER, parts.solver), (Kind.DEPLOY, parts.deploy))
+    for kind, file in [*((Kind.NET, net) for net in parts.nets), *((kind, file) for kind, file in single if file)]:
+        parts.took(kind, file)
+    used = {*parts.nets, parts.solver, parts.deploy}
+    parts.left += [file.name for kind in _DESCRIBING for file in found[kind] if file not in used]
+    return parts
+
+
+def _check_whole(parts: Parts, found: dict[Kind, list[GivenFile]], given: Given) -> None:
     if not parts.nets and parts.deploy is None:
         raise FerError(
             f"no net among {_count(given)}: looked for a train_val.prototxt (layers, one of them a data layer) or a "
             "deploy.prototxt\ngive its path too, or --net FILE"
         )
-    if not parts.weights:
+    if not found[Kind.WEIGHTS]:
         raise FerError(
             f"no weights among {_count(given)}: looked for a .caffemodel, binary or HDF5\n"
             "give the path of one too, as snapshot_iter_1000.caffemodel"
         )
-    single = ((Kind.SOLVER, parts.solver), (Kind.DEPLOY, parts.deploy), (Kind.LOG, parts.log))
-    taken = [(Kind.NET, net) for net in parts.nets] + [(kind, file) for kind, file in single if file]
-    for kind, file in taken:
-        parts.took(kind, file)
-    return parts
 
 
-def _content(path: Path) -> str:
+def distinct(files: Sequence[GivenFile]) -> list[GivenFile]:
+    """Of copies of a file the first."""
+    return list({content(file.path): file for file in reversed(files)}.values())[::-1]
+
+
+def steps(one: PurePosixPath, other: PurePosixPath) -> int:
+    """How many folders one goes up and down to come from one to the other."""
+    common = sum(a == b for a, b in zip(one.parts, other.parts, strict=False))
+    return len(one.parts) + len(other.parts) - 2 * common
+
+
+def _of_one_training(found: dict[Kind, list[GivenFile]], options: Options, parts: Parts) -> dict[Kind, list[GivenFile]]:
+    """The files without those of other trainings: what lies below the folder of another one's solver and net.
+
+    Raises FerError where it is not asked for which of several is meant.
+    """
+    for kind in _DESCRIBING:
+        folders = {file.folder for file in found[kind]}
+        by_home: dict[PurePosixPath, set[str]] = {}
+        for file in found[Kind.WEIGHTS]:
+            if home := _home(file, folders):
+                by_home.setdefault(home, set()).add(content(file.path))
+        homes = [home for home, weights in by_home.items() if not any(weights < other for other in by_home.values())]
+        homes = list({frozenset(by_home[home]): home for home in reversed(homes)}.values())[::-1]
+        if homes:
+            break
+    else:
+        return found
+    if chosen := options.solver or options.net:
+        named = _named(chosen, [file for kind in _DESCRIBING for file in found[kind]], "--solver or --net")
+        homes = [home for home in [_home(named, folders)] if home]
+        if not homes:
+            return found
+    if len(homes) > 1:
+        listed = ", ".join(map(str, homes[:_MOST_LISTED])) + ", ..." * (len(homes) > _MOST_LISTED)
+        raise FerError(f"{len(homes)} trainings: {listed}\ngive one of these alone, or choose with --solver or --net")
+    others = folders - {homes[0], *homes[0].parents}
+    foreign = {file for files in found.values() for file in files if _home(file, folders) in others}
+    parts.left += sorted(file.name for file in foreign)
+    return {kind: [file for file in files if file not in foreign] for kind, files in found.items()}
+
+
+def _home(file: GivenFile, folders: set[PurePosixPath]) -> PurePosixPath | None:
+    """The nearest of the folders that a file lies in or below."""
+    return next((folder for folder in (file.folder, *file.folder.parents) if folder in folders), None)
+
+
+def content(path: Path) -> str:
     """What two copies of a file have in common; of a large one, that is nobody's copy by chance, its place."""
     if path.stat().st_size > 1 << 26:
         return str(path.resolve())
@@ -108,31 +170,50 @@ def _choose_solver_and_nets(
         parts.nets = [file]
     solvers = found[Kind.SOLVER]
     if options.solver is None and parts.nets and len(solvers) > 1:
-        solvers = [each for each in solvers if parts.nets[0].base in _nets_named(each)] or solvers
+        solvers = [each for each in solvers if parts.nets[0].base in map(_base, _nets_named(each))] or solvers
     parts.solver = _one(solvers, options.solver, Kind.SOLVER, "--solver")
     if parts.nets:
         return
-    named = _nets_named(parts.solver) if parts.solver else []
-    parts.nets = [file for name in named for file in found[Kind.NET] if file.base == name][: len(named)]
+    parts.nets = _nets_of(parts.solver, found[Kind.NET]) if parts.solver else []
     if not parts.nets and (only := _one(found[Kind.NET], None, Kind.NET, "--net")):
         parts.nets = [only]
 
 
+def _nets_of(solver: GivenFile, nets: list[GivenFile]) -> list[GivenFile]:
+    """The nets that a solver names, of those given the nearest; also where they were not given, but are there."""
+    chosen = []
+    for path in _nets_named(solver):
+        called = distinct(nearest_to(solver.folder, [file for file in nets if file.base == _base(path)]))
+        if file := _one(called, None, Kind.NET, "--net") or solver.beside(path):
+            chosen.append(file)
+    return chosen
+
+
+def nearest_to(home: PurePosixPath, files: list[GivenFile]) -> list[GivenFile]:
+    """Those of the files that lie nearest to a folder."""
+    least = min((steps(home, file.folder) for file in files), default=0)
+    return [file for file in files if steps(home, file.folder) == least]
+
+
 def _nets_named(solver: GivenFile) -> list[str]:
-    """The names of the nets that a solver speaks of: one, or old Caffe's for training and for the first test."""
-    read: caffe_pb2.SolverParameter = read_solver(solver.path)
+    """The nets that a solver speaks of: one, or old Caffe's for training and for the first test."""
+    with solver.told():
+        read: caffe_pb2.SolverParameter = read_solver(solver.path, [])
     paths = [read.net] if read.net else [read.train_net, *read.test_net[:1]]
-    return [PurePosixPath(path.replace("\\", "/")).name for path in paths if path]
+    return [path for path in paths if path]
+
+
+def _base(path: str) -> str:
+    return PurePosixPath(path.replace("\\", "/")).name
 
 
 def _deploy(found: list[GivenFile], parts: Parts) -> GivenFile | None:
     """The net for use; one of several is asked for only where no net for training says the same."""
     if len(found) > 1 and (called := [file for file in found if file.base.lower().startswith("deploy")]):
         found = called
-    if len(found) > 1 and parts.nets:
-        near = [file for file in found if file.path.parent == parts.nets[0].path.parent]
+    if len(distinct(found)) > 1 and parts.nets:
+        near = [file for file in found if file.folder == parts.nets[0].folder]
         if len(near) != 1:
-            parts.left += [file.name for file in found]
             return None
         found = near
     return _one(found, None, Kind.DEPLOY, "--net")
@@ -142,6 +223,7 @@ def _one(found: list[GivenFile], given: str | None, kind: Kind, option: str) -> 
     """The file that was asked for, or the only one. Raises FerError with the choices where there are several."""
     if given is not None:
         return _named(given, found, option)
+    found = distinct(found)
     if len(found) > 1:
         raise several(kind, found, option)
     return found[0] if found else None

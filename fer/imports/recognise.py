@@ -1,5 +1,7 @@
-"""What a file of a training is, by what it holds: names decide nothing."""
+"""What a file of a training is, by what it holds; its name decides only where that tells nothing, so that one that is
+empty or damaged is named for what it should be."""
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -7,7 +9,10 @@ from enum import Enum
 from pathlib import Path
 
 from fer.data.class_names import meaning, names_in
-from fer.formats.hdf5 import MAGIC, read_hdf5
+from fer.data.classes import as_text
+from fer.errors import FerError
+from fer.formats.hdf5 import MAGIC, need_hdf5, read_hdf5
+from fer.formats.log_text import encoding_of
 from fer.formats.mean import NPY
 from fer.formats.tokens import tokenize
 from fer.system.files import cannot_read, open_regular
@@ -20,10 +25,11 @@ _SOLVER_FIELDS = {
     "net", "solver_mode", "solver_type", "momentum", "weight_decay", "stepsize", "gamma",
 }  # fmt: skip
 _DATA_LAYER = re.compile(
-    r"""\btype\s*:\s*(?:["'](?:\w*Data|data|images|hdf5_data|window_data)["']|(?:IMAGE_|HDF5_|WINDOW_|MEMORY_)?DATA\b)"""
+    r"""\btype\s*:\s*(?:["'](?:\w*Data|data|images|hdf5_data|window_data|\w*[Ll]oss)["']|(?:\w+_)?(?:DATA|LOSS)\b)"""
 )
 _LOG_LINE = re.compile(r"[IWEF]\d{4}(?:\d{4})? \d\d:\d\d:\d\d\.\d+ +\d+ [\w.]+:\d+\]")
 _LABELS = re.compile(r"label|class|synset|categor", re.IGNORECASE)
+_TEXTS = (".txt", ".names", ".lst", ".list", ".json", "labels", "classes")
 _FIXED = {1: 8, 5: 4}
 
 
@@ -41,6 +47,11 @@ class Kind(Enum):
     INFO = "DIGITS' job"
 
 
+_ENDINGS = {
+    ".caffemodel": Kind.WEIGHTS, ".solverstate": Kind.STATE, ".binaryproto": Kind.MEAN, "labels.txt": Kind.LABELS,
+}  # fmt: skip
+
+
 def kind_of(path: Path, base: str, classes: Sequence[str]) -> Kind | None:
     """What a file is, None where it is no part of a training; `base` is its name, `classes` those of the data.
 
@@ -51,15 +62,25 @@ def kind_of(path: Path, base: str, classes: Sequence[str]) -> Kind | None:
             head = stream.read(_HEAD)
     except OSError as error:
         raise cannot_read(path, error) from error
+    return _of_content(path, head, base, classes) or _of_ending(base)
+
+
+def _of_ending(base: str) -> Kind | None:
+    """What an ending that only one kind of file has says."""
+    return next((kind for ending, kind in _ENDINGS.items() if base.lower().removesuffix(".h5").endswith(ending)), None)
+
+
+def _of_content(path: Path, head: bytes, base: str, classes: Sequence[str]) -> Kind | None:
     if head.startswith(MAGIC):
         return _of_hdf5(path)
     if head.startswith(NPY):
         return Kind.MEAN
     if head.startswith(b"{") and (found := _of_json(path)):
         return found
-    if _BINARY.search(head[:4096]) or not _is_text(head):
+    encoding = encoding_of(head)
+    if not encoding.startswith("utf-16") and (_BINARY.search(head[:4096]) or not _is_text(head)):
         return _of_binary(head)
-    return _of_text(path, head.decode("utf-8", "replace"), base, classes)
+    return _of_text(path, head.decode(encoding, "replace"), base, classes)
 
 
 def _is_text(head: bytes) -> bool:
@@ -67,7 +88,11 @@ def _is_text(head: bytes) -> bool:
 
 
 def _of_hdf5(path: Path) -> Kind | None:
-    names = read_hdf5(path, lambda file: {name for name in ("data", "iter", "history") if name in file})
+    need_hdf5(path)
+    try:
+        names = read_hdf5(path, lambda file: {name for name in ("data", "iter", "history") if name in file})
+    except FerError:  # whoever wants to read it says why
+        return None
     if {"iter", "history"} <= names:
         return Kind.STATE
     return Kind.WEIGHTS if names == {"data"} else None
@@ -127,13 +152,12 @@ def _of_text(path: Path, head: str, base: str, classes: Sequence[str]) -> Kind |
         return Kind.NET if _DATA_LAYER.search(_whole(path)) else Kind.DEPLOY
     if len(fields & _SOLVER_FIELDS) > 1:
         return Kind.SOLVER
-    try:
-        names = names_in(_whole(path))
-    except ValueError:
-        return None
-    known = set(map(meaning, classes))
-    if _LABELS.search(base) or all(meaning(name) in known for name in names):
+    if _LABELS.search(base) and base.lower().endswith(_TEXTS):
         return Kind.LABELS
+    known = set(map(meaning, classes))
+    with contextlib.suppress(ValueError):
+        if all(meaning(name) in known for name in names_in(as_text(path.read_bytes()), classes)):
+            return Kind.LABELS
     return None
 
 

@@ -9,15 +9,15 @@ from typing import Any
 from fer import __version__
 from fer.data.manifest import MANIFEST, Manifest
 from fer.formats.log_records import Log
-from fer.imports.given import GivenFile
 from fer.imports.parts import Parts
+from fer.imports.snapshots import Pair
 from fer.nets.files import with_paths
 from fer.nets.states import filter_net, train_state
 from fer.nets.zoo import file_name
 from fer.runs.record import UNKNOWN, Imported, ImportedFile, RunRecord, SnapshotFiles, TrainedOn
 from fer.schema import caffe_pb2
 from fer.system.hashes import file_hash
-from fer.training.first_record import data_hashes
+from fer.training.first_record import data_hashes, listed_images
 
 NO_STATE = "No .solverstate of it was taken over: it can be scored, but not trained further."
 NO_ITERATION = "Of which iteration its weights are is not known; they are called 0."
@@ -34,9 +34,10 @@ class Facts:
     parts: Parts
     solver: caffe_pb2.SolverParameter | None
     engine: str
+    pairs: Sequence[Pair]
     snapshots: Mapping[int, SnapshotFiles]
     log: Log | None
-    log_file: GivenFile | None
+    log_file: Path | None
     classes: tuple[str, ...]
     images: str
     made_by: str
@@ -76,7 +77,7 @@ def imported_record(facts: Facts, net: caffe_pb2.NetParameter, folder: Path, net
         snapshots=dict(facts.snapshots),
         warnings=(),
         notes=(*notes, *[MOVED] * facts.moved),
-        log_sha256=file_hash(facts.log_file.path) if facts.log_file else None,
+        log_sha256=file_hash(facts.log_file) if facts.log_file else None,
         imported=Imported(
             source=tuple(map(str, facts.paths)),
             engine=facts.engine,
@@ -121,14 +122,17 @@ def _data(facts: Facts, net: caffe_pb2.NetParameter, folder: Path) -> TrainedOn:
         title=facts.manifest.title,
         manifest_sha256=file_hash(facts.data_dir / MANIFEST),
         train_count=facts.manifest.splits["train"].count,
+        classes=facts.manifest.classes,
+        images=listed_images(here),
     )
 
 
 def _files(facts: Facts) -> tuple[ImportedFile, ...]:
     """The parts and snapshots that were taken, as they were given."""
     parts = facts.parts
-    named = {file.name: file for file in (*parts.nets, *parts.means, *parts.labels)}
-    named |= {file.name: file for file in (parts.deploy, parts.solver, parts.log, parts.info) if file}
-    snapshots = [("weights", file) for file in parts.weights] + [("solver state", file) for file in parts.states]
+    named = {file.name: file for file in (*parts.nets, *parts.means, *parts.labels, *parts.logs)}
+    named |= {file.name: file for file in (parts.deploy, parts.solver, parts.info) if file}
+    snapshots = [("weights", pair.weights) for pair in facts.pairs]
+    snapshots += [("solver state", pair.state) for pair in facts.pairs if pair.state]
     taken = [(part, named[name]) for part, name in parts.said if name in named]
     return tuple(ImportedFile(part, file.name, file_hash(file.path)) for part, file in (*taken, *snapshots))

@@ -1,6 +1,6 @@
 """The snapshots of a training made elsewhere, in any of Caffe's formats, as a run keeps them: verified."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,8 +15,7 @@ from fer.formats.hdf5 import MAGIC, read_hdf5, read_hdf5_weights
 from fer.formats.prototxt import read_weights
 from fer.imports.given import GivenFile
 from fer.imports.heads import Heads
-from fer.imports.parts import Parts, number_in, several
-from fer.imports.recognise import Kind
+from fer.imports.parts import Parts, content, nearest_to, number_in, steps
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.snapshots import Shapes, SnapshotFault, learnable_blobs, verify_state, verify_weights
 from fer.schema import caffe_pb2
@@ -24,6 +23,7 @@ from fer.system.files import write_bytes
 from fer.system.hashes import file_hash
 
 Say = Callable[[str], None]
+_MOST_LISTED = 4
 
 
 @dataclass(frozen=True)
@@ -55,51 +55,83 @@ class Target:
 def find_pairs(parts: Parts, prefix: str, leave_out: Say) -> list[Pair]:
     """The snapshots by rising iteration; `prefix` is the solver's snapshot_prefix.
 
-    Raises FerError where two files are of one iteration, or none says of which it is and there are several.
+    States that are damaged, or whose weights are not there, are left out with a word. Raises FerError where two files
+    are of one iteration, or none says of which it is and there are several.
     """
-    states = {file.name: _read_state(file) for file in parts.states}
-    by_weights = {PurePosixPath(state.learned_net).name: name for name, state in states.items()}
-    files = {file.name: file for file in parts.states}
+    states = _readable_states(parts.states, leave_out)
     found: dict[int, list[Pair]] = {}
-    unnumbered = []
-    used = set()
-    for weights in parts.weights:
-        number = number_in(weights.base)
-        name = by_weights.get(weights.base) or next(
-            (name for name, state in states.items() if state.iteration == number and _alike(name, weights.name)), None
-        )
-        if name is not None:
-            number = states[name].iteration
-            used.add(name)
+    unnumbered: list[GivenFile] = []
+    used: set[GivenFile] = set()
+    for weights in _without_copies(parts):
+        state = _state_of(weights, states)
+        number = states[state].iteration if state else number_in(weights.base)
         if number is None:
             unnumbered.append(weights)
-            continue
-        found.setdefault(number, []).append(Pair(number, weights, files[name] if name else None))
-    for name in sorted(files.keys() - used):
-        leave_out(f"{name}: the weights of iteration {states[name].iteration:,} are not there")
+        else:
+            found.setdefault(number, []).append(Pair(number, weights, state))
+            used.update([state] if state else [])
+    for state in states.keys() - used:
+        leave_out(f"{state.name}: the weights of iteration {states[state].iteration:,} are not there")
     if unnumbered and not found:
-        if len(unnumbered) > 1:
-            raise several(Kind.WEIGHTS, unnumbered, "PATH: give the files of one training alone")
-        return [Pair(0, unnumbered[0], None)]
+        return [Pair(0, _only_file(unnumbered, "whose names do not say of which iteration"), None)]
     for weights in unnumbered:
         leave_out(f"{weights.name}: its name does not say of which iteration it is")
-    return [_only(pairs, prefix) for _, pairs in sorted(found.items())]
+    return [_only(pairs, prefix, parts.home) for _, pairs in sorted(found.items())]
+
+
+def _readable_states(files: Sequence[GivenFile], leave_out: Say) -> dict[GivenFile, SolverState]:
+    states = {}
+    for file in files:
+        try:
+            with file.told():
+                states[file] = _read_state(file)
+        except FerError as fault:
+            leave_out(str(fault))
+    return states
+
+
+def _without_copies(parts: Parts) -> list[GivenFile]:
+    """The weights, of equal ones those whose names tell an iteration, and of these the nearest."""
+    chosen: dict[tuple[str, int | None], GivenFile] = {}
+    for file in sorted(parts.weights, key=lambda file: steps(parts.home, file.folder)):
+        chosen.setdefault((content(file.path), number_in(file.base)), file)
+    told = {mark for mark, number in chosen if number is not None}
+    return [file for (mark, number), file in chosen.items() if number is not None or mark not in told]
+
+
+def _state_of(weights: GivenFile, states: Mapping[GivenFile, SolverState]) -> GivenFile | None:
+    """The state that names these weights, or is called and numbered as they are; of several the nearest."""
+    number = number_in(weights.base)
+
+    def fits(file: GivenFile, state: SolverState) -> bool:
+        named = PurePosixPath(state.learned_net.replace("\\", "/")).name == weights.base
+        return named or (state.iteration == number and _alike(file.base, weights.base))
+
+    fitting = [file for file, state in states.items() if fits(file, state)]
+    return min(fitting, key=lambda file: steps(weights.folder, file.folder), default=None)
 
 
 def _alike(state: str, weights: str) -> bool:
     """Whether a state and weights have one name but for their endings."""
-    plain = [PurePosixPath(name).name.removesuffix(".h5") for name in (state, weights)]
-    return plain[0].removesuffix(".solverstate") == plain[1].removesuffix(".caffemodel")
+    return state.removesuffix(".h5").removesuffix(".solverstate") == weights.removesuffix(".h5").removesuffix(
+        ".caffemodel"
+    )
 
 
-def _only(pairs: list[Pair], prefix: str) -> Pair:
-    """The one of an iteration; of several the one that the solver's prefix names."""
-    if len(pairs) > 1:
-        stem = PurePosixPath(prefix).name
-        pairs = [pair for pair in pairs if stem and pair.weights.base.startswith(f"{stem}_iter_")] or pairs
-    if len(pairs) > 1:
-        raise several(Kind.WEIGHTS, [pair.weights for pair in pairs], "PATH: give the files of one training alone")
-    return pairs[0]
+def _only(pairs: list[Pair], prefix: str, home: PurePosixPath) -> Pair:
+    """The one of an iteration; of several the one that the solver's prefix names, or that lies nearest to it."""
+    stem = PurePosixPath(prefix).name
+    pairs = [pair for pair in pairs if stem and pair.weights.base.startswith(f"{stem}_iter_")] or pairs
+    near = nearest_to(home, [pair.weights for pair in pairs])
+    weights = _only_file(near, f"of iteration {pairs[0].iteration:,}")
+    return next(pair for pair in pairs if pair.weights is weights)
+
+
+def _only_file(files: Sequence[GivenFile], what: str) -> GivenFile:
+    if len(files) > 1:
+        listed = ", ".join(file.name for file in files[:_MOST_LISTED]) + ", ..." * (len(files) > _MOST_LISTED)
+        raise FerError(f"{len(files)} weights {what}: {listed}\ngive the files of one training, not the whole folder")
+    return files[0]
 
 
 def take_snapshots(pairs: Sequence[Pair], target: Target, leave_out: Say) -> dict[int, SnapshotFiles]:
@@ -125,7 +157,9 @@ def take_snapshots(pairs: Sequence[Pair], target: Target, leave_out: Say) -> dic
                 leave_out(str(fault))
         taken[pair.iteration] = SnapshotFiles(_hashed(target, weights), _hashed(target, state) if state else None)
     if not taken:
-        raise FerError(f"{faults[0]}\nso there are no weights for the net: choose another with --net")
+        raise FerError(
+            f"{faults[0]}\nso no weights fit the net: give those of this training, or choose its own net with --net"
+        )
     for text in faults:
         leave_out(text)
     return taken
@@ -141,7 +175,8 @@ def _hashed(target: Target, path: Path) -> HashedFile:
 def blobs_of(file: GivenFile) -> dict[str, list[np.ndarray]]:
     """The parameters in a file of weights by layer, in the shapes that they are stored in. Raises FerError."""
     if _is_hdf5(file.path):
-        stored = read_hdf5_weights(file.path)
+        with file.told():
+            stored = read_hdf5_weights(file.path)
         return {name: [blobs[place] for place in sorted(blobs)] for name, blobs in stored.items()}
     return {
         layer.name: [from_blob(blob, f"{file.name}: layer {layer.name!r}") for blob in layer.blobs]
@@ -151,10 +186,8 @@ def blobs_of(file: GivenFile) -> dict[str, list[np.ndarray]]:
 
 
 def _read_weights(file: GivenFile) -> caffe_pb2.NetParameter:
-    try:
+    with file.told():
         return read_weights(file.path)
-    except FerError as error:
-        raise FerError(str(error).replace(str(file.path), file.name)) from None
 
 
 def _is_hdf5(path: Path) -> bool:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from fer.errors import FerError, UsageError
-from fer.inference.faces import Picture
+from fer.inference.faces import Box, Picture, overlap
 from fer.inference.media import Source
 from fer.inference.predict import Face, Result
 from fer.system.files import beside, is_writable, write_bytes
@@ -16,6 +16,7 @@ from fer.system.files import beside, is_writable, write_bytes
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 COLOUR, DARK = (90, 220, 90), (20, 20, 20)  # BGR
+FONT, SMALLEST_TEXT = cv2.FONT_HERSHEY_SIMPLEX, 0.35
 
 
 class Annotator:
@@ -80,20 +81,41 @@ class Annotator:
 
 
 def draw(picture: Picture, faces: Sequence[Face]) -> np.ndarray:
-    """The picture, BGR uint8 [H, W, 3], with a box around each face and above it the likeliest class."""
+    """The picture, BGR uint8 [H, W, 3], with a box around each face and above it the likeliest class.
+
+    Labels lie within the picture, and below the box, or within it, where there is another above.
+    """
     assert picture.colour is not None
     drawn = picture.colour.copy()
-    for face in faces:
-        box, line = face.box, max(1, round(face.box.width / 80))
+    line = max(1, round(min(drawn.shape[:2]) / 400))
+    for box in (face.box for face in faces):
         cv2.rectangle(drawn, (box.x, box.y), (box.x + box.width - 1, box.y + box.height - 1), COLOUR, line)
+    taken: list[Box] = []
+    for face in faces:
         number = "" if face.track is None else f"{face.track} "
         text = f"{number}{face.label} {face.probabilities[face.label]:.0%}"
-        font, size = cv2.FONT_HERSHEY_SIMPLEX, max(0.35, face.box.width / 220)
-        (width, height), below = cv2.getTextSize(text, font, size, line)
-        foot = max(box.y, height + 2 * below)
-        cv2.rectangle(drawn, (box.x, foot - height - 2 * below), (box.x + width, foot), COLOUR, cv2.FILLED)
-        cv2.putText(drawn, text, (box.x, foot - below), font, size, DARK, line, cv2.LINE_AA)
+        taken.append(_draw_label(drawn, text, face.box, taken))
     return drawn
+
+
+def _draw_label(drawn: np.ndarray, text: str, face: Box, taken: Sequence[Box]) -> Box:
+    """Write a text beside a face, apart from the labels that are `taken`; where it stands."""
+    height, width = drawn.shape[:2]
+    unit = min(height, width) / 720
+    size = max(SMALLEST_TEXT, min(max(face.width / 220, 0.45 * unit), 0.9 * unit))
+    size = min(size, size * width / (cv2.getTextSize(text, FONT, size, 1)[0][0] + 8))  # no wider than the picture
+    weight = max(1, round(1.5 * size))
+    (wide, high), below = cv2.getTextSize(text, FONT, size, weight)
+    wide, high = min(wide + below, width), high + 2 * below
+    left = min(face.x, width - wide)
+    foot = face.y + face.height
+    tops = [top for top in (face.y - high, foot, face.y, foot - high) if 0 <= top <= height - high]
+    places = [Box(left, top, wide, high) for top in tops or [0]]
+    free = (place for place in places if not any(overlap(place, other) for other in taken))
+    place = next(free, places[0])
+    cv2.rectangle(drawn, (left, place.y), (left + wide - 1, place.y + high - 1), COLOUR, cv2.FILLED)
+    cv2.putText(drawn, text, (left + below // 2, place.y + high - below), FONT, size, DARK, weight, cv2.LINE_AA)
+    return place
 
 
 def _targets(out: Path, sources: Sequence[Source], many: bool) -> dict[Source, Path]:

@@ -83,6 +83,7 @@ def _exported(directory: Path) -> Model:
 
 def trained_model(run: Run) -> Model:
     from fer.data.manifest import read_manifest
+    from fer.evaluation.trained_on import check_trained_on
     from fer.formats.prototxt import read_net, read_solver
     from fer.nets.deploy import front_layer
     from fer.nets.files import with_paths
@@ -93,6 +94,7 @@ def trained_model(run: Run) -> Model:
     check_run(run)
     snapshot, scores = chosen_snapshot(run)
     manifest = read_manifest(data_dir(run))
+    check_trained_on(run, manifest)
     channels, height, width = scores.shape or manifest.image.shape
     net = with_paths(read_net(run.net), run.moved)
     param = front_layer(net, scored_state(read_solver(run.solver))).transform_param

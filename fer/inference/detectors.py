@@ -9,7 +9,7 @@ import numpy as np
 
 from fer.errors import FerError, UsageError
 from fer.inference.faces import OVERLAP, Detector, Picture, Place, apart, box_within, check_there, colour_of, place_of
-from fer.inference.ssd import SSD
+from fer.inference.ssd import SSD, check_weights
 from fer.system.hashes import file_hash
 
 CASCADE = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
@@ -92,7 +92,9 @@ def find_detector(
         if weights is not None:
             raise UsageError(f"--detector-weights: {first} holds its weights itself")
         return YuNet(first, threshold or YuNet.THRESHOLD)
-    return SSD(*_pair(first, weights if detector else None), threshold or SSD.THRESHOLD)
+    prototxt, weights = _pair(first, weights if detector else None)
+    check_weights(prototxt, weights)
+    return SSD(prototxt, weights, threshold or SSD.THRESHOLD)
 
 
 _CHOICES = f"{HAAR}, a YuNet's .onnx, or an SSD's .prototxt or .caffemodel"

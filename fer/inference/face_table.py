@@ -40,8 +40,8 @@ class FaceTable:
 
     def add(self, result: Result, face: Face, *first: str) -> None:
         """A row of one face; its column `first` is that of the constructor."""
-        frame, rate = result.picture.frame, result.picture.rate
-        when: list[Any] = ["", ""] if frame is None else [frame, f"{frame / rate:.3f}"]
+        picture = result.picture
+        when: list[Any] = ["", ""] if picture.frame is None else [picture.frame, f"{picture.seconds:.3f}"]
         score = "" if face.score is None else f"{face.score:.4f}"
         track = "" if face.track is None else face.track
         probabilities = (f"{face.probabilities[name]:.6f}" for name in self._classes)

@@ -22,8 +22,8 @@ of 82 photos for the SSD and of 83 for YuNet; the middles are the same)."""
 class Picture:
     """A photo or a video's frame: `gray` uint8 [H, W], `colour` BGR uint8 [H, W, 3] where it was asked for.
 
-    `frame` counts a video's from 0 (None for a photo), `rate` is how many a second it has, `frames` how many there
-    are, as far as its header tells (0: unknown).
+    `frame` counts a video's from 0 (None for a photo), `seconds` are those since its first, `rate` is how many a second
+    it has, `frames` how many there are, as far as its header tells (0: unknown).
     """
 
     gray: np.ndarray
@@ -31,6 +31,7 @@ class Picture:
     frame: int | None = None
     rate: float = 0.0
     frames: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,14 @@ def box_within(edges: Sequence[float], picture: Picture) -> Box | None:
     left, right = (min(max(round(edge), 0), width) for edge in edges[0::2])
     top, bottom = (min(max(round(edge), 0), height) for edge in edges[1::2])
     return Box(left, top, right - left, bottom - top) if right > left and bottom > top else None
+
+
+def overlap(one: Box, other: Box) -> float:
+    """The intersection over union of two boxes."""
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    both = max(width, 0) * max(height, 0)
+    return both / (one.width * one.height + other.width * other.height - both)
 
 
 def apart(places: Sequence[Place]) -> list[Place]:

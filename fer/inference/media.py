@@ -1,7 +1,8 @@
 """What a user names on the command line as pictures: image files, videos, folders of both, a camera."""
 
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ MAX_BYTES = 200_000_000
 USUAL_RATE = 25.0
 MAX_FRAMES = 1e9
 """A header that promises more is not believed."""
+CUT = 0.1
+"""Of some formats the length is only known from the sound's: a video may be shorter by this share."""
 
 
 class UnreadableError(Exception):
@@ -66,16 +69,28 @@ class Source:
             width, height = (capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
             if width * height > MAX_PIXELS:
                 raise UnreadableError(f"frames of {width:,.0f} x {height:,.0f} pixels are too large")
-            number, rate = 0, capture.get(cv2.CAP_PROP_FPS)
+            rate = capture.get(cv2.CAP_PROP_FPS)
             rate = rate if 0 < rate < 1000 else USUAL_RATE
             count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.camera is None else 0
             count = int(count) if 0 < count < MAX_FRAMES else 0
+            number, seconds, clock = 0, 0.0, self._clock(capture)
             while (frame := capture.read()[1]) is not None:
+                now = clock()
+                seconds = now if now > seconds else number and seconds + 1 / rate  # of some formats they are unknown
                 gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-                yield Picture(gray, frame if colour else None, number, rate, count)
+                yield Picture(gray, frame if colour else None, number, rate, count, seconds)
                 number += 1
             if not number:
                 raise UnreadableError("no frame of it can be read")
+            if (missing := (count - 1) / rate - seconds) > max(1.0, CUT * count / rate):
+                raise UnreadableError(f"ends {missing:.1f} seconds before its time: it is cut off or damaged")
+
+    def _clock(self, capture: cv2.VideoCapture) -> Callable[[], float]:
+        """What tells the seconds of the frame read last, which need not be equally far apart."""
+        if self.camera is None:
+            return lambda: capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        start = time.monotonic()
+        return lambda: time.monotonic() - start
 
     @contextmanager
     def _opened(self) -> Iterator[cv2.VideoCapture]:

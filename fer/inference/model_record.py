@@ -1,6 +1,6 @@
 """`model.json`: what an exported model is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +36,38 @@ class SplitAccuracy:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """The images of Training that integers were chosen by; `balanced`: as many of each class, but for one."""
+
+    images: int
+    seed: int
+    balanced: bool
+
+
+@dataclass(frozen=True)
+class FormRecord:
+    """A form besides Caffe's files, proved on val by its own runtime.
+
+    bytes         of the files that take images as a camera gives them
+    accuracy      on val; `test` on test, scored once
+    agreement     the share of val's images with the run's own class
+    difference    the largest of a probability from the run's own, on val
+    milliseconds  the median of one face, by one thread of the processor that it was exported on
+    versions      of the packages that wrote and read it
+    """
+
+    file: str
+    bytes: int
+    integers: bool
+    accuracy: float
+    agreement: float
+    difference: float
+    test: float | None = None
+    milliseconds: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """model.json.
 
@@ -44,6 +76,9 @@ class ModelRecord:
     not_checked                why other programs were not asked
     probe                      the probabilities of `fer.export.exported.probe_images`
     files                      SHA-256 by name
+    forms                      what else there is of it, by the name that --format has for it
+    calibration                what the integers of some of them were chosen by
+    folded                     whether the net without BatchNorm and Scale layers is in folded/
     colour                     whether it wants colours (blue, green, red), not gray in each channel
     """
 
@@ -65,6 +100,9 @@ class ModelRecord:
     probe: tuple[tuple[float, ...], ...]
     files: dict[str, str]
     colour: bool = False
+    forms: dict[str, FormRecord] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    folded: bool = False
     format: int = 1
 
 

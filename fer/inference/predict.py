@@ -14,6 +14,7 @@ from fer.data.image_file import face_of
 from fer.errors import FerError
 from fer.inference.classifier import Classifier
 from fer.inference.faces import Box, Detector, Picture, Place, face_pixels
+from fer.inference.keyframes import located
 from fer.inference.media import Source, UnreadableError
 
 
@@ -64,8 +65,8 @@ def predict(
     check_gray(classifier)
     for source in sources:
         try:
-            for picture in source.pictures(colour):
-                yield Result(source, picture, faces_in(picture, classifier, detect(picture)))
+            for picture, places in _located(source, detect, colour):
+                yield Result(source, picture, faces_in(picture, classifier, places))
         except UnreadableError as error:
             yield Failure(source, str(error))
 
@@ -77,6 +78,12 @@ def check_gray(classifier: Classifier) -> None:
             f"{classifier.model.directory} was trained on images in colour, and fer predict gives a net gray faces, as "
             "FER2013's are"
         )
+
+
+def _located(source: Source, detect: Detector, colour: bool) -> Iterator[tuple[Picture, list[Place]]]:
+    """A source's pictures and their faces; a camera's at once."""
+    pictures = source.pictures(colour)
+    return ((each, detect(each)) for each in pictures) if source.camera is not None else located(pictures, detect)
 
 
 def faces_in(picture: Picture, classifier: Classifier, places: list[Place]) -> list[Face]:

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 from fer.errors import FerError
+from fer.formats.blobs import from_blob
+from fer.formats.prototxt import read_weights
 from fer.inference.faces import Picture, Place, apart, check_there, colour_of, place_of
 
 
@@ -83,6 +85,25 @@ class SSD:
         self._net.setInput(cv2.dnn.blobFromImage(image, 1.0, (self.SIDE, self.SIDE), self.MEAN))
         answer: np.ndarray = self._net.forward()
         return answer
+
+
+def check_weights(prototxt: Path, weights: Path) -> None:
+    """Raise FerError where they are of two nets, or the weights damaged: OpenCV finds no face with such."""
+    for file in (prototxt, weights):
+        check_there(file)
+    try:
+        names = set(cv2.dnn.readNetFromCaffe(str(prototxt)).getLayerNames())
+    except cv2.error as error:
+        raise FerError(f"--detector {prototxt}: not a net that OpenCV reads: {error.err}") from None
+    layers = [layer for layer in read_weights(weights).layer if layer.blobs]
+    if not any(layer.name in names for layer in layers):
+        raise FerError(
+            f"--detector {prototxt} with {weights}: they are not of one net\n"
+            f"The weights are of layers as {layers[0].name!r}, which the prototxt has not."
+        )
+    for layer in layers:
+        if not all(np.isfinite(from_blob(blob, f"{weights}: {layer.name!r}")).all() for blob in layer.blobs):
+            raise FerError(f"{weights}: {layer.name!r} holds nan or inf: the file is damaged")
 
 
 def _sides(found: np.ndarray) -> np.ndarray:

@@ -4,20 +4,20 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 
-from fer.inference.faces import Box
+from fer.inference.faces import Box, overlap
 from fer.inference.predict import Face, Failure, Result
 
 SAME = 0.3
 """The least intersection over union of one face's boxes in frames that follow each other."""
 FORGOTTEN = 0.5
-"""After so many seconds out of sight a face is another one."""
+"""After so many seconds out of sight a face is another one; in the frame after it is the same."""
 
 
 @dataclasses.dataclass
 class _Track:
     number: int
     box: Box
-    frame: int
+    seconds: float
     probabilities: dict[str, float]
 
 
@@ -28,31 +28,32 @@ def follow(results: Iterable[Result | Failure], smooth: float = 0.0) -> Iterator
     over its last frames, weighted exponentially with the time constant `smooth` in seconds; 0 leaves them alone.
     """
     tracks: list[_Track] = []
-    source, last = None, 0
+    source, last, before = None, 0, 0.0
     for result in results:
         if isinstance(result, Failure) or result.picture.frame is None:
             yield result
             continue
         if result.source is not source:
-            source, tracks, last = result.source, [], 0
-        frame, rate = result.picture.frame, result.picture.rate
-        tracks = [track for track in tracks if frame - track.frame <= max(1.0, FORGOTTEN * rate)]
+            source, tracks, last, before = result.source, [], 0, 0.0
+        now = result.picture.seconds
+        tracks = [track for track in tracks if track.seconds >= min(before, now - FORGOTTEN)]
+        before = now
         matched = _matches(tracks, result.faces)
         faces = []
         for index, face in enumerate(result.faces):
             track = matched.get(index)
             if track is None:
                 last += 1
-                track = _Track(last, face.box, frame, face.probabilities)
+                track = _Track(last, face.box, now, face.probabilities)
                 tracks.append(track)
             elif smooth:
-                old = math.exp((track.frame - frame) / (rate * smooth))
+                old = math.exp((track.seconds - now) / smooth)
                 track.probabilities = {
                     name: old * track.probabilities[name] + (1 - old) * new for name, new in face.probabilities.items()
                 }
             else:
                 track.probabilities = face.probabilities
-            track.box, track.frame = face.box, frame
+            track.box, track.seconds = face.box, now
             faces.append(dataclasses.replace(face, track=track.number, probabilities=track.probabilities))
         yield dataclasses.replace(result, faces=faces)
 
@@ -71,11 +72,3 @@ def _matches(tracks: list[_Track], faces: list[Face]) -> dict[int, _Track]:
             found[index] = tracks[number]
             taken.add(number)
     return found
-
-
-def overlap(one: Box, other: Box) -> float:
-    """The intersection over union of two boxes."""
-    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    both = max(width, 0) * max(height, 0)
-    return both / (one.width * one.height + other.width * other.height - both)

@@ -75,7 +75,10 @@ def input_of(deploy: caffe_pb2.NetParameter, name: str) -> tuple[str, tuple[int,
                 return layer.top[0], (dims[1], dims[2], dims[3])
             given = " x ".join(map(str, dims))
             raise FerError(f"{name}: its input is {given}; images are N x 1 or 3 x height x width")
-    raise FerError(f"{name}: no deploy net: looked for an Input layer or input_dim, which say what it takes")
+    raise FerError(
+        f"{name}: no deploy net: looked for an Input layer or input_dim, which say what it takes\n"
+        'add  input: "data" input_shape { dim: 1 dim: CHANNELS dim: HEIGHT dim: WIDTH }  at its beginning'
+    )
 
 
 def label_fault(tested: caffe_pb2.NetParameter) -> str | None:

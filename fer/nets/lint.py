@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from fer.errors import nearest
 from fer.formats.forks import LAYER_TYPES
@@ -21,7 +22,7 @@ Layer: TypeAlias = caffe_pb2.LayerParameter
 
 # fmt: off
 KNOWN_LAYERS = frozenset([
-    "AbsVal", "Accuracy", "ArgMax", "BNLL", "BatchNorm", "BatchReindex", "Bias", "Concat", "ContrastiveLoss",
+    "AbsVal", "Accuracy", "ArgMax", "BNLL", "BatchNorm", "BatchReindex", "Bias", "Clip", "Concat", "ContrastiveLoss",
     "Convolution", "Crop", "Data", "Deconvolution", "Dropout", "DummyData", "ELU", "Eltwise", "Embed",
     "EuclideanLoss", "Exp", "Filter", "Flatten", "HDF5Data", "HDF5Output", "HingeLoss", "Im2col", "ImageData",
     "InfogainLoss", "InnerProduct", "Input", "LRN", "LSTM", "LSTMUnit", "Log", "MVN", "MemoryData",
@@ -30,6 +31,19 @@ KNOWN_LAYERS = frozenset([
     "SoftmaxWithLoss", "Split", "Swish", "TanH", "Threshold", "Tile", "WindowData",
 ])
 # fmt: on
+_FILLED = {
+    "Convolution": "convolution_param",
+    "Deconvolution": "convolution_param",
+    "InnerProduct": "inner_product_param",
+    "Embed": "embed_param",
+    "Scale": "scale_param",
+    "Bias": "bias_param",
+    "PReLU": "prelu_param",
+    "DummyData": "dummy_data_param",
+    "LSTM": "recurrent_param",
+    "RNN": "recurrent_param",
+}  # fmt: skip
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 _PATHS = ("source", "root_folder", "mean_file")
 
 
@@ -38,15 +52,19 @@ def lint_net(
     path: str | Path,
     known_types: Collection[str] = KNOWN_LAYERS,
     states: Sequence[State] | None = None,
+    *,
+    elsewhere: Mapping[str, str] = NOWHERE,
 ) -> list[str]:
     """All faults of a net as read from `path`, each as "path:line: ...", in the order of lines.
 
     Looked for: an unknown layer or filler type, a missing size or source, include beside exclude rules; and in each
     state, what `wiring_faults` finds. `states` are by default both phases with every set of stages that the net's
-    rules name.
+    rules name. `elsewhere` has what to say of types that are not known here, and are to other engines.
     """
     lines = net_lines(net, path)
-    found = {(lines[i], fault) for i, layer in enumerate(net.layer) for fault in _layer_faults(layer, known_types)}
+    found = {
+        (lines[i], fault) for i, layer in enumerate(net.layer) for fault in _layer_faults(layer, known_types, elsewhere)
+    }
     if not any(layer.include and layer.exclude for layer in net.layer):
         for state in states or states_named(net):
             positions = taking_part(net, state)
@@ -71,25 +89,34 @@ def states_named(net: caffe_pb2.NetParameter) -> list[State]:
     return states
 
 
-def _layer_faults(layer: Layer, known_types: Collection[str]) -> Iterator[str]:
+def _layer_faults(layer: Layer, known_types: Collection[str], elsewhere: Mapping[str, str]) -> Iterator[str]:
     """Faults that one layer has by itself."""
     if not layer.type:
         yield f"layer {layer.name!r} has no type"
     elif layer.type not in known_types:
-        yield f"layer {layer.name!r}: unknown layer type {layer.type!r}{_type_hint(layer.type, known_types)}"
+        unknown = f"unknown layer type {layer.type!r}{_type_hint(layer.type, known_types)}"
+        yield f"layer {layer.name!r}: {elsewhere.get(layer.type, unknown)}"
     if layer.include and layer.exclude:
         yield f"layer {layer.name!r} has include and exclude rules; Caffe takes one kind or the other"
     yield from _size_faults(layer)
     for field, param in layer.ListFields():
         if field.name.endswith("_param") and field.message_type and hasattr(param, "ListFields"):
             for name, filler in param.ListFields():
-                if isinstance(filler, caffe_pb2.FillerParameter) and (fault := filler_fault(filler)):
+                if not isinstance(filler, caffe_pb2.FillerParameter) or not _fills(layer, field.name, param, name.name):
+                    continue
+                if fault := filler_fault(filler):
                     yield f"layer {layer.name!r}: {name.name}: {fault}"
             for name, value in param.ListFields():
                 if name.name in _PATHS and (fault := _path_fault(value)):
                     yield f"layer {layer.name!r}: {name.name} {value!r}: {fault}"
     if layer.blobs:
         yield f"layer {layer.name!r} holds blobs; delete them: weights come as a .caffemodel, with --weights"
+
+
+def _fills(layer: Layer, field: str, param: Any, filler: str) -> bool:
+    """Whether a layer uses a filler: Caffe looks at no other layer's, and at none of a bias that is not there."""
+    has_bias = filler != "bias_filler" or getattr(param, "bias_term", True)
+    return field == _FILLED.get(layer.type, field if layer.type not in KNOWN_LAYERS else "") and has_bias
 
 
 def _path_fault(value: str) -> str | None:
@@ -101,6 +128,8 @@ def _path_fault(value: str) -> str | None:
 
 
 def _type_hint(name: str, known_types: Collection[str]) -> str:
+    if name in KNOWN_LAYERS:
+        return ": Caffe has it, this engine has not"
     if new := V1_TYPES.get(name):
         return f": in a layer {{ ... }} block it is {new!r}"
     if fork := LAYER_TYPES.get(name):
@@ -128,7 +157,12 @@ def _size_faults(layer: Layer) -> Iterator[str]:
     elif layer.type == "LRN" and layer.lrn_param.local_size % 2 == 0:
         yield f"layer {name!r}: local_size is {layer.lrn_param.local_size}; it must be odd"
     elif layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
-        yield f"layer {name!r}: dropout_ratio is {layer.dropout_param.dropout_ratio:g}; it must be 0 or between 0 and 1"
+        ratio = f"dropout_ratio is {layer.dropout_param.dropout_ratio:g}"
+        yield f"layer {name!r}: {ratio}; it must be 0 or between 0 and 1 (of 1, Caffe makes nan)"
+    elif layer.type == "Clip" and not layer.HasField("clip_param"):
+        yield f"layer {name!r}: clip_param is missing, with its min and max; Caffe would make all numbers 0"
+    elif layer.type == "Clip" and layer.clip_param.min > layer.clip_param.max:
+        yield f"layer {name!r}: clip_param's min is above its max; Caffe would make all numbers the min"
     elif layer.type == "InfogainLoss" and len(layer.bottom) == 2 and not layer.infogain_loss_param.source:
         yield f"layer {name!r}: infogain_loss_param has no source; fer infogain writes one"
     elif layer.type == "Data":

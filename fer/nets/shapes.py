@@ -264,7 +264,7 @@ def _axis(axis: int, shape: Shape) -> int:
 
 # fmt: off
 _SAME = frozenset([
-    "AbsVal", "BNLL", "Dropout", "ELU", "Exp", "LRN", "Log", "MVN", "Power",
+    "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "LRN", "Log", "MVN", "Power",
     "ReLU", "Sigmoid", "Softmax", "Split", "Swish", "TanH", "Threshold",
 ])
 # fmt: on

@@ -15,9 +15,9 @@ Layer: TypeAlias = caffe_pb2.LayerParameter
 
 # fmt: off
 _ONE_TO_ONE = (
-    "AbsVal", "ArgMax", "BNLL", "BatchNorm", "Dropout", "ELU", "Embed", "Exp", "Flatten", "Im2col", "InnerProduct",
-    "LRN", "Log", "MVN", "PReLU", "Power", "ReLU", "Reduction", "Reshape", "SPP", "Sigmoid", "Softmax", "Swish", "TanH",
-    "Threshold", "Tile",
+    "AbsVal", "ArgMax", "BNLL", "BatchNorm", "Clip", "Dropout", "ELU", "Embed", "Exp", "Flatten", "Im2col",
+    "InnerProduct", "LRN", "Log", "MVN", "PReLU", "Power", "ReLU", "Reduction", "Reshape", "SPP", "Sigmoid", "Softmax",
+    "Swish", "TanH", "Threshold", "Tile",
 )
 # Of a SoftmaxWithLoss Caffe would take two tops, but its inner Softmax then ends it.
 _LOSSES = ("EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SoftmaxWithLoss")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fer.data.classes import class_names
 from fer.errors import FerError
 from fer.evaluation.scores import Scores, load_scores
 from fer.formats import log as caffe_log
@@ -23,7 +24,6 @@ from fer.nets.accuracy import read_accuracy_outputs
 from fer.report.curves import Curves, Series, make_curves
 from fer.report.files import MARK
 from fer.report.results import RunResult
-from fer.report.scored_run import class_names
 from fer.report.table import csv_of
 from fer.runs.record import RunRecord
 from fer.runs.run import Run

@@ -41,10 +41,12 @@ def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
     """The result of one run, called `name` among others."""
     record, meta = as_json(scored.run.record), scored.scores["val"].meta
     notes = scored.manifest.notes if scored.manifest else ()
+    images = {each.list: each.sha256 for each in scored.run.record.data.images}
+    data = {"title": scored.data, "classes": scored.classes, "notes": notes, "images": images}
     return RunResult(
         name=name or scored.name,
         run={"dir": str(scored.run.dir), **{key: record[key] for key in FACTS if record[key] is not None}},
-        data=DataResult(**record["data"] | {"title": scored.data, "classes": scored.classes, "notes": notes}),
+        data=DataResult(**record["data"] | data),
         snapshot=SnapshotResult(
             iteration=meta.iteration,
             averaged=meta.averaged or None,

@@ -4,7 +4,6 @@ import base64
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fer.report import tables, words
 from fer.report.plots.look import Figure
@@ -91,6 +90,8 @@ def _picture(name: str, images: Mapping[str, bytes], figure: Figure) -> Picture:
 def _data_facts(data: DataResult) -> list[tuple[str, str]]:
     folder = f"{data.dir}/"
     hashes = [(f"SHA-256 of {name.removeprefix(folder)}", digest) for name, digest in (data.files or {}).items()]
+    images = (data.images or {}).items()
+    hashes += [(f"SHA-256 of the images of {name.removeprefix(folder)}", digest) for name, digest in images]
     return [
         ("data", data.title),
         ("directory", data.dir or ""),
@@ -104,22 +105,9 @@ def _run_facts(result: RunResult) -> list[tuple[str, str]]:
     run = dict(result.run)
     facts = [("command", shlex.join(run.pop("command"))), ("time", words.duration(run.pop("seconds", None)))]
     facts += words.training_facts(result.training)
-    facts += [(key.replace("_", " "), _flat(value)) for key, value in run.items()]
+    facts += [(key.replace("_", " "), words.flat(value)) for key, value in run.items()]
     return [
         *facts,
         ("weights", result.snapshot.weights),
         ("SHA-256 of the weights", result.snapshot.weights_sha256),
     ]
-
-
-def _flat(value: Any) -> str:
-    """A fact of run.json as one text."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, list | tuple):
-        return "; ".join(map(_flat, value))
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_flat(each)}" for key, each in value.items() if each is not None)
-    return str(value)

@@ -120,6 +120,7 @@ class DataResult:
     manifest_sha256: str | None = None
     train_count: int | None = None
     files: dict[str, str] | None = None
+    images: dict[str, str] | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ from fer.formats.log import parse_log
 from fer.nets.accuracy import read_accuracy_outputs
 from fer.report.curves import Series, make_curves
 from fer.report.table import Column, Table
-from fer.runs.run import RUN_JSON, Run
+from fer.runs.run import RUN_JSON, ExportedModel, Run
 from fer.runs.scores import SCORE_AGAIN, ScoresBySnapshot
 from fer.system.locks import is_locked
 from fer.system.records import read_record
@@ -52,6 +52,8 @@ def list_runs(parent: Path) -> tuple[list[ListedRun], list[str]]:
     for path in sorted(parent.glob(f"*/{RUN_JSON}")):
         try:
             found.append(listed(Run(path.parent)))
+        except ExportedModel:
+            continue
         except FerError as error:
             faults.append(str(error))
     return sorted(found, key=lambda run: run.started, reverse=True), faults

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer.data.classes import CLASSES
+from fer.data.classes import class_names
 from fer.data.dataset import SPLIT_NAMES, held_out
-from fer.data.manifest import MANIFEST, Manifest, read_manifest
+from fer.data.manifest import Manifest, read_manifest
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics, compute_metrics
 from fer.evaluation.scores import Scores, StoredScores, load_scores
+from fer.evaluation.trained_on import check_trained_on
 from fer.formats.log import parse_log
 from fer.formats.log_records import Log
 from fer.formats.prototxt import read_solver
@@ -24,7 +25,6 @@ from fer.runs.record import UNKNOWN, average_name
 from fer.runs.run import Run
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore
 from fer.runs.unchanged import check_run
-from fer.system.hashes import file_hash
 from fer.system.records import read_record
 from fer.system.shell import command
 
@@ -179,30 +179,22 @@ def run_name(run: Run) -> str:
     return f"{NET_NAMES.get(net, net)} {solver}"
 
 
-def _same_files(run: Run, manifest: Manifest) -> bool:
-    """Whether the data, prepared again, came out the same to the last byte of what the run was trained on."""
-    trained_on = run.record.data.files
-    made = {str(Path(run.record.data.dir) / name): entry.sha256 for name, entry in manifest.files.items()}
-    return bool(trained_on) and all(made.get(path) == known for path, known in trained_on.items())
+def _data_dir(run: Run) -> Path:
+    return Path(run.record.data.dir)
 
 
 def _read_manifest(run: Run) -> tuple[Manifest | None, str]:
     """The manifest of the data that was trained on, or None and the reason."""
-    folder, known = Path(run.record.data.dir), run.record.data.manifest_sha256
+    folder = _data_dir(run)
     try:
         manifest = read_manifest(folder)
-        changed = known is not None and file_hash(folder / MANIFEST) != known and not _same_files(run, manifest)
     except FerError:
         return None, f"The data directory {folder} is gone or unreadable: class counts and mistakes are not shown."
-    if changed:
+    try:
+        check_trained_on(run, manifest)
+    except FerError:
         return None, f"The data directory {folder} was made anew since: class counts and mistakes are not shown."
     return manifest, ""
-
-
-def class_names(known: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """What the data calls its classes, FER2013's where nothing is `known`; numbers where they are not as many."""
-    names = known or CLASSES
-    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
 
 
 def _schedule(run: Run) -> Callable[[int], float] | None:

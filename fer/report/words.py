@@ -1,6 +1,7 @@
 """How a report writes numbers, and sentences that the terminal and the page share."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fer.report.results import Interval, McNemarResult, RunResult, SnapshotResult, SplitResult, TrainingResult
 from fer.report.table import UNKNOWN
@@ -79,3 +80,16 @@ def training_facts(training: TrainingResult) -> list[tuple[str, str]]:
         (f"best {training.held_out} accuracy logged", percent(training.best_accuracy, 2)),
         (f"last {training.held_out} accuracy logged", last if tested is None else f"{last} at {tested:,}"),
     ]
+
+
+def flat(value: Any) -> str:
+    """A fact of run.json as one text."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(flat, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {flat(each)}" for key, each in value.items() if each is not None)
+    return str(value)

@@ -35,4 +35,5 @@ def find_files(record: RunRecord, run_dir: Path, data_dir: Path | None = None) -
 def moved_record(record: RunRecord, move: Move) -> RunRecord:
     """The record with the paths of its data as they are now."""
     files = {move(path): digest for path, digest in record.data.files.items()}
-    return replace(record, data=replace(record.data, dir=move(record.data.dir), files=files))
+    images = tuple(each.moved(move) for each in record.data.images)
+    return replace(record, data=replace(record.data, dir=move(record.data.dir), files=files, images=images))

@@ -3,11 +3,11 @@
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fer.errors import FerError
-from fer.runs.run import RUN_JSON, Run
+from fer.runs.run import RUN_JSON, ExportedModel, Run
 from fer.system.files import is_writable
 
 
@@ -50,7 +50,7 @@ def scores_can_be_kept(run: Run, *, asked: bool) -> Iterator[None]:
 
 def newest_run(parent: Path) -> Run:
     """The run that was written to last. Raises FerError if there is none."""
-    found = sorted(parent.glob(f"*/{RUN_JSON}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FerError(f"no run in {parent}/; make one with: fer train lenet")
-    return Run(found[-1].parent)
+    for path in sorted(parent.glob(f"*/{RUN_JSON}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        with suppress(ExportedModel):
+            return Run(path.parent)
+    raise FerError(f"no run in {parent}/; make one with: fer train lenet")

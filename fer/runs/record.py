@@ -1,7 +1,7 @@
 """What run.json holds: how a run was trained, how far it is, and which of its snapshots are verified."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
@@ -35,7 +35,7 @@ class HashedFile:
 
 @dataclass(frozen=True)
 class SnapshotFiles:
-    """A verified snapshot; `extra` is what the PyTorch engine keeps beside the state."""
+    """A verified snapshot; `extra` is what an engine of ours keeps beside the state."""
 
     weights: HashedFile
     state: HashedFile | None = None
@@ -57,9 +57,26 @@ class Average:
 
 
 @dataclass(frozen=True)
+class ListedImages:
+    """The SHA-256 over the images that a list names, with `root` in front of each name."""
+
+    list: str
+    root: str
+    sha256: str
+
+    def moved(self, move: Callable[[str], str]) -> "ListedImages":
+        """The same with other paths; the last slash of a root, which counts, stays."""
+        folder = self.root.rstrip("/")
+        return replace(
+            self, list=move(self.list), root=move(folder) + self.root[len(folder) :] if folder else self.root
+        )
+
+
+@dataclass(frozen=True)
 class TrainedOn:
     """The data directory of a training, and the SHA-256 by path of each file that the net reads or is scored on.
 
+    `images` are those of the lists among the files.
     `classes` are the names of the labels, none in runs of fer 0.1, whose classes are FER2013's.
     """
 
@@ -69,6 +86,7 @@ class TrainedOn:
     manifest_sha256: str | None = None
     train_count: Count = 0
     classes: tuple[str, ...] = ()
+    images: tuple[ListedImages, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +202,12 @@ class RunRecord:
     def iterations_per_epoch(self) -> float:
         """0 where the images of an iteration or an epoch are not known."""
         return self.data.train_count / self.batch_size if self.batch_size else 0.0
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether it stands in an exported model, which has no snapshots but the hash of the one that it was."""
+        snapshots: list[SnapshotFiles | Average] = [*self.snapshots.values(), *self.averages.values()]
+        return any(each.weights.file is None for each in snapshots)
 
     @property
     def scoring_engine(self) -> str:

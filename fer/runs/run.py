@@ -5,7 +5,7 @@ runs/<net>-<solver>[-k]/
   train.log                                            the engine's own log
   mean.binaryproto                                     of a training made elsewhere: its own
   run.json                                             command, seed, versions, hashes, state, verified snapshots
-  snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: the PyTorch engine's cursors and generators
+  snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: cursors and generators of an engine of ours
   snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average
   snapshots/.unverified/                               what the engine has just written
   scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
@@ -36,14 +36,14 @@ RUN_JSON = "run.json"
 SOLVER, NET, DEPLOY = "solver.prototxt", "train_val.prototxt", "deploy.prototxt"
 SNAPSHOTS = "snapshots"
 UNVERIFIED = f"{SNAPSHOTS}/.unverified"
-SCORES = "scores"
+SCORES, REPORT, LOG = "scores", "report", "train.log"
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A verified snapshot: the weights after `iteration` iterations and, to go on from there, the solver's state.
 
-    `extra` is what the PyTorch engine keeps beside the state: data cursors and random generators. Where the weights
+    `extra` is what an engine of ours keeps beside the state: data cursors and random generators. Where the weights
     are a mean, `averaged` are the iterations of its snapshots, and there is no state.
     """
 
@@ -63,6 +63,10 @@ class Snapshot:
         return [path for path in (self.weights, self.state, self.extra) if path]
 
 
+class ExportedModel(FerError):
+    """A folder that fer export made, whose run.json is that of the run behind it."""
+
+
 class Run:
     """A run directory; `record` is its run.json, with the paths of its data as they are now, `scores_dir` its scores'.
 
@@ -73,11 +77,17 @@ class Run:
     def __init__(self, directory: str | Path, data: Path | None = None):
         self.dir = Path(directory)
         self.scores_dir = self.dir / SCORES
-        for name in (SNAPSHOTS, UNVERIFIED, SCORES):
-            if (folder := self.dir / name).is_symlink() and not folder.resolve().is_relative_to(self.dir.resolve()):
-                raise FerError(f"{folder} is a link that leads out of the run directory: put the folder itself there")
+        for path in (*(self.dir / name for name in (SNAPSHOTS, UNVERIFIED, SCORES, REPORT, LOG)), *self._unverified()):
+            if path.is_symlink() and not path.resolve().is_relative_to(self.dir.resolve()):
+                raise FerError(
+                    f"{path} is a link that leads out of the run directory: put what it leads to there itself"
+                )
         self._data = data
         self._take(self._read())
+
+    def _unverified(self) -> list[Path]:
+        """What lies where an engine writes, which follows links."""
+        return list((self.dir / UNVERIFIED).iterdir()) if (self.dir / UNVERIFIED).is_dir() else []
 
     def _take(self, written: RunRecord) -> None:
         self._written = written
@@ -94,7 +104,13 @@ class Run:
                 else "fer train makes run directories, as runs/lenet-s2"
             )
             raise FerError(f"{self.dir} is no run directory: it has no {RUN_JSON}\n{cure}")
-        return read_record(path, RunRecord)
+        record = read_record(path, RunRecord)
+        if record.is_exported:
+            raise ExportedModel(
+                f"{self.dir} is an exported model, no run directory: its {RUN_JSON} says what it was exported from\n"
+                "fer predict --model takes one; where its model.json is gone, fer export makes it again"
+            )
+        return record
 
     @property
     def name(self) -> str:
@@ -119,11 +135,11 @@ class Run:
 
     @property
     def log(self) -> Path:
-        return self.dir / "train.log"
+        return self.dir / LOG
 
     @property
     def report_dir(self) -> Path:
-        return self.dir / "report"
+        return self.dir / REPORT
 
     @property
     def unverified_dir(self) -> Path:
@@ -161,7 +177,7 @@ class Run:
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.solverstate"
 
     def extra_file(self, iteration: int) -> Path:
-        """What the PyTorch engine writes beside the state; other engines neither write nor need it."""
+        """What an engine of ours writes beside the state; Caffe neither writes nor needs it."""
         return self.dir / SNAPSHOTS / f"{self.net_name}_iter_{iteration}.fer.npz"
 
     def average_file(self, averaged: Sequence[int]) -> Path:

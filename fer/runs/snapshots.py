@@ -87,7 +87,7 @@ def verify_state(
 
 
 def verify_extra(path: Path, iteration: int) -> None:
-    """Raise SnapshotFault unless the PyTorch engine's .fer.npz is whole and of this iteration."""
+    """Raise SnapshotFault unless an engine's .fer.npz is whole and of this iteration."""
     try:
         found = int(read_arrays(path)["iteration"])
     except (DamagedArchive, OSError, KeyError, TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fer.errors import FerError
+from fer.formats.image_list import images_hash
 from fer.runs.run import Run
 from fer.system.hashes import check_file, file_hash
 from fer.system.shell import command
@@ -42,4 +43,10 @@ def check_data(run: Run, paths: Collection[str] | None = None) -> None:
             raise FerError(
                 f"{name} has changed since {run.dir} was trained, and would mix it with other data\n"
                 "prepare the same data again, or train anew"
+            )
+    for each in run.record.data.images if paths is None else ():
+        if images_hash(Path(each.list), each.root) != each.sha256:
+            raise FerError(
+                f"{each.list}: an image that it names has changed since {run.dir} was trained\n"
+                "put it back, or train anew"
             )

@@ -22,7 +22,7 @@ from fer.system.files import cannot_read, open_regular
 if TYPE_CHECKING:
     import numpy as np
 
-_LARGE = 1 << 20  # smaller files, and fewer of them than _MANY, are hashed sooner than looked up
+_LARGE = 1 << 20  # less than this, of fewer files than _MANY, is hashed sooner than looked up
 _MANY = 1000
 _SETTLED_NS = 2_000_000_000  # a file that changed less long ago may change again without its times showing it
 _MOST = 1000  # files whose hashes are kept
@@ -46,10 +46,13 @@ def file_hash(path: Path) -> str:
         raise cannot_read(path, error) from error
 
 
-def files_hash(folder: Path, names: Sequence[str]) -> str:
-    """SHA-256 of the SHA-256s of these files of a folder, in their order. Raises FerError as `file_hash` does."""
+def files_hash(folder: Path, names: Sequence[str], *, by: Path | None = None) -> str:
+    """SHA-256 of the SHA-256s of these files of a folder, in their order. Raises FerError as `file_hash` does.
+
+    What was found is kept by the folder, or by the file `by` that lists them.
+    """
     try:
-        about, found = folder.stat(), [os.stat(f"{folder}{os.sep}{name}") for name in names]  # noqa: PTH116
+        about, found = (by or folder).stat(), [os.stat(f"{folder}{os.sep}{name}") for name in names]  # noqa: PTH116
         states = content_hash("\n".join(map(_state, found)))
         if known := _known(about, states):
             return known
@@ -57,7 +60,7 @@ def files_hash(folder: Path, names: Sequence[str]) -> str:
         for name in names:
             with open_regular(folder / name) as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
-        if len(names) >= _MANY:
+        if len(names) >= _MANY or sum(each.st_size for each in found) >= _LARGE:
             _remember(about, states, digest.hexdigest(), max(each.st_ctime_ns for each in found))
         return digest.hexdigest()
     except OSError as error:

@@ -25,7 +25,7 @@ def average_run(
     batches: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Snapshot:
-    """Average the weights of a run's snapshots, with the PyTorch engine. Returns the new one, listed in run.json.
+    """Average the weights of a run's snapshots, with an engine of ours. Returns the new one, listed in run.json.
 
     last     how many snapshots, the newest ones (5 where nothing is said, or all where there are fewer)
     first    all from this iteration on, instead
@@ -41,7 +41,7 @@ def average_run(
         parts = _parts(run, last, first)
         for part in parts:
             run.weights_hash(part)
-        engine = find_engine("pytorch")
+        engine = find_engine("tensorflow" if run.record.engine == "tensorflow" else "pytorch")
         solver = read_solver(run.solver)
         state = train_state(solver)
         net = run.net.relative_to(run.dir)

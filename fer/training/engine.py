@@ -11,7 +11,7 @@ from fer.engines.process import EngineFailed
 from fer.engines.registry import AUTO, engine_called, engines_that
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_net
-from fer.nets.lint import net_lines
+from fer.nets.lint import KNOWN_LAYERS, net_lines
 from fer.nets.states import SHUFFLE, State, taking_part, test_states, train_state
 from fer.runs.run import Run
 from fer.runs.snapshots import Shapes
@@ -39,7 +39,7 @@ class EngineChoice:
     ):
         """`shuffle`: whether a new order each epoch is asked for, besides by the solver; None: it is as it was."""
         self.prototxts = prototxts
-        self.demand, stages = _demand(prototxts)
+        self.demand, stages = _demand(prototxts, on_gpu=gpu is not None)
         wanted = shuffle or (shuffle is False and SHUFFLE in stages)
         precision = _precision(name, precision, gpu)
 
@@ -71,18 +71,29 @@ class EngineChoice:
         layers = self.prototxts.net.layer if self.prototxts.net else ()
         return self.engine.known_types(frozenset(layer.type for layer in layers))
 
+    def elsewhere(self) -> dict[str, str]:
+        """What to say of the net's layer types that this engine has not, and others have."""
+        layers = self.prototxts.net.layer if self.prototxts.net else ()
+        missing = {layer.type for layer in layers} & KNOWN_LAYERS - self.known_types()
+        return {kind: f"{self.engine.title} has no layer type {kind!r}{_take_one_that_has(kind)}" for kind in missing}
+
     def check(self) -> None:
         """Raise FerError where the engine, asked for by name, cannot train the net."""
         if not self._settled and self.demand and (reason := self.engine.shortfall(self.demand)):
             raise FerError(f"{self.prototxts.net_path}: {self.engine.title} {reason}\n{self.engine.instead}")
 
 
-def _demand(prototxts: Prototxts) -> tuple[Demand | None, list[str]]:
+def _take_one_that_has(kind: str) -> str:
+    names = engines_that(lambda engine: kind not in engine.lacks)
+    return f"; take --engine {' or '.join(names)}" if names else ""
+
+
+def _demand(prototxts: Prototxts, *, on_gpu: bool) -> tuple[Demand | None, list[str]]:
     """What is demanded, None where a file is faulty; and the stages of the solver."""
     solver, net = prototxts.solver, prototxts.net
     stages = list(solver.train_state.stage) if solver else []
     try:
-        return (demand_of(net, solver) if net and solver else None), stages
+        return (demand_of(net, solver, on_gpu=on_gpu) if net and solver else None), stages
     except FerError:
         return None, stages
 

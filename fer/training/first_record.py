@@ -8,7 +8,8 @@ from pathlib import Path
 from fer.data.dataset import held_out
 from fer.data.manifest import MANIFEST
 from fer.engines.engine import Engine
-from fer.runs.record import Gpu, RunRecord, TrainedOn
+from fer.formats.image_list import images_hash
+from fer.runs.record import Gpu, ListedImages, RunRecord, TrainedOn
 from fer.schema import caffe_pb2
 from fer.system.hardware import git_commit, hardware
 from fer.system.hashes import file_hash
@@ -36,6 +37,7 @@ def first_record(
             train_count=plan.train_count,
             files=data_hashes(plan.net, data_dir),
             classes=plan.manifest.classes,
+            images=listed_images(plan.net),
         ),
         prototxt_sha256={},
         versions={},
@@ -76,6 +78,13 @@ def data_hashes(net: caffe_pb2.NetParameter, data_dir: Path) -> dict[str, str]:
     """SHA-256, by path, of every file that the net's layers read and of the databases it will be scored on."""
     scored = (Path(data_dir).resolve() / f"{split}_lmdb" / "data.mdb" for split in held_out())
     return {str(path): file_hash(path) for path in sorted({*_data_files(net), *scored})}
+
+
+def listed_images(net: caffe_pb2.NetParameter) -> tuple[ListedImages, ...]:
+    """The images of each list that the net's layers read."""
+    params = [layer.image_data_param for layer in net.layer if layer.image_data_param.source]
+    lists = sorted({(param.source, param.root_folder) for param in params})
+    return tuple(ListedImages(path, root, images_hash(Path(path), root)) for path, root in lists)
 
 
 def _data_files(net: caffe_pb2.NetParameter) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer.engines.caffe import ipc
+from fer.engines.caffe.augmentation import RUN_SEED
 from fer.engines.engine import Engine
 from fer.engines.process import Child, EngineError, how_it_ended, last_words
 from fer.errors import FerError, Interrupted
@@ -84,7 +85,8 @@ class Supervisor:
         """Start the engine, follow it, and raise FerError or Interrupted unless it trained to the end."""
         before = self.run.record.seconds or 0.0
         with self._relay as relay:
-            variables = {**self.engine.train_environment, ipc.ODOMETER: str(self.pace.odometer)}
+            told = {ipc.ODOMETER: str(self.pace.odometer), RUN_SEED: str(max(self.run.record.seed, 0) % 2**32)}
+            variables = {**self.engine.train_environment, **told}
             child = Child(self.job.argv, variables, self.run.dir, self.run.log, keep=[lock])
             try:
                 for line in child.lines(lambda: relay.deliver(child), self.pace.look):

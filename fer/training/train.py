@@ -65,6 +65,7 @@ def train(
         prototxts,
         data_dir,
         known_types=choice.known_types(),
+        elsewhere=choice.elsewhere(),
         overrides=Overrides(options.max_iter, options.epochs, options.lr, options.batch_size),
         seed=options.seed,
         gpus=gpus,

@@ -1,6 +1,6 @@
 // What is live on every page: rows, facts and the log's end, by server-sent events; and small helps.
 "use strict";
-const status = document.getElementById("link");
+const link = document.getElementById("link");
 const live = document.querySelector("[data-live]");
 let source = null;
 
@@ -16,8 +16,8 @@ function watch() {
 }
 
 function say(text, lost) {
-  status.textContent = text;
-  status.classList.toggle("lost", lost);
+  link.textContent = text;
+  link.classList.toggle("lost", lost);
 }
 
 // A page that nobody sees asks for nothing.
@@ -104,7 +104,7 @@ for (const frame of document.querySelectorAll("iframe.report")) {
   const fit = () => {
     const page = frame.contentDocument;
     if (!page?.body) return;
-    for (const link of page.querySelectorAll('a[href^="figures/"]')) link.target = "_blank";
+    for (const figure of page.querySelectorAll('a[href^="figures/"]')) figure.target = "_blank";
     new ResizeObserver(() => { frame.style.height = `${page.documentElement.scrollHeight}px`; }).observe(page.body);
   };
   frame.addEventListener("load", fit);

@@ -14,6 +14,7 @@ const colour = name => getComputedStyle(document.documentElement).getPropertyVal
 const CURVES = 6;
 const DASHES = [[], [6, 4], [2, 3]];
 let charts = [];
+let axis = { all: [], at: new Map() };
 let zoomed = false;
 
 function linesOf(panel, of) {
@@ -22,22 +23,27 @@ function linesOf(panel, of) {
     for (const [key, word] of Object.entries(panel.lines)) {
       const several = of.length > 1 ? (Object.keys(panel.lines).length > 1 ? `${run}, ${word}` : run) : word;
       const number = of.length > 1 || beside() ? names.indexOf(run) : lines.length;
-      lines.push({ run, key, label: several, number, dashed: of.length > 1 && key === "test_loss" });
+      lines.push({ run, key, label: several, number, dashed: (of.length > 1 || beside()) && key === "test_loss" });
     }
   return lines;
 }
 
 const bestOf = ([, values]) => values.reduce((best, value, i) => (value !== null && (best < 0 || value > values[best]) ? i : best), -1);
 
-// Columns over all iterations, as uPlot wants them: undefined where a curve has no point, null where it has a gap.
-function columns(chart) {
+// All charts have the iterations of all curves, so that one place is the same iteration everywhere.
+function measure() {
   const at = new Map();
-  const curves = chart.lines.map(line => runs[line.run][line.key]);
-  for (const [iterations] of curves) for (const each of iterations) at.set(each, 0);
+  for (const run of Object.values(runs)) for (const [iterations] of Object.values(run)) for (const each of iterations) at.set(each, 0);
   const all = [...at.keys()].sort((a, b) => a - b);
   all.forEach((each, i) => at.set(each, i));
-  const found = [];
-  for (const [iterations, values] of curves) {
+  axis = { all, at };
+}
+
+// As uPlot wants them: undefined where a curve has no point, null where it has a gap.
+function columns(chart) {
+  const { all, at } = axis, found = [];
+  for (const line of chart.lines) {
+    const [iterations, values] = runs[line.run][line.key];
     const column = new Array(all.length);
     iterations.forEach((each, i) => { column[at.get(each)] = chart.log && values[i] <= 0 ? null : values[i]; });
     found.push(column);
@@ -66,14 +72,14 @@ function series(chart) {
 function draw(chart, width) {
   const { panel } = chart;
   chart.log = panel.scale && scale.checked;
-  const axis = { stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { stroke: () => colour("--line"), width: 1 }, font: "12px system-ui, sans-serif" };
+  const look = { stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { stroke: () => colour("--line"), width: 1 }, font: "12px system-ui, sans-serif" };
   const scales = { x: { time: false }, y: { distr: chart.log ? 3 : 1 } };
   if (beside()) scales.y.range = (_, low, high) => shared(panel, low, high, chart.log);
   const numbers = (_, ticks) => ticks.map(v => (v == null ? "" : panel.best ? `${+(100 * v).toFixed(1)}%` : String(+v.toPrecision(6))));
   chart.plot?.destroy();
   chart.plot = new uPlot({
     width, height: chart.height, scales,
-    axes: [{ ...axis, values: (_, ticks) => ticks.map(v => v.toLocaleString("en")) }, { ...axis, size: 62, values: numbers }],
+    axes: [{ ...look, values: (_, ticks) => ticks.map(v => v.toLocaleString("en")) }, { ...look, size: 62, values: numbers }],
     series: series(chart),
     cursor: { sync: { key: "iterations" }, drag: { x: true, y: false, setScale: true }, points: { size: 7 } },
     hooks: { setSelect: [plot => { zoomed ||= plot.select.width > 0; }] },
@@ -144,6 +150,7 @@ document.addEventListener("news", ({ detail }) => {
     }
   }
   if (!changed) return;
+  measure();
   for (const chart of charts) {
     chart.plot.setData(columns(chart), !zoomed);
     if (zoomed) chart.plot.redraw();

@@ -79,7 +79,7 @@ function list(answer) {
 
 function card(face, number, count) {
   const section = document.createElement("section"), figure = document.createElement("figure"), right = document.createElement("div");
-  const image = element("img", "", { src: face.image, alt: "the face as the net sees it" });
+  const image = element("img", "", { src: face.image, className: "photographs", alt: "the face as the net sees it" });
   const caption = element("figcaption", "as the net sees it");
   figure.append(image, caption);
   const bars = document.createElement("div");
@@ -97,6 +97,8 @@ function card(face, number, count) {
   return section;
 }
 
+const bytesOf = address => Uint8Array.from(atob(address.split(",")[1]), letter => letter.charCodeAt(0));
+
 async function explain(face, name, image, caption, bars, button) {
   const again = button.getAttribute("aria-pressed") === "true";
   for (const each of bars.querySelectorAll("button")) each.setAttribute("aria-pressed", "false");
@@ -108,9 +110,9 @@ async function explain(face, name, image, caption, bars, button) {
   button.setAttribute("aria-pressed", "true");
   caption.textContent = `what speaks for ${name} …`;
   try {
-    const answer = await ask("/try/map", await (await fetch(face.image)).blob(), { class: name });
+    const answer = await ask("/try/map", bytesOf(face.image), { class: name });
     Object.assign(image, { src: answer.image, alt: `where the face speaks for ${name}` });
-    caption.textContent = `red: covered, ${name} falls; blue: it rises`;
+    caption.textContent = `red: covered, ${name} falls, by ${(100 * answer.most).toFixed(1)} points at most; blue: it rises`;
   } catch (error) {
     caption.textContent = error.message;
   }

@@ -7,6 +7,8 @@ What param_str may say: augmentation.py, which lies beside this file. Caffe find
 In the TEST phase images pass as they are. What is drawn depends on the seeds and the number of the pass alone.
 """
 
+import os
+
 import augmentation
 import caffe
 import numpy as np
@@ -15,8 +17,8 @@ import numpy as np
 class Augment(caffe.Layer):
     """Images [B, C, H, W] as the data layer gives them; no gradient flows down."""
 
-    run_seed = 0
-    """The solver's random_seed, which a layer cannot see; the worker sets it."""
+    run_seed = int(os.environ.get(augmentation.RUN_SEED) or 0)
+    """The solver's random_seed, which a layer cannot see: the worker sets it; in a `caffe` it is in the environment."""
 
     def setup(self, bottom, top):
         if len(bottom) != 1 or len(top) != 1:

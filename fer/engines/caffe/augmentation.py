@@ -32,6 +32,8 @@ class Ranges(NamedTuple):
     seed: int = 0
 
 
+RUN_SEED = "FER_RUN_SEED"
+"""The environment variable with the solver's random_seed, which a layer cannot see, for a `caffe` that fer starts."""
 LIMITS = {"rotation": 180, "shift": 1, "scale": 1, "brightness": 1, "contrast": 1, "erase": 1, "seed": 2**31 - 1}
 DRAWS = 11
 """Uniform numbers in [0, 1) that an image takes: rotation, shift (x, y), scale, brightness, contrast, whether to erase,

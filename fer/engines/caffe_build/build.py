@@ -1,12 +1,11 @@
 """`fer caffe build`, step by step. A stopped one is gone on with; it is a build once it is proved and recorded."""
 
-import contextlib
 import os
 import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from fer.engines.caffe_build.unit_tests import run_unit_tests
 from fer.engines.engine import Say
 from fer.errors import FerError
 from fer.system.files import cannot_write, sync
-from fer.system.locks import lock
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
 
@@ -42,7 +40,10 @@ class Missing(FerError):
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What `fer caffe build` was asked for. `arch` is empty for the cards that are here, `jobs` 0 for a core each."""
+    """What `fer caffe build` was asked for. `arch` is empty for the cards that are here, `jobs` 0 for a core each.
+
+    `without` are names of needs.OPTIONAL.
+    """
 
     gpu: bool = False
     arch: tuple[int, ...] = ()
@@ -50,6 +51,7 @@ class BuildOptions:
     source: Path | None = None
     prefix: Path | None = None
     no_root: bool = False
+    without: tuple[str, ...] = ()
     test: bool = False
     jobs: int = 0
 
@@ -86,10 +88,32 @@ def _build(
 ) -> Build:
     if there := _there(options, arch, python):
         say(f"{there.folder} is there already, of {there.record.date}; fer caffe remove {options.kind} removes it")
+        builds.register(there.folder)  # it may have been moved
         return there
-    needs.check_disk(options.folder, _DISK[options.kind])
+    builds.check_ours(options.folder)
+    # A colon parts folders in PYTHONPATH; the others nvcc takes apart.
+    if odd := next((sign for sign in (":,'\"$`\\" if options.gpu else ":") if sign in str(options.folder)), ""):
+        raise FerError(f"{options.folder}: no Caffe can be built in a folder with {odd} in its name: --prefix DIR")
+    try:
+        needs.check_disk(options.folder, _DISK[options.kind])
+        builds.unfinished(options.folder).mkdir(parents=True, exist_ok=True)
+        return _built(options, arch, python, cpu, say, progress)
+    except shutil.Error as error:  # of many files, a reason each
+        raise FerError(f"Caffe's sources could not be copied: {error.args[0][0][-1]}") from error
+    except OSError as error:
+        raise cannot_write(Path(error.filename or options.folder), error) from error
+
+
+def _built(
+    options: BuildOptions,
+    arch: tuple[int, ...],
+    python: BuildPython,
+    cpu: Build | None,
+    say: Say,
+    progress: StageProgress,
+) -> Build:
     at_once = needs.jobs_for(options.jobs or len(os.sched_getaffinity(0)), _MEMORY[options.kind])
-    with _held(builds.unfinished(options.folder)) as folder:
+    with builds.held(builds.unfinished(options.folder)) as folder:
         steps = Steps(options, folder, python, say, progress, at_once)
         compilation, look = steps.look(arch)
         steps.bring()
@@ -111,23 +135,9 @@ def _there(options: BuildOptions, arch: tuple[int, ...], python: BuildPython) ->
     record = found.record
     asked = (COMMIT, edits_hash(), str(python.executable), arch, options.cudnn)
     same = asked == (record.commit, record.edits, record.python, record.arch, record.cudnn)
-    return found if same and found.executable.exists() else None
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[Path]:
-    """The folder of what is unfinished, which no other process builds in meanwhile."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
-        if not lock(descriptor):
-            raise FerError(f"{folder}: another process is building there. Wait for it")
-        yield folder
-    finally:
-        os.close(descriptor)
+    # One that lacks what was left out or missing then is anew where it is not to be left out now.
+    lacks = {text.partition(" ")[0].lower() for text in record.without if "is left out" in text}
+    return found if same and lacks == set(options.without) and found.executable.exists() else None
 
 
 def _record(options: BuildOptions, compilation: Compilation, look: needs.Look) -> BuildRecord:
@@ -179,9 +189,12 @@ class Steps:
     def work(self) -> Path:
         return self.folder / "work"
 
+    def _step(self, number: int, what: str) -> None:
+        self.say(f"{number}/{6 if self.options.test else 5} {what}")
+
     def look(self, arch: tuple[int, ...]) -> tuple[Compilation, needs.Look]:
         """Look for all that is needed, and bring what needs no root. Raises Missing."""
-        self.say(f"1/6 looking at compilers and libraries for {self.python.executable}")
+        self._step(1, f"looking at compilers and libraries for {self.python.executable}")
         root, boost = self.folder / "packages", self.folder / "boost"
         found = self._look(root, boost)
         if found.packages and self.options.no_root:
@@ -206,15 +219,16 @@ class Steps:
 
     def _look(self, root: Path, boost: Path) -> needs.Look:
         own = boost / "cmeel.prefix"
-        return needs.look(self.python, [root] if root.is_dir() else [], own if own.is_dir() else None)
+        roots = [root] if root.is_dir() else []
+        return needs.look(self.python, roots, own if own.is_dir() else None, self.options.without)
 
     def bring(self) -> None:
         """The sources, checked and changed; anew where they were changed by other edits."""
         stamp = self.work / "edits"
         if (self.work / "src").is_dir() and stamp.exists() and stamp.read_text(encoding="ascii") == edits_hash():
-            self.say("2/6 Caffe's sources are there")
+            self._step(2, "Caffe's sources are there")
             return
-        self.say(f"2/6 Caffe's sources, BVLC/caffe at {COMMIT[:7]}, from {self.options.source or 'its git'}")
+        self._step(2, f"Caffe's sources, BVLC/caffe at {COMMIT[:7]}, from {self.options.source or 'its git'}")
         self.work.mkdir(exist_ok=True)
         shutil.rmtree(self.work / "src", ignore_errors=True)
         bring_sources(self.work / "src", self.options.source)
@@ -234,9 +248,9 @@ class Steps:
         key = f"{edits_hash()} {' '.join(compilation.tools.libraries)}"
         done_before = sum(job.is_done(key) for job in jobs)
         there = f", {done_before} of them there from before" if done_before else ""
-        self.say(f"3/6 compiling {len(jobs)} units, {self.at_once} at a time{there}")
+        self._step(3, f"compiling {len(jobs)} units, {self.at_once} at a time{there}")
         run_jobs(jobs, compilation.source, environment, at_once=self.at_once, key=key, progress=self.progress)
-        self.say("4/6 linking")
+        self._step(4, "linking")
         self._link(compilation, objects, environment)
 
     def _link(self, compilation: Compilation, objects: Sequence[Job], environment: dict[str, str]) -> None:
@@ -261,13 +275,13 @@ class Steps:
 
     def test(self, compilation: Compilation) -> None:
         """Caffe's own unit tests. Raises FerError where one fails."""
-        self.say("5/6 Caffe's own unit tests, which take several times as long as the build")
+        self._step(5, "Caffe's own unit tests, which take several times as long as the build")
         for sentence in run_unit_tests(compilation, self.at_once, self._environment(compilation), self.progress):
             self.say(f"    {sentence}")
 
     def prove(self, made: Build, cpu: Build | None) -> list[str]:
         """What was built against the other engines. Raises FerError where it is not as it must be."""
-        self.say(f"{'6/6' if self.options.test else '5/6'} proving it")
+        self._step(6 if self.options.test else 5, "proving it")
         proofs = []
         gpus = (0,) if self.options.gpu and cuda.arches_here() else ()
         for sentence in proof.prove(made, gpus, cpu):

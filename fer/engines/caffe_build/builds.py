@@ -1,14 +1,16 @@
 """The builds that there are: where they lie, what each can do, which one is taken."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from fer.errors import FerError
 from fer.system.files import cannot_write
+from fer.system.locks import lock
 from fer.system.records import read_record
 
 KINDS = ("cpu", "gpu")
@@ -86,6 +88,9 @@ def all_builds() -> tuple[list[Build], list[str]]:
     """Those that are finished, in the order of their names; and of others why they are passed over."""
     found, passed_over = [], []
     for folder in _folders():
+        if folder.is_symlink() and not folder.exists():
+            passed_over.append(f"{folder} leads to {folder.readlink()}, which is not there")
+            continue
         try:
             found.append(build_in(folder))
         except FerError as fault:
@@ -134,19 +139,52 @@ def register(folder: Path) -> None:
         raise cannot_write(link, error) from error
 
 
+def check_ours(path: Path) -> None:
+    """Raise FerError where what is there was not made by us."""
+    if path.exists() and not (path / RECORD).is_file():
+        raise FerError(f"{path} is left alone: it is no build of fer's (no {RECORD} is in it)")
+
+
 def remove(path: Path) -> None:
-    """Remove a build, or what a stopped one left; of a link what it leads to, too. Raises FerError where it cannot."""
+    """Remove a build, and of a link what it leads to, too. Raises FerError where it cannot, or where it is none."""
+    check_ours(path)
     try:
+        build = path.resolve()
         if path.is_symlink():
-            target = path.resolve()
             path.unlink()
-            if not (target / RECORD).exists():
-                return
-            path = target
-        (path / RECORD).unlink(missing_ok=True)  # first, so that what a stop leaves does not look built
-        shutil.rmtree(path)
+        if build.exists():
+            _remove(build)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a stopped build left. Raises FerError where it cannot, or where a build is at it."""
+    try:
+        with held(path):
+            _remove(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _remove(folder: Path) -> None:
+    """By another name first, so that what a stop leaves looks neither built nor begun."""
+    going = folder.with_name(f".{folder.name.strip('.')}.removed")
+    shutil.rmtree(going, ignore_errors=True)
+    folder.replace(going)
+    shutil.rmtree(going)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[Path]:
+    """The folder of what is unfinished, which no other process builds in meanwhile. Raises FerError, OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if not lock(descriptor):
+            raise FerError(f"{folder}: another process is building there. Wait for it")
+        yield folder
+    finally:
+        os.close(descriptor)
 
 
 def environment_of(build: Build, environment: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,11 @@ _DEFINES = ("NDEBUG", "BOOST_BIND_GLOBAL_PLACEHOLDERS", "BOOST_ALLOW_DEPRECATED_
             "WITH_PYTHON_LAYER", f"CAFFE_VERSION={VERSION}")  # fmt: skip
 
 
+def linker(option: str, path: str | Path) -> tuple[str, ...]:
+    """The words that hand a path to the linker; after -Wl a comma in it would end it."""
+    return ("-Xlinker", option, "-Xlinker", str(path))
+
+
 @dataclass(frozen=True)
 class Compilation:
     """A build in `folder`, whose `work` holds what is on the way: the sources in src, what protoc writes in gen."""
@@ -131,7 +136,7 @@ class Compilation:
         made = self.folder / "lib" / f"libcaffe.so.{VERSION}"
         inputs = [str(job.made) for job in objects]
         words = ["-shared", *inputs, f"-Wl,-soname,libcaffe.so.{VERSION}", *self._links("lib"), *self.python.links]
-        return Job((self.tools.cxx, *words, f"-Wl,-rpath,{self.python.library.parent}"), made)
+        return Job((self.tools.cxx, *words, *linker("-rpath", self.python.library.parent)), made)
 
     def linked_programs(self) -> list[Job]:
         """The programs, and pycaffe's module."""
@@ -139,7 +144,7 @@ class Compilation:
         for name in PROGRAMS:
             made = self.folder / ("libexec" if name == "caffe" else "bin") / name
             words = [str(self.work / "program" / f"{name}.o"), *self.with_caffe("bin"), *self.python.links]
-            jobs.append(Job((self.tools.cxx, *words, f"-Wl,-rpath,{self.python.library.parent}"), made))
+            jobs.append(Job((self.tools.cxx, *words, *linker("-rpath", self.python.library.parent)), made))
         words = ["-shared", str(self.work / "program" / "_caffe.o"), *self.with_caffe("python/caffe")]
         return [*jobs, Job((self.tools.cxx, *words), self.folder / "python" / "caffe" / "_caffe.so")]
 
@@ -158,6 +163,6 @@ class Compilation:
             "-pthread",
             *(f"-L{each}" for each in folders),
             *(f"-Wl,-rpath,$ORIGIN/{back}/{each}" for each in inside),
-            *(f"-Wl,-rpath-link,{each}" for each in folders),
+            *(word for each in folders for word in linker("-rpath-link", each)),
             *(f"-l{name}" for name in libraries),
         ]

@@ -137,4 +137,6 @@ def _failure(each: _Running) -> str:
     killed = -each.process.returncode == signal.SIGKILL or any("Killed signal" in line for line in lines)
     first = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "it said nothing")
     cure = "memory ran out: give --jobs 1" if killed else f"all that it said: {each.job.made}.log"
+    if any("No space left on device" in line for line in lines):
+        cure = "make room, and run this again: it goes on where it was"
     return f"{each.job.argv[0]} failed at {each.job.made.name}: {first.strip()}\n{cure}"

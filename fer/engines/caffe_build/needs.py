@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,6 +68,9 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+OPTIONAL = tuple(library.name.lower() for library in LIBRARIES if library.define)
+
+
 @dataclass(frozen=True)
 class Tools:
     """The compilers, and what they are told of where things lie.
@@ -99,10 +102,12 @@ class Look:
     needs_boost_python: bool = False
 
 
-def look(python: BuildPython, roots: Sequence[Path] = (), boost: Path | None = None) -> Look:
+def look(
+    python: BuildPython, roots: Sequence[Path] = (), boost: Path | None = None, without: Collection[str] = ()
+) -> Look:
     """Look for all that a build for `python` needs, in the system's folders and first in the `usr` of `roots`.
 
-    `boost` has a Boost of its own, with Boost.Python, in `include` and `lib`.
+    `boost` has a Boost of its own, with Boost.Python, in `include` and `lib`; `without` are names of OPTIONAL.
     """
     missing, packages = list(python.faults), list(python.packages)
     lost: list[str] = []
@@ -115,13 +120,16 @@ def look(python: BuildPython, roots: Sequence[Path] = (), boost: Path | None = N
         missing.append("protoc, the compiler of Protocol Buffers")
         packages.append("protobuf-compiler")
     tools = _searching(Tools(cxx or "g++", protoc or "protoc", (), ()), roots, boost)
-    if cxx is None or fault:
-        return Look(tools, tuple(missing), _once(packages))
+    if cxx is None or fault:  # no line can be compiled: all are named, and apt passes over those that are there
+        wanted = [name for library in LIBRARIES if not library.define for name in library.packages]
+        return Look(tools, tuple(missing), _once([*packages, *wanted]))
     found: list[Library] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         compiles = list(threads.map(lambda library: _compiles(tools, library), LIBRARIES))
     for library, is_there in zip(LIBRARIES, compiles, strict=True):
-        if is_there:
+        if library.name.lower() in without:
+            lost.append(f"{library.name} is left out, so that Caffe will be without {library.lost}")
+        elif is_there:
             found.append(library)
         elif library.define:
             lost.append(f"{library.name} is not there, so that Caffe will be without {library.lost}")
@@ -190,7 +198,9 @@ def _compiles(tools: Tools, library: Library, python: BuildPython | None = None)
         argv = [tools.cxx, "-std=c++17", "-w", "-pthread", str(source), "-o", str(folder / "line")]
         argv += [word for header in tools.headers for word in ("-isystem", header)]
         argv += [f"-I{python.include}", *python.links] if python else []
-        argv += [f"-L{each}" for each in tools.folders] + [f"-Wl,-rpath-link,{each}" for each in tools.folders]
+        argv += [f"-L{each}" for each in tools.folders] + [
+            word for each in tools.folders for word in ("-Xlinker", "-rpath-link", "-Xlinker", each)
+        ]
         argv += [f"-l{name}" for name in library.links] + (list(python.links) if python else [])
         return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from fer.errors import FerError
 from fer.system.progress import StageProgress
 
+_AT_ONCE = 10  # apt reads its lists anew each time
 _INSTALLED = re.compile(r"^Inst (\S+) (?:\[\S+\] )?\((\S+)", re.MULTILINE)
 
 
@@ -25,10 +26,10 @@ def unpack(root: Path, packages: Sequence[str], progress: StageProgress | None =
     archives.mkdir(parents=True)
     asked = _run(["apt-get", "--simulate", "--no-install-recommends", "install", *packages], fresh)
     wanted = [f"{name}={version}" for name, version in _INSTALLED.findall(asked)]
-    for number, each in enumerate(wanted):
+    for number in range(0, len(wanted), _AT_ONCE):
         if progress:
             progress("packages", number, len(wanted))
-        _run(["apt-get", "download", each], archives)
+        _run(["apt-get", "download", *wanted[number : number + _AT_ONCE]], archives)
     for archive in sorted(archives.glob("*.deb")):
         _run(["dpkg-deb", "-x", str(archive), str(fresh)], fresh)
     shutil.rmtree(archives)

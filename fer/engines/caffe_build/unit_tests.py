@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fer.engines.caffe_build.compilation import Compilation
+from fer.engines.caffe_build.compilation import Compilation, linker
 from fer.engines.caffe_build.jobs import Job, run_jobs
 from fer.errors import FerError
+from fer.system.files import scratch
 from fer.system.progress import StageProgress
 
 _TOGETHER = 4
@@ -28,18 +29,19 @@ def run_unit_tests(
     run_jobs(jobs, compilation.source, environment, at_once=at_once, stage="compiling tests", progress=progress)
     program = compilation.work / "test" / "caffe-tests"
     words = [*(str(job.made) for job in jobs), *compilation.with_caffe("work/test"), *compilation.python.links]
-    link = Job((compilation.tools.cxx, *words, f"-Wl,-rpath,{compilation.python.library.parent}"), program)
+    link = Job((compilation.tools.cxx, *words, *linker("-rpath", compilation.python.library.parent)), program)
     run_jobs([link], compilation.source, environment, at_once=1, key=uuid.uuid4().hex)
     yield _outcome(program, compilation.source, environment)
 
 
 def _outcome(program: Path, folder: Path, environment: Mapping[str, str]) -> str:
     log = program.with_name("tests.log")
-    with log.open("w+b") as said:
+    # They leave hundreds of folders, and glog its files, where temporary ones go.
+    with log.open("w+b") as said, scratch("fer-caffe-tests-") as temporary:
         subprocess.run(
             [program, "--gtest_color=no", _FOR_CPU],
             cwd=folder,
-            env=dict(environment),
+            env={**environment, "TMPDIR": str(temporary)},
             stdout=said,
             stderr=said,
             check=False,

@@ -90,8 +90,9 @@ class Snapshots:
             anew.update(net.load_state(state, iteration))
         if anew:
             self._log.info(
-                "The snapshot was taken on another kind of device, or by fewer ranks: the random numbers of "
-                f"{', '.join(sorted(anew))} begin anew from the seed and the iteration, unlike those without a stop",
+                "The snapshot was taken by another engine, on another kind of device or by fewer ranks: the random "
+                f"numbers of {', '.join(sorted(anew))} begin anew from the seed and the iteration, "
+                "unlike those without a stop",
                 severity="W",
             )
 

@@ -21,7 +21,7 @@ import json
 import platform
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import google.protobuf
@@ -29,9 +29,9 @@ import numpy as np
 from google.protobuf import text_format
 
 from fer.engines.caffe import ipc
-from fer.engines.core.command_line import parse_words
 from fer.engines.core.framework import Backend, Framework
 from fer.engines.core.log import Log
+from fer.engines.core.options import NO_OTHERS, OwnVerb, parse
 from fer.engines.core.signals import Signals
 from fer.engines.core.solver import Solver
 from fer.engines.core.verbs.average import average
@@ -48,12 +48,17 @@ from fer.schema import caffe_pb2
 Verb = Callable[[Framework, argparse.Namespace], int]
 
 
-def main(framework: Framework, argv: Sequence[str] | None = None) -> int:
-    """Run a verb; its exit code. A fault that the user can mend becomes one fatal line in Caffe's format."""
+def main(framework: Framework, argv: Sequence[str] | None = None, *, others: Mapping[str, OwnVerb] = NO_OTHERS) -> int:
+    """Run a verb, or one of the `others` that the framework has besides; its exit code.
+
+    A fault that the user can mend becomes one fatal line in Caffe's format.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = parse_words(framework, words, list(VERBS))
+    arguments = parse(framework, words, VERBS, others)
     arguments.words = words
     try:
+        if other := others.get(arguments.verb):
+            return other.run(arguments)
         return VERBS[arguments.verb](framework, arguments)
     except UsageError as error:
         print(error, file=sys.stderr)

@@ -1,39 +1,29 @@
-"""The layers by Caffe's type names, and what a layer may know of its surroundings."""
+"""What a layer of this engine may know of its surroundings, and the layers by Caffe's type names."""
 
-import difflib
-import importlib
-import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fer.engines.core import layer as core
+from fer.engines.core import seeds
+from fer.engines.core.fillers import fill
 from fer.engines.core.framework import Shape as Shape
-from fer.engines.core.seeds import derive_seed, new_seed
+from fer.engines.core.registry import Registry
+from fer.engines.pytorch.data.room import check_room
 from fer.errors import FerError
 from fer.schema import caffe_pb2
 
-LAYERS: dict[str, type["Layer"]] = {}
-_Class = TypeVar("_Class", bound="type[Layer]")
 
-
-class Seeds:
-    """Random generators by name, each from its own seed, so that one layer's draws never move another's.
-
-    `seed` < 0 draws one from the system. `scope` keeps apart the nets of one training and its ranks.
-    """
+class Seeds(seeds.Seeds):
+    """Random generators by name, each from its own seed, so that one layer's draws never move another's."""
 
     def __init__(self, seed: int = -1, device: torch.device | str = "cpu", scope: str = ""):
-        self.seed = seed if seed >= 0 else new_seed()
+        super().__init__(seed, scope)
         self.device = torch.device(device)
-        self.scope = scope
         self._generators: dict[str, torch.Generator] = {}
-
-    def derive(self, name: str) -> int:
-        """A 63-bit seed that depends on the seed, the scope and `name` only."""
-        return derive_seed(self.seed, self.scope, name)
 
     def generator(self, name: str, device: torch.device | str | None = None) -> torch.Generator:
         """The generator called `name`, made on first use (on `device`, else on the net's own)."""
@@ -77,120 +67,78 @@ class Seeds:
             generator.set_state(state)
 
 
-# A generator's state, in bytes: the Mersenne twister of a CPU; seed and offset of Philox on CUDA.
-_STATE_BYTES = (5056, 16)
+# A generator's state, in bytes: the Mersenne twister of a CPU; seed and offset of Philox on CUDA; TensorFlow's.
+_STATE_BYTES = (5056, 16, 24)
 
 
 def _is_of_another_device(state: Tensor, generator: torch.Generator) -> bool:
     return state.numel() in _STATE_BYTES and state.numel() != generator.get_state().numel()
 
 
-@dataclass
-class Context:
-    """What a layer may know of its surroundings; `stages` are set by its net."""
+class _Draws:
+    """Torch's random numbers, written into arrays."""
 
-    phase: str = "TRAIN"
+    def __init__(self, generator: torch.Generator):
+        self._generator = generator
+
+    def uniform(self, blob: np.ndarray, low: float, high: float) -> None:
+        torch.from_numpy(blob).uniform_(low, high, generator=self._generator)
+
+    def normal(self, blob: np.ndarray, mean: float, deviation: float) -> None:
+        torch.from_numpy(blob).normal_(mean, deviation, generator=self._generator)
+
+
+@dataclass
+class Context(core.Context):
+    """What a layer may know of its surroundings, on a device."""
+
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
-    seeds: Seeds = field(default_factory=Seeds)
-    rank: int = 0
-    world: int = 1
-    stages: tuple[str, ...] = ()
-    memory_format: torch.memory_format = torch.channels_last
+    seeds: Seeds = field(default_factory=Seeds, kw_only=True)
+    memory_format: torch.memory_format = field(default=torch.channels_last, kw_only=True)
     """How images and filters lie in memory."""
-    precision: str = "fp32"
-    """Of the passes; parameters stay fp32."""
-    shuffled: dict[int, str] = field(default_factory=dict)
-    """By the number of records of a database, the first Data layer of it: those beside it are shuffled alike, so that
-    images and what another database holds of them stay together."""
 
     @property
-    def training(self) -> bool:
-        return self.phase == "TRAIN"
+    def real(self) -> type[np.floating]:
+        return np.float64 if self.dtype == torch.float64 else np.float32
+
+    @property
+    def where(self) -> str:
+        return str(self.device)
+
+    def fill(self, filler: caffe_pb2.FillerParameter, shape: Shape) -> Tensor:
+        # Drawn on the CPU, so a seed gives the same net on every device.
+        blob = fill(filler, shape, _Draws(self.seeds.generator("fillers", "cpu")), self.real)
+        return torch.from_numpy(blob).to(self.device)
+
+    def parameter(self, filler: caffe_pb2.FillerParameter, shape: Shape) -> nn.Parameter:
+        return nn.Parameter(self.fill(filler, shape))
+
+    def statistics(self, size: int) -> nn.Parameter:
+        return nn.Parameter(torch.zeros(size, dtype=self.dtype, device=self.device), requires_grad=False)
+
+    def place(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def host(self, value: Tensor) -> np.ndarray:
+        return value.detach().cpu().numpy()
+
+    def check_room(self, shapes: Iterable[Shape], itemsize: int | None = None) -> None:
+        shapes = list(shapes)
+        for device in {self.device} if itemsize is None else {torch.device("cpu"), self.device}:
+            check_room(shapes, itemsize or self.dtype.itemsize, device)
 
 
-class Layer:
-    """One Caffe layer. `setup` is called once with the bottoms' shapes; autograd differentiates `forward`."""
+class Layer(core.Layer):
+    """A layer that autograd differentiates. Read `self.blobs[i]` in every forward and keep no other reference."""
 
-    loss_layer: ClassVar[bool] = False
-    """Whether the first top has loss_weight 1 unless the prototxt says otherwise."""
-    host: ClassVar[bool] = False
-    """Whether forward works on the host (reads files, moves cursors): never captured in a CUDA graph."""
-    index_bottom: ClassVar[int | None] = None
-    """The bottom whose numbers are indices: labels, rows of a table."""
-
-    def __init__(self, param: caffe_pb2.LayerParameter, context: Context):
-        self.param = param
-        self.context = context
-        self.blobs: list[nn.Parameter] = []
-        """Learnable blobs in Caffe's shapes and order (statistics too, with requires_grad False).
-
-        Read `self.blobs[i]` in every forward and keep no other reference: shared parameters are swapped in here.
-        """
-        self.index_looks = 0
-
-    def setup(self, shapes: list[Shape]) -> list[Shape]:
-        """Checks the bottoms' shapes, creates `blobs`, and returns the tops' shapes; FerError by `fail`."""
-        return self.reshape(shapes)
-
-    def reshape(self, shapes: list[Shape]) -> list[Shape]:
-        """The tops' shapes for the bottoms' shapes, without touching `blobs`."""
-        raise NotImplementedError
+    context: Context
+    blobs: list[nn.Parameter]
+    index_looks = 0
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
-    def index_range(self) -> tuple[int, int | None]:
-        """Layers with an `index_bottom`: how many there are to choose from, and the index that counts for nothing."""
-        raise NotImplementedError
 
-    def all_values(self, top: int) -> Tensor | None:
-        """Data layers: all that the top will ever hold a part of, [rows, ...], where that is known."""
-        return None
-
-    def state(self) -> dict[str, Any]:
-        """What a resume needs beyond blobs and generators: numbers, or numpy arrays (a data cursor, an order)."""
-        return {}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continues where `state` was taken (values come back as numpy arrays)."""
-
-    def seek(self, batches: int) -> None:
-        """Data layers: go to where `batches` forward passes of this rank from the start would be."""
-
-    def fail(self, message: str) -> NoReturn:
-        raise FerError(f"layer '{self.param.name}' ({self.param.type}): {message}")
-
-
-def register(*types: str) -> Callable[[_Class], _Class]:
-    """Class decorator: this class is the layer of Caffe's `types`.
-
-    `Python:Name` is the equivalent of the Python layer whose `python_param.layer` is Name.
-    """
-
-    def add(layer: _Class) -> _Class:
-        for name in types:
-            LAYERS[name] = layer
-        return layer
-
-    return add
-
-
-def known_types() -> frozenset[str]:
-    """Every layer type this engine has; imports the families on first use."""
-    from fer.engines.pytorch import layers
-
-    for module in pkgutil.iter_modules(layers.__path__):
-        importlib.import_module(f"{layers.__name__}.{module.name}")
-    return frozenset(LAYERS)
-
-
-def create(param: caffe_pb2.LayerParameter, context: Context) -> Layer:
-    """The layer of `param`; FerError with the nearest known types for a type this engine has not."""
-    types = known_types()
-    wanted = f"Python:{param.python_param.layer}" if param.type == "Python" else param.type
-    if wanted not in types:
-        near = difflib.get_close_matches(wanted, types, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known types: {', '.join(sorted(types))}"
-        raise FerError(f"layer '{param.name}': Unknown layer type: {wanted} ({hint})")
-    return LAYERS[wanted](param, context)
+REGISTRY: Registry[Layer] = Registry("fer.engines.pytorch.layers")
+register, known_types, create = REGISTRY.register, REGISTRY.known_types, REGISTRY.create

@@ -6,15 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from fer.engines.pytorch.layers.normalize import BatchNorm
+from fer.engines.core.net import teachable
 from fer.engines.pytorch.node import Node
 
 _AS_IN_SCORING = ("Dropout", "Pooling")
-
-
-def teachable(nodes: Sequence[Node]) -> list[BatchNorm]:
-    """The BatchNorm layers whose statistics training touches."""
-    return [node.layer for node in nodes if isinstance(node.layer, BatchNorm) and not node.layer.uses_stored]
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fer.engines.core.parameters import LearnedParam
 from fer.engines.core.rules import check_rule, fit_history, keeps_history
-from fer.engines.pytorch.parameters import LearnedParam
 from fer.formats.prototxt import TWO_HISTORIES
 from fer.schema import caffe_pb2
 

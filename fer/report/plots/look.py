@@ -4,7 +4,7 @@ import contextlib
 import functools
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
@@ -93,6 +93,16 @@ def short(name: str, most: int = 20) -> str:
     """A name on one line; of one with more than `most` characters the beginning, to leave room for what is drawn."""
     shown = escaped(name)
     return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
+def short_names(names: Sequence[str], most: int = 20) -> list[str]:
+    """Names as `short` has them; of those that would then look alike the beginning and the end."""
+    cut = [short(name, most) for name in names]
+    end = most // 2 - 2
+    return [
+        name if cut.count(name) == 1 or escaped(whole) == name else f"{name[: most - end]}…{escaped(whole)[-end:]}"
+        for name, whole in zip(cut, names, strict=True)
+    ]
 
 
 def render(figure: Figure, kind: str) -> bytes:

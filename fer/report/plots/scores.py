@@ -24,10 +24,12 @@ from fer.report.plots.look import (
     look,
     plain,
     short,
+    short_names,
     title_above,
     whole_numbers,
 )
 
+_BESIDE = 22
 _WRITTEN = 12  # classes; of more a confusion matrix has no numbers in its cells, and what bars show is dots
 _LISTED = 10  # classes that the legend of the ROC curves has room for
 
@@ -50,6 +52,11 @@ class Mistake:
     doubted: bool = False
 
 
+def _names(metrics: Metrics) -> list[str]:
+    """The classes, as labels have room for them."""
+    return [plain(name) for name in short_names([each.name for each in metrics.classes])]
+
+
 @look
 def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax: Axes | None = None) -> Figure:
     """Rows are the true classes, columns the predicted; the shade is the share of the row, so that rare classes show.
@@ -60,7 +67,7 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
     count = len(metrics.classes)
     more = max(0.0, 0.5 * (count - 8) if count <= _WRITTEN else 1.0 + 0.06 * count)
     figure, ax = canvas(ax, 5.4 + more, 4.6 + more)
-    names = [plain(short(c.name)) for c in metrics.classes]
+    names = _names(metrics)
     totals = metrics.confusion.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, metrics.confusion / np.maximum(totals, 1), np.nan)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -73,7 +80,9 @@ def plot_confusion(metrics: Metrics, title: str, *, normalised: bool = False, ax
     turned: Any = {"rotation": 35, "rotation_mode": "anchor"} if count <= _WRITTEN else {"rotation": 90}
     ax.set_xticks(range(count), names, fontsize=_size(count), ha="right" if count <= _WRITTEN else "center", **turned)
     ax.set_yticks(
-        range(count), [f"{plain(short(c.name))} ({c.support:,})" for c in metrics.classes], fontsize=_size(count)
+        range(count),
+        [f"{name} ({c.support:,})" for name, c in zip(names, metrics.classes, strict=True)],
+        fontsize=_size(count),
     )
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class (images)")
@@ -99,7 +108,7 @@ def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
     half = _LISTED // 2
     listed = sorted(index for _, index in (areas if len(areas) <= _LISTED else areas[:half] + areas[-half:]))
     ax.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8)
-    for index, each in enumerate(metrics.classes):
+    for index, (name, each) in enumerate(zip(_names(metrics), metrics.classes, strict=True)):
         if each.roc is not None:
             rates = each.roc.false_positive_rate, each.roc.true_positive_rate
             if index not in listed:
@@ -111,7 +120,7 @@ def plot_roc(metrics: Metrics, title: str, ax: Axes | None = None) -> Figure:
                 "linestyle": DASHES[place % len(DASHES)],
                 "linewidth": 1.2,
             }
-            ax.plot(*rates, **style, label=f"{short(each.name)}  {each.roc.auc:.3f}")
+            ax.plot(*rates, **style, label=f"{name}  {each.roc.auc:.3f}")
     for curve, name, dash in ((metrics.roc_macro, "macro", "--"), (metrics.roc_micro, "micro", ":")):
         if curve is not None:
             rates = curve.false_positive_rate, curve.true_positive_rate
@@ -138,7 +147,10 @@ def plot_class_bars(metrics: Metrics, title: str, ax: Axes | None = None) -> Fig
         style: Any = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
         bars = ax.bar([x for x, _ in known], [y for _, y in known], width * 0.94, label=kind.capitalize(), **style)
         ax.bar_label(bars, [f"{100 * y:.0f}" for _, y in known], fontsize=7, padding=1.5)
-    ax.set_xticks(range(len(metrics.classes)), [f"{plain(short(c.name))}\n{c.support:,}" for c in metrics.classes])
+    ax.set_xticks(
+        range(len(metrics.classes)),
+        [f"{name}\n{c.support:,}" for name, c in zip(_names(metrics), metrics.classes, strict=True)],
+    )
     ax.tick_params(axis="x", length=0)
     ax.grid(visible=False, axis="x")
     ax.set_ylim(0, 1.05)
@@ -154,7 +166,7 @@ def _class_dots(metrics: Metrics, title: str, ax: Axes | None) -> Figure:
     for kind, color, mark in (("precision", BLUE, "o"), ("recall", ORANGE, "s"), ("f1", GREEN, "^")):
         known = [(value, row) for row, each in enumerate(metrics.classes) if (value := getattr(each, kind)) is not None]
         ax.plot([x for x, _ in known], [y for _, y in known], mark, color=color, markersize=3, label=kind.capitalize())
-    names = [f"{plain(short(c.name))} ({c.support:,})" for c in metrics.classes]
+    names = [f"{name} ({c.support:,})" for name, c in zip(_names(metrics), metrics.classes, strict=True)]
     ax.set_yticks(range(count), names, fontsize=_size(count))
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(-0.01, 1.01), ylim=(count - 0.3, -0.7))
@@ -167,14 +179,17 @@ def _class_dots(metrics: Metrics, title: str, ax: Axes | None) -> Figure:
 def plot_mistakes(mistakes: Sequence[Mistake], title: str, columns: int = 6) -> Figure:
     """A contact sheet: "true -> predicted", the probability of the wrong class, the file."""
     rows = max(1, -(-len(mistakes) // columns))
-    figure = Figure(figsize=(7.2, 0.45 + 1.44 * rows), layout="constrained")
+    parted = any(len(mistake.true) + len(mistake.predicted) > _BESIDE for mistake in mistakes)  # on a line each
+    names = sorted({name for mistake in mistakes for name in (mistake.true, mistake.predicted)})
+    shown = dict(zip(names, short_names(names, 18), strict=True))
+    figure = Figure(figsize=(7.2, 0.45 + (1.56 if parted else 1.44) * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for ax, mistake in zip(axes.flat, mistakes, strict=False):
         ax.imshow(mistake.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(
-            f"{short(mistake.true)} → {short(mistake.predicted)}\n"
+            f"{shown[mistake.true]}{chr(10) if parted else ' '}→ {shown[mistake.predicted]}\n"
             f"{100 * mistake.probability:.1f}%  {short(mistake.file)}",
             fontsize=7,
             color=GRAY,
@@ -199,12 +214,12 @@ def plot_class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str
         labels = [f"{value:,} ({100 * value / total:.0f}%)" for value in values]
         ax.bar_label(bars, labels, fontsize=min(7, _size(len(classes))), padding=2)
         ax.set_xlim(0, max(1, *values) * 1.48)
-        ax.set_yticks(range(len(classes)), [plain(short(name)) for name in classes], fontsize=_size(len(classes)))
+        ax.set_yticks(range(len(classes)), [plain(name) for name in short_names(classes)], fontsize=_size(len(classes)))
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
         whole_numbers(ax.xaxis, 4)
         ax.set_title(f"{split}: {sum(values):,}", fontsize=8.5)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(classes) - 0.4, -0.6)
     figure.supxlabel("images", fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure

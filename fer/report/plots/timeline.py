@@ -15,6 +15,8 @@ PANELS = 8
 """So many faces at most have a panel, those in most frames."""
 POINTS = 2000
 """So many points at most are drawn of a face: means over equal stretches of its frames."""
+TITLE = 60
+"""Of a longer title the end is drawn, as of a path."""
 
 
 @dataclass
@@ -51,6 +53,7 @@ def plot_timeline(tracks: Sequence[Track], classes: Sequence[str], title: str, g
         names = [plain(short(name)) for name in classes]
         figure.legend(handles, names, loc="outside lower left", ncols=7, columnspacing=1.0, handlelength=1.0)
     more = f" ({len(tracks) - len(shown)} more faces in fewer frames)" if len(tracks) > len(shown) else ""
+    title = title if len(title) <= TITLE else f"...{title[-TITLE:]}"
     figure.suptitle(f"{title}{more}", x=0.01, ha="left", fontsize=9.5)
     return figure
 

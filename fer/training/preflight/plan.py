@@ -3,7 +3,7 @@
 plan = preflight(read_prototxts("solver.prototxt"), "data/fer2013")
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
@@ -12,7 +12,7 @@ from fer.data.directory import verify_data
 from fer.data.manifest import Manifest
 from fer.errors import Faults, FerError
 from fer.nets.deploy import derive_deploy
-from fer.nets.lint import KNOWN_LAYERS
+from fer.nets.lint import KNOWN_LAYERS, NOWHERE
 from fer.nets.solver_lint import lint_solver
 from fer.nets.states import SHUFFLE, scored_state, train_state
 from fer.nets.zoo import net_label
@@ -23,7 +23,7 @@ from fer.training.preflight.scoring import scored_shape
 from fer.training.preflight.sizes import disk_faults, net_shapes, shape_faults, snapshots_size
 from fer.training.preflight.sources import Sources, epoch, read_sources, source_faults
 from fer.training.preflight.subject import Subject
-from fer.training.preflight.wiring import module_faults, unknown_stages, wiring_faults
+from fer.training.preflight.wiring import module_faults, unknown_stages, wiring_faults, written_faults
 from fer.training.prototxts import Prototxts
 from fer.training.run_prototxts import net_for_run, solver_for_run
 from fer.training.warnings import training_warnings
@@ -61,6 +61,7 @@ def preflight(
     data_dir: str | Path,
     *,
     known_types: Collection[str] = KNOWN_LAYERS,
+    elsewhere: Mapping[str, str] = NOWHERE,
     overrides: Overrides = NOTHING_ELSE,
     seed: int | None = None,
     gpus: Sequence[int] = (),
@@ -72,6 +73,7 @@ def preflight(
     """Check a solver, its net and a data directory, and plan the run.
 
     `overrides`, `seed`, `gpus` take the place of the prototxts' own; `shuffle` adds the stage of that name;
+    `known_types` are the engine's layer types, `elsewhere` has what to say of those that others have;
     `python_layers` allows Python layers of the user's own.
     `<net>` in `snapshot_prefix` becomes the net's name. `run_parent` is the folder whose disk takes the snapshots.
     Raises one FerError that lists every fault found, each with its file and line.
@@ -85,8 +87,9 @@ def preflight(
         _refuse(faults)
     changed = _attempt(faults, overrides.changed_net, prototxts.net, train_state(solver)) or prototxts.net
     written = Subject(solver, prototxts.solver_path, changed, prototxts.net_path)
-    faults += wiring_faults(written, known_types)
+    faults += wiring_faults(written, known_types, elsewhere)
     faults += () if python_layers else module_faults(written)
+    faults += written_faults(written)
     if manifest is None or written.ambiguous:
         _refuse(faults)
     net_as_run = net_for_run(written.net, data_dir, [written.train, *written.tests])

@@ -1,22 +1,25 @@
 """Faults of the net itself, in the states that its solver puts it in."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from fer.errors import nearest
 from fer.formats.prototxt_text import read_text
 from fer.formats.tokens import field_line
-from fer.nets.lint import lint_net
+from fer.nets.lint import NOWHERE, lint_net
 from fer.nets.python_layers import ALLOW, foreign_modules
 from fer.nets.states import SHUFFLE, State
+from fer.nets.written_files import outside_files
 from fer.schema import caffe_pb2
 from fer.training.preflight.subject import Subject
 from fer.training.run_prototxts import layer_phases
 
 
-def wiring_faults(subject: Subject, known_types: Collection[str]) -> Iterator[str]:
+def wiring_faults(
+    subject: Subject, known_types: Collection[str], elsewhere: Mapping[str, str] = NOWHERE
+) -> Iterator[str]:
     """What the net's linter finds, after the stages that the net does not know; and a net that learns nothing."""
     tests = subject.tests or [State("TEST")]
-    faults = lint_net(subject.net, subject.net_path, known_types, [subject.train, *tests])
+    faults = lint_net(subject.net, subject.net_path, known_types, [subject.train, *tests], elsewhere=elsewhere)
     unknown = list(unknown_stages(subject)) if faults else []
     yield from unknown or faults
     if subject.ambiguous or unknown:
@@ -36,6 +39,11 @@ def module_faults(subject: Subject) -> Iterator[str]:
     """Python layers, whose modules real Caffe would import."""
     for i, sentence in foreign_modules(subject.net):
         yield f"{subject.fault(i, sentence)}; if you trust it, go on with {ALLOW}"
+
+
+def written_faults(subject: Subject) -> Iterator[str]:
+    """Layers that write files, other than beside the run's net."""
+    yield from (subject.fault(i, sentence) for i, sentence in outside_files(subject.net))
 
 
 def unknown_stages(subject: Subject) -> Iterator[str]:

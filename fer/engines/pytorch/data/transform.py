@@ -1,36 +1,21 @@
-"""Caffe's DataTransformer for whole batches on the device: mean, scale, crop, mirror."""
+"""Caffe's DataTransformer for whole batches on the device."""
 
 import torch
 from torch import Tensor
 
+from fer.engines.core import transform
 from fer.engines.pytorch.registry import Context, Shape
-from fer.errors import FerError
-from fer.formats.database import read_mean
 from fer.schema import caffe_pb2
 
 
-class Transform:
-    """`(pixel - mean) * scale`, cropped and mirrored, in the order and arithmetic of Caffe.
+class Transform(transform.Transform):
+    """Mean, scale, crop and mirror of whole batches."""
 
-    A mean file is subtracted at the crop's offset. In TRAIN the crop's place is drawn for each image, in TEST it is
-    the centre; `mirror` flips each image or not, in both phases, as Caffe does.
-    """
+    _context: Context
 
     def __init__(self, param: caffe_pb2.TransformationParameter, shape: Shape, context: Context):
-        """`shape` is that of the stored images, (C, H, W). Raises FerError for a crop or a mean that does not fit."""
-        self._context = context
-        self._scale = param.scale
-        self._mirror = param.mirror
-        channels, height, width = shape
-        crop = param.crop_size
-        if crop > min(height, width):
-            raise FerError(f"crop_size {crop} is larger than the images of {height} x {width}")
-        self._crop = None if crop in (0, height) and crop in (0, width) else crop
-        self._spare = (height - crop, width - crop) if crop else (0, 0)
-        self.shape: Shape = (channels, crop or height, crop or width)
-        """The shape of one transformed image."""
-        mean = _mean(param, shape)
-        self._mean = None if mean is None else mean.to(context.device, context.dtype)
+        super().__init__(param, shape, context)
+        self._mean = None if self.mean is None else torch.from_numpy(self.mean).to(context.device, context.dtype)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """[B, C, H, W] as stored (uint8 or float32) -> [B, C, h, w] in the context's dtype and memory format.
@@ -69,23 +54,3 @@ class Transform:
         top, left = (torch.randint(0, spare + 1, (count,), generator=generator, device=device) for spare in self._spare)
         windows = images.unfold(2, crop, 1).unfold(3, crop, 1)  # [B, C, H-crop+1, W-crop+1, crop, crop], a view
         return windows[torch.arange(count, device=device), :, top, left]
-
-
-def _mean(param: caffe_pb2.TransformationParameter, shape: Shape) -> Tensor | None:
-    """The mean to subtract, [C, H, W] or [C, 1, 1]; None where there is none."""
-    channels = shape[0]
-    if param.HasField("mean_file"):
-        if param.mean_value:
-            raise FerError("mean_file and mean_value cannot be given at the same time")
-        mean = torch.from_numpy(read_mean(param.mean_file))
-        if mean.shape != shape:
-            raise FerError(
-                f"{param.mean_file}: a mean of {' x '.join(map(str, mean.shape))} does not fit "
-                f"images of {' x '.join(map(str, shape))}"
-            )
-        return mean
-    if not param.mean_value:
-        return None
-    if len(param.mean_value) not in (1, channels):
-        raise FerError(f"{len(param.mean_value)} mean_values for {channels} channels; give one, or one a channel")
-    return torch.tensor(param.mean_value).reshape(-1, 1, 1).expand(channels, 1, 1)

@@ -1,4 +1,4 @@
-"""Augment: the Python layer of caffe/augment.py, with the same arithmetic on the device."""
+"""Augment, with the arithmetic of caffe/augment.py on the device."""
 
 import math
 
@@ -6,40 +6,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer.engines.caffe.augmentation import DRAWS, ELONGATION, ERASED, parse
-from fer.engines.pytorch.layers.parts import expect_bottoms
+from fer.engines.caffe.augmentation import DRAWS, ELONGATION, ERASED
+from fer.engines.core.layers import augment as rules
 from fer.engines.pytorch.registry import Layer, Shape, register
 
 
 @register("Python:Augment")
-class Augment(Layer):
-    """Images [B, C, H, W] turned, shifted, scaled, brightened and erased in part, each by its own draw; not in TEST.
-
-    What is drawn and what it does: caffe/augmentation.py. No gradient flows down.
-    """
-
+class Augment(rules.Augment, Layer):
     def setup(self, shapes: list[Shape]) -> list[Shape]:
-        tops = self.reshape(shapes)
-        try:
-            self.ranges = parse(self.param.python_param.param_str)
-        except ValueError as error:
-            self.fail(str(error))
+        tops = super().setup(shapes)
         if self.context.training:
-            self._generator = self.context.seeds.generator(f"{self.param.name}/augment/{self.ranges.seed}")
+            self._generator = self.context.seeds.generator(self.generator_name)
         return tops
 
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
-        expect_bottoms(self, shapes, 1)
-        if len(shapes[0]) != 4:
-            self.fail(f"takes images [B, C, H, W], not a bottom of shape {shapes[0]}")
-        if len(self.param.top) != 1:
-            self.fail(f"has 1 top, not {len(self.param.top)}")
-        self._shape = shapes[0]
-        height, width = shapes[0][2:]
+        tops = super().reshape(shapes)
         self._rows, self._columns = (
-            torch.arange(side, device=self.context.device, dtype=self.context.dtype) for side in (height, width)
+            torch.arange(side, device=self.context.device, dtype=self.context.dtype) for side in shapes[0][2:]
         )
-        return [shapes[0]]
+        return tops
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         if not self.context.training:
@@ -50,10 +35,10 @@ class Augment(Layer):
     def draw(self) -> tuple[Tensor, Tensor | None]:
         """Uniform numbers [B, DRAWS], and normal noise [B, C, H, W] where something may be erased."""
         generator, device, dtype = self._generator, self.context.device, self.context.dtype
-        uniform = torch.rand(self._shape[0], DRAWS, generator=generator, device=device, dtype=dtype)
+        uniform = torch.rand(self.image_shape[0], DRAWS, generator=generator, device=device, dtype=dtype)
         if not self.ranges.erase:
             return uniform, None
-        return uniform, torch.randn(self._shape, generator=generator, device=device, dtype=dtype)
+        return uniform, torch.randn(self.image_shape, generator=generator, device=device, dtype=dtype)
 
     def apply(self, images: Tensor, uniform: Tensor, noise: Tensor | None) -> Tensor:
         """The images changed by what was drawn."""
@@ -74,7 +59,7 @@ class Augment(Layer):
 
     def _warp(self, images: Tensor, signed: Tensor) -> Tensor:
         """grid_sample at places [B, H, W, 2] in its own units: -1 and 1 are the centres of the outermost pixels."""
-        ranges, (height, width) = self.ranges, self._shape[2:]
+        ranges, (height, width) = self.ranges, self.image_shape[2:]
         half_width, half_height = max(width - 1, 1) / 2, max(height - 1, 1) / 2
         angle = math.radians(ranges.rotation) * signed[:, 0]
         size = (1 + ranges.scale) ** signed[:, 3]
@@ -89,7 +74,7 @@ class Augment(Layer):
 
     def _rectangles(self, uniform: Tensor) -> Tensor:
         """Which pixels are erased, bool [B, 1, H, W]."""
-        height, width = self._shape[2:]
+        height, width = self.image_shape[2:]
         low, high = ERASED
         area = (low + (high - low) * uniform[:, 7]) * (height * width)
         ratio = float(ELONGATION) ** (2 * uniform[:, 8] - 1)

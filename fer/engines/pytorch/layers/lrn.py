@@ -7,26 +7,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from fer.engines.pytorch.layers.parts import expect_bottoms, in_its_own_type
+from fer.engines.core.layers import lrn as rules
+from fer.engines.pytorch.layers.parts import in_its_own_type
 from fer.engines.pytorch.registry import Layer, Shape, register
-from fer.schema import caffe_pb2
 
 
 @register("LRN")
-class LRN(Layer):
-    """x * s^-beta with s = k + alpha / n * (sum of squares over n channels), or s = 1 + alpha * (mean over n x n)."""
-
+class LRN(rules.LRN, Layer):
     def reshape(self, shapes: list[Shape]) -> list[Shape]:
-        expect_bottoms(self, shapes, 1)
-        param = self.param.lrn_param
-        if param.local_size % 2 == 0:
-            self.fail(f"local_size must be odd, not {param.local_size}")
-        if len(shapes[0]) != 4:
-            self.fail(f"needs images (batch, channels, height, width), not {shapes[0]}")
-        self.across = param.norm_region == caffe_pb2.LRNParameter.ACROSS_CHANNELS
-        self._channels = shapes[0][1]
         self._bands: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-        return [shapes[0]]
+        return super().reshape(shapes)
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         param, images = self.param.lrn_param, bottoms[0]
@@ -46,9 +36,7 @@ class LRN(Layer):
         key = images.dtype, images.device
         if key not in self._bands:
             param = self.param.lrn_param
-            channel = torch.arange(self._channels)
-            near = (channel[:, None] - channel).abs() <= param.local_size // 2
-            self._bands[key] = (near * (param.alpha / param.local_size)).to(images)
+            self._bands[key] = (torch.from_numpy(self.band()) * (param.alpha / param.local_size)).to(images)
         return self._bands[key]
 
 

@@ -1,31 +1,24 @@
 """Pooling by Caffe's rule (sizes round up, the last window begins inside), and the pyramid made of it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer.engines.pytorch.layers.parts import expect_bottoms
-from fer.engines.pytorch.layers.windows import Window, pooling_window
+from fer.engines.core.layers import pooling as rules
+from fer.engines.core.layers.pooling import METHOD
 from fer.engines.pytorch.registry import Layer, Shape, register
-from fer.nets.shapes import pooled_size
 from fer.schema import caffe_pb2
 
-_Method = caffe_pb2.PoolingParameter
 
+class _Pool(rules.Pool):
+    """A window over images of one size, in torch's operations."""
 
-class _Pool:
-    """One pooling window over images of one size."""
+    layer: Layer
 
     def __init__(self, layer: Layer, param: caffe_pb2.PoolingParameter, size: Shape):
-        self.layer, self.method, self.size = layer, param.pool, size
-        self.window: Window = pooling_window(layer, param, size)
-        self.whole = param.global_pooling
-        self.rounds_up = param.round_mode == _Method.CEIL
-        if self.method == _Method.STOCHASTIC and any(self.window.pad):
-            layer.fail("STOCHASTIC pooling takes no pad")
-        self.out = pooled_size(size, self.window.kernel, self.window.stride, self.window.pad, up=self.rounds_up)
-        if min(self.out) < 1:
-            layer.fail(f"a window of {self.window.kernel} does not fit an image of {size} with pad {self.window.pad}")
+        super().__init__(layer, param, size)
         self.stock = self._is_stock()
         self._areas: Tensor | None = None
 
@@ -40,9 +33,9 @@ class _Pool:
 
     def __call__(self, images: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, *out]."""
-        if self.method == _Method.MAX:
+        if self.method == METHOD.MAX:
             return self.maximum(images)
-        return self.average(images) if self.method == _Method.AVE else self.stochastic(images)
+        return self.average(images) if self.method == METHOD.AVE else self.stochastic(images)
 
     def maximum(self, images: Tensor) -> Tensor:
         window = self.window
@@ -72,13 +65,8 @@ class _Pool:
             return F.avg_pool2d(images, window.kernel, window.stride, window.pad, ceil_mode=self.rounds_up)
         sums = F.avg_pool2d(self._framed(images, 0), window.kernel, window.stride, divisor_override=1)
         if self._areas is None or self._areas.device != sums.device or self._areas.dtype != sums.dtype:
-            self._areas = torch.outer(self._lengths(0), self._lengths(1)).to(sums)
+            self._areas = torch.from_numpy(self.areas()).to(sums)
         return sums / self._areas
-
-    def _lengths(self, i: int) -> Tensor:
-        window = self.window
-        starts = torch.arange(self.out[i]) * window.stride[i] - window.pad[i]
-        return torch.clamp(starts + window.kernel[i], max=self.size[i] + window.pad[i]) - starts
 
     def stochastic(self, images: Tensor) -> Tensor:
         """In training one pixel of each window, drawn by its share of the sum; in testing the mean by those shares."""
@@ -98,54 +86,26 @@ class _Pool:
 
     def _framed(self, images: Tensor, value: float) -> Tensor:
         """The images padded (or cut) to exactly what the windows cover."""
-        frame: list[int] = []
-        for i in (1, 0):
-            covered = (self.out[i] - 1) * self.window.stride[i] + self.window.kernel[i]
-            frame += [self.window.pad[i], covered - self.size[i] - self.window.pad[i]]
+        frame = [length for side in reversed(self.frame) for length in side]
         return F.pad(images, frame, value=value)
 
 
-@register("Pooling")
-class Pooling(Layer):
-    """MAX (a second top: where each maximum lies), AVE or STOCHASTIC."""
+class _Pools(rules.Pools, Layer):
+    def make_pool(self, param: caffe_pb2.PoolingParameter, size: Shape) -> _Pool:
+        return _Pool(self, param, size)
 
-    def reshape(self, shapes: list[Shape]) -> list[Shape]:
-        expect_bottoms(self, shapes, 1)
-        if len(shapes[0]) != 4:
-            self.fail(f"needs images (batch, channels, height, width), not {shapes[0]}")
-        self.pool = _Pool(self, self.param.pooling_param, shapes[0][2:])
-        if len(self.param.top) > (2 if self.pool.method == _Method.MAX else 1):
-            self.fail(f"makes {'two tops at most' if self.pool.method == _Method.MAX else 'one top'}")
-        return [(*shapes[0][:2], *self.pool.out)] * max(len(self.param.top), 1)
+
+@register("Pooling")
+class Pooling(rules.Pooling, _Pools):
+    pool: _Pool
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return self.pool.maximum_with_mask(bottoms[0]) if len(self.param.top) == 2 else (self.pool(bottoms[0]),)
 
 
 @register("SPP")
-class SPP(Layer):
-    """Spatial pyramid: level i pools the whole image into 2^i by 2^i cells; the levels stand behind one another."""
-
-    def reshape(self, shapes: list[Shape]) -> list[Shape]:
-        expect_bottoms(self, shapes, 1)
-        if len(shapes[0]) != 4:
-            self.fail(f"needs images (batch, channels, height, width), not {shapes[0]}")
-        batch, channels, *size = shapes[0]
-        if not 1 <= self.param.spp_param.pyramid_height <= 16:
-            self.fail("pyramid_height must be 1 to 16")
-        levels = range(self.param.spp_param.pyramid_height)
-        self.pools = [_Pool(self, self._level(level, size), tuple(size)) for level in levels]
-        if len(self.pools) == 1:
-            return [(batch, channels, *self.pools[0].out)]
-        return [(batch, channels * sum(pool.out[0] * pool.out[1] for pool in self.pools))]
-
-    def _level(self, level: int, size: list[int]) -> caffe_pb2.PoolingParameter:
-        kernel = [-(-n // 2**level) for n in size]
-        pad = [(k * 2**level - n + 1) // 2 for k, n in zip(kernel, size, strict=True)]
-        ways = {"kernel": kernel, "stride": kernel, "pad": pad}
-        fields = {f"{name}_{side}": way[i] for name, way in ways.items() for i, side in enumerate("hw")}
-        pool = caffe_pb2.SPPParameter.PoolMethod.Name(self.param.spp_param.pool)
-        return caffe_pb2.PoolingParameter(pool=pool, **fields)
+class SPP(rules.SPP, _Pools):
+    pools: Sequence[_Pool]
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         levels = [pool(bottoms[0]) for pool in self.pools]

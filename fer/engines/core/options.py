@@ -1,17 +1,32 @@
-"""The options of an engine's verbs; Caffe's own may be written as Caffe's are."""
+"""The options of the verbs of core/tool.py."""
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from fer.engines.core.framework import Framework
 from fer.engines.core.signals import EFFECTS
 from fer.engines.engine import PRECISIONS
 
 
-def parse_words(framework: Framework, words: Sequence[str], names: Sequence[str]) -> argparse.Namespace:
-    """The verb, one of `names`, and its options; exits with 2 for anything else."""
+@dataclass(frozen=True)
+class OwnVerb:
+    """A verb of one framework alone."""
+
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+NO_OTHERS: Mapping[str, OwnVerb] = MappingProxyType({})
+
+
+def parse(
+    framework: Framework, words: Sequence[str], known: Collection[str], others: Mapping[str, OwnVerb]
+) -> argparse.Namespace:
+    """The options of one of the `known` verbs, or of the framework's own others. Exits with 2 where they are wrong."""
     # Caffe's own flags may have one dash.
     words = [f"-{word}" if re.match(r"-[a-z]\w", word) else word for word in words]
     parser = argparse.ArgumentParser(
@@ -20,8 +35,10 @@ def parse_words(framework: Framework, words: Sequence[str], names: Sequence[str]
         epilog=framework.epilog,
         allow_abbrev=False,
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(names))
-    for name in names:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join((*known, *others)))
+    for name, other in others.items():
+        other.add_options(verbs.add_parser(name, allow_abbrev=False))
+    for name in known:
         verb = verbs.add_parser(name, allow_abbrev=False)
         verb.add_argument("--gpu", help="0, or 0,1, or all: batch size times the number of GPUs; default the CPU")
         if name in ("layers", "doctor", "gpu", "device_query"):

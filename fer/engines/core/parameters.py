@@ -1,11 +1,12 @@
 """A net's learnable parameters in Caffe's order, shared by name between layers."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
-
-from fer.engines.pytorch.registry import Layer, Shape
+from fer.engines.core.framework import Shape
+from fer.engines.core.layer import Layer
 from fer.formats.blobs import shape_text
 from fer.schema import caffe_pb2
 
@@ -14,7 +15,7 @@ from fer.schema import caffe_pb2
 class LearnedParam:
     """One of Caffe's learnable parameters; those with lr_mult 0 are among them."""
 
-    parameter: nn.Parameter
+    parameter: Any
     lr_mult: float
     decay_mult: float
     owner: str
@@ -36,10 +37,12 @@ class _Owner:
 class Parameters:
     """Fills `learnable` layer by layer, and lets layers whose parameters bear one name have one."""
 
-    def __init__(self) -> None:
+    def __init__(self, view: Callable[[Any, Shape], Any]) -> None:
+        """`view` gives the same numbers in another shape, through which gradients reach them."""
         self.learnable: list[LearnedParam] = []
+        self._view = view
         self._owners: dict[str, _Owner] = {}
-        self._reshaped: list[tuple[Layer, int, nn.Parameter, Shape]] = []
+        self._reshaped: list[tuple[Layer, int, Any, Shape]] = []
 
     def add(self, layer: Layer, index: int) -> None:
         spec = layer.param.param[index] if index < len(layer.param.param) else caffe_pb2.ParamSpec()
@@ -47,25 +50,24 @@ class Parameters:
         if owner:
             self._share(layer, index, spec, owner)
             return
-        lr = spec.lr_mult if layer.blobs[index].requires_grad else 0.0
+        lr = spec.lr_mult if layer.learns else 0.0
         learned = LearnedParam(layer.blobs[index], lr, spec.decay_mult, layer.param.name, index, spec.name)
         self.learnable.append(learned)
         if spec.name:
             self._owners[spec.name] = _Owner(learned, spec.HasField("lr_mult"), spec.HasField("decay_mult"))
 
     def _share(self, layer: Layer, index: int, spec: caffe_pb2.ParamSpec, owner: _Owner) -> None:
-        learned, shared = owner.learned, owner.learned.parameter
-        own = layer.blobs[index]
+        learned, own = owner.learned, layer.blob_shape(index)
         where = f"parameter '{spec.name}' owned by layer '{learned.owner}'"
-        if own.shape == shared.shape:
-            layer.blobs[index] = shared
-        elif spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE and own.numel() == shared.numel():
-            self._reshaped.append((layer, index, shared, tuple(own.shape)))
+        same_count = math.prod(own) == math.prod(learned.shape)
+        if own == learned.shape:
+            layer.blobs[index] = learned.parameter
+        elif spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE and same_count:
+            self._reshaped.append((layer, index, learned.parameter, own))
         else:
             layer.fail(
-                f"cannot share {where}: shape mismatch, {shape_text(shared.shape)} there and "
-                f"{shape_text(own.shape)} here"
-                + ("" if own.numel() != shared.numel() else "; share_mode: PERMISSIVE compares the counts only")
+                f"cannot share {where}: shape mismatch, {shape_text(learned.shape)} there and {shape_text(own)} here"
+                + ("; share_mode: PERMISSIVE compares the counts only" if same_count else "")
             )
         if spec.HasField("lr_mult"):
             if owner.has_lr and spec.lr_mult != learned.lr_mult:
@@ -81,7 +83,7 @@ class Parameters:
     def bind(self) -> None:
         """Before each pass: let parameters that are shared in another shape be views of their owner."""
         for layer, index, owner, shape in self._reshaped:
-            layer.blobs[index] = owner.reshape(shape)  # type: ignore[call-overload]  # a view, and so no Parameter
+            layer.blobs[index] = self._view(owner, shape)
 
     def share_reshaped(self, layers: Mapping[str, Layer], names: Mapping[int, str], other: "Parameters") -> None:
         """Let `layers`, by name, be views of the owners that those of another net are; `names` are theirs, by id."""

@@ -1,6 +1,7 @@
-"""The PyTorch engine's solvers against real Caffe's, and against themselves after a resume."""
+"""Our engines' solvers against real Caffe's, against each other's, and against themselves after a resume."""
 
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -10,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from solver_cases import quiet_solver, torch_net, write_solver
+from solver_cases import ENGINES, backend, quiet_solver, write_solver
 
 from fer.engines.core.log import Log
 from fer.engines.core.rates import step_at
 from fer.engines.core.solver import Solver, Stop
 from fer.engines.core.weights import SolverState, Weights, read_model, read_state, write_model
 from fer.engines.interpreter import CaffePython
-from fer.engines.pytorch.backend import Backend
 from fer.errors import FerError
 from fer.formats.log import parse_log
 from fer.formats.prototxt import read_solver
@@ -79,11 +79,11 @@ def caffe_runs(tmp_path_factory: pytest.TempPathFactory, caffe: CaffePython) -> 
     for name, fields in TABLE.items():
         path = write_solver(folder, f"caffe_{name}", **fields)
         cases.append({"solver": str(path), "weights": str(weights), "iterations": ITERATIONS})
-    for rule, fields in RULES.items():
-        ours = quiet_solver(write_solver(folder, f"ours_{rule}_fixed", type=rule, **fields), weights=[weights])
-        ours.step(10)
-        path = write_solver(folder, f"caffe_after_ours_{rule}", type=rule, **fields)
-        state = folder / f"ours_{rule}_fixed_iter_10.solverstate"
+    for engine, rule in itertools.product(ENGINES, RULES):
+        fields = {"type": rule, **RULES[rule]}
+        quiet_solver(write_solver(folder, f"{engine}_{rule}", **fields), engine, weights=[weights]).step(10)
+        path = write_solver(folder, f"caffe_after_{engine}_{rule}", **fields)
+        state = folder / f"{engine}_{rule}_iter_10.solverstate"
         cases.append({"solver": str(path), "snapshot": str(state), "iterations": 10})
     (folder / "cases.json").write_text(json.dumps(cases))
     subprocess.run([caffe.python, ORACLE, folder], env=dict(caffe.environment), check=True)
@@ -111,34 +111,37 @@ def assert_same_state(ours: SolverState, theirs: SolverState, bound: float = 1e-
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", TABLE)
-def test_twenty_updates_are_caffe_s(caffe_runs: Path, name: str) -> None:
+def test_twenty_updates_are_caffe_s(caffe_runs: Path, name: str, engine: str) -> None:
     """The same parameters, history and step; and the solver's files have the same names."""
     end = ".h5" if "snapshot_format" in TABLE[name] else ""
-    path = write_solver(caffe_runs, f"table_{name}", **TABLE[name])
-    quiet_solver(path, weights=[caffe_runs / "first.caffemodel"]).step(ITERATIONS)
-    ours, theirs = (caffe_runs / f"{who}_{name}_iter_{ITERATIONS}" for who in ("table", "caffe"))
+    path = write_solver(caffe_runs, f"{engine}_table_{name}", **TABLE[name])
+    quiet_solver(path, engine, weights=[caffe_runs / "first.caffemodel"]).step(ITERATIONS)
+    ours, theirs = (caffe_runs / f"{who}_{name}_iter_{ITERATIONS}" for who in (f"{engine}_table", "caffe"))
     assert_same_weights(read_model(f"{ours}.caffemodel{end}"), read_model(f"{theirs}.caffemodel{end}"))
     assert_same_state(read_state(f"{ours}.solverstate{end}"), read_state(f"{theirs}.solverstate{end}"))
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["SGD_fixed", "Nesterov_fixed", "AdaGrad_fixed", "RMSProp_fixed", "AdaDelta_fixed",
                                   "Adam_fixed", "SGD_multistep", "iter_size", "hdf5"])  # fmt: skip
-def test_a_snapshot_of_caffe_goes_on_here(caffe_runs: Path, name: str) -> None:
+def test_a_snapshot_of_caffe_goes_on_here(caffe_runs: Path, name: str, engine: str) -> None:
     end = ".h5" if "snapshot_format" in TABLE[name] else ""
-    path = write_solver(caffe_runs, f"resumed_{name}", **TABLE[name])
-    solver = quiet_solver(path, snapshot=caffe_runs / f"caffe_{name}_iter_10.solverstate{end}")
+    path = write_solver(caffe_runs, f"{engine}_resumed_{name}", **TABLE[name])
+    solver = quiet_solver(path, engine, snapshot=caffe_runs / f"caffe_{name}_iter_10.solverstate{end}")
     assert solver.iteration == 10
     solver.step(10)
     theirs = read_model(caffe_runs / f"caffe_{name}_iter_20.caffemodel{end}")
-    assert_same_weights(read_model(caffe_runs / f"resumed_{name}_iter_20.caffemodel{end}"), theirs)
+    assert_same_weights(read_model(caffe_runs / f"{engine}_resumed_{name}_iter_20.caffemodel{end}"), theirs)
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("rule", RULES)
-def test_a_snapshot_of_ours_goes_on_in_caffe(caffe_runs: Path, rule: str) -> None:
-    theirs = read_model(caffe_runs / f"caffe_after_ours_{rule}_iter_20.caffemodel")
+def test_a_snapshot_of_ours_goes_on_in_caffe(caffe_runs: Path, rule: str, engine: str) -> None:
+    theirs = read_model(caffe_runs / f"caffe_after_{engine}_{rule}_iter_20.caffemodel")
     assert_same_weights(theirs, read_model(caffe_runs / f"caffe_{rule}_fixed_iter_20.caffemodel"))
 
 
@@ -161,20 +164,23 @@ def test_the_model_file_is_caffe_s_but_for_its_numbers(caffe_runs: Path) -> None
 TESTED: dict[str, Any] = {"test_iter": [3], "test_interval": 4, "momentum": 0.9, "average_loss": 1, "display": 1}
 
 
-@pytest.mark.parametrize("stop", [1, 4, 7, 10, 16])
-@pytest.mark.parametrize("seed", [1, -1])
-def test_resumed_it_is_the_same_training_to_the_last_bit(tmp_path: Path, stop: int, seed: int) -> None:
+STOPS = [("pytorch", stop, seed) for stop in (1, 4, 7, 10, 16) for seed in (1, -1)]
+
+
+@pytest.mark.parametrize(("engine", "stop", "seed"), [*STOPS, ("tensorflow", 7, 1), ("tensorflow", 10, -1)])
+def test_resumed_it_is_the_same_training_to_the_last_bit(tmp_path: Path, engine: str, stop: int, seed: int) -> None:
     """With dropout, in mid-epoch, and with a test net whose data is in mid-epoch too."""
     path = write_solver(tmp_path, "run", dropout=True, random_seed=seed, snapshot=stop, **TESTED)
     log = io.StringIO()
-    whole = Solver(read_solver(path), path, Backend(), Log(log))
+    whole = Solver(read_solver(path), path, backend(engine), Log(log))
     whole.solve()
     again_log = io.StringIO()
     state = tmp_path / f"run_iter_{stop}.solverstate"
-    again = Solver(read_solver(path), path, Backend(), Log(again_log), snapshot=state)
+    again = Solver(read_solver(path), path, backend(engine), Log(again_log), snapshot=state)
     again.solve()
-    for mine, first in zip(torch_net(again.net).learnable, torch_net(whole.net).learnable, strict=True):
-        assert torch.equal(mine.parameter, first.parameter)
+    for learned in whole.net.learnable:
+        place = learned.owner, learned.index
+        assert np.array_equal(again.net.blob(*place), whole.net.blob(*place))
     for later_history, history in zip(again.training.history(), whole.training.history(), strict=True):
         assert np.array_equal(later_history, history)
     for phase in ("train", "test"):
@@ -183,21 +189,46 @@ def test_resumed_it_is_the_same_training_to_the_last_bit(tmp_path: Path, stop: i
         assert later and later == rows[-len(later) :]
 
 
-def test_stopped_while_testing_it_resumes_before_the_test(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_stopped_while_testing_it_resumes_before_the_test(tmp_path: Path, engine: str) -> None:
     path = write_solver(tmp_path, "run", **TESTED)
-    whole = quiet_solver(path)
+    whole = quiet_solver(path, engine)
     whole.step(8)
     whole.test_all()
-    after = torch_net(whole.test_nets[0]).blobs["loss"]
-    stopped = quiet_solver(write_solver(tmp_path, "stopped", **TESTED))
+    after = whole.test_nets[0].evaluate()[0]
+    stopped = quiet_solver(write_solver(tmp_path, "stopped", **TESTED), engine)
     stopped.step(8)
     stopped.signals.stop = 2
     with pytest.raises(Stop):
         stopped.test_all()
     stopped.snapshot()
-    again = quiet_solver(path, snapshot=tmp_path / "stopped_iter_8.solverstate")
+    again = quiet_solver(path, engine, snapshot=tmp_path / "stopped_iter_8.solverstate")
     again.test_all()
-    assert torch.equal(torch_net(again.test_nets[0]).blobs["loss"], after)
+    assert float(again.test_nets[0].evaluate()[0]) == float(after)
+
+
+@pytest.mark.parametrize("rule", ["SGD", "Adam"])
+@pytest.mark.parametrize(("first", "then"), [ENGINES, ENGINES[::-1]])
+def test_a_snapshot_of_one_engine_goes_on_in_the_other(tmp_path: Path, first: str, then: str, rule: str) -> None:
+    """In mid-epoch, tests and all; the numbers that dropout draws begin anew, and a warning says so."""
+    fields = {**TESTED, "type": rule, **RULES[rule]}
+    path = write_solver(tmp_path, "run", **fields)
+    whole = quiet_solver(path, first)
+    whole.step(20)
+    again = quiet_solver(path, then, snapshot=tmp_path / "run_iter_10.solverstate")
+    again.step(10)
+    for learned in whole.net.learnable:
+        place = learned.owner, learned.index
+        assert difference(again.net.blob(*place), whole.net.blob(*place)) <= 1e-5
+    ours, theirs = (float(solver.test_nets[0].evaluate()[0]) for solver in (again, whole))
+    assert ours == pytest.approx(theirs, rel=1e-5)
+    if rule == "SGD":
+        dropped = write_solver(tmp_path, "dropped", dropout=True, **fields)
+        quiet_solver(dropped, first).step(10)
+        log = io.StringIO()
+        state = tmp_path / "dropped_iter_10.solverstate"
+        Solver(read_solver(dropped), dropped, backend(then), Log(log), snapshot=state).step(1)
+        assert "drop/dropout" in next(line for line in log.getvalue().splitlines() if "begin anew" in line)
 
 
 def test_a_sidecar_of_another_run_is_left_alone(tmp_path: Path) -> None:
@@ -208,8 +239,7 @@ def test_a_sidecar_of_another_run_is_left_alone(tmp_path: Path) -> None:
     quiet_solver(other).step(10)
     (tmp_path / "other_iter_10.fer.npz").rename(tmp_path / "run_iter_10.fer.npz")
     solver = quiet_solver(path, snapshot=tmp_path / "run_iter_10.solverstate")
-    layer = next(layer for name, layer in torch_net(solver.net).stateful() if name == "data")
-    assert layer.state()["batches"] == 10
+    assert solver.net.state()["layers"]["data"]["batches"] == 10
 
 
 def test_a_damaged_sidecar_is_an_error(tmp_path: Path) -> None:
@@ -225,13 +255,14 @@ def test_a_damaged_sidecar_is_an_error(tmp_path: Path) -> None:
 # ---- the log
 
 
-def test_the_log_has_caffe_s_lines_in_caffe_s_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_log_has_caffe_s_lines_in_caffe_s_order(tmp_path: Path, engine: str) -> None:
     path = write_solver(
         tmp_path, "run", lr_policy="multistep", gamma=0.1, stepvalue=[4], max_iter=6, snapshot=3, display=2,
         test_iter=[2], test_interval=3, test_compute_loss=True, average_loss=3,
     )  # fmt: skip
     log = io.StringIO()
-    Solver(read_solver(path), path, Backend(), Log(log)).solve()
+    Solver(read_solver(path), path, backend(engine), Log(log)).solve()
     lines = log.getvalue().splitlines()
     start = next(i for i, line in enumerate(lines) if "Solving Small" in line)
     words = [" ".join(line.split("] ", 1)[1].split()[:3]) for line in lines[start:]]
@@ -257,7 +288,7 @@ def test_the_displayed_loss_is_the_mean_of_the_last_ones(tmp_path: Path) -> None
     def losses(average: int) -> list[float]:
         path = write_solver(tmp_path, f"run{average}", display=1, max_iter=8, average_loss=average)
         log = io.StringIO()
-        Solver(read_solver(path), path, Backend(), Log(log)).solve()
+        Solver(read_solver(path), path, backend("pytorch"), Log(log)).solve()
         return [row.loss for row in parse_log(log.getvalue().splitlines()).curve("train") if row.loss is not None]
 
     each, smooth = losses(1), losses(3)
@@ -312,4 +343,4 @@ def test_hdf5_snapshots_without_h5py_are_refused_before_the_training(
     path = write_solver(tmp_path, "h5", snapshot_format="HDF5")
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(FerError, match=r"snapshot_format: HDF5 needs h5py: .* install .*h5py"):
-        Solver(read_solver(path), path, Backend(), Log(silent=True))
+        Solver(read_solver(path), path, backend("pytorch"), Log(silent=True))

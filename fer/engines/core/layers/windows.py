@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.engines.pytorch.registry import Layer, Shape
+from fer.engines.core.framework import Shape
+from fer.engines.core.layer import Layer
 from fer.nets.shapes import POOLING_PAIRS, pair_of, pooling_pairs
 from fer.schema import caffe_pb2
 

@@ -1,58 +1,68 @@
 """Caffe's weight fillers. Weights are drawn on the CPU, so a seed gives the same net on every device."""
 
 import math
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from fer.engines.pytorch.registry import Context, Shape
+from fer.engines.core.framework import Shape
 from fer.errors import FerError
 from fer.nets.fillers import filler_fault
 from fer.schema import caffe_pb2
 
 
-def fill(filler: caffe_pb2.FillerParameter, shape: Shape, context: Context) -> Tensor:
-    """A new tensor of `shape` in the context's dtype and device, filled as `filler` says.
+class Draws(Protocol):
+    """A framework's random numbers, written into arrays."""
+
+    def uniform(self, blob: np.ndarray, low: float, high: float) -> None: ...
+
+    def normal(self, blob: np.ndarray, mean: float, deviation: float) -> None: ...
+
+
+def fill(
+    filler: caffe_pb2.FillerParameter, shape: Shape, draws: Draws, real: type[np.floating[Any]] = np.float32
+) -> np.ndarray:
+    """A new array of `shape`, filled as `filler` says.
 
     FerError for an unknown filler or one that the shape does not allow.
     """
     if fault := filler_fault(filler):
         raise FerError(fault)
-    generator = context.seeds.generator("fillers", "cpu")
     try:
-        blob = torch.empty(shape, dtype=context.dtype)
-    except RuntimeError as error:  # what torch raises on the CPU where there is no room, or no number for the size
+        blob = np.empty(shape, real)
+    except (MemoryError, ValueError) as error:  # ValueError: no number for the size
         raise FerError(f"not enough memory for a parameter of {' x '.join(map(str, shape))} numbers") from error
     match filler.type:
         case "constant":
-            blob.fill_(filler.value)
+            blob.fill(filler.value)
         case "gaussian":
-            _gaussian(blob, filler, generator)
+            _gaussian(blob, filler, draws)
         case "uniform":
-            blob.uniform_(filler.min, filler.max, generator=generator)
+            draws.uniform(blob, filler.min, filler.max)
         case "xavier":
             bound = math.sqrt(3 / _fan(filler, shape))
-            blob.uniform_(-bound, bound, generator=generator)
+            draws.uniform(blob, -bound, bound)
         case "msra":
-            blob.normal_(0, math.sqrt(2 / _fan(filler, shape)), generator=generator)
+            draws.normal(blob, 0, math.sqrt(2 / _fan(filler, shape)))
         case "positive_unitball":
-            blob.uniform_(0, 1, generator=generator)
+            draws.uniform(blob, 0, 1)
             rows = blob.reshape(shape[0] if shape else 1, -1)
-            blob = (rows / rows.sum(1, keepdim=True)).reshape(shape)
+            rows /= rows.sum(1, keepdims=True)
         case "bilinear":
             _bilinear(blob)
-    return blob.to(context.device)
+    return blob
 
 
-def _gaussian(blob: Tensor, filler: caffe_pb2.FillerParameter, generator: torch.Generator) -> None:
-    blob.normal_(filler.mean, filler.std, generator=generator)
+def _gaussian(blob: np.ndarray, filler: caffe_pb2.FillerParameter, draws: Draws) -> None:
+    draws.normal(blob, filler.mean, filler.std)
     if filler.sparse >= 0:
-        if blob.dim() < 1:
+        if blob.ndim < 1:
             raise FerError("a sparse gaussian filler needs a blob with at least one axis")
         if filler.sparse > blob.shape[0]:
             raise FerError(f"a sparse gaussian filler keeps {filler.sparse} of {blob.shape[0]}")
-        kept = torch.rand(blob.shape, generator=generator) < filler.sparse / blob.shape[0]
-        blob.mul_(kept)
+        chances = np.empty(blob.shape, np.float32)
+        draws.uniform(chances, 0, 1)
+        blob *= chances < filler.sparse / blob.shape[0]
 
 
 def _fan(filler: caffe_pb2.FillerParameter, shape: Shape) -> float:
@@ -64,11 +74,11 @@ def _fan(filler: caffe_pb2.FillerParameter, shape: Shape) -> float:
     return max(norms.get(filler.variance_norm, fan_in), 1)
 
 
-def _bilinear(blob: Tensor) -> None:
-    if blob.dim() != 4 or blob.shape[2] != blob.shape[3]:
-        raise FerError(f"the bilinear filler needs a 4-D blob of square kernels, not {tuple(blob.shape)}")
+def _bilinear(blob: np.ndarray) -> None:
+    if blob.ndim != 4 or blob.shape[2] != blob.shape[3]:
+        raise FerError(f"the bilinear filler needs a 4-D blob of square kernels, not {blob.shape}")
     width = blob.shape[3]
     factor = math.ceil(width / 2)
     centre = (2 * factor - 1 - factor % 2) / (2 * factor)
-    slope = 1 - (torch.arange(width, dtype=torch.float64) / factor - centre).abs()
-    blob.copy_(torch.outer(slope, slope))
+    slope = 1 - abs(np.arange(width) / factor - centre)
+    blob[...] = np.outer(slope, slope)

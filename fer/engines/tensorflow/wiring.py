@@ -1,0 +1,59 @@
+"""How Caffe's layers become layers of one Keras model: their names, their arithmetic, what they draw."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from fer.engines.tensorflow.layer import Layer, Tensor
+
+
+@dataclass
+class Wiring:
+    """One pass through a net's layers, on Keras' symbols. `measuring`: dropout does what it does in scoring."""
+
+    phase: str
+    policy: str = "float32"
+    measuring: bool = False
+    variables: list[tuple[Any, Layer, int]] = field(default_factory=list)
+    """Keras' variables, each with the layer whose blob it holds, and that blob's place."""
+    generators: list[tuple[Any, str]] = field(default_factory=list)
+    """The states of Keras' random generators, each with the name of ours that it is."""
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    """By the names of their blobs."""
+    _names: set[str] = field(default_factory=set)
+
+    def name(self, wanted: str) -> str:
+        """A name that Keras allows and that this model has not yet: its own may hold no slash."""
+        plain = wanted.replace("/", ".") or "unnamed"
+        name, number = plain, 1
+        while name in self._names:
+            number += 1
+            name = f"{plain}.{number}"
+        self._names.add(name)
+        return name
+
+    def holds(self, layer: Layer, *variables: Any) -> None:
+        """These are the blobs of the layer, in their order."""
+        self.variables += [(variable, layer, index) for index, variable in enumerate(variables)]
+
+    def draws(self, made: Any, name: str) -> None:
+        """The Keras layer `made` draws by our random generator of this name."""
+        self.generators.append((made.seed_generator.state, name))
+
+    def training(self, layer: Layer, *, drops: bool = False) -> dict[str, bool]:
+        """What is said to a Keras layer that trains otherwise than it tests, where it has a phase of its own."""
+        if drops and self.measuring:
+            return {"training": False}
+        return {"training": layer.context.training} if layer.context.phase != self.phase else {}
+
+    def image_input(self, shape: Any, name: str) -> Tensor:
+        """An input for a blob of Caffe's `shape`, of as many items as are given."""
+        ours = (shape[2], shape[3], shape[1]) if len(shape) == 4 else tuple(shape[1:])
+        made = keras.Input(ours, name=self.name(name), dtype="float32")
+        self.inputs.setdefault(name, made)
+        return made
+
+    def any_input(self) -> Tensor:
+        """One for a layer that has no bottom."""
+        return next(iter(self.inputs.values()), None) or self.image_input((1,), "nothing")

@@ -1,0 +1,66 @@
+"""The images of Training that the integers of a form are chosen by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer.errors import FerError
+from fer.evaluation.splits import READ_LAYERS, as_images, layer_source
+from fer.formats.prototxt import read_net, read_solver
+from fer.inference.model_record import Calibration
+from fer.nets.deploy import front_layer
+from fer.nets.files import with_paths
+from fer.nets.states import train_state
+from fer.runs.run import Run
+
+IMAGES, SEED = 300, 0
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """uint8 [N, C, H, W], with a name and a label each."""
+
+    images: np.ndarray
+    names: list[str]
+    labels: np.ndarray
+    record: Calibration
+
+    def write(self, folder: Path) -> None:
+        """images.npy and list.txt, for a toolchain of one's own."""
+        folder.mkdir()
+        np.save(folder / "images.npy", self.images)
+        rows = (f"{name} {label}\n" for name, label in zip(self.names, self.labels, strict=True))
+        (folder / "list.txt").write_text("".join(rows), encoding="utf-8")
+
+
+def calibration_images(run: Run) -> CalibrationImages:
+    """What the run was trained on, IMAGES or all there are, drawn by a seed.
+
+    As many of each class, as far as there are so many; what is missing is drawn from the rest. Raises FerError for a
+    net that does not train on a database or list of images.
+    """
+    layer = front_layer(with_paths(read_net(run.net), run.moved), train_state(read_solver(run.solver)))
+    if layer.type not in READ_LAYERS:
+        raise FerError(
+            f"layer {layer.name!r} ({layer.type}) trains the net, and images to calibrate by come from "
+            "databases and image lists alone"
+        )
+    source = layer_source(layer)
+    pixels, labels = source.read()
+    chosen = balanced(labels.astype(np.int64), IMAGES)
+    counts = np.unique(labels[chosen], return_counts=True)[1]
+    images, names = np.ascontiguousarray(as_images(pixels)[chosen]), source.names()
+    record = Calibration(len(chosen), SEED, bool(counts.max() - counts.min() <= 1))
+    return CalibrationImages(images, [names[row] for row in chosen], labels[chosen].astype(np.int64), record)
+
+
+def balanced(labels: np.ndarray, count: int) -> np.ndarray:
+    """Rows, drawn and sorted: one of each class in turn, as long as it has one."""
+    order = np.random.default_rng(SEED).permutation(len(labels))
+    turns = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        rows = order[labels[order] == label]
+        turns[rows] = np.arange(len(rows))
+    places = np.argsort(turns[order], kind="stable")
+    return np.sort(order[places[:count]])

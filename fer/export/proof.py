@@ -1,0 +1,145 @@
+"""The proof: every program at hand reads a form back, and what it says of val is held to what the run said."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fer.engines.engine import Engine
+from fer.engines.registry import ENGINES, find_engine
+from fer.errors import FerError
+from fer.evaluation.scores import Scores
+from fer.export.form import EXACT, Form, Job, Reader, Reads, size_of
+from fer.inference.classifier import MEAN, Classifier, Model
+from fer.inference.model_record import FormRecord
+from fer.schema import caffe_pb2
+
+AGREEMENT = 0.97
+"""The least share of val's images that a form of integers must give the run's own class."""
+_WORST = 3
+_OF_BYTES = ("bytes.*",)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A split: its images uint8 [N, C, H, W], and what the run said of them."""
+
+    images: np.ndarray
+    scores: Scores
+
+
+def check_caffe_files(job: Job, val: HeldOut) -> tuple[dict[str, float], dict[str, str]]:
+    """(largest difference from the run's own probabilities by reader of Caffe's files, why others were not asked).
+
+    Raises FerError where one is more than EXACT.
+    """
+    readers, unchecked = _readers(job)
+    return {name: _largest(name, _read(job, name, read, val), val.scores) for name, read in readers.items()}, unchecked
+
+
+def prove(
+    job: Job, form: Form, val: HeldOut, test: HeldOut | None
+) -> tuple[FormRecord, dict[str, float], dict[str, str]]:
+    """What a written form gives on val, and once on test; the largest difference by reader, why others were not asked.
+
+    Raises FerError where its probabilities are not the run's own, or (integers) too few of its classes are.
+    """
+    readers, unchecked = form.readers(job)
+    seen = {name: _read(job, name, read, val) for name, read in readers.items()}
+    limit = None if form.integers else form.tolerance
+    differences = {name: _largest(name, probs, val.scores, limit) for name, probs in seen.items()}
+    agreements = {name: _agreement(probs, val.scores) for name, probs in seen.items()}
+    name, worst = min(agreements.items(), key=lambda item: item[1])
+    if form.integers and worst < AGREEMENT:
+        raise FerError(
+            f"{name} gives {worst:.1%} of val's images the run's own class; {AGREEMENT:.0%} is the least\n"
+            f"least signal to noise in the weights: {_worst_layers(job.folded.blobs)}\n"
+            "try another form, or a net without layers of few, very unequal channels; nothing was written"
+        )
+    first, read = next(iter(readers.items()))
+    record = FormRecord(
+        file=form.file,
+        bytes=size_of(job.model.directory / form.file, _OF_BYTES if form.tool else ("*",)),
+        integers=form.integers,
+        accuracy=_accuracy(seen[first], val.scores),
+        agreement=float(f"{agreements[first]:.4f}"),
+        difference=differences[first],
+        test=_accuracy(_read(job, first, read, test), test.scores) if test else None,
+        milliseconds=None if read.milliseconds is None else float(f"{read.milliseconds:.3g}"),
+        versions=dict(form.versions()),
+    )
+    return record, {} if form.integers else differences, unchecked
+
+
+def _read(job: Job, name: str, read: Reader, split: HeldOut) -> np.ndarray:
+    job.tell(f"checking with {name}", 0, len(split.images))
+    probs = read(split.images)
+    if probs.shape != split.scores.probs.shape or not np.isfinite(probs).all():
+        count = split.scores.probs.shape[1]
+        raise FerError(f"{name} gives no probabilities of {count} classes, or nan; nothing was written")
+    return probs
+
+
+def _largest(name: str, probs: np.ndarray, own: Scores, limit: float | None = EXACT) -> float:
+    """The largest difference of a probability from the run's own; FerError where it is more than the limit."""
+    apart = np.abs(probs - own.probs).max(axis=1)
+    worst = int(apart.argmax())
+    if limit is not None and not apart[worst] <= limit:
+        raise FerError(
+            f"{name} reads the exported files, and gives probabilities up to {apart[worst]:.2g} off the run's own "
+            f"({own.split}, {own.files[worst]})\nso nothing was written; {limit:g} is allowed"
+        )
+    return float(f"{apart[worst]:.2g}")
+
+
+def _agreement(probs: np.ndarray, own: Scores) -> float:
+    return float((probs.argmax(axis=1) == own.probs.argmax(axis=1)).mean())
+
+
+def _accuracy(probs: np.ndarray, own: Scores) -> float:
+    return float((probs.argmax(axis=1) == own.labels).mean())
+
+
+def _worst_layers(blobs: dict[str, list[np.ndarray]]) -> str:
+    """The layers whose weights lose most in 255 steps an output channel, in decibels of signal to noise."""
+    ratios = {}
+    for name, (weights, *_) in blobs.items():
+        rows = np.asarray(weights, np.float64).reshape(len(weights), -1)
+        steps = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-30) / 127
+        noise = ((np.rint(rows / steps) * steps - rows) ** 2).sum()
+        if noise:
+            ratios[name] = 10 * np.log10((rows**2).sum() / noise)
+    worst: Sequence[str] = sorted(ratios, key=lambda name: ratios[name])[:_WORST]
+    return ", ".join(f"{name} {ratios[name]:.0f} dB" for name in worst)
+
+
+def _readers(job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
+    """Programs at hand that read Caffe's files, by name, and why others are not."""
+    readers: dict[str, Reader] = {"OpenCV (Caffe's files)": Reads(Classifier(job.model))}
+    missing: dict[str, str] = {}
+    for name in ENGINES:
+        try:
+            engine = find_engine(name, lambda message: job.tell(message, 0, 1))
+        except FerError as error:
+            missing[name] = str(error).splitlines()[0]
+        else:
+            readers[engine.title] = Reads(partial(_engine, engine, job.model))
+    return readers, missing
+
+
+def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
+    """By an engine's `predict`."""
+    transform = model.transform
+    with tempfile.TemporaryDirectory(prefix="fer-export-", dir=model.directory) as folder:
+        source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
+        np.save(source, images)
+        param = caffe_pb2.TransformationParameter(
+            crop_size=transform.crop, scale=transform.scale, mean_file=str((model.directory / MEAN).absolute())
+        )
+        engine.predict(model.deploy.absolute(), model.weights.absolute(), source, param, out)
+        with np.load(out, allow_pickle=False) as answer:
+            probs: np.ndarray = answer["probs"]
+            return probs

@@ -1,0 +1,132 @@
+"""Forms that the TensorFlow engine writes and reads back, each in a process of its own."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from fer.engines.tensorflow_engine import TensorFlow
+from fer.export.form import EXACT, Job, Reader, Reads
+from fer.export.onnx_form import parts_inside
+from fer.inference.classifier import MEAN
+from fer.inference.model_record import ModelRecord
+from fer.schema import caffe_pb2
+
+_KERAS = """
+`{file}` is a model of Keras 3 on TensorFlow, which does the {parts} itself. Some of its layers may be fer's own, which
+the second import brings:
+
+```python
+import keras
+import fer.engines.tensorflow.model
+model = keras.models.load_model("{file}")
+probabilities = model.predict(face.transpose(1, 2, 0)[np.newaxis])[0]
+```
+"""
+_SAVED_MODEL = """
+`{file}/` is a SavedModel, which does the {parts} itself and needs nothing of fer's:
+
+```python
+import tensorflow as tf
+loaded = tf.saved_model.load("{file}")
+probabilities = loaded.serve(face.transpose(1, 2, 0)[np.newaxis]).numpy()[0]
+```
+"""
+_INTERPRETER = """
+```python
+from ai_edge_litert.interpreter import Interpreter  # pip install ai-edge-litert; or Interpreter = tf.lite.Interpreter
+interpreter = Interpreter("{file}")
+interpreter.allocate_tensors()
+given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+"""
+_TFLITE = (
+    """
+`{file}` is for TFLite, one face a call; it does the {parts} itself:
+"""
+    + _INTERPRETER
+    + """interpreter.set_tensor(given["index"], face.transpose(1, 2, 0)[np.newaxis])
+interpreter.invoke()
+probabilities = interpreter.get_tensor(made["index"])[0]
+```
+"""
+)
+_INT8 = (
+    """
+`{file}` calculates in 8-bit integers from its input to its output, one face a call; it does the {parts} itself, and
+its integers were chosen by {calibration} images of Training{balanced}:
+"""
+    + _INTERPRETER
+    + """scale, zero = given["quantization"]
+pixels = np.clip(np.round(face.transpose(1, 2, 0) / scale) + zero, -128, 127).astype(np.int8)
+interpreter.set_tensor(given["index"], pixels[np.newaxis])
+interpreter.invoke()
+scale, zero = made["quantization"]
+probabilities = (interpreter.get_tensor(made["index"])[0].astype(np.float32) - zero) * scale
+```
+"""
+)
+
+
+@dataclass(frozen=True)
+class TensorFlowForm:
+    """A file that TensorFlow writes; `lines` use it."""
+
+    name: str
+    file: str
+    runtime: str
+    lines: str
+    integers: bool = False
+    tolerance: float = EXACT
+    tool: None = None
+
+    def versions(self) -> Mapping[str, str]:
+        return {"keras": version("keras")}
+
+    def need(self) -> None:
+        TensorFlow().set_up()
+
+    def write(self, job: Job) -> None:
+        model, transform = job.model, job.model.transform
+        with tempfile.TemporaryDirectory(prefix="fer-export-") as folder:
+            images = None
+            if self.integers:
+                images = Path(folder, "calibration.npy")
+                np.save(images, job.calibration())
+            param = caffe_pb2.TransformationParameter(crop_size=transform.crop, scale=transform.scale)
+            param.mean_file = str((model.directory / MEAN).absolute())
+            files = (model.deploy.absolute(), model.weights.absolute())
+            out = (model.directory / self.file).absolute()
+            TensorFlow().set_up().export(self.name, *files, param, transform.shape, out, calibration=images)
+
+    def readers(self, job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
+        return {self.runtime: Reads(partial(self._read, (job.model.directory / self.file).absolute()))}, {}
+
+    def _read(self, path: Path, images: np.ndarray) -> np.ndarray:
+        with tempfile.TemporaryDirectory(prefix="fer-export-") as folder:
+            source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
+            np.save(source, images)
+            TensorFlow().set_up().read(self.name, path, source, out)
+            with np.load(out, allow_pickle=False) as answer:
+                probs: np.ndarray = answer["probs"]
+                return probs
+
+    def readme(self, record: ModelRecord) -> str:
+        calibration = record.calibration
+        return self.lines.format(
+            file=self.file,
+            parts=parts_inside(record),
+            calibration=calibration.images if calibration else 0,
+            balanced=", as many of each class" if calibration and calibration.balanced else "",
+        )
+
+
+FORMS: Sequence[TensorFlowForm] = (
+    TensorFlowForm("keras", "model.keras", "Keras", _KERAS),
+    TensorFlowForm("savedmodel", "savedmodel", "TensorFlow (SavedModel)", _SAVED_MODEL),
+    TensorFlowForm("tflite", "model.tflite", "TFLite", _TFLITE),
+    TensorFlowForm("tflite-int8", "model-int8.tflite", "TFLite, int8", _INT8, integers=True),
+)

@@ -1,0 +1,79 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["numpy", "ncnn==1.0.20261020"]
+# ///
+"""ncnn behind a few verbs; fer runs this file in an environment of its own, and so can you:
+
+    uv run --no-project --script ncnn_tool.py ranges model.param --images calibration.npy --blobs NAME ... --out R.npz
+    uv run --no-project --script ncnn_tool.py predict model.param --images images.npy --out answers.npz
+
+`model.bin` lies beside `model.param`; images are float32 [N, C, H, W], as the net takes them. R.npz holds the largest
+absolute value of each blob in each image; answers.npz `probs` float32 [N, K] and `milliseconds`, the median of one
+image by one thread.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import ncnn
+import numpy as np
+from answers import serve, write_answers
+
+
+def read_net(path: str) -> "ncnn.Net":
+    net = ncnn.Net()
+    options = net.opt
+    options.num_threads = 1
+    # Half precision inside would be another net's answers.
+    options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+    options.use_bf16_storage = False
+    if net.load_param(path) or net.load_model(str(Path(path).with_suffix(".bin"))):
+        raise SystemExit(f"ncnn cannot read {path}")
+    return net
+
+
+def extract(net: "ncnn.Net", image: np.ndarray, names: list[str]) -> list[np.ndarray]:
+    extractor = net.create_extractor()
+    # A copy: a first layer that works in place, as LRN does, ends in a segmentation fault on an array of NumPy's.
+    extractor.input(net.input_names()[0], ncnn.Mat(np.ascontiguousarray(image)).clone())
+    answers = []
+    for name in names:
+        code, blob = extractor.extract(name)
+        if code:
+            raise SystemExit(f"ncnn cannot compute {name}: {code}")
+        answers.append(np.array(blob))
+    return answers
+
+
+def ranges(args: argparse.Namespace) -> None:
+    net = read_net(args.model)
+    net.opt.lightmode = False
+    rows = [[np.abs(blob).max() for blob in extract(net, image, args.blobs)] for image in np.load(args.images)]
+    np.savez(args.out, **dict(zip(args.blobs, np.array(rows, np.float32).T, strict=True)))
+
+
+def reader(path: str) -> "Callable[[np.ndarray], np.ndarray]":
+    net = read_net(path)
+    output = net.output_names()[:1]
+    return lambda image: extract(net, image[0], output)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("ranges", "predict", "serve"))
+    parser.add_argument("model")
+    parser.add_argument("--images")
+    parser.add_argument("--blobs", nargs="*", default=[])
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    if args.verb == "serve":
+        serve(reader(args.model))
+    elif args.verb == "predict":
+        write_answers(args.out, np.load(args.images), reader(args.model))
+    else:
+        {"ranges": ranges}[args.verb](args)
+
+
+if __name__ == "__main__":
+    main()
