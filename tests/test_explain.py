@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -110,8 +111,9 @@ def test_a_batch_is_what_the_data_layers_give(tmp_path: Path, data: Path, engine
     engine().set_up().batch(tmp_path / "part.prototxt", tmp_path / "batch.npz", state=State("TRAIN"), seed=1)
     found = np.load(tmp_path / "batch.npz")
     first, label = (data / "train.txt").read_text().splitlines()[0].rsplit(" ", 1)
-    image = cv2.imread(str(data / "train" / first), cv2.IMREAD_GRAYSCALE).astype(np.float32)
-    expected = (image - read_mean(data / "mean.binaryproto")[0]) / 256
+    image = cv2.imread(str(data / "train" / first), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    expected = (image.astype(np.float32) - read_mean(data / "mean.binaryproto")[0]) / 256
     np.testing.assert_allclose(found["data"][0, 0], expected, atol=1e-6)
     assert found["data"].shape == (16, 1, 48, 48) and found["label"][0] == int(label)
 
@@ -125,7 +127,7 @@ def test_what_changes_images_belongs_to_the_data(tmp_path: Path) -> None:
     assert [layer.name for layer in part.layer] == ["data", "augment"]
 
 
-def explained(run: Run, **meta: str) -> Explained:
+def explained(run: Run, **meta: Any) -> Explained:
     """Maps and pictures of a made run's chosen snapshot."""
     scores = load_scores(run.scores("val"))
     random, count = np.random.default_rng(3), 7

@@ -26,7 +26,7 @@ FACES = 24  # at most; three of each class where these are few
 BATCH = 48  # images shown of a batch; of large ones fewer
 _MOST = 1_000_000  # numbers in them
 _NONE = np.zeros((0, 0, 0, 0), np.float32)
-_CAFFES = ("caffe", "pytorch")  # engines whose weights PyTorch computes with as they do
+_OURS = ("caffe", "pytorch", "tensorflow")  # engines with whose weights PyTorch computes the same
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Explainer:
     def _grad_cam(self, faces: NDArray[np.uint8], classes: NDArray[np.int64]) -> tuple[NDArray[np.float32], str]:
         out = self.scratch / "grad_cam.npz"
         try:
-            if self.engine.name not in _CAFFES:
+            if self.engine.name not in _OURS:
                 raise FerError(f"the engine {self.engine.name} gives none")
             PyTorch().set_up().grad_cam(
                 self.run.deploy.absolute(),
