@@ -103,6 +103,14 @@ CASES = {
                                  "batch_size: 7 new_height: 60 new_width: 60 }", own=True),
     "as prepared": Case((1, 48, 48), database("val_lmdb"), MEAN + " crop_size: 40 scale: 0.0078", "Data"),
 }  # fmt: skip
+# As Caffe's fully convolutional nets score: a map of scores, averaged.
+CONVOLUTIONAL = """
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 7 kernel_size: 5 stride: 2 weight_filler { type: "gaussian" std: 1 } } }
+layer { name: "ip" type: "Pooling" bottom: "conv" top: "ip" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" ACCURACY }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" LOSS }
+"""
 STAGES = 'test_state { stage: "val" }\ntrain_state { stage: "train" }\n'
 
 
@@ -179,13 +187,17 @@ def encoded(once: Callable[..., Path], data: Path) -> Path:
     return once("encoded", make)
 
 
-@pytest.mark.parametrize("staged", [False, True], ids=["phases", "stages"])
+FORMS = {"phases": (False, TAIL), "stages": (True, TAIL), "convolutional": (False, CONVOLUTIONAL)}
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_scores_are_those_of_the_nets_own_test(
-    tmp_path: Path, data: Path, encoded: Path, case: Case, staged: bool
+    tmp_path: Path, data: Path, encoded: Path, case: Case, form: str
 ) -> None:
     data = encoded if "force_color" in case.transform else data
-    plan = planned(*write(tmp_path, data, case, staged=staged), data)
+    staged, tail = FORMS[form]
+    plan = planned(*write(tmp_path, data, case, staged=staged, tail=tail), data)
     run = make_run(tmp_path, plan, data)
     score_run(run)
     crop = plan.net.layer[1].transform_param.crop_size
@@ -240,11 +252,32 @@ TWO = TAIL.replace(
     'layer { name: "conv"', 'layer { name: "other" type: "DummyData" top: "other" dummy_data_param { shape { dim: 7 '
     'dim: 1 dim: 48 dim: 48 } } }\nlayer { name: "both" type: "Eltwise" bottom: "data" bottom: "other" top: "both" }\n'
     'layer { name: "conv"', 1).replace('"Convolution" bottom: "data"', '"Convolution" bottom: "both"')  # fmt: skip
+SLICED = TAIL.replace(
+    'layer { name: "conv"', 'layer { name: "half" type: "Slice" bottom: "label" top: "l" top: "rest" slice_param { axis: 0 '
+    'slice_point: 3 } }\nlayer { name: "conv"', 1).replace('bottom: "label" top: "accuracy"', 'bottom: "l" top: '
+    '"accuracy"')  # fmt: skip
+OTHERS = TAIL.replace(
+    'layer { name: "conv"', 'layer { name: "others" type: "Data" top: "images" top: "l" data_param { source: "val_lmdb" '
+    'batch_size: 7 backend: LMDB } include { phase: TEST } }\nlayer { name: "conv"', 1
+).replace('bottom: "label" top: "accuracy"', 'bottom: "l" top: "accuracy"')  # fmt: skip
+REGRESSION = re.sub('layer { name: "accuracy".*\n', "", TAIL).replace("SoftmaxWithLoss", "EuclideanLoss").replace(
+    "num_output: 7", "num_output: 1")  # fmt: skip
 HDF5 = Case((1, 48, 48), 'hdf5_data_param { source: "val.h5.txt" batch_size: 7 }', "", "HDF5Data")
 PLAIN = CASES["as prepared"]
 REFUSED = {
     "numbers of HDF5 files": (HDF5, TAIL, r"layer 'data' \(HDF5Data\) gives the net .*let the TEST phase"),
     "labels made by a layer": (PLAIN, SHIFTED, r"'accuracy' judges by labels that layer 'shift' \(Power\) makes"),
+    "labels cut in two": (PLAIN, SLICED, r"'accuracy' judges by labels that layer 'half' \(Slice\) makes"),
+    "labels of another data layer": (PLAIN, OTHERS, r"'accuracy' judges by labels that layer 'others' \(Data\) makes"),
+    "a class that is left out": (
+        PLAIN, TAIL.replace("ACCURACY", "accuracy_param { ignore_label: 6 } ACCURACY"),
+        r"'accuracy' leaves images of label 6 out \(ignore_label\)",
+    ),
+    "a number for an image": (PLAIN, REGRESSION, "'loss' tests 1 numbers an image, and the report scores 7 classes"),
+    "images of several sizes, cropped": (
+        Case((1, 48, 48), listed("is_color: false", folder="OWN/sizes"), "crop_size: 40"), TAIL,
+        "b.png: 1 x 60 x 64, where the first is 1 x 48 x 48\nset new_height",
+    ),
     "two data layers": (PLAIN, TWO, "takes what it scores from 'data' and 'other'"),
     "an own database of another size": (
         Case((1, 64, 64), database("OWN/large_lmdb"), kind="Data"), TAIL,
@@ -275,6 +308,12 @@ def test_what_could_not_be_scored_so_is_refused_before_training(
         (large / split).mkdir(parents=True)
         cv2.imwrite(str(large / split / "a.png"), np.zeros((64, 64), np.uint8))
         (large / f"{split}.txt").write_text("a.png 0\n")
+    sizes = tmp_path / "own" / "sizes"
+    for split in ("train", "val"):
+        (sizes / split).mkdir(parents=True)
+        for name, size in (("a.png", (48, 48)), ("b.png", (60, 64))):
+            cv2.imwrite(str(sizes / split / name), np.zeros(size, np.uint8))
+        (sizes / f"{split}.txt").write_text("a.png 0\nb.png 1\n")
     with DatabaseWriter(tmp_path / "own" / "large_lmdb", 1, 1 << 14) as writer:
         writer.append([(b"0", encode_datum(np.zeros((1, 64, 64), np.uint8), 0))])
     net, solver = write(tmp_path, data, case, tail=tail)

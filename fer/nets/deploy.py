@@ -81,12 +81,15 @@ def input_of(deploy: caffe_pb2.NetParameter, name: str) -> tuple[str, tuple[int,
     )
 
 
-def label_fault(tested: caffe_pb2.NetParameter) -> str | None:
-    """Why the labels that a tested (filtered) net is judged by are not those beside its images; None where they are."""
+def label_fault(tested: caffe_pb2.NetParameter, classes: int) -> str | None:
+    """Why a tested (filtered) net is not judged by all of the labels beside its images; None where it is."""
     judge = find_judge(tested)
     front = _front(tested, judge)
     if len(judge.bottom) < 2 or judge.type not in OF_CLASSES:
         return None
+    param = judge.accuracy_param if judge.type == "Accuracy" else judge.loss_param
+    if param.HasField("ignore_label") and 0 <= param.ignore_label < classes:
+        return f"{judge.name!r} leaves images of label {param.ignore_label} out (ignore_label)"
     for layer in reversed(list(_leading_to(tested, judge.bottom[1]))):
         if layer is front or layer.type in _KEEP_LABELS:
             continue

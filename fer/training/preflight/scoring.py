@@ -6,7 +6,7 @@ from pathlib import Path
 from fer.data.manifest import Manifest
 from fer.errors import FerError
 from fer.evaluation.splits import SplitSource, check_alike, reading
-from fer.nets.deploy import label_fault
+from fer.nets.deploy import find_judge, label_fault
 from fer.nets.states import filter_net, scored_state
 from fer.system.hashes import file_hash
 from fer.training.preflight.subject import Subject
@@ -23,14 +23,19 @@ def scored_shape(subject: Subject, data_dir: Path, manifest: Manifest) -> tuple[
         read = reading(subject.net, state, data_dir.resolve())
         position = next(i for i in subject.positions(state) if subject.net.layer[i] == read.layer)
         val, test = read.sources["val"], read.sources["test"]
-        if own_labels := label_fault(filter_net(subject.net, state)):
-            raise FerError(f"{own_labels}, and the report scores by those of {val.path}: have that hold the right ones")
+        tested = filter_net(subject.net, state)
+        if fault := label_fault(tested, len(manifest.classes)):
+            judge = find_judge(tested)
+            position = next(i for i in subject.positions(state) if subject.net.layer[i] == judge)
+            raise FerError(f"{fault}, and the report scores by all labels of {val.path}: have that hold the right ones")
         if _is_private_test(val, data_dir, manifest):
             raise FerError(
                 f"layer {read.layer.name!r} tests on {val.path}, the images of PrivateTest: they must choose nothing\n"
                 "take val_lmdb (or val.txt); fer report scores PrivateTest once, with what val has chosen"
             )
         check_alike(val, test)
+        if val.is_list and not read.layer.image_data_param.new_height:  # which a test takes where it crops them all
+            val.check_images(one_size=True)
         return val.shape
     except FerError as error:
         raise FerError(subject.fault(position, str(error))) from None

@@ -10,7 +10,7 @@ from fer.formats.prototxt import TWO_HISTORIES
 from fer.nets.deploy import OF_CLASSES
 from fer.nets.heads import head_of
 from fer.nets.shapes import NetShapes, ShapeError, UnknownShapeError, infer_shapes
-from fer.nets.states import State, filter_net
+from fer.nets.states import State, filter_net, scored_state
 from fer.nets.zoo import NETS
 from fer.schema import caffe_pb2
 from fer.system.escapes import some_names
@@ -47,6 +47,8 @@ def shape_faults(subject: Subject, sources: Sources, classes: Sequence[str]) -> 
             continue
         if shapes is not None:
             yield from _output_faults(subject, positions, shapes, classes)
+            if state == scored_state(subject.solver):
+                yield from _scored_faults(subject, positions, shapes, classes)
 
 
 def _output_faults(subject: Subject, positions: list[int], shapes: NetShapes, classes: Sequence[str]) -> Iterator[str]:
@@ -61,6 +63,23 @@ def _output_faults(subject: Subject, positions: list[int], shapes: NetShapes, cl
             name, of = subject.net.layer[maker].name, f"{len(classes)} classes ({some_names(classes)})"
             fault = f"layer {name!r} gives {scores[1]} scores to {judge.name!r} for {of}"
             yield subject.fault(maker, f"{fault}; set  num_output: {len(classes)}\n{copy} makes a net that fits")
+
+
+def _scored_faults(subject: Subject, positions: list[int], shapes: NetShapes, classes: Sequence[str]) -> Iterator[str]:
+    """That what a test judges by no class has a score for each of them all the same: the report takes the largest."""
+    tested = [subject.net.layer[i] for i in positions]
+    judges = [i for i, layer in zip(positions, tested, strict=True) if layer.type.endswith("Loss") and layer.bottom]
+    if not judges or any(layer.type in OF_CLASSES for layer in tested):
+        return
+    judge = subject.net.layer[judges[-1]]
+    scores = shapes.blobs[judge.bottom[0]]
+    if math.prod(scores[1:]) != len(classes):
+        given = "x".join(map(str, scores[1:])) or "no"
+        yield subject.fault(
+            judges[-1],
+            f"layer {judge.name!r} tests {given} numbers an image, and the report scores {len(classes)} classes "
+            f"({some_names(classes)})\nend the TEST phase in a score for each class, and an Accuracy layer",
+        )
 
 
 def _called(net_path: Path) -> str:
