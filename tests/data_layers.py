@@ -1,4 +1,4 @@
-"""What the tests of the PyTorch engine's data layers share: drawn sources, layers as text, batches."""
+"""What the tests of our engines' data layers share: drawn sources, layers as text, batches."""
 
 import json
 from pathlib import Path
@@ -26,16 +26,38 @@ MEMORY = (
 def make_layer(
     text: str, phase: str = "TEST", seed: int = 1, dtype: torch.dtype = torch.float32, **context: Any
 ) -> Layer:
-    """The data layer that `text` (fields of a layer) describes, set up."""
+    """PyTorch's data layer that `text` (fields of a layer) describes, set up."""
     param = text_format.Parse(text, caffe_pb2.LayerParameter())
     layer = create(param, Context(phase=phase, seeds=Seeds(seed, scope=phase), dtype=dtype, **context))
     layer.setup([])
     return layer
 
 
-def batches(layer: Layer, passes: int) -> list[np.ndarray]:
+def layer_of(engine: str, text: str, phase: str = "TEST", seed: int = 1) -> Any:
+    """The same of either engine."""
+    if engine == "pytorch":
+        return make_layer(text, phase, seed)
+    from fer.engines.tensorflow import context as tensorflow  # here, as its import takes seconds
+    from fer.engines.tensorflow.registry import LAYERS
+
+    param = text_format.Parse(text, caffe_pb2.LayerParameter())
+    layer = LAYERS.create(param, tensorflow.Context(phase=phase, seeds=tensorflow.Seeds(seed, scope=phase)))
+    layer.setup([])
+    return layer
+
+
+def one_pass(layer: Any) -> list[np.ndarray]:
+    """The tops of the next pass, as Caffe has them."""
+    if isinstance(layer, Layer):
+        return [top.clone().numpy() for top in layer.forward()]
+    from fer.engines.tensorflow.keras_layers.own import nchw
+
+    return [np.array(nchw(top)) for top in layer.tops(layer.feed())]
+
+
+def batches(layer: Any, passes: int) -> list[np.ndarray]:
     """What `passes` forward passes give, each top joined over the passes."""
-    tops = [[top.clone().numpy() for top in layer.forward()] for _ in range(passes)]
+    tops = [one_pass(layer) for _ in range(passes)]
     return [np.concatenate(values) for values in zip(*tops, strict=True)]
 
 

@@ -20,7 +20,7 @@ class TensorFlow(OwnEngine):
     """Caffe's nets as Keras models, on the CPU or one GPU."""
 
     name: str = "tensorflow"
-    lacks: frozenset[str] = frozenset({"HDF5Output", "LSTM", "LSTMUnit", "MemoryData", "RNN", "WindowData"})
+    lacks: frozenset[str] = frozenset({"HDF5Output", "LSTM", "LSTMUnit", "RNN", "WindowData"})
 
     title = "TensorFlow"
     framework = "tensorflow"

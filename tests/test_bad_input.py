@@ -1,4 +1,4 @@
-"""Files that are missing, cut short, hostile or of another net: one clear error of the PyTorch engine, nothing left.
+"""Files that are missing, cut short, hostile or of another net: one clear error of an engine of ours, nothing left.
 
 What single data layers refuse is in test_pytorch_data_bad.py.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from frameworks import FRAMEWORKS, framework
 from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from solver_cases import quiet_solver, torch_net, write_solver
 
 from fer.engines.core import tool
 from fer.engines.core.solver import Solver
-from fer.engines.pytorch.backend import PyTorch
 from fer.errors import FerError
 from fer.formats.log import parse_log
 from fer.schema import caffe_pb2
@@ -235,19 +235,21 @@ def write_deploy(folder: Path) -> None:
     np.save(folder / "images.npy", np.zeros((2, 1, 8, 8), np.uint8))
 
 
+@pytest.mark.parametrize("engine", FRAMEWORKS)
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_fatal_line_and_nothing_is_written(
-    folder: Path, name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, name: str, engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil, command, message = BAD[name]
+    ours = framework(engine)
     write_deploy(folder)
     monkeypatch.chdir(folder)
-    assert tool.main(PyTorch(), [*command]) == 0 if command is PREDICT else True
+    assert tool.main(ours, [*command]) == 0 if command is PREDICT else True
     (folder / "scores.npz").unlink(missing_ok=True)
     capfd.readouterr()
     spoil(folder)
     before = files(folder)
-    assert tool.main(PyTorch(), [*command]) == 1
+    assert tool.main(ours, [*command]) == 1
     said = capfd.readouterr().err.splitlines()
     fatal = [line for line in said if re.match(r"F\d{8} ", line)]
     assert len(fatal) == 1 and re.search(message, fatal[0]), fatal
@@ -255,11 +257,14 @@ def test_bad_input_is_one_fatal_line_and_nothing_is_written(
     assert files(folder) == before
 
 
-def test_the_files_that_are_spoilt_above_are_well_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", FRAMEWORKS)
+def test_the_files_that_are_spoilt_above_are_well_before(
+    folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_deploy(folder)
     monkeypatch.chdir(folder)
     for command in (START, RESUME, FINETUNE, PREDICT):
-        assert tool.main(PyTorch(), [*command]) == 0, command
+        assert tool.main(framework(engine), [*command]) == 0, command
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -267,7 +272,7 @@ def test_a_folder_without_permission_is_told_before_the_training(folder: Path, m
     monkeypatch.chdir(folder)
     folder.chmod(0o500)
     try:
-        assert tool.main(PyTorch(), [*START]) == 1
+        assert tool.main(framework("pytorch"), [*START]) == 1
     finally:
         folder.chmod(0o700)
 

@@ -1,4 +1,4 @@
-"""Bad input to the PyTorch engine's data layers: one clear error, and no huge allocation."""
+"""Bad input to the data layers of our engines: one clear error, and no huge allocation."""
 
 import struct
 from collections.abc import Callable
@@ -15,14 +15,19 @@ from data_layers import (
     drawn_images,
     hdf5_text,
     image_text,
+    layer_of,
     make_layer,
     make_sources,
+    one_pass,
     write_lmdb,
 )
+from frameworks import FRAMEWORKS
 
 from fer.errors import FerError
 from fer.formats.database import encode_datum, encode_file_datum
 from fer.schema import caffe_pb2
+
+each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 
 
 @pytest.fixture
@@ -123,17 +128,19 @@ def dummy_text(param: str) -> str:
     return f'name: "d" type: "DummyData" top: "a" dummy_data_param {{ {param} }}'
 
 
+@each_engine
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_clear_error(folder: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_clear_error(folder: Path, name: str, capfd: pytest.CaptureFixture[str], engine: str) -> None:
     text = BAD[name](folder)
     assert isinstance(text, str)
     with pytest.raises(FerError) as caught:
-        make_layer(text).forward()
+        one_pass(layer_of(engine, text))
     message = str(caught.value)
     assert message.startswith("layer '") and len(message.splitlines()) <= 3 and len(message) < 600
 
 
-def test_errors_name_the_place_and_the_cure(folder: Path) -> None:
+@each_engine
+def test_errors_name_the_place_and_the_cure(folder: Path, engine: str) -> None:
     for text, words in (
         (data_text(folder).replace("backend: LMDB", ""), "say `backend: LMDB`"),
         (bad_data(folder, b"\x22\xff\xff\xff"), "bad: 00000001_x: not a Datum"),
@@ -141,7 +148,7 @@ def test_errors_name_the_place_and_the_cure(folder: Path) -> None:
         (data_text(folder, batch=1_000_000_000), "needs 484.0 GB"),
     ):
         with pytest.raises(FerError, match="(?s)" + words):
-            make_layer(text)
+            layer_of(engine, text)
 
 
 def test_memory_data_without_arrays_says_what_to_use() -> None:

@@ -1,4 +1,4 @@
-"""The PyTorch engine's data layers: Caffe's order and transform, exact resume, ranks."""
+"""The data layers of our engines: Caffe's order and transform, exact resume, ranks."""
 
 import subprocess
 from collections.abc import Iterator
@@ -16,22 +16,27 @@ from data_layers import (
     drawn_images,
     hdf5_text,
     image_text,
+    layer_of,
     make_layer,
     make_sources,
+    one_pass,
     write_lmdb,
 )
+from frameworks import FRAMEWORKS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer.engines.core.layers.data import ImageBatches
 from fer.engines.core.loaded import Images
 from fer.engines.core.order import Order
 from fer.engines.interpreter import find_caffe
-from fer.engines.pytorch.layers.data import ImageBatches
 from fer.engines.pytorch.layers.feed import MemoryData
 from fer.engines.pytorch.registry import Context, Layer, Seeds
 from fer.errors import FerError
 from fer.formats.database import encode_datum
 from fer.schema import caffe_pb2
+
+each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 
 
 @pytest.fixture
@@ -86,36 +91,39 @@ AGREEMENT = {
 }
 
 
+@each_engine
 @pytest.mark.full
 @pytest.mark.parametrize("name", AGREEMENT)
-def test_data_gives_what_real_caffe_gives(folder: Path, name: str) -> None:
+def test_data_gives_what_real_caffe_gives(folder: Path, name: str, engine: str) -> None:
     """Twelve batches of 5 of 23 images: the data wraps twice, once within a batch."""
     source, transform, phase = AGREEMENT[name]
     text = data_text(folder, source, 5, transform)
     expected = caffe_batches(folder, text, phase, 12)
-    found = batches(make_layer(text, phase), 12)
+    found = batches(layer_of(engine, text, phase), 12)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@each_engine
 @pytest.mark.full
 @pytest.mark.parametrize("more", ["", "is_color: false", "new_height: 9 new_width: 14", "rand_skip: 1"])
-def test_image_data_gives_what_real_caffe_gives(folder: Path, more: str) -> None:
+def test_image_data_gives_what_real_caffe_gives(folder: Path, more: str, engine: str) -> None:
     text = image_text(folder, "color", 5, "mean_value: 12 scale: 0.25 crop_size: 8", more)
-    for ours, theirs in zip(batches(make_layer(text), 12), caffe_batches(folder, text, "TEST", 12), strict=True):
+    for ours, theirs in zip(batches(layer_of(engine, text), 12), caffe_batches(folder, text, "TEST", 12), strict=True):
         # OpenCV's resizing may round otherwise in another version.
         np.testing.assert_allclose(ours, theirs, atol=0.25 if "new_" in more else 0)
 
 
+@each_engine
 @pytest.mark.full
-def test_mirror_and_crop_are_drawn_as_in_real_caffe(folder: Path) -> None:
+def test_mirror_and_crop_are_drawn_as_in_real_caffe(folder: Path, engine: str) -> None:
     """Every place and mirror comes about as often in both: the images hold their own coordinates."""
     image = np.arange(120, dtype=np.uint8).reshape(1, 12, 10)
     write_lmdb(folder / "same", [encode_datum(image, 0)] * 50)
     for phase, transform in (("TRAIN", "crop_size: 9 mirror: true"), ("TEST", "mirror: true")):
         text = data_text(folder, "same", 50, transform)
         counts = []
-        for data in (batches(make_layer(text, phase), 60)[0], caffe_batches(folder, text, phase, 60)[0]):
+        for data in (batches(layer_of(engine, text, phase), 60)[0], caffe_batches(folder, text, phase, 60)[0]):
             places = data[:, 0, 0, 0] * 1000 + data[:, 0, 0, -1]
             counts.append(dict(zip(*np.unique(places, return_counts=True), strict=True)))
         assert counts[0].keys() == counts[1].keys()
@@ -125,8 +133,9 @@ def test_mirror_and_crop_are_drawn_as_in_real_caffe(folder: Path) -> None:
             assert all(abs(n - expected) < 6 * expected**0.5 for n in found.values())
 
 
+@each_engine
 @pytest.mark.full
-def test_hdf5_and_dummy_data_give_what_real_caffe_gives(folder: Path) -> None:
+def test_hdf5_and_dummy_data_give_what_real_caffe_gives(folder: Path, engine: str) -> None:
     hdf5 = hdf5_text(folder, batch=4)
     dummy = (
         'name: "d" type: "DummyData" top: "data" top: "label" dummy_data_param { shape { dim: 2 dim: 3 } '
@@ -137,7 +146,9 @@ def test_hdf5_and_dummy_data_give_what_real_caffe_gives(folder: Path) -> None:
         "dummy_data_param { num: 3 num: 4 channels: 2 height: 1 width: 5 }"
     )
     for text in (hdf5, dummy, old):
-        for ours, theirs in zip(batches(make_layer(text), 13), caffe_batches(folder, text, "TEST", 13), strict=True):
+        for ours, theirs in zip(
+            batches(layer_of(engine, text), 13), caffe_batches(folder, text, "TEST", 13), strict=True
+        ):
             np.testing.assert_array_equal(ours, theirs)
 
 
@@ -176,9 +187,10 @@ def test_each_drawn_crop_is_one_of_the_possible_ones(folder: Path, source: str, 
     assert len(found) > 3
 
 
-def test_another_seed_draws_other_crops_and_the_same_seed_the_same(folder: Path) -> None:
+@each_engine
+def test_another_seed_draws_other_crops_and_the_same_seed_the_same(folder: Path, engine: str) -> None:
     text = data_text(folder, "gray", 8, "crop_size: 9 mirror: true")
-    one, same, other = (batches(make_layer(text, "TRAIN", seed), 3)[0] for seed in (1, 1, 2))
+    one, same, other = (batches(layer_of(engine, text, "TRAIN", seed), 3)[0] for seed in (1, 1, 2))
     assert np.array_equal(one, same) and not np.array_equal(one, other)
 
 
@@ -187,28 +199,31 @@ def test_float64_for_gradient_checks(folder: Path) -> None:
     assert data.dtype == labels.dtype == torch.float64
 
 
-def test_label_is_a_top_of_its_own_choice(folder: Path) -> None:
-    layer = make_layer(data_text(folder).replace('top: "label"', ""))
-    assert [tuple(top.shape) for top in layer.forward()] == [(5, 1, 12, 10)]
+@each_engine
+def test_label_is_a_top_of_its_own_choice(folder: Path, engine: str) -> None:
+    layer = layer_of(engine, data_text(folder).replace('top: "label"', ""))
+    assert [tuple(top.shape) for top in one_pass(layer)] == [(5, 1, 12, 10)]
 
 
-def decoded(text: str, phase: str = "TEST") -> Images:
-    layer = make_layer(text, phase)
+def decoded(engine: str, text: str, phase: str = "TEST") -> Images:
+    layer = layer_of(engine, text, phase)
     assert isinstance(layer, ImageBatches)
     return layer.images
 
 
-def test_nets_of_one_process_share_the_decoded_images(folder: Path) -> None:
-    one, two = decoded(data_text(folder)), decoded(data_text(folder, batch=3), "TRAIN")
+@each_engine
+def test_nets_of_one_process_share_the_decoded_images(folder: Path, engine: str) -> None:
+    one, two = decoded(engine, data_text(folder)), decoded(engine, data_text(folder, batch=3), "TRAIN")
     assert one is two
-    assert decoded(data_text(folder, "color")) is not one
+    assert decoded(engine, data_text(folder, "color")) is not one
 
 
-def test_a_database_written_anew_is_read_anew(folder: Path) -> None:
-    old = decoded(data_text(folder))
+@each_engine
+def test_a_database_written_anew_is_read_anew(folder: Path, engine: str) -> None:
+    old = decoded(engine, data_text(folder))
     (folder / "gray").rename(folder / "old")
     write_lmdb(folder / "gray", [encode_datum(image, 0) for image in drawn_images(2)])
-    assert decoded(data_text(folder)).shape == (2, 12, 10) != old.shape
+    assert decoded(engine, data_text(folder)).shape == (2, 12, 10) != old.shape
 
 
 # ---- order, resume, ranks
@@ -220,39 +235,43 @@ def layers_with_a_cursor(folder: Path) -> Iterator[str]:
     yield hdf5_text(folder, batch=4, more="shuffle: true")
 
 
-def test_state_resumes_bit_for_bit(folder: Path) -> None:
+@each_engine
+def test_state_resumes_bit_for_bit(folder: Path, engine: str) -> None:
     for text in layers_with_a_cursor(folder):
-        layer = make_layer(text, "TRAIN")
+        layer = layer_of(engine, text, "TRAIN")
         batches(layer, 7)
         state, generators = layer.state(), layer.context.seeds.state()
         expected = batches(layer, 9)
-        resumed = make_layer(text, "TRAIN")
+        resumed = layer_of(engine, text, "TRAIN")
         resumed.load_state({key: np.asarray(value) for key, value in state.items()})
         resumed.context.seeds.load_state(generators)
         for one, two in zip(batches(resumed, 9), expected, strict=True):
             np.testing.assert_array_equal(one, two)
 
 
-def test_seek_goes_where_as_many_batches_would_have_gone(folder: Path) -> None:
+@each_engine
+def test_seek_goes_where_as_many_batches_would_have_gone(folder: Path, engine: str) -> None:
     for text in layers_with_a_cursor(folder):
-        walked, sought = make_layer(text, "TRAIN"), make_layer(text, "TRAIN")
+        walked, sought = layer_of(engine, text, "TRAIN"), layer_of(engine, text, "TRAIN")
         batches(walked, 11)
         sought.seek(11)
         np.testing.assert_array_equal(batches(walked, 5)[1], batches(sought, 5)[1])
 
 
-def test_shuffle_gives_every_image_once_an_epoch_in_a_new_order(folder: Path) -> None:
-    layer = make_layer(image_text(folder, "gray", COUNT, more="is_color: false shuffle: true"), "TRAIN")
-    epochs = [layer.forward()[0].flatten(1).sum(1).numpy() for _ in range(3)]
+@each_engine
+def test_shuffle_gives_every_image_once_an_epoch_in_a_new_order(folder: Path, engine: str) -> None:
+    layer = layer_of(engine, image_text(folder, "gray", COUNT, more="is_color: false shuffle: true"), "TRAIN")
+    epochs = [one_pass(layer)[0].reshape(COUNT, -1).sum(1) for _ in range(3)]
     whole = np.sort(drawn_images(1).reshape(COUNT, -1).sum(1))
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), whole)
     assert not np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[1], epochs[2])
 
 
-def test_shuffled_hdf5_keeps_files_together(folder: Path) -> None:
+@each_engine
+def test_shuffled_hdf5_keeps_files_together(folder: Path, engine: str) -> None:
     text = hdf5_text(folder, tops="label", batch=COUNT, more="shuffle: true")
-    (labels,) = batches(make_layer(text), 6)
+    (labels,) = batches(layer_of(engine, text), 6)
     for epoch in labels.reshape(6, COUNT):
         assert sorted(epoch) == list(range(COUNT))
         assert set(epoch[:9]) == set(range(9)) or set(epoch[:14]) == set(range(9, 23))
@@ -298,18 +317,21 @@ def test_a_new_order_is_drawn_as_pytorch_draws_it(counts: list[int]) -> None:
 # ---- the other sources
 
 
-def test_dummy_data_fills_anew_what_is_not_constant() -> None:
-    layer = make_layer(
+@each_engine
+def test_dummy_data_fills_anew_what_is_not_constant(engine: str) -> None:
+    layer = layer_of(
+        engine,
         'name: "d" type: "DummyData" top: "a" top: "b" dummy_data_param { shape { dim: 4 dim: 5 } '
-        'data_filler { type: "gaussian" std: 2 } data_filler { value: 3 } }'
+        'data_filler { type: "gaussian" std: 2 } data_filler { value: 3 } }',
     )
-    (one, threes), (two, again) = layer.forward(), layer.forward()
-    assert not torch.equal(one, two) and bool((threes == 3).all()) and again is threes
+    (one, threes), (two, again) = one_pass(layer), one_pass(layer)
+    assert not np.array_equal(one, two) and (threes == 3).all() and (again == 3).all()
 
 
-def test_input_is_zero_until_it_is_given() -> None:
-    layer = make_layer('name: "i" type: "Input" top: "a" top: "b" input_param { shape { dim: 2 dim: 3 } }')
-    assert [tuple(top.shape) for top in layer.forward()] == [(2, 3), (2, 3)]
+@each_engine
+def test_input_is_zero_until_it_is_given(engine: str) -> None:
+    layer = layer_of(engine, 'name: "i" type: "Input" top: "a" top: "b" input_param { shape { dim: 2 dim: 3 } }')
+    assert [top.tolist() for top in one_pass(layer)] == [[[0] * 3] * 2] * 2
 
 
 def test_memory_data_hands_out_what_it_was_given() -> None:

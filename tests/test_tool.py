@@ -1,4 +1,4 @@
-"""The PyTorch engine's command line: Caffe's verbs, flags, lines and signals."""
+"""The command line of our engines: Caffe's verbs, flags, lines and signals."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from frameworks import FRAMEWORKS, framework
 from solver_cases import quiet_solver, write_solver
 
 from fer.engines.core import tool
 from fer.engines.core.weights import write_model
-from fer.engines.pytorch.backend import PyTorch
 from fer.formats.log import parse_log
 
 DEPLOY = """
@@ -28,8 +28,11 @@ layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
 TRANSFORM = "crop_size: 6 scale: 0.01 mean_value: 100"
 
 
-def run(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "fer.engines.pytorch", *words]
+each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
+
+
+def run(engine: str, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", f"fer.engines.{engine}", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
 
@@ -37,15 +40,19 @@ def run(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
 # ---- train
 
 
+@each_engine
 @pytest.mark.parametrize("spelling", [["--solver", "{}"], ["-solver", "{}"], ["-solver={}"], ["--solver={}"]])
-def test_options_are_spelled_as_caffe_s(tmp_path: Path, spelling: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_options_are_spelled_as_caffe_s(
+    tmp_path: Path, spelling: list[str], capfd: pytest.CaptureFixture[str], engine: str
+) -> None:
     solver = write_solver(tmp_path, "run", max_iter=2, display=1)
-    assert tool.main(PyTorch(), ["train", *(word.format(solver) for word in spelling)]) == 0
+    assert tool.main(framework(engine), ["train", *(word.format(solver) for word in spelling)]) == 0
     log = parse_log(capfd.readouterr().err.splitlines())
     assert log.optimization_done and [row.iteration for row in log.curve("train")] == [0, 1, 2]
     assert (tmp_path / "run_iter_2.solverstate").exists()
 
 
+@each_engine
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -60,30 +67,32 @@ def test_options_are_spelled_as_caffe_s(tmp_path: Path, spelling: list[str], cap
     ],
 )
 def test_a_fault_is_one_fatal_line(
-    tmp_path: Path, words: list[str], message: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, words: list[str], message: str, capfd: pytest.CaptureFixture[str], engine: str
 ) -> None:
     solver = write_solver(tmp_path, "run", max_iter=2)
     names = {"run": solver, "net": tmp_path / "run_net.prototxt"}
-    assert tool.main(PyTorch(), [word.format(**names) for word in words]) == 1
+    assert tool.main(framework(engine), [word.format(**names) for word in words]) == 1
     fatal = [line for line in capfd.readouterr().err.splitlines() if line.startswith("F")]
     assert len(fatal) == 1 and message in fatal[0]
     assert parse_log(fatal).fatal
 
 
+@each_engine
 def test_both_a_snapshot_and_weights_are_a_wrong_command_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], engine: str
 ) -> None:
-    assert tool.main(PyTorch(), ["train", "--solver", "s", "--snapshot", "x", "--weights", "y"]) == 2
+    assert tool.main(framework(engine), ["train", "--solver", "s", "--snapshot", "x", "--weights", "y"]) == 2
     assert "but not both" in capfd.readouterr().err
 
 
+@each_engine
 @pytest.mark.full
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_save_and_stop_or_go_on(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_signals_save_and_stop_or_go_on(tmp_path: Path, number: signal.Signals, code: int, engine: str) -> None:
     solver = write_solver(tmp_path, "run", display=1, max_iter=10**7, snapshot=0)
     log = tmp_path / "log"
     with log.open("wb") as stream:
-        command = [sys.executable, "-m", "fer.engines.pytorch", "train", "--solver", str(solver)]
+        command = [sys.executable, "-m", f"fer.engines.{engine}", "train", "--solver", str(solver)]
         process = subprocess.Popen(command, stderr=stream, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     def wait_for(text: str) -> None:
@@ -105,13 +114,14 @@ def test_signals_save_and_stop_or_go_on(tmp_path: Path, number: signal.Signals, 
     assert parse_log(log).curve("train")[-1].iteration == states[-1] - 1
 
 
+@each_engine
 @pytest.mark.full
-def test_without_its_parent_the_training_saves_and_ends(tmp_path: Path) -> None:
+def test_without_its_parent_the_training_saves_and_ends(tmp_path: Path, engine: str) -> None:
     solver = write_solver(tmp_path, "run", display=1, max_iter=10**7, snapshot=0)
     log = tmp_path / "log"
     script = (
         "import os, subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-m', 'fer.engines.pytorch', 'train', '--solver', {str(solver)!r}],"
+        f"subprocess.Popen([sys.executable, '-m', 'fer.engines.{engine}', 'train', '--solver', {str(solver)!r}],"
         f" stderr=open({str(log)!r}, 'wb'), env={{**os.environ, 'FER_PARENT_PID': str(os.getpid())}})\n"
         "time.sleep(600)\n"
     )
@@ -131,12 +141,13 @@ def test_without_its_parent_the_training_saves_and_ends(tmp_path: Path) -> None:
 # ---- test, time, describe, predict, doctor
 
 
-def test_scoring_logs_each_batch_and_the_means(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@each_engine
+def test_scoring_logs_each_batch_and_the_means(tmp_path: Path, capfd: pytest.CaptureFixture[str], engine: str) -> None:
     solver = write_solver(tmp_path, "run")
     weights = tmp_path / "w.caffemodel"
     write_model(weights, quiet_solver(solver).net)
     model = str(tmp_path / "run_net.prototxt")
-    assert tool.main(PyTorch(), ["test", "-model", model, "-weights", str(weights), "-iterations", "4"]) == 0
+    assert tool.main(framework(engine), ["test", "-model", model, "-weights", str(weights), "-iterations", "4"]) == 0
     lines = [line.split("] ", 1)[1] for line in capfd.readouterr().err.splitlines()]
     assert lines[0] == "Running for 4 iterations."
     losses = [float(line.split("= ")[1]) for line in lines if re.match(r"Batch \d, loss = ", line)]
@@ -146,9 +157,12 @@ def test_scoring_logs_each_batch_and_the_means(tmp_path: Path, capfd: pytest.Cap
     assert float(next(line for line in lines if line.startswith("Loss: "))[6:]) == pytest.approx(np.mean(losses), 1e-5)
 
 
-def test_timing_names_every_layer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@each_engine
+def test_timing_names_every_layer(tmp_path: Path, capfd: pytest.CaptureFixture[str], engine: str) -> None:
     write_solver(tmp_path, "run")
-    assert tool.main(PyTorch(), ["time", "--model", str(tmp_path / "run_net.prototxt"), "--iterations", "2"]) == 0
+    assert (
+        tool.main(framework(engine), ["time", "--model", str(tmp_path / "run_net.prototxt"), "--iterations", "2"]) == 0
+    )
     text = capfd.readouterr().err
     for name in ("data", "conv", "tanh", "one", "two", "three", "frozen", "loss"):
         for way in ("forward", "backward"):
@@ -157,17 +171,23 @@ def test_timing_names_every_layer(tmp_path: Path, capfd: pytest.CaptureFixture[s
         assert line in text
 
 
-def test_a_net_is_described_as_the_worker_does(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@each_engine
+def test_a_net_is_described_as_the_worker_does(tmp_path: Path, capfd: pytest.CaptureFixture[str], engine: str) -> None:
     write_solver(tmp_path, "run")
-    assert tool.main(PyTorch(), ["describe", "--model", str(tmp_path / "run_net.prototxt"), "--phase", "TEST"]) == 0
+    assert (
+        tool.main(framework(engine), ["describe", "--model", str(tmp_path / "run_net.prototxt"), "--phase", "TEST"])
+        == 0
+    )
     answer = json.loads(capfd.readouterr().out)
     assert answer["params"]["conv"] == [[6, 1, 3, 3], [6]]
     assert answer["blobs"]["label_data_1_split_0"] == [7] and answer["types"]["label_data_1_split"] == "Split"
-    assert set(answer["versions"]) == {"torch", "python", "numpy", "protobuf"}
+    own = {"pytorch": {"torch"}, "tensorflow": {"tensorflow", "keras"}}[engine]
+    assert set(answer["versions"]) == {*own, "python", "numpy", "protobuf"}
 
 
+@each_engine
 @pytest.mark.parametrize("ten_crop", [False, True])
-def test_prediction_is_the_mean_over_the_views(tmp_path: Path, ten_crop: bool) -> None:
+def test_prediction_is_the_mean_over_the_views(tmp_path: Path, ten_crop: bool, engine: str) -> None:
     (tmp_path / "deploy.prototxt").write_text(DEPLOY)
     from fer.engines.pytorch.net import Net
     from fer.engines.pytorch.registry import Context, Seeds
@@ -180,7 +200,7 @@ def test_prediction_is_the_mean_over_the_views(tmp_path: Path, ten_crop: bool) -
     names = {"model": "deploy.prototxt", "weights": "w.caffemodel", "source": "images.npy",
              "out": "scores.npz"}  # fmt: skip
     words = [word for key, name in names.items() for word in (f"--{key}", str(tmp_path / name))]
-    assert tool.main(PyTorch(), ["predict", "--transform", TRANSFORM, *words, *["--ten-crop"] * ten_crop]) == 0
+    assert tool.main(framework(engine), ["predict", "--transform", TRANSFORM, *words, *["--ten-crop"] * ten_crop]) == 0
     weight, bias = (blob.detach().numpy().astype(np.float64) for blob in net.params["ip"])
     corners = [(1, 1), (0, 0), (0, 3), (2, 0), (2, 3)] if ten_crop else [(1, 1)]
     expected = np.zeros((70, 7))
@@ -196,7 +216,10 @@ def test_prediction_is_the_mean_over_the_views(tmp_path: Path, ten_crop: bool) -
         assert np.allclose(file["probs"], expected / views, atol=1e-6)
 
 
-def test_bad_images_are_one_error_and_leave_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@each_engine
+def test_bad_images_are_one_error_and_leave_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], engine: str
+) -> None:
     (tmp_path / "deploy.prototxt").write_text(DEPLOY)
     out = tmp_path / "scores.npz"
     model = str(tmp_path / "deploy.prototxt")
@@ -204,21 +227,23 @@ def test_bad_images_are_one_error_and_leave_nothing(tmp_path: Path, capfd: pytes
     words += ["--transform", TRANSFORM, "--out", str(out)]
     for spoilt in (np.zeros((2, 8, 8), np.uint8), np.zeros((2, 1, 8, 8), np.float32), np.zeros((0, 1, 8, 8), np.uint8)):
         np.save(tmp_path / "images.npy", spoilt)
-        assert tool.main(PyTorch(), words) == 1
+        assert tool.main(framework(engine), words) == 1
     (tmp_path / "images.npy").write_bytes(b"\x93NUMPY")
-    assert tool.main(PyTorch(), words) == 1
+    assert tool.main(framework(engine), words) == 1
     assert "cannot read images" in capfd.readouterr().err and not out.exists()
 
 
-def test_the_doctor_takes_a_step() -> None:
-    said = run("doctor")
+@each_engine
+def test_the_doctor_takes_a_step(engine: str) -> None:
+    said = run(engine, "doctor")
     assert said.returncode == 0, said.stderr
     answer = json.loads(said.stdout)
     assert answer["one_step_ok"] and "Convolution" in answer["layer_types"]
 
 
-def test_an_unknown_verb_names_the_known() -> None:
-    said = run("trian")
+@each_engine
+def test_an_unknown_verb_names_the_known(engine: str) -> None:
+    said = run(engine, "trian")
     assert said.returncode == 2 and "train" in said.stderr
 
 

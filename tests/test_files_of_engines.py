@@ -1,4 +1,4 @@
-"""The PyTorch engine's files: weights and states whole or not at all, read back the same, damage noticed."""
+"""The files of our engines: weights and states whole or not at all, read back the same, damage noticed."""
 
 import json
 import subprocess
@@ -7,13 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
+from frameworks import FRAMEWORKS, framework
 from google.protobuf import text_format
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solver_cases import quiet_solver, write_solver
 
+from fer.engines.core.framework import Net
 from fer.engines.core.weights import (
     SolverState,
     copy_weights,
@@ -24,12 +25,12 @@ from fer.engines.core.weights import (
     write_state,
 )
 from fer.engines.interpreter import find_caffe
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError
 from fer.formats.blobs import blob_shape, from_blob, is_legacy, same_shape, to_blob
+from fer.nets.states import State
 from fer.schema import caffe_pb2
 
+each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 NET = """
 name: "Files"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 1 dim: 6 dim: 6 } } }
@@ -43,12 +44,14 @@ layer { name: "ip2" type: "InnerProduct" bottom: "conv" top: "ip2" param { name:
 """
 
 
-def make_net(text: str = NET, seed: int = 1) -> Net:
-    return Net(text_format.Parse(text, caffe_pb2.NetParameter()), Context("TRAIN", seeds=Seeds(seed)))
+def make_net(text: str = NET, seed: int = 1, engine: str = "pytorch") -> Net:
+    parsed = text_format.Parse(text, caffe_pb2.NetParameter())
+    return framework(engine).on([], "fp32").net(parsed, State("TRAIN"), seed=seed)
 
 
 def arrays(net: Net) -> dict[str, list[np.ndarray]]:
-    return {name: [blob.detach().numpy().copy() for blob in blobs] for name, blobs in net.params.items()}
+    shapes = net.blob_shapes
+    return {name: [net.blob(name, i).copy() for i in range(len(of))] for name, of in shapes.items()}
 
 
 def same(first: dict[str, list[np.ndarray]], second: dict[str, list[np.ndarray]]) -> bool:
@@ -144,9 +147,10 @@ def test_a_shape_that_does_not_fit_its_numbers_is_an_error(dims: list[int]) -> N
 # ---- models
 
 
+@each_engine
 @pytest.mark.parametrize("suffix", [".caffemodel", ".caffemodel.h5"])
-def test_a_model_reads_back_the_same(tmp_path: Path, suffix: str) -> None:
-    first, second = make_net(seed=1), make_net(seed=2)
+def test_a_model_reads_back_the_same(tmp_path: Path, suffix: str, engine: str) -> None:
+    first, second = make_net(seed=1), make_net(seed=2, engine=engine)
     path = tmp_path / f"net{suffix}"
     write_model(path, first)
     assert not same(arrays(first), arrays(second))
@@ -155,25 +159,28 @@ def test_a_model_reads_back_the_same(tmp_path: Path, suffix: str) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_the_model_has_caffe_s_splits_phases_and_frozen_statistics() -> None:
-    model = model_proto(make_net())
+@each_engine
+def test_the_model_has_caffe_s_splits_phases_and_frozen_statistics(engine: str) -> None:
+    model = model_proto(make_net(engine=engine))
     assert [layer.name for layer in model.layer] == ["data", "conv", "bn", "conv_bn_0_split", "ip", "ip2"]
     assert all(layer.phase == caffe_pb2.TRAIN and layer.HasField("phase") for layer in model.layer)
     assert [spec.lr_mult for spec in model.layer[2].param] == [0, 0, 0]
 
 
-def test_what_the_net_lacks_is_passed_over_and_what_it_has_not_been_given_stays(tmp_path: Path) -> None:
+@each_engine
+def test_what_the_net_lacks_is_passed_over_and_what_it_has_not_been_given_stays(tmp_path: Path, engine: str) -> None:
     path = tmp_path / "net.caffemodel"
     write_model(path, make_net(NET.replace('name: "ip2"', 'name: "other"')))
-    net = make_net(seed=2)
+    net = make_net(seed=2, engine=engine)
     before = arrays(net)
     assert copy_weights(net, path) == ["conv", "bn", "ip"]
     assert np.array_equal(before["ip2"][1], arrays(net)["ip2"][1])
 
 
-def test_a_model_of_another_net_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+@each_engine
+def test_a_model_of_another_net_is_an_error_and_changes_nothing(tmp_path: Path, engine: str) -> None:
     path = tmp_path / "net.caffemodel"
-    net = make_net(seed=2)
+    net = make_net(seed=2, engine=engine)
     before = arrays(net)
     write_model(path, make_net(NET.replace("num_output: 4", "num_output: 5")))
     message = r"layer 'ip'; shape mismatch: source param shape is 5 x 48; target param shape is 4 x 48; .*rename"
@@ -188,15 +195,17 @@ def test_a_model_of_another_net_is_an_error_and_changes_nothing(tmp_path: Path) 
     with pytest.raises(FerError, match="Incompatible number of blobs for layer 'conv': 1 for 2"):
         copy_weights(net, path)
     broken = make_net()
-    with torch.no_grad():
-        broken.params["conv"][0][0, 0, 0, 0] = torch.nan
+    numbers = broken.blob("conv", 0).copy()
+    numbers[0, 0, 0, 0] = np.nan
+    broken.set_blob("conv", 0, numbers)
     write_model(path, broken)
     with pytest.raises(FerError, match="holds nan or inf"):
         copy_weights(net, path)
     assert same(before, arrays(net))
 
 
-def test_legacy_models_are_read(tmp_path: Path) -> None:
+@each_engine
+def test_legacy_models_are_read(tmp_path: Path, engine: str) -> None:
     """V1 layers, and blobs with num, channels, height and width."""
     old = caffe_pb2.NetParameter(name="old")
     layer = old.layers.add(name="ip", type=caffe_pb2.V1LayerParameter.INNER_PRODUCT)
@@ -204,9 +213,9 @@ def test_legacy_models_are_read(tmp_path: Path) -> None:
     layer.blobs.add(num=1, channels=1, height=1, width=4, data=range(4))
     path = tmp_path / "old.caffemodel"
     path.write_bytes(old.SerializeToString())
-    net = make_net()
+    net = make_net(engine=engine)
     assert copy_weights(net, path) == ["ip"]
-    assert net.params["ip"][0].flatten().tolist() == list(range(192))
+    assert net.blob("ip", 0).ravel().tolist() == list(range(192))
 
 
 @pytest.mark.parametrize("suffix", [".caffemodel", ".caffemodel.h5", ".solverstate", ".solverstate.h5"])

@@ -1,0 +1,15 @@
+"""Our engines' frameworks by name, for tests that hold for each of them and run it in their own process."""
+
+import importlib
+from typing import Any
+
+from fer.engines.core.framework import Framework
+
+FRAMEWORKS = {"pytorch": "PyTorch", "tensorflow": "TensorFlow"}
+
+
+def framework(name: str) -> Framework:
+    """Imported when it is asked for, as that takes seconds."""
+    made: Any = getattr(importlib.import_module(f"fer.engines.{name}.backend"), FRAMEWORKS[name])
+    of_it: Framework = made()
+    return of_it
