@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import training
@@ -467,6 +468,24 @@ def test_an_image_of_a_list_that_was_trained_on_is_guarded(tmp_path: Path, data:
                 read(run)
     picture.unlink()
     with pytest.raises(FerError, match=picture.name):
+        check_data(run)
+
+
+def test_a_file_of_numbers_that_was_trained_on_is_guarded(tmp_path: Path, data: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((7, 1, 48, 48), np.float32), np.zeros(7, np.float32)
+    (tmp_path / "train.txt").write_text(f"{tmp_path}/a.h5\n")
+    net, solver = write(tmp_path, data, PLAIN)
+    numbers = f'hdf5_data_param {{ source: "{tmp_path}/train.txt" batch_size: 7 }}'
+    text = net.read_text().replace('type: "Data"', 'type: "HDF5Data"', 1)
+    net.write_text(re.sub(r"transform_param \{ [^}]*\} ", "", text, count=1).replace(database("train_lmdb"), numbers, 1))
+    plan = planned(net, solver, data)
+    run = make_run(tmp_path, plan, data)
+    run.update(data=first_record(plan, "net", solver, data, here(), ()).data)
+    check_data(run)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["label"][0] = 1
+    with pytest.raises(FerError, match=r"a\.h5 has changed since"):
         check_data(run)
 
 

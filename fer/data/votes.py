@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fer.data.classes import ClassTable, fold
+from fer.data.csv_file import open_csv
+from fer.data.csv_text import row_blocks
 from fer.data.dataset import SPLITS, Batch
-from fer.data.source_kind import kind_not_read
 from fer.errors import FerError
 from fer.system.escapes import some_names
 
@@ -123,17 +124,14 @@ def _shares(counts: np.ndarray) -> np.ndarray:
 
 
 def read_votes(path: Path, table: ClassTable | None, least: int) -> Votes:
-    """The votes of a CSV: whole numbers in columns that are called as the classes are.
+    """The votes of a CSV, which may be packed: whole numbers in columns that are called as the classes are.
 
     The classes are those of `table`, or else all columns but `unknown` and `NF`, in their order. Raises FerError with
     the line and the reason for what is no such file.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if reason := kind_not_read(text[:512].encode()):
-            raise FerError(f"{path}: {reason}")
-    except OSError as error:
-        raise FerError(f"{path}: cannot be read: {error.strerror}") from None
+        with open_csv(path) as (stream, _):
+            text = b"\n".join(row_blocks(stream, str(path))).decode()
     except UnicodeDecodeError:
         raise FerError(f"{path}: not text in UTF-8") from None
     first = text.partition("\n")[0]
