@@ -254,12 +254,12 @@ TWO = TAIL.replace(
     'dim: 1 dim: 48 dim: 48 } } }\nlayer { name: "both" type: "Eltwise" bottom: "data" bottom: "other" top: "both" }\n'
     'layer { name: "conv"', 1).replace('"Convolution" bottom: "data"', '"Convolution" bottom: "both"')  # fmt: skip
 SLICED = TAIL.replace(
-    'layer { name: "conv"', 'layer { name: "half" type: "Slice" bottom: "label" top: "l" top: "rest" slice_param { axis: 0 '
-    'slice_point: 3 } }\nlayer { name: "conv"', 1).replace('bottom: "label" top: "accuracy"', 'bottom: "l" top: '
-    '"accuracy"')  # fmt: skip
+    'layer { name: "conv"', 'layer { name: "half" type: "Slice" bottom: "label" top: "l" top: "rest" slice_param { '
+    'axis: 0 slice_point: 3 } }\nlayer { name: "conv"', 1
+).replace('bottom: "label" top: "accuracy"', 'bottom: "l" top: "accuracy"')  # fmt: skip
 OTHERS = TAIL.replace(
-    'layer { name: "conv"', 'layer { name: "others" type: "Data" top: "images" top: "l" data_param { source: "val_lmdb" '
-    'batch_size: 7 backend: LMDB } include { phase: TEST } }\nlayer { name: "conv"', 1
+    'layer { name: "conv"', 'layer { name: "others" type: "Data" top: "images" top: "l" data_param { source: '
+    '"val_lmdb" batch_size: 7 backend: LMDB } include { phase: TEST } }\nlayer { name: "conv"', 1
 ).replace('bottom: "label" top: "accuracy"', 'bottom: "l" top: "accuracy"')  # fmt: skip
 REGRESSION = re.sub('layer { name: "accuracy".*\n', "", TAIL).replace("SoftmaxWithLoss", "EuclideanLoss").replace(
     "num_output: 7", "num_output: 1")  # fmt: skip
@@ -478,7 +478,9 @@ def test_a_file_of_numbers_that_was_trained_on_is_guarded(tmp_path: Path, data: 
     net, solver = write(tmp_path, data, PLAIN)
     numbers = f'hdf5_data_param {{ source: "{tmp_path}/train.txt" batch_size: 7 }}'
     text = net.read_text().replace('type: "Data"', 'type: "HDF5Data"', 1)
-    net.write_text(re.sub(r"transform_param \{ [^}]*\} ", "", text, count=1).replace(database("train_lmdb"), numbers, 1))
+    net.write_text(
+        re.sub(r"transform_param \{ [^}]*\} ", "", text, count=1).replace(database("train_lmdb"), numbers, 1)
+    )
     plan = planned(net, solver, data)
     run = make_run(tmp_path, plan, data)
     run.update(data=first_record(plan, "net", solver, data, here(), ()).data)

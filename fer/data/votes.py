@@ -16,6 +16,7 @@ from fer.data.csv_text import row_blocks
 from fer.data.dataset import SPLITS, Batch
 from fer.errors import FerError
 from fer.system.escapes import some_names
+from fer.system.plural import counted
 
 NO_CLASS = ("unknown", "nf")
 """Columns of votes that are for no class, in small letters: of FER+ "cannot tell" and "not a face"."""
@@ -109,7 +110,7 @@ class Votes:
     def _note(self, reasons: Counter[str], same: int, judged: int) -> None:
         if left := sum(reasons.values()):
             each = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-            self.notes.append(f"left out by the votes: {left:,} images ({each})")
+            self.notes.append(f"left out by the votes: {counted(left, 'image')} ({each})")
         if judged:
             of = f"{same / judged:.1%} of {judged:,} images"
             self.notes.append(f"the votes' majority is the source's own label in {of}")
