@@ -201,7 +201,7 @@ def test_a_runtime_wants_a_form_that_was_exported(tmp_path: Path, monkeypatch: p
     run = made_model.make_run(tmp_path)
     export_run(run, tmp_path / "out")
     monkeypatch.setattr(Tool, "is_there", lambda tool: True)
-    for directory, words in ((run.dir, "is no export"), (tmp_path / "out", "has no such form; there is none")):
+    for directory, words in ((run.dir, "is no export"), (tmp_path / "out", "has no such form; there is onnx")):
         with pytest.raises(UsageError, match=words):
             FormClassifier(directory, "ncnn")
 

@@ -202,7 +202,7 @@ def test_folders_of_classes_alone_are_divided_by_class(
     manifest = prepared(source, "--split", "60/30/10")
     assert [manifest.splits[split.folder].class_counts for split in SPLITS] == [(6,) * 3, (3,) * 3, (1,) * 3]
     assert any(
-        note.startswith("--split 60/30/10, drawn with seed 0, by class: 18 images are train") for note in manifest.notes
+        note.startswith("--split 60/30/10, drawn with seed 0, by class: 18 images in train") for note in manifest.notes
     )
     index = (tmp_path / "out" / "val.txt").read_bytes()
     again = prepared(source, "--split", "60/30/10")

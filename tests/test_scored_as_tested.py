@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import training
@@ -253,12 +254,12 @@ TWO = TAIL.replace(
     'dim: 1 dim: 48 dim: 48 } } }\nlayer { name: "both" type: "Eltwise" bottom: "data" bottom: "other" top: "both" }\n'
     'layer { name: "conv"', 1).replace('"Convolution" bottom: "data"', '"Convolution" bottom: "both"')  # fmt: skip
 SLICED = TAIL.replace(
-    'layer { name: "conv"', 'layer { name: "half" type: "Slice" bottom: "label" top: "l" top: "rest" slice_param { axis: 0 '
-    'slice_point: 3 } }\nlayer { name: "conv"', 1).replace('bottom: "label" top: "accuracy"', 'bottom: "l" top: '
-    '"accuracy"')  # fmt: skip
+    'layer { name: "conv"', 'layer { name: "half" type: "Slice" bottom: "label" top: "l" top: "rest" slice_param { '
+    'axis: 0 slice_point: 3 } }\nlayer { name: "conv"', 1
+).replace('bottom: "label" top: "accuracy"', 'bottom: "l" top: "accuracy"')  # fmt: skip
 OTHERS = TAIL.replace(
-    'layer { name: "conv"', 'layer { name: "others" type: "Data" top: "images" top: "l" data_param { source: "val_lmdb" '
-    'batch_size: 7 backend: LMDB } include { phase: TEST } }\nlayer { name: "conv"', 1
+    'layer { name: "conv"', 'layer { name: "others" type: "Data" top: "images" top: "l" data_param { source: '
+    '"val_lmdb" batch_size: 7 backend: LMDB } include { phase: TEST } }\nlayer { name: "conv"', 1
 ).replace('bottom: "label" top: "accuracy"', 'bottom: "l" top: "accuracy"')  # fmt: skip
 REGRESSION = re.sub('layer { name: "accuracy".*\n', "", TAIL).replace("SoftmaxWithLoss", "EuclideanLoss").replace(
     "num_output: 7", "num_output: 1")  # fmt: skip
@@ -467,6 +468,26 @@ def test_an_image_of_a_list_that_was_trained_on_is_guarded(tmp_path: Path, data:
                 read(run)
     picture.unlink()
     with pytest.raises(FerError, match=picture.name):
+        check_data(run)
+
+
+def test_a_file_of_numbers_that_was_trained_on_is_guarded(tmp_path: Path, data: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((7, 1, 48, 48), np.float32), np.zeros(7, np.float32)
+    (tmp_path / "train.txt").write_text(f"{tmp_path}/a.h5\n")
+    net, solver = write(tmp_path, data, PLAIN)
+    numbers = f'hdf5_data_param {{ source: "{tmp_path}/train.txt" batch_size: 7 }}'
+    text = net.read_text().replace('type: "Data"', 'type: "HDF5Data"', 1)
+    net.write_text(
+        re.sub(r"transform_param \{ [^}]*\} ", "", text, count=1).replace(database("train_lmdb"), numbers, 1)
+    )
+    plan = planned(net, solver, data)
+    run = make_run(tmp_path, plan, data)
+    run.update(data=first_record(plan, "net", solver, data, here(), ()).data)
+    check_data(run)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["label"][0] = 1
+    with pytest.raises(FerError, match=r"a\.h5 has changed since"):
         check_data(run)
 
 

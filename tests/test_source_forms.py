@@ -277,7 +277,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
         "loop (a link to a folder that it lies in)",
         "hidden: 3 ",
         "28 images resized to 48 x 48, from 50 x 60, 28 of them squeezed to squares",
-        "no folder validation: test was halved by class, drawn with seed 0: 7 images are val, 7 test",
+        "no folder validation: test was halved by class, drawn with seed 0: 7 images in val, 7 in test",
     ):
         assert words in notes, words
     assert source_sha256(tmp_path / "faces")
@@ -322,7 +322,7 @@ def test_train_and_validation_alone(tmp_path: Path) -> None:
     (tmp_path / "images" / "test").rename(tmp_path / "images" / "validation")
     found = read(tmp_path)
     assert [sum(one.split.folder == split for one in found) for split in ("train", "val", "test")] == [14, 7, 7]
-    assert "no folder test: validation was halved by class, drawn with seed 0: 7 images are val, 7 test" in notes_of(
+    assert "no folder test: validation was halved by class, drawn with seed 0: 7 images in val, 7 in test" in notes_of(
         tmp_path
     )
     assert [one.split for one in read(tmp_path, 1)] != [one.split for one in found]

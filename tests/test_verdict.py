@@ -13,6 +13,7 @@ from fer.report.text import summary_text
 from fer.report.verdict import Trend, best_of, ensemble_verdict, measured_on_val, run_verdict, trend
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot, SnapshotScore
+from fer.system.plural import counted
 from fer.system.records import write_record
 from fer.system.shell import command
 
@@ -66,6 +67,21 @@ def test_what_a_run_has_come_to(run: Run, values: tuple[float, ...], words: str)
     assert ("--resume" in found) == ("rising: go on" in words)
     if "--resume" in found:
         assert found.endswith(f"{command('fer', 'train', '--resume', run.dir)} --max-iter 800")
+
+
+def test_an_untrained_net_is_not_the_best() -> None:
+    """Unless no other was tested."""
+    points = [(0, 0.3), (10, float("nan")), (20, 0.2), (30, 0.2)]
+    found = best_of(Series.of(points))
+    assert found is not None and (found.at, found.accuracy) == (20, 0.2)
+    alone = best_of(Series.of(points[:2]))
+    assert alone is not None and (alone.at, alone.accuracy) == (0, 0.3)
+    assert best_of(Series.of(points[1:2])) is None and best_of(Series.of([])) is None
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 images"), (1, "1 image"), (3589, "3,589 images")])
+def test_things_are_counted(number: int, said: str) -> None:
+    assert counted(number, "image") == said and counted(2, "batch") == "2 batches"
 
 
 def test_what_an_unfinished_run_has_come_to(run: Run) -> None:

@@ -1,10 +1,14 @@
 """Votes on faces: the majority as label, the shares as targets, and the same numbers from both engines."""
 
+import gzip
 import re
 import shutil
+import tarfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +18,8 @@ from training import SOLVER
 
 from fer import cli
 from fer.data.manifest import read_manifest
+from fer.data.source import open_source
+from fer.data.votes import read_votes
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError
@@ -24,6 +30,7 @@ from fer.nets.states import SHUFFLE, State, filter_net
 from fer.nets.vote_loss import with_votes
 from fer.nets.zoo import find_net, net_names
 from fer.schema import caffe_pb2
+from fer.system.workers import Workers
 
 COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 OF_COLUMN = (6, 3, 5, 4, 0, 1, 2, 0)  # FER2013's labels for them, contempt called angry
@@ -78,6 +85,47 @@ def test_the_majority_is_the_label_and_the_shares_are_targets(tmp_path: Path) ->
             assert values.ravel().tolist() == pytest.approx([each / sum(row) for each in row]) and label == np.argmax(
                 row
             )
+
+
+def pack(file: Path, kind: str) -> Path:
+    """The CSV as it is passed on."""
+    text, packed = file.read_bytes(), file.with_name(f"votes{kind}")
+    match kind:
+        case ".csv.gz":
+            packed.write_bytes(gzip.compress(text))
+        case ".zip":
+            with zipfile.ZipFile(packed, "w") as archive:
+                archive.writestr("ferplus/fer2013new.csv", text)
+        case ".tar.xz":
+            with tarfile.open(packed, "w:xz") as tar:
+                tar.add(file, file.name)
+        case _:
+            packed.write_bytes(text.decode().replace("\n", "\r\n").encode("utf-16"))
+    return packed
+
+
+@pytest.mark.parametrize("kind", [".csv.gz", ".zip", ".tar.xz", " of Excel.csv"])
+def test_votes_are_read_as_other_csvs_are(kind: str, tmp_path: Path) -> None:
+    _, file = write(tmp_path, rows(24))
+    packed = read_votes(pack(file, kind), None, 1)
+    assert (packed.counts == read_votes(file, None, 1).counts).all() and packed.table.names == COLUMNS[:8]
+
+
+def test_a_damaged_archive_of_votes_is_refused(tmp_path: Path) -> None:
+    packed = pack(write(tmp_path, rows(24))[1], ".csv.gz")
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(FerError, match=r"votes\.csv\.gz: the archive is truncated or damaged"):
+        read_votes(packed, None, 1)
+
+
+def test_the_folders_of_ferplus_are_told_what_to_give_instead(tmp_path: Path) -> None:
+    for part in ("FER2013Train", "FER2013Valid", "FER2013Test"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        (tmp_path / "data" / part / "label.csv").write_text('fer0000000.png,"(0, 0, 48, 48)",4,0,0,1,3,2,0,0,0,0\n')
+        cv2.imwrite(str(tmp_path / "data" / part / "fer0000000.png"), face(1).reshape(48, 48))
+    with pytest.raises(FerError, match=r"as FER\+ is.*\n.* --votes fer2013new\.csv"), Workers(1) as workers:  # noqa: SIM117
+        with open_source(tmp_path / "data", workers):
+            pass
 
 
 def test_faces_without_a_majority_are_left_out(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fer.commands.terminal import StageBars
     from fer.runs.opened import open_runs
+    from fer.system.plural import counted
     from fer.system.records import as_json
     from fer.system.shell import command
     from fer.training.average_run import average_run
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         show(json.dumps(as_json(entry), indent=2))
     else:
         of = ", ".join(f"{iteration:,}" for iteration in made.averaged)
-        statistics = f", BatchNorm's statistics of {entry.batches:,} batches" if entry.batches else ""
+        statistics = f", BatchNorm's statistics of {counted(entry.batches, 'batch')}" if entry.batches else ""
         if args.last and len(made.averaged) < args.last:
             show(f"{run.dir} has {len(made.averaged)} snapshots, fewer than the {args.last} asked for: all were taken")
         show(f"{made.weights}: the mean of snapshots {of}{statistics}. Next: {command('fer', 'report', run.dir)}")

@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _tell(record: "ModelRecord", out: Path) -> None:
     from fer.data.dataset import SPLIT_NAMES
     from fer.export.readme import forms_table
+    from fer.system.plural import counted
 
     show(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     snapshot, val = record.snapshot, record.accuracy["val"]
@@ -87,7 +88,7 @@ def _tell(record: "ModelRecord", out: Path) -> None:
         f"{100 * each.accuracy:.2f}% on {SPLIT_NAMES[split]}" for split, each in record.accuracy.items()
     )
     show(f"Exported: {of}: {figures}")
-    show(f"Largest difference from the run's own probabilities, over {val.images:,} images of val:")
+    show(f"Largest difference from the run's own probabilities, over {counted(val.images, 'image')} of val:")
     for name, difference in record.largest_difference_on_val.items():
         show(f"  {name:24}{difference:.1e}")
     for name, reason in record.not_checked.items():

@@ -41,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fer.imports.importing import Wanted, import_training
     from fer.imports.parts import Options
+    from fer.system.plural import counted
     from fer.system.records import encode_record
     from fer.system.shell import command
 
@@ -58,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
     for note in record.notes:
         show(note)
     states = sum(files.state is not None for files in record.snapshots.values())
-    count = len(record.snapshots)
     last = f", the last of iteration {record.iteration:,}" if record.iteration else ""
-    show(f"{count} snapshot{'s' * (count != 1)}{last}; {states} with the solver's state")
+    show(f"{counted(len(record.snapshots), 'snapshot')}{last}; {states} with the solver's state")
     show(f"Next: {command('fer', 'report', run.dir)}")
     return 0

@@ -17,6 +17,7 @@ from fer.inference.predict import Failure, Result
 from fer.report.plots.timeline import Track, plot_timeline
 from fer.system.escapes import escaped
 from fer.system.files import is_writable, write_bytes
+from fer.system.plural import counted
 
 FIGURES = (".png", ".svg")
 
@@ -87,7 +88,7 @@ class Outputs:
         if self._crops:
             cure = "(sorted into folders named as their classes, they are what fer prepare takes)"
             count = self._crops.count
-            terminal.say(f"{count:,} faces in: {self._args.crops}" + (f"  {cure}" if count else ""))
+            terminal.say(f"{counted(count, 'face')} in: {self._args.crops}" + (f"  {cure}" if count else ""))
 
 
 def _is_folder_to_write(folder: Path) -> bool:

@@ -112,13 +112,15 @@ def _tell_end(run: "Run") -> None:
     from fer.report.curves import make_curves
     from fer.report.verdict import best_of, measured_on_val, run_verdict
     from fer.report.words import duration
+    from fer.system.plural import counted
     from fer.system.shell import command
 
     record = run.record
     epoch = record.iterations_per_epoch
-    epochs = f" ({record.iteration / epoch:.3g} epochs)" if epoch else ""
+    many = f"{record.iteration / epoch:.3g}" if epoch else ""
+    epochs = f" ({many} epoch{'s' * (many != '1')})" if many else ""
     early = f"; {record.ended}" if record.iteration < record.max_iter else ""
-    show(f"{run.dir}: {record.iteration:,} iterations{epochs} in {duration(record.seconds)}{early}")
+    show(f"{run.dir}: {counted(record.iteration, 'iteration')}{epochs} in {duration(record.seconds)}{early}")
     with contextlib.suppress(FerError):  # a log that shows nothing
         accuracies = read_accuracy_outputs(run.net, run.solver)
         curves = make_curves(parse_log(run.log), end=record.iteration, accuracies=accuracies)

@@ -10,6 +10,7 @@ from fer.data.classes import CLASSES
 from fer.data.dataset import SPLITS, Split
 from fer.data.manifest import Audit
 from fer.system.escapes import escaped
+from fer.system.plural import counted
 
 _WIDE = 160  # where no terminal says how much room there is
 _TRAIN, _VAL, _TEST = (SPLITS.index(split) for split in (Split.TRAIN, Split.VAL, Split.TEST))
@@ -102,11 +103,11 @@ def audit_text(result: Audit, room: int | None = None, classes: Sequence[str] = 
         lines = _columns(list(zip(*rows, strict=True)), gap=1)
     sentences = [
         f"{result.unique:,} of {result.images:,} images are unique",
-        f"{result.duplicate_groups:,} groups of exact duplicates, {result.conflicting_groups:,} with "
+        f"{counted(result.duplicate_groups, 'group')} of exact duplicates, {result.conflicting_groups:,} with "
         "conflicting labels",
         f"{result.val_in_train:,} PublicTest and {result.test_in_train:,} PrivateTest images also lie in "
         f"Training; {result.test_in_val:,} lie in both test splits",
-        f"{sum(blank.values()):,} blank images (Training {blank['train']}, PublicTest {blank['val']}, "
+        f"{counted(sum(blank.values()), 'blank image')} (Training {blank['train']}, PublicTest {blank['val']}, "
         f"PrivateTest {blank['test']})",
     ]
     for sentence in sentences:

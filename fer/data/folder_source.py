@@ -15,6 +15,7 @@ from fer.data.image_file import decode_image, face_of, is_image_name
 from fer.errors import FerError
 from fer.formats.image_header import has_more_frames
 from fer.system.escapes import some_names
+from fer.system.plural import counted
 from fer.system.progress import StageProgress
 from fer.system.workers import Workers
 
@@ -146,7 +147,7 @@ class ClassFolders:
             how = f"by class, drawn with seed {seed}"
         self.notes.append(
             f"no folder {missing[0]}: {_FOLDERS[whole]} was halved {how}: "
-            f"{len(chosen):,} images are val, {len(rows) - len(chosen):,} test"
+            f"{counted(len(chosen), 'image')} in val, {len(rows) - len(chosen):,} in test"
         )
         other = {row: Split.VAL if row in chosen else Split.TEST for row in rows}
         return [replace(place, split=other.get(row, place.split)) for row, place in enumerate(places)]

@@ -14,6 +14,7 @@ from fer.data.source import Reading, open_source
 from fer.data.votes import read_votes
 from fer.errors import FerError, UsageError
 from fer.system.files import cannot_write
+from fer.system.plural import counted
 from fer.system.progress import StageProgress
 from fer.system.workers import Workers
 
@@ -79,7 +80,9 @@ def _divided(
 
 
 def _shares(splits: np.ndarray) -> str:
-    return ", ".join(f"{int((splits == k).sum()):,} images are {split.folder}" for k, split in enumerate(SPLITS))
+    return ", ".join(
+        f"{counted(int((splits == k).sum()), 'image')} in {split.folder}" for k, split in enumerate(SPLITS)
+    )
 
 
 def _groups(source: Path, names: list[str] | None, pattern: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from fer.errors import FerError
 from fer.system.folders import is_hidden
 
 _PREFERRED = ("fer2013.csv", "icml_face_data.csv")
+_FERPLUS = "label.csv"
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _NOT_READ = {
     b"\x28\xb5\x2f\xfd": "a Zstandard file: unpack it (unzstd)",
@@ -58,6 +59,11 @@ def choose_csv(where: Path, names: list[str], what: str) -> str | None:
         chosen = [name for name in tables if PurePosixPath(name).name.lower() == preferred]
         if chosen:
             return chosen[0]
+    if any(PurePosixPath(name).name.lower() == _FERPLUS for name in tables):
+        raise FerError(
+            f"{where}: {what} is laid out as FER+ is, whose {_FERPLUS} files hold votes for images without classes\n"
+            "give the same faces and votes in one piece: fer prepare fer2013.csv --votes fer2013new.csv"
+        )
     if any(is_image_name(name) and "/" in name for name in files):
         return None
     if len(tables) == 1:

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from fer.data.classes import ClassTable, fold
+from fer.data.csv_file import open_csv
+from fer.data.csv_text import row_blocks
 from fer.data.dataset import SPLITS, Batch
-from fer.data.source_kind import kind_not_read
 from fer.errors import FerError
 from fer.system.escapes import some_names
+from fer.system.plural import counted
 
 NO_CLASS = ("unknown", "nf")
 """Columns of votes that are for no class, in small letters: of FER+ "cannot tell" and "not a face"."""
@@ -108,7 +110,7 @@ class Votes:
     def _note(self, reasons: Counter[str], same: int, judged: int) -> None:
         if left := sum(reasons.values()):
             each = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-            self.notes.append(f"left out by the votes: {left:,} images ({each})")
+            self.notes.append(f"left out by the votes: {counted(left, 'image')} ({each})")
         if judged:
             of = f"{same / judged:.1%} of {judged:,} images"
             self.notes.append(f"the votes' majority is the source's own label in {of}")
@@ -123,17 +125,14 @@ def _shares(counts: np.ndarray) -> np.ndarray:
 
 
 def read_votes(path: Path, table: ClassTable | None, least: int) -> Votes:
-    """The votes of a CSV: whole numbers in columns that are called as the classes are.
+    """The votes of a CSV, which may be packed: whole numbers in columns that are called as the classes are.
 
     The classes are those of `table`, or else all columns but `unknown` and `NF`, in their order. Raises FerError with
     the line and the reason for what is no such file.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if reason := kind_not_read(text[:512].encode()):
-            raise FerError(f"{path}: {reason}")
-    except OSError as error:
-        raise FerError(f"{path}: cannot be read: {error.strerror}") from None
+        with open_csv(path) as (stream, _):
+            text = b"\n".join(row_blocks(stream, str(path))).decode()
     except UnicodeDecodeError:
         raise FerError(f"{path}: not text in UTF-8") from None
     first = text.partition("\n")[0]

@@ -34,6 +34,14 @@ def need_hdf5(path: str | Path) -> None:
         raise FerError(f"{path}: HDF5 needs h5py: {pip_install('h5py')}")
 
 
+def listed_files(path: Path) -> list[Path]:
+    """The files that a list of Caffe's HDF5Data layer names. Raises FerError where the list cannot be read."""
+    try:
+        return [Path(name) for name in path.read_text(encoding="utf-8").split()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FerError(f"{path}: cannot read the list of HDF5 files: {error}") from None
+
+
 def read_hdf5(path: str | Path, read: Callable[[h5py.File], T]) -> T:
     """What `read` finds in a file of Caffe's. Raises FerError where it is damaged or holds something else."""
     try:

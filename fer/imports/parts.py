@@ -11,6 +11,7 @@ from fer.imports.given import Given, GivenFile
 from fer.imports.recognise import Kind, kind_of
 from fer.schema import caffe_pb2
 from fer.system.hashes import file_hash
+from fer.system.plural import counted
 
 _MOST_LISTED = 8
 _DESCRIBING = (Kind.SOLVER, Kind.NET, Kind.DEPLOY)
@@ -156,7 +157,7 @@ def content(path: Path) -> str:
 
 
 def _count(given: Given) -> str:
-    return f"{len(given.files):,} file{'s' * (len(given.files) != 1)}"
+    return counted(len(given.files), "file")
 
 
 def _choose_solver_and_nets(

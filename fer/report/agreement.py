@@ -13,6 +13,7 @@ from fer.nets.states import filter_net, scored_state
 from fer.report.results import AgreementResult
 from fer.runs.run import Run
 from fer.runs.scores import SnapshotScore
+from fer.system.plural import counted
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,19 @@ def disagreement(found: AgreementResult | None, *, elsewhere: bool = False) -> s
     """
     if found is None or not found.apart:
         return None
+    logged, scored = counted(found.logged_images, "image"), counted(found.scored_images, "image")
     if elsewhere:
         return (
             f"Its log contradicts these figures: of snapshot {found.iteration:,} it has {found.logged:.2%} "
-            f"({found.logged_images:,} images), this report {found.scored:.2%} ({found.scored_images:,} images). "
+            f"({logged}), this report {found.scored:.2%} ({scored}). "
             "Either it was tested on other images than these, or its mean, scale, size or order of classes is another "
             "than was taken here (fer import: --mean, --labels)."
         )
     whole = found.logged_images == found.scored_images
-    images = "each image of val once" if whole else f"{found.logged_images:,} images of val"
+    images = "each image of val once" if whole else f"{logged} of val"
     rounding = f"; rounding could turn {found.undecided:,}" if found.undecided else ""
     return (
         f"These figures disagree with the training's own test: of snapshot {found.iteration:,} its log has "
-        f"{found.logged:.2%} ({images}), this report {found.scored:.2%} ({found.scored_images:,} images{rounding}). "
+        f"{found.logged:.2%} ({images}), this report {found.scored:.2%} ({scored}{rounding}). "
         "The images, transform or weights scored here are not those tested there: trust neither before you know why."
     )

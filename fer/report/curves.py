@@ -26,6 +26,19 @@ class Series:
     def __len__(self) -> int:
         return len(self.iterations)
 
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Iteration and value of the largest, of equal ones the earliest; None where there is none.
+
+        Iteration 0, where nothing was trained yet, counts where there is nothing else.
+        """
+        known = np.isfinite(self.values)
+        known &= (self.iterations > 0) | ~(known & (self.iterations > 0)).any()
+        if not known.any():
+            return None
+        at = self.values[known].argmax()
+        return int(self.iterations[known][at]), float(self.values[known][at])
+
     @classmethod
     def of(cls, points: Sequence[tuple[int, float]]) -> "Series":
         values = np.array([value for _, value in points], dtype=np.float64)

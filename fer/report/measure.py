@@ -144,13 +144,12 @@ def _class_result(each: ClassMetrics) -> ClassResult:
 def training_result(log: Log, curves: Curves, iterations: int | None = None) -> TrainingResult:
     """What the log says; how many `iterations` were done, the record of a run knows better."""
     accuracy, loss = curves.accuracy, curves.loss
-    known = accuracy.values[accuracy.values == accuracy.values]
     return TrainingResult(
         iterations=curves.last if iterations is None else iterations,
         seconds=log.seconds,
         first_loss=finite(float(loss.values[0])) if len(loss) else None,
         last_loss=finite(float(loss.values[-1])) if len(loss) else None,
-        best_accuracy=float(known.max()) if len(known) else None,
+        best_accuracy=accuracy.best[1] if accuracy.best else None,
         last_accuracy=finite(float(accuracy.values[-1])) if len(accuracy) else None,
         last_tested=int(accuracy.iterations[-1]) if len(accuracy) else None,
         accuracy_output=curves.main.name or None,

@@ -3,8 +3,6 @@
 import itertools
 from dataclasses import replace
 
-import numpy as np
-
 from fer.data.dataset import SPLIT_NAMES
 from fer.errors import FerError
 from fer.evaluation.metrics import Metrics
@@ -13,6 +11,7 @@ from fer.formats.prototxt import read_solver
 from fer.nets.policies import early_collapse
 from fer.report.curves import Curves, collapse_sentence, make_curves
 from fer.runs.run import Run
+from fer.system.plural import counted
 
 FEW = 3
 MOST_NETS = 16
@@ -25,7 +24,7 @@ def run_notes(run: Run, log: Log, curves: Curves, metrics: dict[str, Metrics]) -
     notes += log_notes(replace(log, stopped_early=False), curves)  # the record says it, and why
     record = run.record
     if record.state != "finished":
-        notes.append(f"The run is {record.state}: {record.iteration:,} of {record.max_iter:,} iterations.")
+        notes.append(f"The run is {record.state}: {record.iteration:,} of {counted(record.max_iter, 'iteration')}.")
     elif record.ended and record.iteration < record.max_iter:
         notes.append(f"The run ended early: {record.ended}.")
     for split, each in metrics.items():
@@ -88,8 +87,7 @@ def _others(log: Log, held_out: str) -> list[str]:
 
 def _in_short(number: int, log: Log, held_out: str) -> str:
     curves = make_curves(log, held_out=held_out)
-    known = curves.accuracy.values[np.isfinite(curves.accuracy.values)]
-    best = f", best {held_out} accuracy {known.max():.2%}" if len(known) else ""
+    best = f", best {held_out} accuracy {curves.accuracy.best[1]:.2%}" if curves.accuracy.best else ""
     return f"training {number}{f' ({shorten(log.net_name)})' * bool(log.net_name)}, to iteration {curves.last:,}{best}"
 
 

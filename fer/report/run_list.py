@@ -94,13 +94,9 @@ def _best(run: Run, logged: Series | None) -> tuple[float | None, str | None, st
         if not run.log.is_file() or not run.log.stat().st_size:
             return None, None, None
         logged = make_curves(parse_log(run.log), accuracies=read_accuracy_outputs(run.net, run.solver)).accuracy
+    at, value = logged.best or (0, math.nan)
     # What the net that nothing was trained of gives is nobody's accuracy.
-    tests = zip(logged.iterations, logged.values, strict=True)
-    known = [(value, int(at)) for at, value in tests if value == value and at > 0]
-    if not known:
-        return None, None, None
-    value, at = max(known, key=lambda each: (each[0], -each[1]))
-    return float(value), str(at), "log"
+    return (value, str(at), "log") if at > 0 else (None, None, None)
 
 
 def run_list_table(runs: Sequence[ListedRun]) -> Table:

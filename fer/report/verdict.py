@@ -61,12 +61,11 @@ def trend(accuracy: Series) -> Trend:
 
 
 def best_of(accuracy: Series) -> Reached | None:
-    """The best of a log's tests, of equal ones the earliest; None where there is none."""
-    known = np.isfinite(accuracy.values)
-    if not known.any():
+    """The best of a log's tests; None where there is none."""
+    if accuracy.best is None:
         return None
-    at = int(accuracy.iterations[known][accuracy.values[known].argmax()])
-    return Reached(float(accuracy.values[known].max()), f"iteration {at:,}", at)
+    at, value = accuracy.best
+    return Reached(value, f"iteration {at:,}", at)
 
 
 def measured_on_val(run: Run, curves: Curves) -> Series:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fer.report.results import Interval, McNemarResult, RunResult, SnapshotResult, SplitResult, TrainingResult
 from fer.report.table import UNKNOWN
+from fer.system.plural import counted
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -42,7 +43,7 @@ def snapshot_text(result: RunResult) -> str:
     snapshot = result.snapshot
     how = f"chosen on {result.splits['val'].name}" if snapshot.chosen_on == "val" else "chosen by hand"
     what = "" if snapshot.averaged else "snapshot "
-    return f"{what}{snapshot_name(snapshot)} of {result.training.iterations:,} iterations, {how}"
+    return f"{what}{snapshot_name(snapshot)} of {counted(result.training.iterations, 'iteration')}, {how}"
 
 
 def snapshot_name(snapshot: SnapshotResult) -> str:
@@ -64,7 +65,7 @@ def mcnemar_sentence(pair: McNemarResult) -> str:
     if pair.p_value is None:
         return f"{pair.a} against {pair.b}: not comparable: {pair.not_comparable}"
     return (
-        f"{pair.a} against {pair.b}: {pair.only_a:,} images only {pair.a} has right, "
+        f"{pair.a} against {pair.b}: {counted(pair.only_a, 'image')} only {pair.a} has right, "
         f"{pair.only_b:,} only {pair.b}: p {'' if pair.p_value < 1e-4 else '= '}{p_value(pair.p_value)}"
     )
 

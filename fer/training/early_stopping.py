@@ -12,6 +12,7 @@ from fer.nets.accuracy import accuracy_outputs
 from fer.nets.states import filter_net, test_states
 from fer.runs.record import TrainedOn
 from fer.schema import caffe_pb2
+from fer.system.plural import counted
 
 
 @dataclass
@@ -59,7 +60,7 @@ class EarlyStopping:
         return [i for i in extra if i not in (self.best, older[-1])]
 
     def __str__(self) -> str:
-        return f"val {self.output} has not risen for {self.since} tests, since iteration {self.best:,}"
+        return f"val {self.output} has not risen for {counted(self.since, 'test')}, since iteration {self.best:,}"
 
 
 def find_early_stopping(

@@ -8,6 +8,7 @@ from pathlib import Path
 from fer.data.dataset import held_out
 from fer.data.manifest import MANIFEST
 from fer.engines.engine import Engine
+from fer.formats.hdf5 import listed_files
 from fer.formats.image_list import images_hash
 from fer.runs.record import Gpu, ListedImages, RunRecord, TrainedOn
 from fer.schema import caffe_pb2
@@ -95,3 +96,5 @@ def _data_files(net: caffe_pb2.NetParameter) -> Iterator[Path]:
         for name in (*sources, layer.transform_param.mean_file):
             if name:
                 yield Path(name)
+        if layer.hdf5_data_param.source:  # a relative name is the engine's to refuse
+            yield from (file for file in listed_files(Path(layer.hdf5_data_param.source)) if file.is_absolute())

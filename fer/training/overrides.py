@@ -10,6 +10,7 @@ from fer.errors import FerError, UsageError
 from fer.nets.policies import learning_rate, policy_faults
 from fer.nets.states import State, taking_part
 from fer.schema import caffe_pb2
+from fer.system.plural import counted
 
 _WITH_BATCH = ("data_param", "image_data_param", "hdf5_data_param", "window_data_param", "memory_data_param")
 _MAX_ITER = 2**31 - 1
@@ -88,7 +89,7 @@ class Overrides:
         if self.epochs is not None:
             yield (
                 f"--epochs {self.epochs:g}: max_iter {after.max_iter:,} "
-                f"({images_per_iteration:,} images an iteration, {images_per_epoch:,} an epoch)"
+                f"({counted(images_per_iteration, 'image')} an iteration, {images_per_epoch:,} an epoch)"
             )
         if self.batch_size is not None and self.lr is None:
             yield f"--batch-size {self.batch_size}: base_lr stays {after.base_lr:g}, which is not scaled with it (--lr)"

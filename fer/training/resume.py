@@ -20,6 +20,7 @@ from fer.runs.snapshots import SnapshotKeeper
 from fer.runs.unchanged import check_data, check_run, data_dir
 from fer.schema import caffe_pb2
 from fer.system.hardware import hardware
+from fer.system.plural import counted
 from fer.system.shell import command
 from fer.training.early_stopping import EarlyStopping, find_early_stopping
 from fer.training.engine import EngineChoice, describe, warn_of_order
@@ -160,11 +161,11 @@ def _check_end(run: Run, snapshot: Snapshot, max_iter: int | None) -> None:
     """Refuse to go on to an end that is already reached."""
     reached = snapshot.iteration
     if max_iter is not None and max_iter <= reached:
-        raise FerError(f"{run.dir} has {reached:,} iterations already; take a larger --max-iter or --epochs")
+        raise FerError(f"{run.dir} has {counted(reached, 'iteration')} already; take a larger --max-iter or --epochs")
     if max_iter is None and run.record.state == "finished" and reached >= run.record.max_iter:
         report = command("fer", "report", run.dir)
         raise FerError(
-            f"{run.dir} is finished ({reached:,} iterations)\n"
+            f"{run.dir} is finished ({counted(reached, 'iteration')})\n"
             f"train it further with --max-iter N, N larger than {reached}; see it with {report}"
         )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fer.report.plots.look import GRAY, ORANGE, look, plain, short
 from fer.report.plots.scores import Mistake
+from fer.system.plural import counted
 
 Picture = NDArray[np.uint8]
 """uint8 [H,W], or [H,W,3] red, green, blue."""
@@ -78,7 +79,7 @@ def plot_confusions(confusions: Sequence[Confusion], title: str) -> Figure:
     sheet = _Sheet(_FEW + 1.25, 1.27 * len(confusions), title)
     for row, each in enumerate(confusions):
         y = 1.27 * row + 0.06
-        share = f"{each.count:,} images,\n{100 * each.share:.0f}% of {short(each.true, 12)}"
+        share = f"{counted(each.count, 'image')},\n{100 * each.share:.0f}% of {short(each.true, 12)}"
         sheet.text(f"{short(each.true, 14)} →\n{short(each.predicted, 14)}", 0.08, y, 8.5, va="top")
         sheet.text(share, 0.08, y + 0.42, 7, va="top")
         for column, mistake in enumerate(each.mistakes[:_FEW]):
