@@ -171,14 +171,15 @@ def test_a_report_explains(tmp_path: Path) -> None:
 
 def test_what_a_report_cannot_show_it_says(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    whole = explained(run, grad_cam="the PyTorch engine needs torch", batch="Caffe says: no")
+    whole = explained(run, grad_cam="the PyTorch engine needs torch\npip install torch", batch="Caffe says: no")
     nothing = np.zeros((0, 0, 0, 0), np.float32)
     write_explained(run.explained, replace(whole, grad_cam=np.zeros((0, 48, 48), np.float32), batch=nothing))
     (run.dir / "deploy.prototxt").write_text(DEPLOY.replace("Pooling", "Crop"))
-    notes = " ".join(report_of(run).notes)
-    assert "No Grad-CAM: the PyTorch engine needs torch" in notes
-    assert "No a batch" not in notes and "batch of the training is shown: Caffe says: no" in notes
-    assert "No table of the net: " in notes and "Crop" in notes
+    assert report_of(run).notes == ()  # nothing is wrong with the run
+    page = (run.report_dir / "report.html").read_text()
+    assert "No Grad-CAM is shown: the PyTorch engine needs torch.<" in page
+    assert "No batch of the training is shown: Caffe says: no.<" in page
+    assert re.search("No table of the net is shown: .*Crop", page)
 
 
 def test_an_explanation_that_was_edited_is_refused(tmp_path: Path) -> None:

@@ -15,20 +15,18 @@ from fer.formats.log import parse_log
 from fer.formats.log_records import Log
 from fer.report.curves import collapse_sentence, make_curves
 from fer.report.ensemble import read_ensemble
-from fer.report.explanations import explanation_notes, find_explained
+from fer.report.explanations import NO_INSIGHT, Insight, find_insight
 from fer.report.figures import comparison_figures, curve_figures, run_figures, scores_figures
 from fer.report.files import MARK, publish, report_folder
 from fer.report.frames import curve_csv, scores_csv
 from fer.report.kept import files_hash_of, fingerprint
 from fer.report.measure import mcnemar_result, run_result, split_results, training_result
 from fer.report.mistakes import doubts_csv
-from fer.report.net_table import net_table
 from fer.report.notes import further_nets, log_notes, no_iteration
 from fer.report.page import page
 from fer.report.plots.look import Figure, render
 from fer.report.results import ComparisonResult, DataResult, EnsembleResult, LogResult, Result, RunResult
 from fer.report.scored_run import Scored, ScoredRun, read_scored_run, unique_names
-from fer.report.table import Table
 from fer.report.tables import best_on_val
 from fer.report.verdict import comparison_verdict, ensemble_verdict, log_verdict
 from fer.runs.opened import check_different
@@ -58,10 +56,8 @@ def build_report(
         return _write(out, result, comparison_figures(scored, names, best_on_val(result.runs)), {}, progress)
     (one,) = scored
     tables = _log_tables(one.log) | _scores_tables(one)
-    net, fault = _net(one.run)
-    made = run_result(one)
-    notes = (*made.notes, *fault, *explanation_notes(find_explained(one)))
-    return _write(out, replace(made, made_from=made_from, notes=notes), run_figures(one), tables, progress, net)
+    made = replace(run_result(one), made_from=made_from)
+    return _write(out, made, run_figures(one), tables, progress, find_insight(one))
 
 
 def build_ensemble(
@@ -148,7 +144,7 @@ def _write(
     figures: Mapping[str, Figure],
     tables: Mapping[str, str],
     progress: StageProgress | None,
-    net: Table | None = None,
+    insight: Insight = NO_INSIGHT,
 ) -> R:
     files = {name: text.encode() for name, text in tables.items()}
     images: dict[str, bytes] = {}
@@ -162,7 +158,7 @@ def _write(
     names = tuple(sorted([*files, *images, MARK, "report.html"]))
     result = replace(result, report=str(out), files=names)
     files |= images
-    files["report.html"] = page(result, figures, images, net).encode()
+    files["report.html"] = page(result, figures, images, insight).encode()
     result = replace(result, files_sha256=files_hash_of(files))
     files[MARK] = seal_record(result)
     publish(out, files)
@@ -177,13 +173,3 @@ def _log_tables(log: Log) -> dict[str, str]:
 def _scores_tables(scored: Scored) -> dict[str, str]:
     tables = {f"scores_{split}.csv": scores_csv(each, scored.classes) for split, each in scored.scores.items()}
     return tables | {"labels_in_doubt_val.csv": doubts_csv(scored, "val")}
-
-
-def _net(run: Run) -> tuple[Table | None, list[str]]:
-    """The table of the net, or why there is none."""
-    if not run.deploy.is_file():
-        return None, []
-    try:
-        return net_table(run), []
-    except FerError as error:
-        return None, [f"No table of the net: {error}"]

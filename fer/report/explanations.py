@@ -1,16 +1,30 @@
 """What explained.npz holds as figures show it, and what is to be said of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer.errors import FerError
+from fer.report.net_table import net_table
 from fer.report.plots.faces import Picture, Seen
 from fer.report.scored_run import ScoredRun
+from fer.report.table import Table
 from fer.runs.explained import Explained, read_explained
 
 FILTERS = 64  # shown
+
+
+@dataclass(frozen=True)
+class Insight:
+    """The table of a run's net, and why "Grad-CAM", "filters", "batch of the training" or "net" cannot be shown."""
+
+    net: Table | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_INSIGHT = Insight()
 
 
 def find_explained(scored: ScoredRun) -> Explained | None:
@@ -61,13 +75,19 @@ def batch_labels(explained: Explained, classes: Sequence[str]) -> list[str]:
     return [classes[int(label)] for label in labels] if known else []
 
 
-def explanation_notes(explained: Explained | None) -> list[str]:
-    """Why something of it is not shown."""
-    if explained is None:
-        return []
-    meta = explained.meta
-    missing = {"Grad-CAM": meta.grad_cam, "filters": meta.filters, "batch of the training is shown": meta.batch}
-    return [f"No {what}: {' '.join(why.split())}" for what, why in missing.items() if why]
+def find_insight(scored: ScoredRun) -> Insight:
+    """The table of a run's net, and what cannot be shown of it."""
+    explained = find_explained(scored)
+    meta = explained.meta if explained else None
+    missing = {"Grad-CAM": meta.grad_cam, "filters": meta.filters, "batch of the training": meta.batch} if meta else {}
+    lines = {what: f"No {what} is shown: {why.splitlines()[0]}." for what, why in missing.items() if why}
+    net = None
+    if scored.run.deploy.is_file():
+        try:
+            net = net_table(scored.run)
+        except FerError as error:
+            lines["net"] = f"No table of the net is shown: {error}."
+    return Insight(net, lines)
 
 
 def as_picture(image: NDArray[np.uint8]) -> Picture:

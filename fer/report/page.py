@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fer.report import tables, words
+from fer.report.explanations import NO_INSIGHT, Insight
 from fer.report.plots.look import Figure
 from fer.report.results import DataResult, Result, RunResult
-from fer.report.table import Table
 from fer.report.templates import environment
 
 # figure -> its caption; the page shows those that were drawn
@@ -55,9 +55,11 @@ class Picture:
     photographs: bool
 
 
-def page(result: Result, figures: Mapping[str, Figure], images: Mapping[str, bytes], net: Table | None = None) -> str:
-    """The page of a result, with the figures inside it, as `images` has them ("figures/<name>.svg", ".png"), and the
-    table of its net."""
+def page(
+    result: Result, figures: Mapping[str, Figure], images: Mapping[str, bytes], insight: Insight = NO_INSIGHT
+) -> str:
+    """The page of a result, with the figures inside it, as `images` has them ("figures/<name>.svg", ".png"), and
+    what there is to know of its net."""
     return (
         environment()
         .get_template("report.html.j2")
@@ -66,7 +68,7 @@ def page(result: Result, figures: Mapping[str, Figure], images: Mapping[str, byt
             captions=CAPTIONS,
             contents=[],  # the headings, which the template gathers
             drawn={name: _picture(name, images, figures[name]) for name in CAPTIONS if name in figures},
-            net=net,
+            insight=insight,
             calibration_table=tables.calibration_table,
             accuracy_table=tables.accuracy_table,
             class_table=tables.class_table,
