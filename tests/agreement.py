@@ -49,7 +49,7 @@ def write_case(
     settings = {"test_interval": 10**6, "display": 0, "snapshot": 0, "random_seed": seed} | fields
     for field, value in settings.items():
         setattr(solver, field, value)
-    for engine in ("caffe", "pytorch"):
+    for engine in ("caffe", "pytorch", "tensorflow"):
         solver.snapshot_prefix = str(folder / engine)
         write_text(folder / f"{engine}.prototxt", solver)
     return folder

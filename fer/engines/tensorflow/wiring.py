@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from fer.engines.tensorflow.keras_layers.own import Always
 from fer.engines.tensorflow.layer import Layer, Tensor
 
 
@@ -41,11 +42,13 @@ class Wiring:
         """The Keras layer `made` draws by our random generator of this name."""
         self.generators.append((made.seed_generator.state, name))
 
-    def training(self, layer: Layer, *, drops: bool = False) -> dict[str, bool]:
-        """What is said to a Keras layer that trains otherwise than it tests, where it has a phase of its own."""
-        if drops and self.measuring:
-            return {"training": False}
-        return {"training": layer.context.training} if layer.context.phase != self.phase else {}
+    def call(self, made: Any, layer: Layer, bottom: Tensor, *, drops: bool = False) -> Tensor:
+        """What a Keras layer that trains otherwise than it tests makes of its bottom; `drops`: as dropout does."""
+        own = layer.context.phase != self.phase
+        if not own and not (drops and self.measuring):
+            return made(bottom)
+        mode = layer.context.training and not (drops and self.measuring)
+        return Always(made, mode=mode, name=self.name(f"{layer.param.name}.always"))(bottom)
 
     def image_input(self, shape: Any, name: str) -> Tensor:
         """An input for a blob of Caffe's `shape`, of as many items as are given."""

@@ -34,6 +34,24 @@ class Own(keras.layers.Layer):
         return input_shape
 
 
+@serializable
+class Always(keras.layers.Wrapper):
+    """A layer that always does as in training (`mode`), or always as in testing, whatever its model does."""
+
+    def __init__(self, layer: keras.layers.Layer, mode: bool, **given: Any) -> None:
+        super().__init__(layer, **given)
+        self.mode = mode
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode}
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return self.layer.compute_output_shape(input_shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs, training=self.mode)
+
+
 def nchw(x: Tensor) -> Tensor:
     """A blob with its axes as Caffe has them."""
     return tf.transpose(x, (0, 3, 1, 2)) if len(x.shape) == 4 else x

@@ -12,7 +12,7 @@ class Augment(rules.Augment, Layer):
     def wire(self, wiring: Wiring, *bottoms: Tensor) -> tuple[Tensor, ...]:
         ranges = {name: value for name, value in self.ranges._asdict().items() if name != "seed"}
         made = own.Augment(**ranges, name=wiring.name(self.param.name), dtype="float32")
-        top = made(bottoms[0], **wiring.training(self))
+        top = wiring.call(made, self, bottoms[0])
         if self.context.training:
             wiring.draws(made, self.generator_name)
         return (top,)

@@ -66,7 +66,7 @@ class Dropout(rules.Dropout, Elementwise):
         made = keras.layers.Dropout(ratio, name=wiring.name(self.param.name), dtype=wiring.policy)
         if ratio:
             wiring.draws(made, f"{self.param.name}/dropout")
-        return (made(bottoms[0], **wiring.training(self, drops=True)),)
+        return (wiring.call(made, self, bottoms[0], drops=True),)
 
 
 @register("Power")

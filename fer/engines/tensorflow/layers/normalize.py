@@ -20,7 +20,7 @@ class BatchNorm(rules.BatchNorm, Layer):
             name=wiring.name(self.param.name),
             dtype=wiring.policy,
         )
-        top = made(bottoms[0], **wiring.training(self))
+        top = wiring.call(made, self, bottoms[0])
         wiring.holds(self, *made.sums)
         return (top,)
 

@@ -37,7 +37,7 @@ def wire_pool(
     windows = {"kernel": window.kernel, "stride": window.stride, "pad": window.pad, "out": pool.out}
     if pool.method == METHOD.STOCHASTIC:
         made = own.StochasticPooling(**windows, **common)
-        top = made(images, **wiring.training(layer, drops=True))
+        top = wiring.call(made, layer, images, drops=True)
         wiring.draws(made, f"{layer.param.name}/pool")
         return [top]
     if pool.method == METHOD.MAX:
