@@ -145,7 +145,7 @@ def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     scale, zero = details["quantization"]
     if details["dtype"] == np.float32:
         return values
-    numbers: np.ndarray = (values.astype(np.float32) - zero) * scale
+    numbers: np.ndarray = (values.astype(np.float32) - zero) * np.float32(scale)
     return numbers
 
 
