@@ -62,7 +62,7 @@ def clean_sentence(splits: Mapping[str, SplitResult]) -> str:
 
 
 def mcnemar_sentence(pair: McNemarResult) -> str:
-    if pair.p_value is None:
+    if pair.p_value is None or pair.only_a is None:
         return f"{pair.a} against {pair.b}: not comparable: {pair.not_comparable}"
     return (
         f"{pair.a} against {pair.b}: {counted(pair.only_a, 'image')} only {pair.a} has right, "
