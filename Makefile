@@ -88,7 +88,7 @@ speedrun: $(VENV)/.fer-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/speedrun.sh $(CSV)
 
 CAFFE := $(CURDIR)/build/caffe
-AGREEMENT := built_caffe layers pytorch_layers pytorch_solver nets_on_both_engines pytorch_agreement
+AGREEMENT := built_caffe layers solver nets_on_both_engines pytorch_agreement
 
 caffe-test: $(VENV)/.fer-dev
 	FER_CAFFE_BUILDS=$(CAFFE) $(BIN)/fer caffe build --test $(if $(SOURCE),--source $(SOURCE))

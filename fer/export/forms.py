@@ -7,7 +7,8 @@ from fer.export.form import Form
 from fer.export.onnx_form import Onnx
 from fer.export.tensorflow_forms import FORMS as TENSORFLOW
 
-FORMS: dict[str, Form] = {form.name: form for form in (Onnx(), *TENSORFLOW)}
+_ALL: tuple[Form, ...] = (Onnx(), *TENSORFLOW)
+FORMS = {form.name: form for form in _ALL}
 
 
 def forms_called(names: Sequence[str]) -> list[Form]:

@@ -142,7 +142,10 @@ def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
 
 def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     scale, zero = details["quantization"]
-    return values if details["dtype"] == np.float32 else ((values.astype(np.float32) - zero) * scale)
+    if details["dtype"] == np.float32:
+        return values
+    numbers: np.ndarray = (values.astype(np.float32) - zero) * np.float32(scale)
+    return numbers
 
 
 READERS = {"keras": _read_keras, "savedmodel": _read_saved_model, "tflite": _read_tflite, "tflite-int8": _read_tflite}
