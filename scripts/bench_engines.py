@@ -1,12 +1,13 @@
-"""Time whole training iterations with real data: real Caffe, the PyTorch engine, and a plain PyTorch script.
+"""Time whole training iterations with real data: real Caffe, our engines, and plain scripts of PyTorch and Keras.
 
     python scripts/bench_engines.py [--data data/fer2013] [--nets lenet:s2 alexnet:s1] [--rounds 5] [--seconds 20]
                                     [--json FILE]
 
 Each round runs every engine once, one after the other, each as a process of its own with a warm-up: real Caffe with one
-and with two BLAS threads (the better one counts), the engine in fp32 and in bf16, and scripts/bench_plain.py with a
-DataLoader of no and of two workers, in fp32 (the better one counts) and in bf16. bf16 is left out where the processor
-only emulates it. The solver is the net's own, without its tests and snapshots. Beside them the machine's rate at
+and with two BLAS threads (the better one counts), the engines in fp32 and in bf16, scripts/bench_plain.py with a
+DataLoader of no and of two workers, in fp32 (the better one counts) and in bf16, and scripts/bench_keras.py, of nets
+that it has. An engine is held against the plain script of its framework. bf16 is left out where the processor only
+emulates it. The solver is the net's own, without its tests and snapshots. Beside them the machine's rate at
 torch.mm of 2048 x 2048 is measured; an iteration's work is counted as six operations for each multiply-add of the
 forward pass. Prints medians, ranges and ratios.
 
@@ -40,6 +41,7 @@ from fer.system.hardware import git_commit, hardware, instruction_sets, native_b
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = 2048
+KERAS_NETS = ("lenet", "alexnet")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 # Both end with the same loop, and the first runs in real Caffe's interpreter, which knows nothing of fer.
@@ -58,6 +60,18 @@ from fer.engines.core.solver import Solver
 from fer.engines.pytorch.backend import Backend
 from fer.formats.prototxt import read_solver
 set_up_cpu()
+solver_path, precision, batch, warm_up, seconds = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
+solver = Solver(read_solver(solver_path), solver_path, Backend(precision=precision), Log(silent=True))
+"""
+TENSORFLOW = """
+import json, os, sys, time
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+from fer.engines.core.log import Log
+from fer.engines.core.solver import Solver
+from fer.engines.tensorflow.backend import Backend
+from fer.engines.tensorflow.device import set_up_process
+from fer.formats.prototxt import read_solver
+set_up_process()
 solver_path, precision, batch, warm_up, seconds = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
 solver = Solver(read_solver(solver_path), solver_path, Backend(precision=precision), Log(silent=True))
 """
@@ -156,8 +170,8 @@ def engines(case: Case, data: Path, options: argparse.Namespace) -> dict[str, Ca
         environment = found.environment | {"OPENBLAS_NUM_THREADS": str(count), "OMP_NUM_THREADS": str(count)}
         return answer([found.python, "-c", CAFFE + LOOP, case.solver_path, case.batch, *times], environment)
 
-    def pytorch(precision: str) -> dict[str, float]:
-        command = [sys.executable, "-c", PYTORCH + LOOP, case.solver_path, precision, case.batch, *times]
+    def ours(script: str, precision: str) -> dict[str, float]:
+        command = [sys.executable, "-c", script + LOOP, case.solver_path, precision, case.batch, *times]
         return answer(command, threads(cores))
 
     def plain(workers: int, precision: str) -> dict[str, float]:
@@ -166,11 +180,19 @@ def engines(case: Case, data: Path, options: argparse.Namespace) -> dict[str, Ca
         flags += ["--precision", precision, "--warm-up", options.warm_up, "--seconds", options.seconds]
         return answer([sys.executable, script, *flags], threads(cores))
 
+    def plain_keras(precision: str) -> dict[str, float]:
+        flags = ["--net", case.net, "--data", data, "--batch", case.batch, "--precision", precision]
+        flags += ["--warm-up", options.warm_up, "--seconds", options.seconds]
+        return answer([sys.executable, ROOT / "scripts" / "bench_keras.py", *flags], threads(cores))
+
     if not options.no_caffe:
         for count in sorted({1, cores}):
             runs[f"caffe, {count} thread{'s' if count > 1 else ''}"] = partial(caffe, count)
     for precision in precisions():
-        runs[f"fer, {precision}"] = partial(pytorch, precision)
+        runs[f"fer, {precision}"] = partial(ours, PYTORCH, precision)
+        runs[f"fer on tensorflow, {precision}"] = partial(ours, TENSORFLOW, precision)
+        if case.net in KERAS_NETS:
+            runs[f"keras {precision}"] = partial(plain_keras, precision)
     for precision in precisions():
         for workers in (0, 2):
             name = f"plain {precision}, {workers} workers"
@@ -192,7 +214,8 @@ def report(case: Case, rates: dict[str, float]) -> None:
     for name, found in case.runs.items():
         median = case.median(name)
         precision = "bf16" if "bf16" in name else "fp32"
-        plain = case.median(case.best(f"plain {precision}"))
+        script = "keras" if "tensorflow" in name or "keras" in name else "plain"
+        plain = case.median(case.best(f"{script} {precision}" if case.net in KERAS_NETS else f"plain {precision}"))
         against = f"{median / case.median(caffe):9.2f}" if caffe else f"{'-':>9}"
         spread = f"{min(found):,.0f}-{max(found):,.0f}"
         share = median * work / rates[precision]
