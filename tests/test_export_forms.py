@@ -12,8 +12,10 @@ import cv2
 import made_model
 import numpy as np
 import pytest
+from frameworks import framework
 
 from fer import cli
+from fer.engines.core.weights import write_model
 from fer.engines.registry import ENGINES
 from fer.engines.tensorflow_engine import TensorFlow
 from fer.errors import FerError, UsageError
@@ -25,9 +27,13 @@ from fer.export.form import EXACT
 from fer.export.forms import forms_called
 from fer.export.tensorflow_forms import FORMS
 from fer.formats.database import Database
+from fer.formats.prototxt import read_net
 from fer.inference.classifier import find_model
 from fer.inference.model_record import read_model_json
+from fer.nets.states import State
+from fer.nets.transform import Transform
 from fer.runs.run import Run
+from fer.schema import caffe_pb2
 
 # Keras and TensorFlow use what NumPy and TensorFlow will do away with.
 pytestmark = [
@@ -138,3 +144,48 @@ def test_what_integers_are_chosen_by_is_balanced_and_the_same_each_time(
         counts = np.bincount([label_of[image.tobytes()] for image in chosen])
         assert len(counts) == 7 and counts.max() - counts.min() <= 1 and said.balanced and said.images == images
         assert np.array_equal(chosen, calibration_images(run).images)
+
+
+NORMALIZED = """
+name: "a net, of spaces"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 1 dim: 12 dim: 12 } } }
+layer { name: "a/conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 6 kernel_size: 3
+  weight_filler { type: "gaussian" std: 0.5 } } }
+layer { name: "norm" type: "LRN" bottom: "conv" top: "norm" lrn_param { local_size: 3 alpha: 0.5 %s } }
+layer { name: "pool" type: "Pooling" bottom: "norm" top: "pool" pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
+layer { name: "ip" type: "InnerProduct" bottom: "pool" top: "ip" inner_product_param { num_output: 7
+  weight_filler { type: "gaussian" std: 0.3 } } }
+layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [("", ""), ("beta: 0.6", "cannot be whole in integers: TFLite has .*norm.* in floats alone\ntake tflite")],
+    ids=["alexnet's", "a power"],
+)
+def test_a_normalized_net_is_whole_in_integers_or_refused(here: None, tmp_path: Path, more: str, fault: str) -> None:
+    from fer.engines.tensorflow.exports import READERS, whole_model
+
+    deploy, weights = tmp_path / "deploy.prototxt", tmp_path / "w.caffemodel"
+    deploy.write_text(NORMALIZED % more)
+    net = framework("pytorch").on([], "fp32").net(read_net(deploy), State("TEST"), seed=1)
+    write_model(weights, net)
+    images = np.random.default_rng(1).integers(0, 256, (40, 1, 14, 14), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    param = caffe_pb2.TransformationParameter(crop_size=12, scale=1 / 64, mean_value=[128])
+    out = tmp_path / "x.tflite"
+    arguments = ("tflite-int8", deploy, weights, param, (1, 14, 14), out)
+    if fault:
+        with pytest.raises(FerError, match=fault):
+            TensorFlow().export(*arguments, calibration=tmp_path / "images.npy")
+        assert not out.exists()
+        return
+    TensorFlow().export(*arguments, calibration=tmp_path / "images.npy")
+    pixels = images.transpose(0, 2, 3, 1).astype(np.float32)
+    wanted = np.asarray(whole_model(deploy, weights, Transform(param, (1, 14, 14)))(pixels))
+    with warnings.catch_warnings(action="ignore"):
+        found = READERS["tflite-int8"](out)(pixels)
+    assert np.abs(found - wanted).max() < 0.1 and (found.argmax(1) == wanted.argmax(1)).mean() > 0.9
+    assert np.abs(wanted - net.infer(Transform(param, (1, 14, 14)).views(images)[0], "prob")).max() < 1e-5

@@ -75,7 +75,18 @@ def _converted(converter: Any, calibration: np.ndarray | None) -> bytes:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
     written: bytes = converter.convert()
+    if calibration is not None:
+        _check_integers(written)
     return written
+
+
+def _check_integers(written: bytes) -> None:
+    """FerError unless all is in integers: TFLite leaves operations in floats that it has in no integers."""
+    tensors = _interpreter(model_content=written).get_tensor_details()
+    floats = [tensor["name"].split(";")[0] for tensor in tensors if tensor["dtype"] == np.float32]
+    if floats:
+        named = [name for name in floats if "/" in name] or floats  # by its layer; constants bear none's
+        raise FerError(f"this net cannot be whole in integers: TFLite has {named[0]} in floats alone\ntake tflite")
 
 
 def _write(form: str, model: keras.Model, path: Path, calibration: np.ndarray | None) -> None:
@@ -106,7 +117,7 @@ def _read_saved_model(path: Path) -> Callable[[np.ndarray], Any]:
 
 
 def _read_tflite(path: Path) -> Callable[[np.ndarray], Any]:
-    interpreter = _interpreter(path)
+    interpreter = _interpreter(model_path=str(path))
     interpreter.allocate_tensors()
     (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
 
@@ -121,15 +132,15 @@ def _read_tflite(path: Path) -> Callable[[np.ndarray], Any]:
     return answer
 
 
-def _interpreter(path: Path) -> Any:
+def _interpreter(**of: Any) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         import warnings
 
         with warnings.catch_warnings(action="ignore"):  # it says that ai-edge-litert will take its place
-            return tf.lite.Interpreter(str(path))
-    return Interpreter(str(path))
+            return tf.lite.Interpreter(**of)
+    return Interpreter(**of)
 
 
 def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
@@ -137,8 +148,8 @@ def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     if kind == np.float32:
         return values
     limits = np.iinfo(kind)
-    quantized: np.ndarray = np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(kind)
-    return quantized
+    whole: np.ndarray = np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(kind)
+    return whole
 
 
 def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:

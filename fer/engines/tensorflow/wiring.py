@@ -1,5 +1,6 @@
 """How Caffe's layers become layers of one Keras model: their names, their arithmetic, what they draw."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +26,10 @@ class Wiring:
     _names: set[str] = field(default_factory=set)
 
     def name(self, wanted: str) -> str:
-        """A name that Keras allows and that this model has not yet: its own may hold no slash."""
-        plain = wanted.replace("/", ".") or "unnamed"
+        """A name that TensorFlow allows and that this model has not yet: a layer's may hold no slash either."""
+        plain = re.sub(r"[^\w.>-]", "_", wanted.replace("/", "."), flags=re.ASCII) or "unnamed"
+        if not re.match("[A-Za-z0-9.]", plain):
+            plain = f".{plain}"
         name, number = plain, 1
         while name in self._names:
             number += 1

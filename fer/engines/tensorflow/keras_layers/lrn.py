@@ -39,7 +39,7 @@ class LRN(Own):
 
         @tf.custom_gradient
         def normalize(x: Tensor) -> Any:
-            scale = self.k + _over_channels(tf.square(x), band)
+            scale = self.k + _over_channels(x * x, band)  # TFLite's square is one of floats
             power = _power(scale, beta)
 
             def gradient(grad: Tensor) -> Tensor:
@@ -58,8 +58,8 @@ def _over_channels(images: Tensor, band: Tensor) -> Tensor:
 
 
 def _power(scale: Tensor, beta: float) -> Tensor:
-    """scale^-beta; roots are several times faster than a power."""
+    """scale^-beta; roots are several times faster than a power, and this one TFLite has in integers."""
     if beta == 0.75:
         root = tf.math.rsqrt(scale)
-        return tf.sqrt(root) * root
+        return root * root * tf.math.rsqrt(root)
     return tf.math.rsqrt(scale) if beta == 0.5 else tf.pow(scale, -beta)
