@@ -227,7 +227,8 @@ def said_in(line: str) -> Iterator[Said]:
     headers = [*HEADER.finditer(line)] if line.count("]") > 1 else [*filter(None, [HEADER.search(line)])]
     ends = [*(header.start() for header in headers[1:]), len(line)]
     for number, (header, end) in enumerate(zip(headers, ends, strict=False), 1):
-        yield Said(*header.groups(), line[header.end() : end], number < len(headers))
+        severity, date, time, thread, source = header.groups()
+        yield Said(severity, date, time, thread, source, line[header.end() : end], number < len(headers))
 
 
 def read_line(line: str) -> Event | None:
