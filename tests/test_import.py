@@ -301,3 +301,40 @@ def test_on_the_command_line(
     assert "exists already" in capsys.readouterr().err
     assert cli.main(["runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["engine"] == UNKNOWN
+
+
+@pytest.mark.full
+def test_all_that_takes_a_run_takes_an_imported_one(
+    trained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In another order of classes, and of a deploy net alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
+
+    def fer(*words: str) -> str:
+        code = cli.main([*words])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return said.out
+
+    theirs = trained / "bvlc"
+    weights = [str(theirs / f"theirs_iter_{iteration}.caffemodel") for iteration in (20, 40)]
+    fer("import", str(trained / DIGITS), "--data", str(data), "--name", "job")
+    alone = ["--scale", "0.00390625", "--labels", NAMES, "--data", str(data), "--name", "alone"]
+    fer("import", str(theirs / "deploy.prototxt"), *weights, str(data / "mean.binaryproto"), *alone)
+    runs = [Run(Path("runs", name)) for name in ("job", "alone")]
+    assert "the mean of snapshots 20, 40" in fer("average", "runs/job")
+    compared = fer("report", "runs/job", "runs/alone")
+    assert compared.count("Trained elsewhere, by ") == 2 and "McNemar's exact test" in compared
+    assert set(accuracies(Run(runs[0].dir))) == {"20", "40", "average_20-40"}
+    assert "Ensemble of job, alone" in fer("report", "--ensemble", "runs/job", "runs/alone")
+    listed = {run["name"]: run for run in json.loads(fer("runs", "--json"))}
+    for run in runs:
+        assert listed[run.dir.name]["val_accuracy"] == max(accuracies(run).values())
+        assert "Largest difference" in fer("export", str(run.dir), "--no-onnx")
+        scores = load_scores(run.scores("val"))
+        for model in (run.dir, run.dir / "export"):
+            picture = str(data / "val" / scores.files[0])
+            told = json.loads(fer("predict", "--model", str(model), picture, "--no-detect", "--json"))
+            given = told["images"][0]["faces"][0]["probabilities"]
+            assert [given[name] for name in elsewhere.CLASSES] == pytest.approx(scores.probs[0].tolist(), abs=1e-4)

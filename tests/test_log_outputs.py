@@ -151,7 +151,7 @@ def test_early_stopping_waits_for_the_top_1() -> None:
     data = TrainedOn(dir="data", title="", manifest_sha256="", train_count=1, files={})
     found = find_early_stopping(1, solver, net, data, records_of({"accuracy": HIGH, "hits": LOW[::-1]}))
     assert found.output == "hits" and found.best == 0
-    assert str(found) == "val hits has not risen for 1 tests, since iteration 0"
+    assert str(found) == "val hits has not risen for 1 test, since iteration 0"
 
 
 def test_a_test_of_many_outputs_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

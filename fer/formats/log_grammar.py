@@ -49,10 +49,12 @@ class Line(Generic[E]):
 
     def fill(self, event: E) -> str | None:
         """The text with the event's values, or None where the event lacks one of them."""
-        values = {name: getattr(event, name, None) for name in self._parts[1::2]}
-        if any(value is None for value in values.values()):
-            return None
-        return self.text.format(**{name: show(value) for name, value in values.items()})
+        values = {}
+        for name in self._parts[1::2]:
+            if (value := getattr(event, name, None)) is None:
+                return None
+            values[name] = show(value)
+        return self.text.format_map(values)
 
 
 def _plain(hint: Any) -> type:
@@ -81,5 +83,6 @@ _CASTS: dict[type, Callable[[str], Any]] = {int: int, float: _to_float, str: str
 
 def show(value: object) -> str:
     """As a C++ stream prints it: six significant digits."""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return " ".join(text.splitlines())
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value) if isinstance(value, int) else " ".join(str(value).splitlines())

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, TextIO
+from typing import ClassVar, NamedTuple, TextIO
 
 from fer.formats.log_grammar import Line, show
 
@@ -209,8 +209,7 @@ LONGEST = 4096
 """Characters of a message that may be an event: the longest name of a file fits in."""
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """One message of a log: who said it, when, and what it was; `cut` where another began before it had ended."""
 
     severity: str
@@ -224,10 +223,12 @@ class Said:
 
 def said_in(line: str) -> Iterator[Said]:
     """The messages of one line: one, unless the first was cut off or programs that write at once mixed up theirs."""
-    headers = [*HEADER.finditer(line)]
+    # Each header ends in a bracket: with one of them there is no need to look through the whole line.
+    headers = [*HEADER.finditer(line)] if line.count("]") > 1 else [*filter(None, [HEADER.search(line)])]
     ends = [*(header.start() for header in headers[1:]), len(line)]
     for number, (header, end) in enumerate(zip(headers, ends, strict=False), 1):
-        yield Said(**header.groupdict(), message=line[header.end() : end], cut=number < len(headers))
+        severity, date, time, thread, source = header.groups()
+        yield Said(severity, date, time, thread, source, line[header.end() : end], number < len(headers))
 
 
 def read_line(line: str) -> Event | None:

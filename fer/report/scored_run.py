@@ -164,9 +164,7 @@ def _elsewhere(run: Run, scores: Mapping[str, StoredScores]) -> str | None:
         return None
     by = "by an unknown Caffe" if made.made_by == UNKNOWN else f"by {made.made_by}"
     further = f" From iteration {record.changes[0].iteration:,} on it was trained here." if record.changes else ""
-    images = " and ".join(
-        f"{counted(len(each.files), 'image')} of {_split_name(split, each)}" for split, each in scores.items()
-    )
+    images = " and ".join(f"{counted(len(s.files), 'image')} of {_split_name(split, s)}" for split, s in scores.items())
     return (
         f"Trained elsewhere, {by}, and imported from {', '.join(made.source)}: what is said of that training is what "
         f"its files say, and on which images it was trained is not known.{further} Scored here on {images} in "

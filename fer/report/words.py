@@ -65,7 +65,7 @@ def mcnemar_sentence(pair: McNemarResult) -> str:
     if pair.p_value is None or pair.only_a is None:
         return f"{pair.a} against {pair.b}: not comparable: {pair.not_comparable}"
     return (
-        f"{pair.a} against {pair.b}: {counted(pair.only_a, 'image')} only {pair.a} has right, "
+        f"{pair.a} against {pair.b}: {counted(pair.only_a or 0, 'image')} only {pair.a} has right, "
         f"{pair.only_b:,} only {pair.b}: p {'' if pair.p_value < 1e-4 else '= '}{p_value(pair.p_value)}"
     )
 
