@@ -28,7 +28,8 @@ SCALES = {"lenet": 1 / 256, "alexnet": 1 / 64}
 def batches(data: Path, net: str, batch: int) -> tf.data.Dataset:
     """The train split's images, decoded once: a random crop and mirror each, minus the mean, over and over."""
     rows = [line.rsplit(" ", 1) for line in (data / "train.txt").read_text().splitlines()]
-    images = np.stack([cv2.imread(str(data / "train" / name), cv2.IMREAD_GRAYSCALE) for name, _ in rows])[..., None]
+    found = [cv2.imread(str(data / "train" / name), cv2.IMREAD_GRAYSCALE) for name, _ in rows]
+    images = np.stack([image for image in found if image is not None])[..., None]
     labels = np.array([int(label) for _, label in rows], np.int32)
 
     def change(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -23,6 +23,8 @@ class OwnEngine(ProcessEngine):
     framework: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
     threads_variable: ClassVar[str]
+    slow: ClassVar[bool] = False
+    """Whether each of its processes takes seconds to start, so that somebody should be told."""
 
     @property
     def shuffles(self) -> bool:
@@ -39,6 +41,8 @@ class OwnEngine(ProcessEngine):
         if not self.installed():
             needs = f"the {self.title} engine needs {self.framework}, which this Python has not"
             raise FerError(f"{needs}\n{pip_install(*self.packages)}")
+        if say and self.slow:
+            say(f"starting {self.title}, which takes some seconds each time ...")
         threads = os.environ.get(self.threads_variable) or str(physical_cores())
         command = (sys.executable, "-m", f"fer.engines.{self.name}")
         # It works in run directories, whose Python files are no code of ours (nor of those it starts).

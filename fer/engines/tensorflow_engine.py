@@ -26,6 +26,7 @@ class TensorFlow(OwnEngine):
     framework = "tensorflow"
     packages = ("tensorflow-cpu", "h5py")
     threads_variable = "FER_TENSORFLOW_THREADS"
+    slow = True
 
     @property
     def precisions(self) -> tuple[str, ...]:

@@ -148,7 +148,8 @@ def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     if kind == np.float32:
         return values
     limits = np.iinfo(kind)
-    return np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(kind)
+    whole: np.ndarray = np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(kind)
+    return whole
 
 
 def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:

@@ -36,14 +36,15 @@ class Wired:
         self.wiring = wiring
         self._shapes = shapes
         self._feeding = [node for node in nodes if isinstance(node.layer, Feeding)]
-        self._symbols: dict[str, Tensor] = {}
+        self.symbols: dict[str, Tensor] = {}
+        """Of every blob, as it is in the end."""
         with keras.StatelessScope(initialize_variables=False) if bare else nullcontext():
             for node in nodes:
-                self._symbols.update(zip(node.tops, self._wire(node), strict=False))
+                self.symbols.update(zip(node.tops, self._wire(node), strict=False))
             given = {id(symbol): name for name, symbol in wiring.inputs.items()}
-            self.given = {name: given[id(self._symbols[name])] for name in wanted if id(self._symbols[name]) in given}
+            self.given = {name: given[id(self.symbols[name])] for name in wanted if id(self.symbols[name]) in given}
             """Blobs that are inputs themselves."""
-            self.outputs = {name: self._symbols[name] for name in wanted if name not in self.given}
+            self.outputs = {name: self.symbols[name] for name in wanted if name not in self.given}
             self._made = list({id(symbol): symbol for symbol in self.outputs.values()}.values())
             self._place = {id(symbol): place for place, symbol in enumerate(self._made)}
             self.keras = keras.Model(dict(wiring.inputs), self._made) if self._made else None
@@ -58,9 +59,9 @@ class Wired:
             return tuple(self.wiring.image_input(self._shapes[top], top) for top in node.tops)
         bottoms = []
         for name, cut in zip(node.bottoms, node.cut, strict=True):
-            if name not in self._symbols:
-                self._symbols[name] = self.wiring.image_input(self._shapes[name], name)
-            symbol = self._symbols[name]
+            if name not in self.symbols:
+                self.symbols[name] = self.wiring.image_input(self._shapes[name], name)
+            symbol = self.symbols[name]
             if cut:
                 symbol = StopGradient(name=self.wiring.name(f"{node.name}.cut"), dtype=self.wiring.policy)(symbol)
             bottoms.append(symbol)
