@@ -9,7 +9,7 @@ README.md model.json run.json                                             how to
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from fer.evaluation.scores import Scores, load_scores
 from fer.evaluation.splits import as_images, reading_of
 from fer.export.calibration import calibration_images
 from fer.export.folded import write_folded
-from fer.export.form import Job
+from fer.export.form import Form, Job
 from fer.export.forms import forms_called
 from fer.export.proof import HeldOut, check_caffe_files, prove
 from fer.export.readme import readme
@@ -41,6 +41,7 @@ from fer.inference.classifier import (
 from fer.inference.model_record import (
     MODEL_JSON,
     ExportedSnapshot,
+    FormRecord,
     ModelRecord,
     Preprocessing,
     SplitAccuracy,
@@ -87,21 +88,12 @@ def export_run(
     trained, (snapshot, _) = trained_model(run), chosen_snapshot(run)
     deploy = read_net(trained.deploy)
     splits = {split: _held_out(run, split) for split in held_out()}
-    val = splits["val"]
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacement(out) as folder:
         model = _write_caffe_files(folder, trained, deploy)
         calibration = cache(partial(calibration_images, run))
         job = Job(model, deploy, lambda: calibration().images, progress, batch)
-        checks, unchecked = check_caffe_files(job, val)
-        if fold:
-            write_folded(job, val, onnx="onnx" in forms)
-        proved = {}
-        for form in wanted:
-            progress(f"writing {form.name}", 0, 1)
-            form.write(job)
-            proved[form.name], more, missing = prove(job, form, val, splits["test"])
-            checks, unchecked = {**checks, **more}, {**unchecked, **missing}
+        checked, proved = _write_forms(job, wanted, splits, fold=fold)
         integers = any(form.integers for form in wanted)
         if integers:
             calibration().write(folder / CALIBRATION)
@@ -119,8 +111,8 @@ def export_run(
             onnx="onnx" in proved,
             data=run.record.data.title or "unnamed data",
             accuracy={split: _accuracy(each.scores) for split, each in splits.items()},
-            largest_difference_on_val=checks,
-            not_checked=unchecked,
+            largest_difference_on_val=checked.differences,
+            not_checked=checked.unchecked,
             probe=tuple(map(tuple, probe.astype(float).round(6).tolist())),
             files={},
             colour=trained.colour,
@@ -132,6 +124,31 @@ def export_run(
         record = replace(record, files=_hashes(folder))
         write_record(folder / MODEL_JSON, record)
     return record
+
+
+@dataclass
+class _Checked:
+    """The largest difference from the run's own probabilities by reader, and why others were not asked."""
+
+    differences: dict[str, float]
+    unchecked: dict[str, str]
+
+
+def _write_forms(
+    job: Job, wanted: Sequence[Form], splits: dict[str, HeldOut], *, fold: bool
+) -> tuple[_Checked, dict[str, FormRecord]]:
+    """Prove Caffe's files, then write and prove each form. Raises FerError."""
+    checked = _Checked(*check_caffe_files(job, splits["val"]))
+    if fold:
+        write_folded(job, splits["val"], onnx=any(form.name == "onnx" for form in wanted))
+    proved = {}
+    for form in wanted:
+        job.tell(f"writing {form.name}", 0, 1)
+        form.write(job)
+        proved[form.name], more, missing = prove(job, form, splits["val"], splits["test"])
+        checked.differences.update(more)
+        checked.unchecked.update(missing)
+    return checked, proved
 
 
 def _held_out(run: Run, split: str) -> HeldOut:

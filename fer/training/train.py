@@ -47,14 +47,11 @@ def train(
     Interrupted when a signal stopped it, with the work saved.
     """
     options, tell = options or TrainOptions(), progress or silent
-    if options.tensorboard:
-        check_tensorboard()
     train_val, solver_path = find_net(net), find_solver(net, solver)
     own = options.name
     base_name = run_label(train_val, solver_path) if own is None else _check_name(own, options.runs_dir)
     prototxts = read_prototxts(solver_path, train_val)
-    if not Path(data_dir).is_dir():
-        read_manifest(data_dir)  # says what makes one, before an engine is set up
+    _check_before_an_engine(options, data_dir)
     choice = EngineChoice(
         prototxts, options.engine, gpu=options.gpu, precision=options.precision, shuffle=options.shuffle, tell=tell
     )
@@ -96,6 +93,14 @@ def train(
                 shutil.rmtree(run.dir)
         session.measure_end()
     return run
+
+
+def _check_before_an_engine(options: TrainOptions, data_dir: Path) -> None:
+    """What is to be said before an engine is set up. Raises FerError."""
+    if options.tensorboard:
+        check_tensorboard()
+    if not Path(data_dir).is_dir():
+        read_manifest(data_dir)  # says what makes one
 
 
 def _tell_of(plan: Plan, tell: Tell) -> None:
