@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from frameworks import FRAMEWORKS, framework
 from solver_cases import quiet_solver, write_solver
 from torch.nn import functional as F
 
 from fer.engines.core import tool
 from fer.engines.core.weights import read_model
-from fer.engines.pytorch.backend import PyTorch
 from fer.formats.database import Database
 from fer.formats.log import parse_log
 
@@ -45,16 +45,22 @@ def trained(tmp_path: Path) -> tuple[Path, list[Path]]:
     return model, [tmp_path / f"run_iter_{i}.caffemodel" for i in (5, 10, 15)]
 
 
-def average(model: Path, files: list[Path], *words: str) -> int:
+each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
+
+
+def average(engine: str, model: Path, files: list[Path], *words: str) -> int:
     out = ["--out", str(model.with_name("mean.caffemodel")), *words]
-    return tool.main(PyTorch(), ["average", "--model", str(model), "--weights", ",".join(map(str, files)), *out])
+    return tool.main(
+        framework(engine), ["average", "--model", str(model), "--weights", ",".join(map(str, files)), *out]
+    )
 
 
+@each_engine
 def test_the_mean_and_its_own_statistics(
-    tmp_path: Path, trained: tuple[Path, list[Path]], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, trained: tuple[Path, list[Path]], capfd: pytest.CaptureFixture[str], engine: str
 ) -> None:
     model, files = trained
-    assert average(model, files) == 0
+    assert average(engine, model, files) == 0
     said = capfd.readouterr()
     assert json.loads(said.out) == {"batches": 4}  # 33 images in batches of 10
     assert said.err.splitlines()[-1] == "passed 4 of 4"
@@ -78,20 +84,24 @@ def test_the_mean_and_its_own_statistics(
             torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_the_same_call_gives_the_same_file(tmp_path: Path, trained: tuple[Path, list[Path]]) -> None:
+@each_engine
+def test_the_same_call_gives_the_same_file(tmp_path: Path, trained: tuple[Path, list[Path]], engine: str) -> None:
     model, files = trained
     model.write_text(model.read_text().replace("mean_value: 128 }", "mean_value: 128 mirror: true crop_size: 8 }", 1))
-    assert average(model, files, "--iterations", "3") == 0
+    assert average(engine, model, files, "--iterations", "3") == 0
     first = (tmp_path / "mean.caffemodel").read_bytes()
-    assert average(model, files, "--iterations", "3") == 0
+    assert average(engine, model, files, "--iterations", "3") == 0
     assert (tmp_path / "mean.caffemodel").read_bytes() == first
 
 
-def test_without_statistics_to_make_no_pass_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@each_engine
+def test_without_statistics_to_make_no_pass_is_made(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], engine: str
+) -> None:
     solver = write_solver(tmp_path, "run", max_iter=20)
     quiet_solver(solver).solve()
     files = [tmp_path / f"run_iter_{i}.caffemodel" for i in (10, 20)]
-    assert average(tmp_path / "run_net.prototxt", files) == 0
+    assert average(engine, tmp_path / "run_net.prototxt", files) == 0
     said = capfd.readouterr()
     assert json.loads(said.out) == {"batches": 0} and not said.err
     mean, parts = read_model(tmp_path / "mean.caffemodel"), [read_model(file) for file in files]
@@ -103,15 +113,21 @@ def test_without_statistics_to_make_no_pass_is_made(tmp_path: Path, capfd: pytes
             )
 
 
+@each_engine
 @pytest.mark.parametrize(
     ("words", "message"),
     [(["--iterations", "0"], "--iterations is 0"), (["--weights", "none.caffemodel"], "cannot read none.caffemodel")],
 )
 def test_faults_leave_no_file(
-    tmp_path: Path, trained: tuple[Path, list[Path]], capfd: pytest.CaptureFixture[str], words: list[str], message: str
+    tmp_path: Path,
+    trained: tuple[Path, list[Path]],
+    capfd: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+    engine: str,
 ) -> None:
     model, files = trained
-    assert average(model, files, *words) == 1
+    assert average(engine, model, files, *words) == 1
     fatal = parse_log(capfd.readouterr().err.splitlines()).fatal
     assert fatal is not None and message in fatal
     assert not (tmp_path / "mean.caffemodel").exists()

@@ -1,4 +1,4 @@
-"""fer train with the PyTorch engine, from start to report: stops, resumes to the last bit, and Caffe's own log."""
+"""fer train with the engines of ours, from start to report: stops, resumes to the last bit, and Caffe's own log."""
 
 import difflib
 import os
@@ -28,6 +28,7 @@ from fer.system.records import read_record
 
 pytestmark = pytest.mark.full
 
+OURS = ("pytorch", "tensorflow")
 NET = training.NET  # with mirror, random crop and dropout
 LONG: dict[str, Any] = {"max_iter": 300, "display": 1, "snapshot": 110, "test_interval": 70, "test_iter": 4}
 
@@ -35,7 +36,8 @@ LONG: dict[str, Any] = {"max_iter": 300, "display": 1, "snapshot": 110, "test_in
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FER_TORCH_THREADS", "1")
+        for engine in OURS:
+            patch.setenv(f"FER_{'TORCH' if engine == 'pytorch' else 'TENSORFLOW'}_THREADS", "1")
         patch.delenv("FER_CAFFE", raising=False)
         yield
 
@@ -51,15 +53,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
     return start(tmp_path_factory.mktemp("whole"), data, **LONG)
 
 
+@pytest.fixture(scope="module")
+def whole_of_tensorflow(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Run:
+    return start(tmp_path_factory.mktemp("whole"), data, "tensorflow", **LONG)
+
+
 # ---- stops and resumes
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("engine", "of", "number", "code"),
+    [
+        ("pytorch", "whole", signal.SIGINT, 130),
+        ("pytorch", "whole", signal.SIGTERM, 143),
+        ("tensorflow", "whole_of_tensorflow", signal.SIGTERM, 143),
+    ],
+)
 def test_stopped_and_resumed_it_is_the_training_that_was_never_stopped(
-    tmp_path: Path, data: Path, whole: Run, number: signal.Signals, code: int
+    tmp_path: Path, data: Path, request: pytest.FixtureRequest, engine: str, of: str, number: signal.Signals, code: int
 ) -> None:
+    whole = request.getfixturevalue(of)
     training.write_net(tmp_path, net=NET, **LONG)
-    process = training.start_training(tmp_path, data, "pytorch")
+    process = training.start_training(tmp_path, data, engine)
     wait_for_log(tmp_path, "Iteration 30 ", process)
     process.send_signal(number)
     _, said = process.communicate()
@@ -97,14 +112,16 @@ def test_a_faulty_training_is_told_in_its_own_words(tmp_path: Path, data: Path) 
 # ---- with real Caffe
 
 
-def test_either_engine_goes_on_with_the_other_s_run(tmp_path: Path, data: Path, whole: Run) -> None:
+def test_every_engine_goes_on_with_the_others_runs(tmp_path: Path, data: Path) -> None:
     run = start(tmp_path, data, "caffe", **{**LONG, "max_iter": 25})
     run = resume(run.dir, max_iter=50, engine="pytorch")
     assert run.record.engine == "pytorch" and run.snapshots()[-1].extra
+    run = resume(run.dir, max_iter=65, engine="tensorflow")
+    assert run.record.engine == "tensorflow" and run.snapshots()[-1].extra
     run = resume(run.dir, max_iter=80, engine="caffe")
     assert run.record.engine == "caffe" and not run.snapshots()[-1].extra
     changes = [(c.iteration, c.before.engine, c.after.engine) for c in run.record.changes]
-    assert changes == [(25, "caffe", "pytorch"), (50, "pytorch", "caffe")]
+    assert changes == [(25, "caffe", "pytorch"), (50, "pytorch", "tensorflow"), (65, "tensorflow", "caffe")]
     losses = [loss for _, loss, _ in numbers(run, "train") if loss is not None]
     assert np.mean(losses[-20:]) < 0.95 * np.mean(losses[:10])  # it went on learning
     training_log = parse_log(run.log)
@@ -135,10 +152,11 @@ def bare(log: Path) -> list[str]:
     return lines
 
 
-def test_the_two_engines_logs_differ_in_numbers_and_times_only(tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize("engine", OURS)
+def test_our_logs_differ_from_caffes_in_numbers_and_times_only(tmp_path: Path, data: Path, engine: str) -> None:
     """From the solver's start on; before it both describe the net they build, word for word alike too."""
     options = {"max_iter": 40, "lr_policy": '"multistep"\nstepvalue: 10\nstepvalue: 30\ngamma: 0.5'}
-    ours, caffes = (start(tmp_path, data, engine, engine, **options) for engine in ("pytorch", "caffe"))
+    ours, caffes = (start(tmp_path, data, each, each, **options) for each in (engine, "caffe"))
     mine, theirs = bare(ours.log), bare(caffes.log)
     begin = "Solving Small"
     difference = list(difflib.unified_diff(theirs[theirs.index(begin) :], mine[mine.index(begin) :], lineterm="", n=1))
@@ -165,17 +183,18 @@ def test_from_start_to_report(tmp_path: Path, data: Path, whole: Run) -> None:
     assert (tmp_path / "report" / "report.html").is_file() and result
 
 
-def test_both_engines_score_the_same_weights_alike(tmp_path: Path, data: Path, whole: Run) -> None:
+def test_all_engines_score_the_same_weights_alike(tmp_path: Path, data: Path, whole: Run) -> None:
     images = tmp_path / "images.npy"
     np.save(images, np.random.default_rng(1).integers(0, 256, (50, 1, 48, 48), np.uint8))
     transform = front_layer(read_net(whole.net)).transform_param
     for ten_crop in (False, True):
         answers = []
-        for engine in ("pytorch", "caffe"):
+        for engine in ("caffe", *OURS):
             out = tmp_path / f"{engine}.npz"
             find_engine(engine).predict(
                 whole.deploy, whole.weights_file(300), images, transform, out, ten_crop=ten_crop, folder=whole.dir
             )
-            with np.load(out, allow_pickle=False) as answer:
-                answers.append(answer["probs"])
-        np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
+            with np.load(out, allow_pickle=False) as file:
+                answers.append(file["probs"])
+        for answer in answers[1:]:
+            np.testing.assert_allclose(answers[0], answer, atol=1e-5)
