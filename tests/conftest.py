@@ -35,8 +35,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # The wheel's Caffe is the one that the tests train with, whatever the user has built.
 os.environ["FER_CAFFE_BUILDS"] = os.devnull
-# Where each core has a worker of pytest's, more threads only wait for each other. PyTorch, imported later, reads it.
-os.environ |= {"OMP_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
+# Where each core has a worker of pytest's, more threads only wait for each other. Read when a framework is imported.
+os.environ |= {"OMP_NUM_THREADS": "1", "FER_TORCH_THREADS": "1", "FER_TENSORFLOW_THREADS": "1"}
+os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
