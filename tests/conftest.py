@@ -142,7 +142,7 @@ def warm_engines() -> Iterator[None]:
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine named "fake", and no variable of the shell's that would decide anything."""
     monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
-    ours = [f"FER_{name}" for name in ("CAFFE", "CAFFE_PYTHON", "TORCH_THREADS")]
+    ours = [f"FER_{name}" for name in ("CAFFE", "CAFFE_PYTHON", "TORCH_THREADS", "TENSORFLOW_THREADS")]
     for name in (*ours, *(f"FAKE_{name}" for name in ("FAULT", "SECONDS", "ARGV", "ACCURACIES"))):
         monkeypatch.delenv(name, raising=False)
 
