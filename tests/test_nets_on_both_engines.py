@@ -18,7 +18,7 @@ from solver_cases import ENGINES, backend, quiet_solver, torch_net
 from fer.engines.core.verbs.predict import predict
 from fer.engines.interpreter import CaffePython
 from fer.engines.registry import find_engine
-from fer.formats.prototxt import read_net
+from fer.formats.prototxt import read_net, write_text
 from fer.nets.deploy import front_layer
 from fer.nets.zoo import find_net
 
@@ -86,12 +86,17 @@ def test_what_pytorch_trains_caffe_scores_alike(
     assert max(np.abs(probs - theirs).max() for probs in ours) <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["resnet18h", "alexnetbn"])
+@pytest.mark.parametrize("name", ["alexnetbn"])
 def test_tensorflow_trains_batch_norm_as_pytorch_does(
     name: str, random_data: Callable[[int], Path], tmp_path: Path, seed: int
 ) -> None:
     """From the same snapshot: the losses of two iterations, and the parameters and statistics after the first."""
     folder = agreement.write_case(tmp_path, name, "s1", random_data(SIDE), batch=7, test_batch=7, seed=seed)
+    net = read_net(folder / "net.prototxt")
+    for layer in net.layer:
+        if layer.type == "Python":
+            layer.python_param.param_str = "seed: 1"  # nothing is augmented
+    write_text(folder / "net.prototxt", net)
     first = agreement.pytorch_solver(folder, None)
     first.snapshot()
     before, path = agreement.parameters(first), folder / "tensorflow.prototxt"
@@ -103,6 +108,6 @@ def test_tensorflow_trains_batch_norm_as_pytorch_does(
         assert ours == pytest.approx(theirs, rel=CLOSE)
         if number == 0:
             for key, blob in agreement.parameters(first).items():
-                layer, index = key.removeprefix("after/").rsplit("/", 1)
+                owner, index = key.removeprefix("after/").rsplit("/", 1)
                 moved = blob - before[key]
-                assert np.abs(other.net.blob(layer, int(index)) - blob).max() <= CLOSE_UPDATES * np.abs(moved).max()
+                assert np.abs(other.net.blob(owner, int(index)) - blob).max() <= CLOSE_UPDATES * np.abs(moved).max()
