@@ -43,4 +43,5 @@ def use(gpu: int | None) -> None:
 def set_up_process() -> None:
     """What a process of the engine sets for itself before its first net: it holds for all that runs there."""
     tf.get_logger().setLevel("ERROR")
-    tf.config.experimental.enable_op_determinism()  # so that a resumed training is the same one to the last bit
+    if not tf.config.list_physical_devices("GPU"):  # where some operations have no such kernel
+        tf.config.experimental.enable_op_determinism()  # so that a resumed training is the same one to the last bit
