@@ -39,8 +39,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # The wheel's Caffe is the one that the tests train with, whatever the user has built.
 os.environ["FER_CAFFE_BUILDS"] = os.devnull
-# Where each core has a worker of pytest's, more threads only wait for each other. PyTorch, imported later, reads it.
-os.environ |= {"OMP_NUM_THREADS": "1", "FER_TORCH_THREADS": "1"}
+# Where each core has a worker of pytest's, more threads only wait for each other. Read when a framework is imported.
+os.environ |= {"OMP_NUM_THREADS": "1", "FER_TORCH_THREADS": "1", "FER_TENSORFLOW_THREADS": "1"}
+os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -145,7 +146,7 @@ def warm_engines() -> Iterator[None]:
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine named "fake", and no variable of the shell's that would decide anything."""
     monkeypatch.setitem(ENGINES, "fake", training.fake_engine)
-    ours = [f"FER_{name}" for name in ("CAFFE", "CAFFE_PYTHON", "TORCH_THREADS")]
+    ours = [f"FER_{name}" for name in ("CAFFE", "CAFFE_PYTHON", "TORCH_THREADS", "TENSORFLOW_THREADS")]
     for name in (*ours, *(f"FAKE_{name}" for name in ("FAULT", "SECONDS", "ARGV", "ACCURACIES"))):
         monkeypatch.delenv(name, raising=False)
 

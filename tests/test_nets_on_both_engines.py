@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from agreement import Continued, relative
-from solver_cases import ENGINES, backend, quiet_solver, torch_net
+from solver_cases import ENGINES, backend, torch_net
 
 from fer.engines.core.verbs.predict import predict
 from fer.engines.interpreter import CaffePython
@@ -91,25 +91,3 @@ def test_what_pytorch_trains_caffe_scores_alike(
     theirs, *ours = (np.load(tmp_path / f"{who}.npz", allow_pickle=False)["probs"] for who in ("caffe", *ENGINES))
     assert theirs.shape == (7, 7) and np.ptp(theirs, axis=0).max() > 1e-3  # the images do not all look the same to it
     assert max(np.abs(probs - theirs).max() for probs in ours) <= 1e-5
-
-
-@pytest.mark.parametrize("name", ["resnet18h", "alexnetbn"])
-def test_tensorflow_trains_batch_norm_as_pytorch_does(
-    name: str, random_data: Callable[[int], Path], tmp_path: Path, seed: int
-) -> None:
-    """From the same snapshot: the losses of two iterations, and the parameters and statistics after the first."""
-    folder = agreement.write_case(tmp_path, name, "s1", random_data(SIDE), batch=7, test_batch=7, seed=seed)
-    first = agreement.pytorch_solver(folder, None)
-    first.snapshot()
-    before, path = agreement.parameters(first), folder / "tensorflow.prototxt"
-    other = quiet_solver(path, "tensorflow", snapshot=folder / "pytorch_iter_0.solverstate")
-    for number in range(2):
-        for solver in (first, other):
-            solver.step(1)
-        theirs, ours = (float(solver.net.host(solver._losses[-1])) for solver in (first, other))
-        assert ours == pytest.approx(theirs, rel=CLOSE)
-        if number == 0:
-            for key, blob in agreement.parameters(first).items():
-                layer, index = key.removeprefix("after/").rsplit("/", 1)
-                moved = blob - before[key]
-                assert np.abs(other.net.blob(layer, int(index)) - blob).max() <= CLOSE_UPDATES * np.abs(moved).max()

@@ -231,6 +231,28 @@ def test_a_snapshot_of_one_engine_goes_on_in_the_other(tmp_path: Path, first: st
         assert "drop/dropout" in next(line for line in log.getvalue().splitlines() if "begin anew" in line)
 
 
+NORM = """
+layer { name: "norm" type: "BatchNorm" bottom: "conv" top: "conv" batch_norm_param { moving_average_fraction: 0.8 } }
+layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
+"""
+
+
+def test_batch_norm_learns_the_same_in_both_engines(tmp_path: Path) -> None:
+    """Parameters and statistics after ten updates; the wheel's Caffe does not train BatchNorm."""
+    path = write_solver(tmp_path, "run", snapshot=0)
+    net = tmp_path / "run_net.prototxt"
+    net.write_text(net.read_text().replace('layer { name: "tanh"', NORM + 'layer { name: "tanh"'))
+    write_model(tmp_path / "first.caffemodel", quiet_solver(path).net)
+    solvers = [quiet_solver(path, engine, weights=[tmp_path / "first.caffemodel"]) for engine in ENGINES]
+    for solver in solvers:
+        solver.step(10)
+    theirs, ours = (solver.net for solver in solvers)
+    for name, shapes in theirs.blob_shapes.items():
+        for index in range(len(shapes)):
+            assert difference(ours.blob(name, index), theirs.blob(name, index)) <= 1e-5, (name, index)
+    assert ours.blob("norm", 2) == pytest.approx(sum(0.8**n for n in range(10)))
+
+
 def test_a_sidecar_of_another_run_is_left_alone(tmp_path: Path) -> None:
     """As after Caffe wrote its own snapshot over ours: the data goes on by counting."""
     path = write_solver(tmp_path, "run", random_seed=1)

@@ -6,30 +6,14 @@ from collections.abc import Iterator
 
 import torch
 
+from fer.engines.core.gpus import gpus_named
 from fer.engines.engine import PRECISIONS
 from fer.errors import FerError
 
 
 def gpus_of(text: str | None) -> list[int]:
     """The GPUs of `--gpu` ("", "0", "0,2", "all"); FerError for anything else or where one is not there."""
-    if not text:
-        return []
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if text == "all":
-        wanted = list(range(there))
-        if not wanted:
-            raise FerError(f"--gpu all: no GPU; {_why_not(0)}\nleave --gpu out to train on the CPU")
-        return wanted
-    try:
-        wanted = [int(word) for word in text.split(",")]
-    except ValueError:
-        raise FerError(f"--gpu takes numbers separated by commas, or all; not {text!r}") from None
-    if len(set(wanted)) != len(wanted):
-        raise FerError(f"--gpu {text}: a GPU is named twice")
-    missing = [gpu for gpu in wanted if not 0 <= gpu < there]
-    if missing:
-        raise FerError(f"--gpu {text}: no GPU {missing[0]}; {_why_not(there)}\nleave --gpu out to train on the CPU")
-    return wanted
+    return gpus_named(text, torch.cuda.device_count() if torch.cuda.is_available() else 0, _why_not) if text else []
 
 
 def _why_not(there: int) -> str:

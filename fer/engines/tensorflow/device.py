@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from fer.errors import FerError
+from fer.engines.core.gpus import gpus_named
 
 
 def gpu_names() -> list[str]:
@@ -15,24 +15,7 @@ def gpu_names() -> list[str]:
 
 def gpus_of(text: str | None) -> list[int]:
     """The GPUs of `--gpu` ("", "0", "0,2", "all"); FerError for anything else or where one is not there."""
-    if not text:
-        return []
-    there = len(tf.config.list_physical_devices("GPU"))
-    if text == "all":
-        wanted = list(range(there))
-        if not wanted:
-            raise FerError(f"--gpu all: no GPU; {_why_not(0)}\nleave --gpu out to train on the CPU")
-        return wanted
-    try:
-        wanted = [int(word) for word in text.split(",")]
-    except ValueError:
-        raise FerError(f"--gpu takes numbers separated by commas, or all; not {text!r}") from None
-    if len(set(wanted)) != len(wanted):
-        raise FerError(f"--gpu {text}: a GPU is named twice")
-    missing = [gpu for gpu in wanted if not 0 <= gpu < there]
-    if missing:
-        raise FerError(f"--gpu {text}: no GPU {missing[0]}; {_why_not(there)}\nleave --gpu out to train on the CPU")
-    return wanted
+    return gpus_named(text, len(tf.config.list_physical_devices("GPU")), _why_not) if text else []
 
 
 def _why_not(there: int) -> str:
@@ -60,4 +43,5 @@ def use(gpu: int | None) -> None:
 def set_up_process() -> None:
     """What a process of the engine sets for itself before its first net: it holds for all that runs there."""
     tf.get_logger().setLevel("ERROR")
-    tf.config.experimental.enable_op_determinism()  # so that a resumed training is the same one to the last bit
+    if not tf.config.list_physical_devices("GPU"):  # where some operations have no such kernel
+        tf.config.experimental.enable_op_determinism()  # so that a resumed training is the same one to the last bit
