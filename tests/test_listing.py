@@ -44,8 +44,8 @@ def test_the_list_of_nets(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(listed) == net_names()
     lenet, vgg8 = listed["lenet"], listed["vgg8"]
     assert (lenet["solvers"], lenet["recommended"], lenet["parameters"]) == (["s1", "s2"], "s2", 1629577)
-    assert (lenet["input"], sorted(lenet["engines"])) == ([1, 44, 44], ["caffe", "pytorch"])
-    assert vgg8["engines"] == ["pytorch"] and vgg8["known"]["val"] == 0.6988
+    assert (lenet["input"], sorted(lenet["engines"])) == ([1, 44, 44], ["caffe", "pytorch", "tensorflow"])
+    assert vgg8["engines"] == ["pytorch", "tensorflow"] and vgg8["known"]["val"] == 0.6988
     assert all(each["parameters"] for each in listed.values())
     assert cli.main(["nets"]) == 0
     said = capsys.readouterr().out
