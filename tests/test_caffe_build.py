@@ -528,12 +528,12 @@ def put(kind: str, python: str = sys.executable, folder: Path | None = None) -> 
 
 def test_a_build_is_taken_before_the_wheel_and_after_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     norm = Demand(frozenset({"BatchNorm"}), "norm", "SGD")
-    assert as_they_come(norm) == ["pytorch"]
+    assert as_they_come(norm) == ["pytorch", "tensorflow"]
     made = put("cpu")
     found = interpreter.find_caffe()
     assert found.build == made.folder and not found.is_wheel and "CPU build of BVLC Caffe" in str(found)
     assert found.environment["PYTHONPATH"] == str(made.python_path)
-    assert as_they_come(norm) == ["caffe", "pytorch"] and not engine_called("caffe").own
+    assert as_they_come(norm) == ["caffe", "pytorch", "tensorflow"] and not engine_called("caffe").own
     monkeypatch.setenv("FER_CAFFE_PYTHON", sys.executable)
     monkeypatch.setenv("PYTHONPATH", str(made.python_path))
     assert interpreter.find_caffe().build is None and engine_called("caffe").own

@@ -99,7 +99,7 @@ def test_shipped_nets_are_found_by_name(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "tensorflow"}, "there is caffe"),
+        ({"engine": "tensorrt"}, "there is caffe"),
         ({"weights": Path("none.caffemodel")}, "no such file"),
     ],
 )

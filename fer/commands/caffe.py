@@ -99,9 +99,7 @@ def _build(args: argparse.Namespace) -> int:
         show(f"{each.folder} is ready: {each}")
         if each.folder.resolve() not in found:
             other = home() / each.record.kind
-            show(
-                f"fer train takes {other} before it: fer caffe remove {each.record.kind}, then this again, has it found"
-            )
+            show(f"{other} is taken before it: fer caffe remove {each.record.kind}, then this again, has it found")
     show("Next: fer train vgg8 --engine caffe")
     return 0
 

@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--no-onnx", action="store_true", help="leave model.onnx out")
     add("--batch", type=int, metavar="N", help="how many images model.onnx takes at once (default: any)")
     add("--fold", action="store_true", help="the net without BatchNorm and Scale layers, too, in folded/")
-    add("--format", default="", metavar="NAME,...", help="forms besides, as onnx-int8,ncnn,tflite")
+    add("--format", metavar="NAME,...", help="forms besides, as onnx-int8,ncnn,tflite")
     add("--yes", action="store_true", help="fetch what writes them without asking")
     add("--compare", action="store_true", help="RUN is an export: print the table of its forms")
     add("--json", action="store_true", help="print model.json")
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         return _compare(args.run_directory, as_json=args.json)
     asked = [] if args.no_onnx else ["onnx"]
-    asked += [name.strip() for name in args.format.split(",") if name.strip()]
+    asked += [] if args.format is None else [name.strip() for name in args.format.split(",")]
     forms = forms_called(asked)
     (run,) = open_runs([args.run_directory], Path("runs"), args.data)  # before what takes longer to import
     from fer.commands.terminal import StageBars

@@ -24,7 +24,7 @@ class FormClassifier(Classifier):
 
     def __init__(self, directory: Path, name: str):
         if not (directory / MODEL_JSON).is_file():
-            raise UsageError(f"--runtime {name}: {directory} is no export; fer export RUN --format {name} makes one")
+            raise UsageError(f"--runtime {name}: {directory} is no export; fer export --format makes one")
         self.model, record = find_model(directory), read_model_json(directory)
         form = FORMS.get(name)
         if name not in record.forms or form is None:

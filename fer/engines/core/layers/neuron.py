@@ -39,6 +39,10 @@ class Swish(Elementwise):
     """x * sigmoid(beta * x)."""
 
 
+class Clip(Elementwise):
+    """x, but no less than min and no more than max; its gradient passes from min to max, both included."""
+
+
 class Threshold(Elementwise):
     """1 above the threshold, else 0; without a gradient."""
 

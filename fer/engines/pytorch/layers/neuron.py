@@ -45,9 +45,7 @@ class Swish(rules.Swish, Elementwise):
 
 
 @register("Clip")
-class Clip(Elementwise):
-    """x, but no less than min and no more than max; its gradient passes from min to max, both included."""
-
+class Clip(rules.Clip, Elementwise):
     def apply(self, x: Tensor) -> Tensor:
         param = self.param.clip_param
         return x.clamp(max=param.max).clamp(min=param.min)

@@ -48,6 +48,18 @@ class Swish(Own):
 
 
 @serializable
+class Clip(Own):
+    """x, but no less than `low` and no more than `high`; its gradient passes from low to high, both included."""
+
+    low: float = 0.0
+    high: float = 0.0
+
+    def call(self, x: Tensor) -> Tensor:
+        within = (x >= self.low) & (x <= self.high)
+        return tf.where(within, x, tf.stop_gradient(tf.maximum(tf.minimum(x, self.high), self.low)))
+
+
+@serializable
 class Threshold(Own):
     """1 above the threshold, else 0; without a gradient."""
 

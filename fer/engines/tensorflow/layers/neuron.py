@@ -53,6 +53,12 @@ class Swish(rules.Swish, Elementwise):
         return keras.layers.Activation("silu", **common) if beta == 1 else own.Swish(beta=beta, **common)
 
 
+@register("Clip")
+class Clip(rules.Clip, Elementwise):
+    def make(self, common: dict[str, Any]) -> Any:
+        return own.Clip(low=self.param.clip_param.min, high=self.param.clip_param.max, **common)
+
+
 @register("Threshold")
 class Threshold(rules.Threshold, Elementwise):
     def make(self, common: dict[str, Any]) -> Any:
