@@ -38,10 +38,11 @@ class Server:
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
         shown = f"[{shown}]" if ":" in shown else shown
         self.address = f"http://{shown}:{self._socket.getsockname()[1]}/" + (f"?token={token}" if token else "")
-        self._server = _Uvicorn(
-            uvicorn.Config(app, lifespan="off", log_level="error", access_log=False, server_header=False, ws="none"),
-            self._board,
+        # No logging of its own: to set that up closes every handler of the process, absl's with the stream under it.
+        config = uvicorn.Config(
+            app, lifespan="off", log_config=None, log_level="error", access_log=False, server_header=False, ws="none"
         )
+        self._server = _Uvicorn(config, self._board)
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM, which is raised again then."""
