@@ -36,12 +36,15 @@ COMMANDS = sorted(
 )
 # What a reader puts in, and numbers that a short run has not.
 PUT_IN = {"NET-SOLVER": "lenet-s2", "NET": "lenet", "SOLVER": "s2", "N": "2", "20000": "1"}
-# Where the hardware, or a build of Caffe, is not there, what is said of it.
+# Where the hardware, a build of Caffe or a device's toolchain is not there, what is said of it.
 WITHOUT = {
     "--gpu": "PyTorch cannot use it",
     "--webcam": "webcam 0: cannot be opened",
     "caffe": "Caffe does not train BatchNorm",
     "board": "fer board needs",
+    "--format": "must be fetched first",
+    "--runtime": "must be fetched first",
+    "--compare": "fer export RUN --format NAME",
 }
 
 
@@ -125,6 +128,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         if importlib.util.find_spec("uvicorn"):  # the board would not end by itself
             patch.setattr("fer.board.server.Server.run", lambda server: server._socket.close())
             patch.setattr("webbrowser.open", lambda address: True)
+        patch.setattr("fer.export.tool.Tool.is_there", lambda tool: False)  # tests/test_forms.py has them
         # A build takes minutes: `make caffe-test` makes one.
         patch.setenv("FER_CAFFE_BUILDS", str(folder / "builds"))
         patch.setattr("fer.engines.caffe_build.build.build", lambda *_: [test_caffe_build.put("gpu")])
