@@ -101,6 +101,7 @@ def test_every_page_fits_every_screen(page: Page, path: str, runs: Path) -> None
     for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        until(page, "getComputedStyle(document.body).backgroundColor != 'rgba(0, 0, 0, 0)'")  # its style sheet is there
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

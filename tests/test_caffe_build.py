@@ -476,7 +476,7 @@ def test_a_second_build_elsewhere_is_not_taken_and_that_is_said(
 ) -> None:
     build(BuildOptions(source=source), lambda text: None, quiet)
     assert cli.main(["caffe", "build", "--source", str(source), "--prefix", str(tmp_path / "mine")]) == 0
-    assert f"fer train takes {builds.home() / 'cpu'} before it: fer caffe remove cpu" in capsys.readouterr().out
+    assert f"{builds.home() / 'cpu'} is taken before it: fer caffe remove cpu" in capsys.readouterr().out
 
 
 def test_no_root_does_not_bring_python_s_headers(

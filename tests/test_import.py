@@ -154,7 +154,7 @@ def test_a_net_that_is_not_tested_on_images(kept: int, note: str, trained: Path,
     shutil.copytree(trained / "bvlc", tmp_path / "theirs", ignore=shutil.ignore_patterns("v0", "v1"))
     net = tmp_path / "theirs" / "train_val.prototxt"
     head, train, _, rest = re.split(r'(?=layer \{ name: "data")|(?=layer \{ name: "conv")', net.read_text())
-    net.write_text(head + (train if kept else HDF5) + rest)
+    net.write_text(head + (train if kept else HDF5.format(phase="train")) + rest)
     options = Options(labels=NAMES, mean=str(data / "mean.binaryproto"))
     wanted = Wanted(options, runs_dir=tmp_path / "runs", scale=None if kept else 0.00390625)
     run = import_training([tmp_path / "theirs"], data, wanted)

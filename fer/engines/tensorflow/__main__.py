@@ -5,6 +5,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the import, at which TensorFlow reads it
 os.environ["KERAS_BACKEND"] = "tensorflow"
+# Keras imports it to draw, and it reads a matplotlibrc of the current folder, which is a run's that may be anybody's.
+sys.modules["matplotlib"] = None  # type: ignore[assignment]
 
 from fer.engines.core.options import OwnVerb
 from fer.engines.core.tool import main
