@@ -119,7 +119,7 @@ def board(runs: Path, *options: str, ends: signal.Signals = signal.SIGINT) -> It
     finally:
         process.send_signal(ends)
         process.communicate(timeout=60)
-    assert process.returncode == 128 + ends
+    assert process.returncode == 128 + ends, process.returncode
 
 
 def write_photo(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """python -m fer.engines.tensorflow: Caffe's command line on TensorFlow (see fer/engines/core/tool.py)."""
 
+# ruff: noqa: E402 -- what the environment says must be said before TensorFlow is imported
 import os
 import sys
 
