@@ -107,7 +107,7 @@ def being_trained(runs: Path, name: str) -> Iterator[Training]:
 
 
 @contextmanager
-def board(runs: Path, *options: str, ends: signal.Signals = signal.SIGINT) -> Iterator[str]:
+def board(runs: Path, *options: str, ends: signal.Signals = signal.SIGTERM) -> Iterator[str]:
     """`fer board` over a folder of runs, and its address; it ends by a signal as every command does."""
     words: Sequence[str] = ("-m", "fer", "board", str(runs), "--port", "0", *options)
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, cwd=runs.parent)
