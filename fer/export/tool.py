@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -56,7 +57,7 @@ class Tool:
 
     def run(self, *words: object) -> None:
         """Run a verb of it. Raises FerError with its last words."""
-        found = self.find()
+        found = _found(self)
         done = subprocess.run(
             [found.python, self.script.script, *map(str, words)],
             capture_output=True, text=True, errors="replace", env=found.environment, stdin=subprocess.DEVNULL,
@@ -79,7 +80,7 @@ class Server:
     """A tool that has read a model and answers, until it is closed; a context manager."""
 
     def __init__(self, tool: Tool, model: Path):
-        self._tool, found = tool, tool.find()
+        self._tool, found = tool, _found(tool)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- as long as the process
         self._process = subprocess.Popen(
             [found.python, tool.script.script, "serve", model.absolute()],
@@ -110,6 +111,12 @@ class Server:
             last = (self._said.read().decode(errors="replace").strip().splitlines() or [str(error)])[-1]
             raise FerError(f"{self._tool.title}: {last}") from None
         return answer
+
+
+@cache
+def _found(tool: Tool) -> FoundPython:
+    """Its Python, looked for once: uv takes its time."""
+    return tool.find()
 
 
 def _environment() -> dict[str, str]:

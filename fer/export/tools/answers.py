@@ -1,21 +1,43 @@
-"""What a tool answers: to a file of images with how long one takes, or to arrays on stdin. Imports numpy alone."""
+"""The command line of the tools, and what they answer: to a file of images, with how long one takes, or on stdin.
 
+Imports numpy alone.
+"""
+
+import argparse
 import io
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 TIMED = 50
+Read = Callable[[np.ndarray], np.ndarray]
+"""One image [1, ...] in, [1, K] or [K] out."""
+Verb = Callable[[argparse.Namespace], None]
 
 
-def write_answers(path: str, images: np.ndarray, read: Callable[[np.ndarray], np.ndarray]) -> None:
-    """answers.npz: `probs` float32 [N, K] of images one by one, and the median milliseconds of one.
+def run_tool(about: str, reader: Callable[[str], Read], verbs: Mapping[str, Verb]) -> None:
+    """`predict` and `serve` by what `reader` makes of a model's file, or one of the tool's own verbs."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=(*verbs, "predict", "serve"))
+    parser.add_argument("model")
+    parser.add_argument("--images")
+    for several in ("--keep", "--blobs"):
+        parser.add_argument(several, nargs="*", default=[])
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    if args.verb == "serve":
+        serve(reader(args.model))
+    elif args.verb == "predict":
+        write_answers(args.out, np.load(args.images), reader(args.model))
+    else:
+        verbs[args.verb](args)
 
-    `read` takes one image [1, ...] and answers [1, K], or [K].
-    """
+
+def write_answers(path: str, images: np.ndarray, read: Read) -> None:
+    """answers.npz: `probs` float32 [N, K] of images one by one, and the median milliseconds of one."""
     answers, seconds = [], []
     for image in images:
         started = time.perf_counter()
@@ -24,7 +46,7 @@ def write_answers(path: str, images: np.ndarray, read: Callable[[np.ndarray], np
     np.savez(path, probs=np.stack(answers), milliseconds=1000 * np.median(seconds[-TIMED:]))
 
 
-def serve(read: Callable[[np.ndarray], np.ndarray]) -> None:
+def serve(read: Read) -> None:
     """Answer what comes in on stdin, arrays [N, ...], with float32 [N, K] each on stdout, until it ends.
 
     Each is eight bytes that say how many follow, and a file of .npy's.

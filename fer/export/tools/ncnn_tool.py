@@ -13,12 +13,11 @@ image by one thread.
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import ncnn
 import numpy as np
-from answers import serve, write_answers
+from answers import Read, run_tool
 
 
 def read_net(path: str) -> "ncnn.Net":
@@ -53,27 +52,11 @@ def ranges(args: argparse.Namespace) -> None:
     np.savez(args.out, **dict(zip(args.blobs, np.array(rows, np.float32).T, strict=True)))
 
 
-def reader(path: str) -> "Callable[[np.ndarray], np.ndarray]":
+def reader(path: str) -> Read:
     net = read_net(path)
     output = net.output_names()[:1]
     return lambda image: extract(net, image[0], output)[0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("ranges", "predict", "serve"))
-    parser.add_argument("model")
-    parser.add_argument("--images")
-    parser.add_argument("--blobs", nargs="*", default=[])
-    parser.add_argument("--out")
-    args = parser.parse_args()
-    if args.verb == "serve":
-        serve(reader(args.model))
-    elif args.verb == "predict":
-        write_answers(args.out, np.load(args.images), reader(args.model))
-    else:
-        {"ranges": ranges}[args.verb](args)
-
-
 if __name__ == "__main__":
-    main()
+    run_tool(__doc__, reader, {"ranges": ranges})

@@ -14,13 +14,12 @@ median of one image by one thread. `serve` reads arrays [N, ...] in .npy's forma
 
 import argparse
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
-from answers import serve, write_answers
+from answers import Read, run_tool
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -61,7 +60,7 @@ def fp16(args: argparse.Namespace) -> None:
     onnx.save(convert_float_to_float16(onnx.load(args.model), keep_io_types=True, node_block_list=args.keep), args.out)
 
 
-def reader(path: str) -> "Callable[[np.ndarray], np.ndarray]":
+def reader(path: str) -> Read:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -69,21 +68,5 @@ def reader(path: str) -> "Callable[[np.ndarray], np.ndarray]":
     return lambda image: session.run(None, {name: image})[0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("int8", "fp16", "predict", "serve"))
-    parser.add_argument("model")
-    parser.add_argument("--images")
-    parser.add_argument("--keep", nargs="*", default=[])
-    parser.add_argument("--out")
-    args = parser.parse_args()
-    if args.verb == "serve":
-        serve(reader(args.model))
-    elif args.verb == "predict":
-        write_answers(args.out, np.load(args.images), reader(args.model))
-    else:
-        {"int8": int8, "fp16": fp16}[args.verb](args)
-
-
 if __name__ == "__main__":
-    main()
+    run_tool(__doc__, reader, {"int8": int8, "fp16": fp16})

@@ -14,13 +14,12 @@ median of one image by one thread. `serve` reads arrays [N, ...] in .npy's forma
 
 import argparse
 import sys
-from collections.abc import Callable
 
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it would tell its maker of each run
 
 import numpy as np  # noqa: E402
 import openvino  # noqa: E402
-from answers import serve, write_answers  # noqa: E402
+from answers import Read, run_tool  # noqa: E402
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -40,28 +39,12 @@ def int8(args: argparse.Namespace) -> None:
     openvino.save_model(quantized, args.out, compress_to_fp16=False)
 
 
-def reader(path: str) -> "Callable[[np.ndarray], np.ndarray]":
+def reader(path: str) -> Read:
     core = openvino.Core()
     precise = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(path, "CPU", precise)
     return lambda image: compiled([image])[compiled.output(0)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("convert", "int8", "predict", "serve"))
-    parser.add_argument("model")
-    parser.add_argument("--images")
-    parser.add_argument("--keep", nargs="*", default=[])
-    parser.add_argument("--out")
-    args = parser.parse_args()
-    if args.verb == "serve":
-        serve(reader(args.model))
-    elif args.verb == "predict":
-        write_answers(args.out, np.load(args.images), reader(args.model))
-    else:
-        {"convert": convert, "int8": int8}[args.verb](args)
-
-
 if __name__ == "__main__":
-    main()
+    run_tool(__doc__, reader, {"convert": convert, "int8": int8})
