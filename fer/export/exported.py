@@ -21,7 +21,7 @@ from fer.data.manifest import ImageSize
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import Scores, load_scores
-from fer.evaluation.splits import as_images, reading_of
+from fer.evaluation.splits import SplitSource, as_images, reading_of
 from fer.export.calibration import calibration_images
 from fer.export.folded import write_folded
 from fer.export.form import Form, Job
@@ -87,7 +87,8 @@ def export_run(
         progress(line, 0, 1)
     trained, (snapshot, _) = trained_model(run), chosen_snapshot(run)
     deploy = read_net(trained.deploy)
-    splits = {split: _held_out(run, split) for split in held_out()}
+    sources = reading_of(run).sources
+    splits = {split: _held_out(run, sources[split]) for split in held_out()}
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacement(out) as folder:
         model = _write_caffe_files(folder, trained, deploy)
@@ -151,8 +152,8 @@ def _write_forms(
     return checked, proved
 
 
-def _held_out(run: Run, split: str) -> HeldOut:
-    return HeldOut(as_images(reading_of(run).sources[split].read()[0]), load_scores(run.scores(split)))
+def _held_out(run: Run, source: SplitSource) -> HeldOut:
+    return HeldOut(as_images(source.read()[0]), load_scores(run.scores(source.split)))
 
 
 def _hashes(folder: Path) -> dict[str, str]:

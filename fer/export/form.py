@@ -16,7 +16,7 @@ from fer.nets.fold import Folded, fold
 from fer.schema import caffe_pb2
 
 if TYPE_CHECKING:
-    from fer.export.tool import Server, Tool
+    from fer.export.tool import Tool
 
 Tell = Callable[[str, int, int], None]
 EXACT = 1e-4
@@ -123,12 +123,6 @@ class Form(Protocol):
     def readme(self, record: ModelRecord) -> str:
         """Markdown: what the file is, and the lines that use it, with `face` there as the README has it."""
         ...
-
-
-class Served(Protocol):
-    """A form whose runtime can be asked again and again."""
-
-    def serve(self, directory: Path) -> "Server": ...
 
 
 def size_of(path: Path, names: Sequence[str] = ("*",)) -> int:

@@ -12,7 +12,8 @@ import numpy as np
 
 from fer.engines.core.splits import insert_splits
 from fer.errors import FerError
-from fer.nets.shapes import POOLING_PAIRS, Shape, infer_shapes, pair, pair_of
+from fer.nets.fold import statistics
+from fer.nets.shapes import Shape, infer_shapes, pair, pooling_windows
 from fer.nets.transform import Transform
 from fer.schema import caffe_pb2
 
@@ -196,17 +197,12 @@ def _pooling(step: _Step) -> None:
     if param.global_pooling:
         step.add("Pooling", p0=kind, p4=1)
         return
-    kernel, stride, pad = (pair_of(param, name) for name in POOLING_PAIRS)
-    size, out = step.bottoms[0][2:], step.tops[0][2:]
-    # Caffe rounds up, so that the last windows reach this far beyond the image.
-    beyond = [
-        max(0, (n - 1) * s + k - p - length) for n, s, k, p, length in zip(out, stride, kernel, pad, size, strict=True)
-    ]
+    kernel, stride, pad, beyond = pooling_windows(param, step.bottoms[0][2:], step.tops[0][2:])
     if kind and any(pad):  # the zeros around the image count in the average; what lies beyond does not
         name = f"{_word(step.layer.name)}/padded"
         step.written.add("Padding", name, inputs, [name], p0=pad[0], p1=pad[0], p2=pad[1], p3=pad[1])
+        beyond = (max(0, beyond[0] - pad[0]), max(0, beyond[1] - pad[1]))
         inputs, pad = [name], (0, 0)
-        beyond = [max(0, over - p) for over, p in zip(beyond, pair_of(param, "pad"), strict=True)]
     step.add(
         "Pooling", inputs=inputs,
         p0=kind, p1=kernel[1], p11=kernel[0], p2=stride[1], p12=stride[0],
@@ -225,10 +221,9 @@ def _batch_norm(step: _Step) -> None:
     param = step.layer.batch_norm_param
     if param.HasField("use_global_stats") and not param.use_global_stats:
         raise step.refuse("a BatchNorm by the batch's own statistics")
-    mean, variance, factor = (blob.ravel() for blob in step.blobs)
-    share = 1 / factor[0] if factor[0] else 0
+    mean, variance = statistics(step.blobs)
     step.add("BatchNorm", p0=mean.size, p1=float(param.eps))
-    step.written.floats(np.ones_like(mean), mean * share, variance * share, np.zeros_like(mean))
+    step.written.floats(np.ones_like(mean), mean, variance, np.zeros_like(mean))
 
 
 def _scale(step: _Step) -> None:

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer import __version__
 from fer.errors import FerError
-from fer.nets.shapes import POOLING_PAIRS, Shape, infer_shapes, pair, pair_of
+from fer.nets.fold import statistics
+from fer.nets.shapes import Shape, infer_shapes, pair, pooling_windows
 from fer.nets.transform import Transform
 from fer.schema import caffe_pb2
 
@@ -162,16 +163,11 @@ def _pooling(step: _Step) -> str:
     kind, inputs = kinds[param.pool], step.inputs
     if param.global_pooling:
         return step.add(f"Global{kind}Pool", inputs)
-    kernel, stride, pad = (pair_of(param, name) for name in POOLING_PAIRS)
-    size, out = step.bottoms[0][2:], step.tops[0][2:]
-    # Caffe rounds up, so that the last windows reach this far beyond the image.
-    beyond = [
-        max(0, (n - 1) * s + k - p - length) for n, s, k, p, length in zip(out, stride, kernel, pad, size, strict=True)
-    ]
+    kernel, stride, pad, beyond = pooling_windows(param, step.bottoms[0][2:], step.tops[0][2:])
     if kind == "Average" and any(pad):  # the zeros around the image count in the average; what lies beyond does not
         amounts = step.constant("pads", np.array([0, 0, *pad, 0, 0, *pad], np.int64))
         inputs = [step.add("Pad", [*inputs, amounts], "/padded")]
-        beyond = [max(0, over - p) for over, p in zip(beyond, pad, strict=True)]
+        beyond = (max(0, beyond[0] - pad[0]), max(0, beyond[1] - pad[1]))
         pad = (0, 0)
     return step.add(f"{kind}Pool", inputs, kernel_shape=kernel, strides=stride, pads=[*pad, *beyond])
 
@@ -187,15 +183,9 @@ def _batch_norm(step: _Step) -> str:
     param = step.layer.batch_norm_param
     if param.HasField("use_global_stats") and not param.use_global_stats:
         raise step.refuse("a BatchNorm by the batch's own statistics")
-    mean, variance, factor = step.blobs
-    share = 1 / factor[0] if factor[0] else 0
-    statistics = {
-        "scale": np.ones_like(mean),
-        "shift": np.zeros_like(mean),
-        "mean": mean * share,
-        "variance": variance * share,
-    }
-    constants = [step.constant(part, values) for part, values in statistics.items()]
+    mean, variance = statistics(step.blobs)
+    parts = {"scale": np.ones_like(mean), "shift": np.zeros_like(mean), "mean": mean, "variance": variance}
+    constants = [step.constant(part, values) for part, values in parts.items()]
     return step.add("BatchNormalization", [*step.inputs, *constants], epsilon=param.eps)
 
 

@@ -138,7 +138,13 @@ def _affine(layer: Layer, blobs: Sequence[np.ndarray], count: int) -> tuple[np.n
 def _normalization(param: caffe_pb2.BatchNormParameter, blobs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     if param.HasField("use_global_stats") and not param.use_global_stats:
         raise _Unfoldable("it normalizes by the batch's own statistics")
-    mean, variance, total = blobs
-    share = 1 / total.ravel()[0] if total.ravel()[0] else 0.0
-    factor = 1 / np.sqrt(variance.ravel() * share + np.float64(np.float32(param.eps)))
-    return factor, -mean.ravel() * share * factor
+    mean, variance = statistics(blobs)
+    factor = 1 / np.sqrt(variance + np.float64(np.float32(param.eps)))
+    return factor, -mean * factor
+
+
+def statistics(blobs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance a channel that a BatchNorm's three blobs stand for: sums, and how much was summed."""
+    mean, variance, total = (blob.ravel() for blob in blobs)
+    share = 1 / total[0] if total[0] else 0
+    return mean * share, variance * share

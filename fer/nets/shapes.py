@@ -167,6 +167,18 @@ def pair_of(param: caffe_pb2.PoolingParameter, name: str) -> tuple[int, int]:
     return both, both
 
 
+def pooling_windows(
+    param: caffe_pb2.PoolingParameter, size: Sequence[int], out: Sequence[int]
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Kernel, stride and pad of a pooling from `size` to `out`, each (height, width); and, as Caffe rounds up, how far
+    the last windows reach beyond the image."""
+    kernel, stride, pad = (pair_of(param, name) for name in POOLING_PAIRS)
+    height, width = (
+        max(0, (n - 1) * s + k - p - length) for n, s, k, p, length in zip(out, stride, kernel, pad, size, strict=True)
+    )
+    return kernel, stride, pad, (height, width)
+
+
 def pooling_pairs(param: caffe_pb2.PoolingParameter) -> str | None:
     """What Caffe refuses in how a pooling_param spells its window, or None."""
     for name, both in POOLING_PAIRS.items():
