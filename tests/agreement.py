@@ -2,15 +2,19 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from conftest import FER2013_CSV_WRITER, ROOT, write_fer2013
 from solver_cases import torch_net
 from ties import ROUNDINGS, Tie, choose_as_caffe
 
+from fer.data.options import PrepareOptions
+from fer.data.prepare import prepare
 from fer.engines.core.log import Log
 from fer.engines.core.solver import Solver
 from fer.engines.interpreter import CaffePython
@@ -22,6 +26,18 @@ from fer.training.run_prototxts import net_for_run
 
 ORACLE = Path(__file__).parent / "caffe_training_oracle.py"
 Arrays = dict[str, np.ndarray]
+
+
+def prepared_faces(folder: Path, *, real: int, drawn: int) -> Path:
+    """A data directory of `real` images of FER2013 a split, or of `drawn` ones a class where that is not there."""
+    if FER2013_CSV_WRITER.exists():
+        csv = write_fer2013(folder / "fer2013.csv", "--per-split", str(real))
+    else:
+        csv = folder / "sample.csv"
+        make = ROOT / "scripts" / "make_sample.py"
+        subprocess.run([sys.executable, make, csv, "--train", str(drawn), "--test", "20"], check=True)
+    prepare(csv, folder / "data", PrepareOptions())
+    return folder / "data"
 
 
 def write_case(

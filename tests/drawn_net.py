@@ -57,6 +57,16 @@ CASES = {
     "clip": 'type: "Clip" clip_param { min: 0.2 max: 0.7 }',
 }
 
+# Layers that neither ONNX nor ncnn is told, and what is said of each.
+UNCOVERED = [
+    ('type: "MVN"', "a MVN layer"),
+    ('type: "InnerProduct" inner_product_param { num_output: 2 axis: 2 }', "InnerProduct on axis 2"),
+    ('type: "Pooling" pooling_param { pool: STOCHASTIC kernel_size: 2 }', "STOCHASTIC"),
+    ('type: "LRN" lrn_param { norm_region: WITHIN_CHANNEL }', "LRN within channels"),
+    ('type: "BatchNorm" batch_norm_param { use_global_stats: false }', "own statistics"),
+    ('type: "Flatten" flatten_param { axis: 2 }', "Flatten of some axes"),
+]
+
 
 def net_of(case: str) -> caffe_pb2.NetParameter:
     """A net of one layer."""

@@ -10,7 +10,7 @@ import cv2
 import made_model
 import numpy as np
 import pytest
-from drawn_net import CASES, INPUT, by_torch, drawn, net_of
+from drawn_net import CASES, INPUT, UNCOVERED, by_torch, drawn, net_of
 from google.protobuf import text_format
 
 from fer import cli
@@ -77,12 +77,7 @@ def test_ncnn_computes_each_layer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('type: "MVN"', "a MVN layer"),
-        ('type: "InnerProduct" inner_product_param { num_output: 2 axis: 2 }', "InnerProduct on axis 2"),
-        ('type: "Pooling" pooling_param { pool: STOCHASTIC kernel_size: 2 }', "STOCHASTIC"),
-        ('type: "LRN" lrn_param { norm_region: WITHIN_CHANNEL }', "LRN within channels"),
-        ('type: "BatchNorm" batch_norm_param { use_global_stats: false }', "own statistics"),
-        ('type: "Flatten" flatten_param { axis: 2 }', "Flatten of some axes"),
+        *UNCOVERED,
         ('type: "Scale" scale_param { axis: 2 }', "a Scale of other than a number a channel"),
         ('type: "Concat" bottom: "data" concat_param { axis: 0 }', "a Concat of images"),
     ],

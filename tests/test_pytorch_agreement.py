@@ -9,8 +9,6 @@ engines' numbers are equal but for roundings, ours makes Caffe's update. No othe
 """
 
 import itertools
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +18,9 @@ import numpy as np
 import pytest
 import torch
 from agreement import Continued, apart
-from conftest import FER2013_CSV_WRITER, ROOT, write_fer2013
 from solver_cases import torch_net
 from ties import ROUNDINGS, choose_as_caffe
 
-from fer.data.options import PrepareOptions
-from fer.data.prepare import prepare
 from fer.engines.core.weights import write_model
 from fer.engines.interpreter import CaffePython
 from fer.engines.registry import find_engine
@@ -68,15 +63,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2,000 real images of each split; drawn ones where FER2013 is not there."""
-    folder = tmp_path_factory.mktemp("data")
-    if FER2013_CSV_WRITER.exists():
-        csv = write_fer2013(folder / "fer2013.csv", "--per-split", "2000")
-    else:
-        csv = folder / "sample.csv"
-        make = ROOT / "scripts" / "make_sample.py"
-        subprocess.run([sys.executable, make, csv, "--train", "600", "--test", "20"], check=True)
-    prepare(csv, folder / "data", PrepareOptions())
-    return folder / "data"
+    return agreement.prepared_faces(tmp_path_factory.mktemp("data"), real=2000, drawn=600)
 
 
 @pytest.fixture(scope="module", params=NETS)

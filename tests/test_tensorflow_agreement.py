@@ -4,19 +4,14 @@ What a free run adds to this is the PyTorch engine's test (test_pytorch_agreemen
 other's snapshots, of iterations 0 and 100. Parameters are compared as max |ours - theirs| / max |theirs|.
 """
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import agreement
 import numpy as np
 import pytest
-from conftest import FER2013_CSV_WRITER, ROOT, write_fer2013
 from solver_cases import backend
 
-from fer.data.options import PrepareOptions
-from fer.data.prepare import prepare
 from fer.engines.core.log import Log
 from fer.engines.core.solver import Solver
 from fer.engines.interpreter import CaffePython
@@ -45,15 +40,7 @@ def solver_of(folder: Path, snapshot: Path | None = None) -> Solver:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """500 real images of each split; drawn ones where FER2013 is not there."""
-    folder = tmp_path_factory.mktemp("data")
-    if FER2013_CSV_WRITER.exists():
-        csv = write_fer2013(folder / "fer2013.csv", "--per-split", "500")
-    else:
-        csv = folder / "sample.csv"
-        make = ROOT / "scripts" / "make_sample.py"
-        subprocess.run([sys.executable, make, csv, "--train", "300", "--test", "20"], check=True)
-    prepare(csv, folder / "data", PrepareOptions())
-    return folder / "data"
+    return agreement.prepared_faces(tmp_path_factory.mktemp("data"), real=500, drawn=300)
 
 
 @pytest.fixture(scope="module", params=NETS)
