@@ -2,7 +2,7 @@
 
 It appends its arguments to $FAKE_ARGV, takes $FAKE_SECONDS an iteration, has the accuracies $FAKE_ACCURACIES
 (of iteration 0, of the next test, ...; the last one stays) and goes wrong as $FAKE_FAULT says:
-nan, explode, fatal, full-disk, killed, quiet, cut-weights, cut-state, nan-weights, empty-weights, nan-probs,
+nan, explode, fatal, full-disk, killed, quiet, cut-weights, cut-state, no-ema, nan-weights, empty-weights, nan-probs,
 short-probs, nan-average, no-batch-norm, no-type, no-solver, bad-layer.
 """
 
@@ -58,7 +58,13 @@ def batch_norm() -> caffe_pb2.LayerParameter:
     return caffe_pb2.LayerParameter(name="norm", type="BatchNorm", blobs=blobs)
 
 
-def snapshot(solver: caffe_pb2.SolverParameter, iteration: int) -> None:
+def write_average(path: Path) -> None:
+    blobs = parameters(float("nan") if FAULT == "nan-average" else 0.25)
+    net = caffe_pb2.NetParameter(layer=[caffe_pb2.LayerParameter(name="ip", type="InnerProduct", blobs=blobs)])
+    path.write_bytes(net.SerializeToString())
+
+
+def snapshot(solver: caffe_pb2.SolverParameter, iteration: int, ema: bool) -> None:
     prefix = solver.snapshot_prefix
     norms = [batch_norm()] if any(layer.type == "BatchNorm" for layer in solver.net_param.layer) else []
     history = parameters(0) * (2 if solver.type in ("Adam", "AdaDelta") else 1)
@@ -68,6 +74,8 @@ def snapshot(solver: caffe_pb2.SolverParameter, iteration: int) -> None:
         layer=[caffe_pb2.LayerParameter(name="ip", type="InnerProduct", blobs=parameters(value)), *norms]
     )
     data = b"" if FAULT == "empty-weights" else net.SerializeToString()
+    if ema and FAULT != "no-ema":
+        write_average(Path(f"{prefix}_ema_{iteration}.caffemodel"))
     log(Snapshotting(str(weights)))
     weights.write_bytes(data[:-9] if FAULT == "cut-weights" else data)
     log(SnapshottingState(str(state)))
@@ -92,6 +100,7 @@ def train(args: argparse.Namespace) -> int:
         log(Fatal(f"Check failed: registry.count(type) == 1 (0 vs. 1) Unknown solver type: {solver.type}"))
         return 134
     asked: list[int] = []
+    ema = args.ema is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: asked.append(number))
     start = 0
@@ -102,7 +111,7 @@ def train(args: argparse.Namespace) -> int:
         time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
         while asked:
             received = asked.pop(0)
-            snapshot(solver, i)
+            snapshot(solver, i, ema)
             if received != signal.SIGHUP:
                 log(StoppedEarly())
                 return 0 if args.sigint_effect else 128 + received
@@ -126,9 +135,9 @@ def train(args: argparse.Namespace) -> int:
             if FAULT == "quiet" and late:
                 return 0
         if solver.snapshot and (i + 1) % solver.snapshot == 0:
-            snapshot(solver, i + 1)
+            snapshot(solver, i + 1, ema)
     if FAULT != "no-last" and not (solver.snapshot and solver.max_iter % solver.snapshot == 0):
-        snapshot(solver, solver.max_iter)
+        snapshot(solver, solver.max_iter, ema)
     log(Iteration(solver.max_iter, 1.0))
     log(Done())
     return 0
@@ -143,9 +152,7 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def average(args: argparse.Namespace) -> int:
-    blobs = parameters(float("nan") if FAULT == "nan-average" else 0.25)
-    net = caffe_pb2.NetParameter(layer=[caffe_pb2.LayerParameter(name="ip", type="InnerProduct", blobs=blobs)])
-    Path(args.out).write_bytes(net.SerializeToString())
+    write_average(Path(args.out))
     print("passed 3 of 3", file=sys.stderr)
     print(json.dumps({"batches": 3}))
     return 0
@@ -160,7 +167,7 @@ def main() -> int:
     )
     for name in ("solver", "snapshot", "weights", "gpu", "sigint_effect", "sighup_effect", "model", "phase", "level"):
         parser.add_argument(f"--{name}")
-    for name in ("source", "transform", "out", "stage", "precision", "iterations"):
+    for name in ("source", "transform", "out", "stage", "precision", "iterations", "ema"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--ten-crop", action="store_true")
     args = parser.parse_args()

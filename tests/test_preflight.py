@@ -289,6 +289,7 @@ def test_a_full_disk_is_found_before_the_run(lab: Lab, monkeypatch: pytest.Monke
 def test_adam_keeps_two_histories(lab: Lab) -> None:
     lab.edit(lab.solver, '"SGD"', '"Adam"')
     assert lab.check().snapshot_bytes == 10 * 3 * 4 * 1629577
+    assert lab.check(ema=True).snapshot_bytes == 10 * 4 * 4 * 1629577  # and the average of the weights
 
 
 @pytest.mark.parametrize(

@@ -78,15 +78,18 @@ def test_two_processes_give_the_losses_of_twice_the_batch(tmp_path: Path) -> Non
 
 
 def test_two_processes_go_on_as_if_they_had_not_stopped(tmp_path: Path) -> None:
-    """To the last bit, with dropout of each rank's own."""
+    """To the last bit, with dropout of each rank's own, and an average that the first keeps."""
     solver = write_solver(tmp_path, "run", max_iter=6, snapshot=3, dropout=True)
-    train(solver, tmp_path / "whole.log", launcher=TORCHRUN)
-    model = tmp_path / "run_iter_6.caffemodel"
-    whole = model.read_bytes()
-    model.unlink()
-    train(solver, tmp_path / "rest.log", "--snapshot", str(tmp_path / "run_iter_3.solverstate"), launcher=TORCHRUN)
+    ema = ["--ema", "0.3"]
+    train(solver, tmp_path / "whole.log", *ema, launcher=TORCHRUN)
+    models = [tmp_path / f"run_{kind}_6.caffemodel" for kind in ("iter", "ema")]
+    whole = [model.read_bytes() for model in models]
+    for model in models:
+        model.unlink()
+    state = str(tmp_path / "run_iter_3.solverstate")
+    train(solver, tmp_path / "rest.log", *ema, "--snapshot", state, launcher=TORCHRUN)
     assert "begin anew" not in (tmp_path / "rest.log").read_text()
-    assert model.read_bytes() == whole
+    assert [model.read_bytes() for model in models] == whole and whole[0] != whole[1]
 
 
 def test_a_failure_after_the_ranks_have_met_ends_them(tmp_path: Path) -> None:

@@ -27,12 +27,16 @@ examples:
   fer train --net my/train_val.prototxt --solver my/solver.prototxt --data data/fer2013
   fer train --net alexnet --solver s1 --gpu 0 --precision bf16
   fer train --net vgg8 --solver s1 --patience 20 --precision auto
+  fer train --net vgg8 --solver s1 --ema 0.999
   fer train --resume runs/alexnet-s3
 
 Trains in runs/<net>-<solver>; without --solver by the one recommended (fer nets). Ctrl-C stops at the next iteration
 with the work saved. --epochs, --max-iter, --lr and --batch-size stand in the run's own copy of the prototxts, and
 --resume keeps them. A batch is that of one pass on one GPU: an iteration has iter_size times the number of GPUs as
 many images, of which epochs are counted. The schedule (stepvalue, stepsize) and the rate are not scaled with them.
+--ema DECAY sets, after each update, average = decay * average + (1 - decay) * weights, BatchNorm's statistics alike,
+with the decay min(DECAY, (1 + n) / (10 + n)) at iteration n. The average is saved with each snapshot N as ema_N, which
+fer report scores on val too. --resume goes on with it exactly.
 FER_TORCH_GRAPH=0 in the environment: the PyTorch engine trains on a GPU without CUDA graphs.
 """
 

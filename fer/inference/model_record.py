@@ -13,7 +13,8 @@ EXPORT_AGAIN = "fer export makes it again"
 
 @dataclass(frozen=True)
 class ExportedSnapshot:
-    """The snapshot, or the mean of those of the iterations `averaged`; `sha256` is of the run's file of it."""
+    """The snapshot, or the mean of those of the iterations `averaged` (of one alone: the exponential average up to it);
+    `sha256` is of the run's file of it."""
 
     iteration: int
     averaged: tuple[int, ...]

@@ -33,8 +33,8 @@ CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
 # The facts of run.json that tell how a run was trained.
 FACTS = (
     "engine", "net", "solver", "seed", "gpu", "precision", "state", "command", "started", "seconds", "max_iter",
-    "iteration", "patience", "ended", "hardware", "versions", "repeatable", "git_commit", "prototxt_sha256", "given",
-    "adapted", "imported",
+    "iteration", "patience", "ema", "ended", "hardware", "versions", "repeatable", "git_commit", "prototxt_sha256",
+    "given", "adapted", "imported",
 )  # fmt: skip
 
 

@@ -81,7 +81,8 @@ class SplitResult(CropResult):
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotResult:
-    """The snapshot, or mean of snapshots, that was scored; `chosen_on` is None where it was asked for by hand."""
+    """The snapshot, or mean of snapshots, that was scored; `averaged` are the iterations of these, or the one up to
+    which an exponential average was kept. `chosen_on` is None where it was asked for by hand."""
 
     iteration: int
     averaged: tuple[int, ...] | None = None

@@ -24,7 +24,7 @@ class ScoresMeta:
     """The string `meta` of a scores file: which weights gave the probabilities, of which split.
 
     weights          of the snapshot, by its path in the run directory
-    averaged         the iterations of the snapshots that it is the mean of, if it is one
+    averaged         the iterations of the snapshots that it is the mean of, if it is one; an exponential average's own
     database_sha256  of the split's data.mdb; of a list, over it and its image files
     deploy_sha256, transform_sha256   of the net, and of crop, mean, scale and resize ("" by fer 0.1)
     database         its path; `own` where it is not the data directory's

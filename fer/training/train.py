@@ -74,6 +74,7 @@ def train(
         gpus=gpus,
         shuffle=options.shuffle,
         python_layers=options.python_layers,
+        ema=options.ema is not None,
         snapshot_prefix=f"snapshots/{net_label(train_val)}",
         run_parent=options.runs_dir,
     )

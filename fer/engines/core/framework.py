@@ -1,8 +1,4 @@
-"""What a framework brings to be an engine: nets of Caffe's layers, the step of a training, the update rules.
-
-Numbers of a pass stay where the framework computes them (`Value`): they may be added, and divided by an int, and are
-fetched by `Net.host` or `Training.mean` only when a line is to be written.
-"""
+"""What a framework brings to be an engine: nets of Caffe's layers, the step of a training, the update rules."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +8,11 @@ import numpy as np
 
 from fer.engines.core.log import Log
 from fer.engines.core.ranks import Ranks
+from fer.engines.core.training import Training, Value
 from fer.errors import FerError
 from fer.nets.states import State
 from fer.schema import caffe_pb2
 
-Value: TypeAlias = Any
 Shape = tuple[int, ...]
 NetState: TypeAlias = dict[str, Any]
 """What the next pass of a net needs besides its parameters: {"layers": {name: {key: number or array}},
@@ -169,62 +165,6 @@ class Net(Protocol):
 
     def time_pass(self, forward: dict[str, float], backward: dict[str, float]) -> None:
         """Run the layers one by one forward, then backward; add each one's milliseconds, by its name."""
-        ...
-
-
-class Ema(Protocol):
-    """The exponential moving average of a net's parameters, those that nothing is learnt for and BatchNorm's statistics
-    among them; it begins with the parameters as they are."""
-
-    def take(self, decay: float) -> None:
-        """Become `decay` times what it was plus (1 - decay) times the parameters; 0: exactly the parameters."""
-        ...
-
-    def swap(self) -> None:
-        """Exchange the numbers of the average and of the parameters."""
-        ...
-
-
-class Training(Protocol):
-    """A net's training: passes whose gradients add up, and the update rule."""
-
-    def clear(self) -> None:
-        """Forget the gradients of the passes so far."""
-        ...
-
-    def run_pass(self) -> Value:
-        """A forward and a backward pass on the next batch; the loss."""
-        ...
-
-    def outputs(self) -> list[np.ndarray]:
-        """The net's outputs of the last pass, averaged over the ranks."""
-        ...
-
-    def mean(self, losses: Sequence[Value]) -> float:
-        """The mean of these losses, averaged over the ranks."""
-        ...
-
-    def average_gradients(self) -> None:
-        """Average the gradients over the ranks."""
-        ...
-
-    def update(self, iteration: int, rate: float) -> float | None:
-        """Update every parameter from its gradient, by the solver's rule, with the rate of this iteration.
-
-        The gradients' L2 norm where it exceeded clip_gradients, as far as it is known without waiting for a device.
-        """
-        ...
-
-    def history(self) -> list[np.ndarray]:
-        """Caffe's history blobs, float32: one per learnable parameter, or all first and then all second."""
-        ...
-
-    def ema(self) -> Ema:
-        """An average of the parameters, of this rank alone."""
-        ...
-
-    def load_history(self, rows: Sequence[np.ndarray], *, legacy: bool = False) -> None:
-        """Take over a solver state's history (`legacy`: with four axes each); FerError where it is of another net."""
         ...
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer.engines.caffe.ipc import Odometer
-from fer.engines.core.ema import decay_at
-from fer.engines.core.framework import Backend, Net, NetState, Value
+from fer.engines.core.ema import averaging
+from fer.engines.core.framework import Backend, Net, NetState
 from fer.engines.core.log import Log
 from fer.engines.core.net_log import log_net
 from fer.engines.core.rates import rate_at, step_at
@@ -19,6 +19,7 @@ from fer.engines.core.sidecar import read_seed, sidecar
 from fer.engines.core.signals import Requests, Signals
 from fer.engines.core.snapshots import Snapshots, Trained
 from fer.engines.core.sources import NetSource, test_sources, train_source
+from fer.engines.core.training import Value
 from fer.engines.core.weights import copy_weights
 from fer.errors import FerError
 from fer.formats.hdf5 import need_hdf5
@@ -60,16 +61,13 @@ class Solver:
         weights: Sequence[str | Path] = (),
         ema: float | None = None,
     ):
-        """Set the nets up, then resume from `snapshot` or start from `weights`. `path` is the solver's own file.
-
-        `ema`: the decay of an exponential average of the weights that is kept, and saved with each snapshot.
-        """
+        """Set the nets up, then resume from `snapshot` or start from `weights`. `path` is the solver's own file, `ema`
+        the decay of an average of the weights, which is saved with each snapshot."""
         self.param = param
         self.path = Path(path)
         self.backend, self.ranks = backend, backend.ranks
         self.log, self.signals = log or Log(), signals or Signals()
         self.iteration = self._start = 0
-        self._decay = ema
         self._check()
         backend.set_up()
         self.seed = self._choose_seed(snapshot)
@@ -83,16 +81,15 @@ class Solver:
         self._displayed = (0, time.monotonic())
         self._requests = Requests(self.signals, self.ranks)
         self._odometer = Odometer() if self.ranks.rank == 0 else None
-        # Every rank has the same weights.
-        self._ema = self.training.ema() if ema is not None and self.ranks.rank == 0 else None
-        trained = Trained(self.net, self.test_nets, self.training, self.ranks, self.seed, self._ema)
-        self._snapshots = Snapshots(param, self.path, trained, self.log)
         if snapshot and weights:
             raise FerError("Give a snapshot to resume training or weights to finetune but not both.")
-        if snapshot:
-            self.restore(snapshot)
         for name in weights:
             self._take_weights(name)
+        self._average = averaging(self.training, ema, self.ranks)
+        trained = Trained(self.net, self.test_nets, self.training, self.ranks, self.seed, self._average)
+        self._snapshots = Snapshots(param, self.path, trained, self.log)
+        if snapshot:
+            self.restore(snapshot)
 
     # ---- setting up
 
@@ -106,8 +103,6 @@ class Solver:
         rate_at(self.param, 0)  # raises for a policy that cannot be
         step_at(self.param, 0)
         check_rule(self.param)
-        if self._decay is not None and not 0 < self._decay < 1:
-            raise FerError(f"--ema is {self._decay:g}; it must be over 0 and less than 1")
         if self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5:
             need_hdf5(f"{self.path}: snapshot_format")
         if self.param.snapshot or self.param.snapshot_after_train:
@@ -157,8 +152,6 @@ class Solver:
         for net in self.test_nets:
             if set(net.blob_shapes) - set(self.net.blob_shapes):  # the rest they share
                 copy_weights(net, path)
-        if self._ema:
-            self._ema.take(0)
 
     # ---- solving
 
@@ -217,16 +210,12 @@ class Solver:
             self.log(Step(self.iteration, step))
         if display:
             self.log(Lr(self.iteration, rate))
-        norm = training.update(self.iteration, rate)
-        if self._ema and self._decay is not None:
-            self._ema.take(decay_at(self._decay, self.iteration))
-        if norm is not None:
+        if (norm := training.update(self.iteration, rate)) is not None:
             limit = param.clip_gradients
-            self.log.info(
-                f"Gradient clipping: scaling down gradients (L2 norm {norm:.6g} > {limit:.6g}) "
-                f"by scale factor {limit / norm:.6g}",
-                "sgd_solver.cpp:94",
-            )
+            how = f"(L2 norm {norm:.6g} > {limit:.6g}) by scale factor {limit / norm:.6g}"
+            self.log.info(f"Gradient clipping: scaling down gradients {how}", "sgd_solver.cpp:94")
+        if self._average:
+            self._average.follow(self.iteration)
 
     def _display(self) -> None:
         loss, outputs = self.training.mean(self._losses), self.training.outputs()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Ema:
-    """See `fer.engines.core.framework.Ema`. It runs beside a captured graph: parameters keep their places in memory."""
+    """See `fer.engines.core.training.Ema`. It runs beside a captured graph: parameters keep their places in memory."""
 
     def __init__(self, parameters: Sequence[Tensor]):
         self._parameters = list(parameters)

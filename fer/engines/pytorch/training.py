@@ -16,7 +16,7 @@ from fer.schema import caffe_pb2
 
 
 class Training:
-    """See `fer.engines.core.framework.Training`. Every rank begins with the first one's parameters."""
+    """See `fer.engines.core.training.Training`. Every rank begins with the first one's parameters."""
 
     def __init__(self, net: Net, solver: caffe_pb2.SolverParameter, ranks: Ranks, log: Log, graphs: bool):
         self.net, self.ranks = net, ranks

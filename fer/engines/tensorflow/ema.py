@@ -10,7 +10,7 @@ from fer.engines.tensorflow.layer import Tensor
 
 
 class Ema:
-    """See `fer.engines.core.framework.Ema`."""
+    """See `fer.engines.core.training.Ema`."""
 
     def __init__(self, variables: Sequence[Any]):
         self._variables = list(variables)

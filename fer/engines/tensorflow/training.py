@@ -15,7 +15,7 @@ from fer.schema import caffe_pb2
 
 
 class Training:
-    """See `fer.engines.core.framework.Training`. It trains by itself: there are no other ranks."""
+    """See `fer.engines.core.training.Training`. It trains by itself: there are no other ranks."""
 
     def __init__(self, net: Net, solver: caffe_pb2.SolverParameter):
         self.net = net

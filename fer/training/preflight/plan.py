@@ -67,6 +67,7 @@ def preflight(
     gpus: Sequence[int] = (),
     shuffle: bool = False,
     python_layers: bool = False,
+    ema: bool = False,
     snapshot_prefix: str = "snapshots/<net>",
     run_parent: str | Path = Path("runs"),
 ) -> Plan:
@@ -74,7 +75,7 @@ def preflight(
 
     `overrides`, `seed`, `gpus` take the place of the prototxts' own; `shuffle` adds the stage of that name;
     `known_types` are the engine's layer types, `elsewhere` has what to say of those that others have;
-    `python_layers` allows Python layers of the user's own.
+    `python_layers` allows Python layers of the user's own; `ema` tells of an average beside each snapshot.
     `<net>` in `snapshot_prefix` becomes the net's name. `run_parent` is the folder whose disk takes the snapshots.
     Raises one FerError that lists every fault found, each with its file and line.
     """
@@ -104,7 +105,7 @@ def preflight(
     images *= max(len(gpus), 1)
     solver.max_iter = overrides.end(images, count) or solver.max_iter
     prefix = snapshot_prefix.replace("<net>", net_label(subject.net_path))
-    plan = _plan(subject, sources, manifest, Path(data_dir), Path(run_parent))
+    plan = _plan(subject, sources, manifest, Path(data_dir), Path(run_parent), ema=ema)
     own = solver_for_run(solver, snapshot_prefix=prefix, seed=seed, gpu=gpus[0] if gpus else None)
     remarks = overrides.remarks(prototxts.solver or solver, solver, images, plan.train_count)
     adapted = (*_backends(written.net, net_as_run), *adapted)
@@ -117,12 +118,14 @@ def _plan(
     manifest: Manifest,
     data_dir: Path,
     run_parent: Path,
+    *,
+    ema: bool,
 ) -> Plan:
     """The plan for data that are whole, once the net's sizes fit them and the disk."""
     solver, net = subject.solver, subject.net
     faults = list(shape_faults(subject, sources, manifest.classes))
     shapes = None if faults else net_shapes(subject, sources, subject.train)
-    count, each = snapshots_size(solver, shapes)
+    count, each = snapshots_size(solver, shapes, ema=ema)
     faults += disk_faults(count, each, run_parent) if shapes else ()
     shape = _attempt(faults, scored_shape, subject, data_dir, manifest)
     if faults or shape is None:

@@ -87,10 +87,10 @@ def _called(net_path: Path) -> str:
     return net_path.parent.name if net_path.parent.parent == NETS else str(net_path)
 
 
-def snapshots_size(solver: caffe_pb2.SolverParameter, shapes: NetShapes | None) -> tuple[int, int]:
-    """(how many snapshots a run takes, bytes of one; 0 where the net's sizes are not known)."""
+def snapshots_size(solver: caffe_pb2.SolverParameter, shapes: NetShapes | None, *, ema: bool) -> tuple[int, int]:
+    """(how many snapshots a run takes, bytes of one, with its average; 0 where the net's sizes are not known)."""
     count = math.ceil(solver.max_iter / (solver.snapshot or solver.max_iter))
-    copies = 3 if solver.type in TWO_HISTORIES else 2
+    copies = (3 if solver.type in TWO_HISTORIES else 2) + ema
     return count, 4 * shapes.param_count * copies if shapes else 0
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from fer.engines.core.framework import Backend, Value
+from fer.engines.core.framework import Backend
 from fer.engines.core.log import Log
+from fer.engines.core.training import Value
 from fer.engines.core.verbs.caffe_time import check_count
 from fer.engines.core.weights import copy_weights
 from fer.formats.prototxt import read_net
