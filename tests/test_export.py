@@ -198,7 +198,7 @@ def test_a_mean_of_snapshots_may_be_the_chosen_one(run: Run, tmp_path: Path, mon
     assert record.snapshot == ExportedSnapshot(2, (1, 2), file_hash(run.dir / file))
     trained = json.loads((tmp_path / "out" / "run.json").read_text())
     assert trained["snapshots"] == {} and list(trained["averages"]) == ["average_1-2"]
-    assert "the mean of the 2 snapshots of iterations 1 to 2" in (tmp_path / "out" / "README.md").read_text()
+    assert "the mean of 2 snapshots, 1 to 2" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_weights_that_changed_since_they_were_scored_are_refused(run: Run) -> None:

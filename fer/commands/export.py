@@ -79,11 +79,13 @@ def run(args: argparse.Namespace) -> int:
 def _tell(record: "ModelRecord", out: Path) -> None:
     from fer.data.dataset import SPLIT_NAMES
     from fer.export.readme import forms_table
+    from fer.runs.record import average_text
     from fer.system.plural import counted
 
     show(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     snapshot, val = record.snapshot, record.accuracy["val"]
-    of = f"the mean of {len(snapshot.averaged)} snapshots" if snapshot.averaged else f"iteration {snapshot.iteration:,}"
+    averaged = snapshot.averaged
+    of = f"the {average_text(averaged)}" if averaged else f"iteration {snapshot.iteration:,}"
     figures = ", ".join(
         f"{100 * each.accuracy:.2f}% on {SPLIT_NAMES[split]}" for split, each in record.accuracy.items()
     )

@@ -36,6 +36,7 @@ def _number(words: str, inside: Callable[[float], bool]) -> Callable[[str], floa
 
 positive = between(1, 2**31 - 1)  # Caffe counts in int32
 share = _number("from 0 to less than 1", lambda value: 0 <= value < 1)
+decay = _number("over 0 and less than 1", lambda value: 0 < value < 1)
 over_0 = _number("over 0", lambda value: 0 < value < float("inf"))
 power = _number("over 0, to 1", lambda value: 0 < value <= 1)
 

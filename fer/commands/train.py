@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer.commands.numbers import between, over_0, positive
+from fer.commands.numbers import between, decay, over_0, positive
 from fer.commands.terminal import show
 from fer.engines.engine import PRECISIONS
 from fer.engines.registry import AUTO, ENGINES
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fer.training.options import ResumeOptions, TrainOptions
 
 # What a run has of its own, and keeps when it goes on.
-OF_THE_RUN = ("net", "solver", "weights", "name", "shuffle", "seed", "lr", "batch_size")
+OF_THE_RUN = ("net", "solver", "weights", "name", "shuffle", "seed", "lr", "batch_size", "ema")
 DATA = Path("data/fer2013")
 SUMMARY = "train a net in a run directory"
 HELP = """\
@@ -60,6 +60,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=between(0, 2**31 - 1),
         metavar="N",
         help="end once N tests in a row have not beaten the best accuracy on val, whose snapshot is kept; 0: never",
+    )
+    add(
+        "--ema",
+        type=decay,
+        metavar="DECAY",
+        help="keep an exponential average of the weights, 0.999 say, as one more snapshot (PyTorch, TensorFlow)",
     )
     add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
     add(
@@ -167,6 +173,7 @@ def _train_options(args: argparse.Namespace) -> "TrainOptions":
         shuffle=args.shuffle,
         weights=args.weights,
         patience=args.patience,
+        ema=args.ema,
         python_layers=args.allow_python_layers,
         tensorboard=args.tensorboard,
     )

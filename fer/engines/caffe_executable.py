@@ -59,9 +59,15 @@ class CaffeExecutable(RealCaffe):
         return signal.SIGINT  # it has no answer to SIGTERM
 
     def train_command(
-        self, solver: Path, *, gpus: Sequence[int] = (), weights: Path | None = None, snapshot: Path | None = None
+        self,
+        solver: Path,
+        *,
+        gpus: Sequence[int] = (),
+        weights: Path | None = None,
+        snapshot: Path | None = None,
+        ema: float | None = None,
     ) -> list[str]:
-        argv = super().train_command(solver, gpus=gpus, weights=weights, snapshot=snapshot)
+        argv = super().train_command(solver, gpus=gpus, weights=weights, snapshot=snapshot, ema=ema)
         effects = ["--sigint_effect", "stop", "--sighup_effect", "snapshot"]
         return [str(self.executable), *argv[len(self.command) :], *effects]
 

@@ -46,6 +46,7 @@ class Wish:
     gpu: int | str | None = None
     precision: str = "fp32"
     shuffle: bool = False
+    ema: bool = False
     demand: Demand | None = None
 
 
@@ -108,6 +109,8 @@ def _unfit(engine: Engine, wish: Wish, say: Say) -> str | None:
         return f"for {wish.precision}"
     if wish.shuffle and not engine.shuffles:
         return "which shuffles the database"
+    if wish.ema and not engine.keeps_ema:
+        return "which keeps an average of the weights"
     if wish.gpu is not None and not _trains_on(engine, wish.gpu, say):
         return f"on GPU {wish.gpu}, which the {engine.name.capitalize()} found cannot use"
     return None

@@ -3,6 +3,7 @@
 An engine is an object of the Protocol `Engine`. One whose process takes these verbs after a command is a
 `ProcessEngine` (process_engine.py) that names the command (caffe/worker.py is such a process):
     train    --solver S [--snapshot X.solverstate | --weights W.caffemodel] [--gpu 0[,1...]] [--precision P]
+             [--ema DECAY]
     predict  --model deploy.prototxt --weights W --source images.npy --transform TEXT --out scores.npz [--ten-crop]
     describe --model M --phase P [--stage S ...] [--level L]
     batch    --model M --phase P [--stage S ...] [--level L] --out batch.npz [--seed N]
@@ -83,6 +84,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def keeps_ema(self) -> bool:
+        """Whether it can keep an exponential average of the weights while it trains."""
+        ...
+
+    @property
     def has_gpu_code(self) -> bool:
         """Whether it may be able to train on a GPU, as far as is known without asking it."""
         ...
@@ -145,9 +151,18 @@ class Engine(Protocol):
         ...
 
     def train_command(
-        self, solver: Path, *, gpus: Sequence[int] = (), weights: Path | None = None, snapshot: Path | None = None
+        self,
+        solver: Path,
+        *,
+        gpus: Sequence[int] = (),
+        weights: Path | None = None,
+        snapshot: Path | None = None,
+        ema: float | None = None,
     ) -> list[str]:
-        """The command that trains, on the CPU without `gpus`; paths as seen from the run directory, its folder."""
+        """The command that trains, on the CPU without `gpus`; paths as seen from the run directory, its folder.
+
+        `ema`: the decay of an exponential average of the weights, of engines that keep one.
+        """
         ...
 
     def describe(self, model: Path, state: State, *, folder: Path | None = None) -> dict[str, Any]:

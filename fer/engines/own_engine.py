@@ -30,6 +30,10 @@ class OwnEngine(ProcessEngine):
     def shuffles(self) -> bool:
         return True
 
+    @property
+    def keeps_ema(self) -> bool:
+        return True
+
     @classmethod
     def installed(cls) -> bool:
         """Whether this Python has its framework."""

@@ -45,6 +45,10 @@ class ProcessEngine:
         return False
 
     @property
+    def keeps_ema(self) -> bool:
+        return False
+
+    @property
     def has_gpu_code(self) -> bool:
         return True
 
@@ -91,13 +95,20 @@ class ProcessEngine:
         return number
 
     def train_command(
-        self, solver: Path, *, gpus: Sequence[int] = (), weights: Path | None = None, snapshot: Path | None = None
+        self,
+        solver: Path,
+        *,
+        gpus: Sequence[int] = (),
+        weights: Path | None = None,
+        snapshot: Path | None = None,
+        ema: float | None = None,
     ) -> list[str]:
         argv = [*self.command, "train", "--solver", str(solver)]
         argv += ["--gpu", ",".join(map(str, gpus))] if gpus else []
         argv += ["--precision", self.precision] if self.precision != "fp32" else []
         argv += ["--weights", str(weights)] if weights is not None else []
         argv += ["--snapshot", str(snapshot)] if snapshot is not None else []
+        argv += ["--ema", str(ema)] if ema is not None else []
         return argv
 
     def describe(self, model: Path, state: State, *, folder: Path | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fer.data.dataset import SIDE, SPLIT_NAMES
 from fer.export.form import Form
 from fer.inference.model_record import ExportedSnapshot, ModelRecord
+from fer.runs.record import average_text
 
 _TEXT = """\
 # {net}, trained on {data}
@@ -126,7 +127,6 @@ def _face(record: ModelRecord) -> str:
 
 
 def _snapshot(snapshot: ExportedSnapshot) -> str:
-    averaged = snapshot.averaged
-    if averaged:
-        return f"the mean of the {len(averaged)} snapshots of iterations {averaged[0]:,} to {averaged[-1]:,}"
+    if snapshot.averaged:
+        return f"the {average_text(snapshot.averaged)}"
     return f"the snapshot of iteration {snapshot.iteration:,}"

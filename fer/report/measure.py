@@ -26,6 +26,7 @@ from fer.report.results import (
 )
 from fer.report.scored_run import Scored, ScoredRun
 from fer.report.verdict import Reached, measured_on_val, run_verdict
+from fer.runs.record import average_text
 from fer.system.records import as_json
 
 CENTRE_CROP, TEN_CROP = "centre crop", "ten-crop"
@@ -66,7 +67,7 @@ def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
 
 def _verdict(scored: ScoredRun) -> str:
     averaged, chosen = scored.scores["val"].meta.averaged, scored.accuracies.chosen
-    what = f"the mean of {len(averaged)} snapshots" if averaged else f"iteration {chosen.iteration:,}"
+    what = f"the {average_text(averaged)}" if averaged else f"iteration {chosen.iteration:,}"
     reached = Reached(chosen.accuracy, what, chosen.iteration)
     accuracy = measured_on_val(scored.run, scored.curves)
     return run_verdict(scored.run, reached, accuracy, scored.curves, scored.accuracies.majority_baseline)

@@ -21,7 +21,7 @@ from fer.report.agreement import check_agreement, disagreement
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves, recall_series
 from fer.report.notes import no_iteration, run_notes
 from fer.report.results import AgreementResult
-from fer.runs.record import UNKNOWN, average_name
+from fer.runs.record import UNKNOWN, average_name, average_text
 from fer.runs.run import Run
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore
 from fer.runs.unchanged import check_run
@@ -271,7 +271,7 @@ def _accuracies(
     means = {name: average.averaged[-1] for name, average in run.record.averages.items() if name in known}
     averaged = meta.averaged
     chosen = Chosen(
-        f"mean of {averaged[0]:,} to {averaged[-1]:,}" if averaged else f"{meta.iteration:,}",
+        average_text(averaged) if averaged else f"{meta.iteration:,}",
         meta.iteration,
         known.get(_snapshot_name(meta), val.accuracy),
         None if ten_crop is None else float(ten_crop.correct.mean()),

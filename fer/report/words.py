@@ -5,6 +5,7 @@ from typing import Any
 
 from fer.report.results import Interval, McNemarResult, RunResult, SnapshotResult, SplitResult, TrainingResult
 from fer.report.table import UNKNOWN
+from fer.runs.record import average_text
 from fer.system.plural import counted
 
 
@@ -48,9 +49,7 @@ def snapshot_text(result: RunResult) -> str:
 
 def snapshot_name(snapshot: SnapshotResult) -> str:
     """ "9,000", or "mean of 5 snapshots, 6,000 to 10,000"."""
-    if averaged := snapshot.averaged:
-        return f"mean of {len(averaged)} snapshots, {averaged[0]:,} to {averaged[-1]:,}"
-    return f"{snapshot.iteration:,}"
+    return average_text(snapshot.averaged) if snapshot.averaged else f"{snapshot.iteration:,}"
 
 
 def clean_sentence(splits: Mapping[str, SplitResult]) -> str:

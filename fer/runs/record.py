@@ -16,8 +16,15 @@ UNKNOWN = "unknown"
 
 
 def average_name(averaged: Sequence[int]) -> str:
-    """What the mean of the snapshots of these iterations is called."""
-    return f"average_{averaged[0]}-{averaged[-1]}"
+    """What the mean of the snapshots of these iterations is called; of one, the exponential average up to it."""
+    return f"average_{averaged[0]}-{averaged[-1]}" if len(averaged) > 1 else f"ema_{averaged[0]}"
+
+
+def average_text(averaged: Sequence[int]) -> str:
+    """The same for a reader: "mean of 5 snapshots, 6,000 to 10,000", "exponential average up to 10,000"."""
+    if len(averaged) == 1:
+        return f"exponential average up to {averaged[0]:,}"
+    return f"mean of {len(averaged)} snapshots, {averaged[0]:,} to {averaged[-1]:,}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,10 @@ class SnapshotFiles:
 
 @dataclass(frozen=True)
 class Average:
-    """The mean of these iterations' snapshots; BatchNorm's statistics are of `batches` of the training data."""
+    """The mean of these iterations' snapshots; BatchNorm's statistics are of `batches` of the training data.
+
+    Of one iteration alone: the exponential average of the weights that the engine has kept up to it.
+    """
 
     averaged: Annotated[tuple[Count, ...], Meta(min_length=1)]
     weights: HashedFile
@@ -52,7 +62,7 @@ class Average:
 
     @property
     def name(self) -> str:
-        """What --snapshot calls it: "average_6000-10000"."""
+        """What --snapshot calls it: "average_6000-10000", "ema_10000"."""
         return average_name(self.averaged)
 
 
@@ -149,7 +159,8 @@ class RunRecord:
     command gives the same numbers; `log_sha256` is of the log at the training's last ending, none while it goes on,
     and `next_sha256` of prototxts that are being written anew; `given` is what the command line set in the prototxts'
     place, by name, and `adapted` says what of them was set for the data at hand; `dir` is where the run
-    lay when it was trained last. Of a training made elsewhere (`imported`) what is not known is "unknown" or null.
+    lay when it was trained last; `ema` is the decay of the exponential average of the weights, if one is kept. Of a
+    training made elsewhere (`imported`) what is not known is "unknown" or null.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -176,6 +187,7 @@ class RunRecord:
     name: str | None = None
     precision: str = "fp32"
     patience: Count | None = None
+    ema: Annotated[float, Meta(gt=0, lt=1)] | None = None
     ended: str | None = None
     averages: dict[str, Average] = field(default_factory=dict)
     weights: StartWeights | None = None

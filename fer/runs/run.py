@@ -7,6 +7,7 @@ runs/<net>-<solver>[-k]/
   run.json                                             command, seed, versions, hashes, state, verified snapshots
   snapshots/<net>_iter_N.caffemodel, .solverstate      verified; .fer.npz: cursors and generators of an engine of ours
   snapshots/<net>_average_M-N.caffemodel               the mean of the snapshots from M to N, made by fer average
+  snapshots/<net>_ema_N.caffemodel                     the exponential average of the weights, of fer train --ema
   snapshots/.unverified/                               what the engine has just written
   scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
   scores/explained.npz                                 what the chosen snapshot looks at, for the report
@@ -44,7 +45,8 @@ class Snapshot:
     """A verified snapshot: the weights after `iteration` iterations and, to go on from there, the solver's state.
 
     `extra` is what an engine of ours keeps beside the state: data cursors and random generators. Where the weights
-    are a mean, `averaged` are the iterations of its snapshots, and there is no state.
+    are a mean, `averaged` are the iterations of its snapshots, and there is no state; of an exponential average it is
+    the one up to which it was kept.
     """
 
     iteration: int
@@ -55,7 +57,7 @@ class Snapshot:
 
     @property
     def name(self) -> str:
-        """What --snapshot calls it: "10000", or "average_6000-10000"."""
+        """What --snapshot calls it: "10000", "average_6000-10000", or "ema_10000"."""
         return average_name(self.averaged) if self.averaged else str(self.iteration)
 
     @property
@@ -194,7 +196,7 @@ class Run:
         return found
 
     def averages(self) -> list[Snapshot]:
-        """The verified means of snapshots whose files are there, oldest first."""
+        """The verified means of snapshots and of weights whose files are there, oldest first."""
         found = []
         for entry in self.record.averages.values():
             weights = self._path(entry.weights)

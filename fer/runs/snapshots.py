@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from fer.errors import FerError
 from fer.formats.blobs import blob_shape, from_blob, is_legacy, same_shape, shape_text
 from fer.formats.prototxt import TWO_HISTORIES, read_weights
-from fer.runs.record import Average, SnapshotFiles
+from fer.runs.record import Average, SnapshotFiles, average_name
 from fer.runs.run import Run, Snapshot
 from fer.schema import caffe_pb2
 from fer.system.arrays import DamagedArchive, read_arrays
@@ -150,6 +150,7 @@ class SnapshotKeeper:
         weights = self.run.unverified_dir / self.run.weights_file(iteration).name
         state = self.run.unverified_dir / self.run.state_file(iteration).name
         extra = self.run.unverified_dir / self.run.extra_file(iteration).name
+        ema = self.run.unverified_dir / self.run.average_file((iteration,)).name
         try:
             if iteration in self.run.record.snapshots:
                 return None
@@ -157,9 +158,11 @@ class SnapshotKeeper:
             solver_state = verify_state(state, iteration, net, self.solver_type)
             if extra.exists():
                 verify_extra(extra, iteration)
+            if self.run.record.ema:
+                verify_weights(ema, self.shapes)
             return self._install(iteration, weights, solver_state, extra if extra.exists() else None)
         finally:
-            for path in (weights, state, extra):
+            for path in (weights, state, extra, ema):
                 path.unlink(missing_ok=True)
 
     def _install(
@@ -177,17 +180,24 @@ class SnapshotKeeper:
         if extra is not None:
             named["extra"] = self.run.extra_file(iteration)
             _give_name(extra, named["extra"])
+        averages = dict(self.run.record.averages)
+        if self.run.record.ema:
+            final = self.run.average_file((iteration,))
+            _give_name(weights.with_name(final.name), final)
+            ema = Average((iteration,), self.run.hashed(final))
+            averages[ema.name] = ema
         sync(final_weights.parent)
         files = SnapshotFiles(**{kind: self.run.hashed(path) for kind, path in named.items()})
         known = {**self.run.record.snapshots, iteration: files}
-        self.run.update(snapshots=known, iteration=max(iteration, self.run.record.iteration))
+        reached = max(iteration, self.run.record.iteration)
+        self.run.update(snapshots=known, averages=averages, iteration=reached)
         return Snapshot(iteration, final_weights, final_state, named.get("extra"))
 
     def drop(self, iteration: int) -> None:
         """Remove a snapshot that nobody needs: from run.json first."""
         snapshot = next(known for known in self.run.snapshots() if known.iteration == iteration)
         self._unlist(iteration)
-        for path in snapshot.files:
+        for path in (*snapshot.files, self.run.average_file((iteration,))):
             path.unlink(missing_ok=True)
 
     def adopt_average(self, averaged: Sequence[int], batches: int) -> Snapshot:
@@ -222,8 +232,9 @@ class SnapshotKeeper:
     def remove_leftovers(self) -> None:
         """Remove what is unverified, and what a killed process was writing beside a final name."""
         unverified = self.run.unverified_dir
-        for leftover in (*unverified.glob("*_iter_*"), *unverified.parent.glob(".*_iter_*")):
-            leftover.unlink()
+        for kind in ("iter", "ema"):
+            for leftover in (*unverified.glob(f"*_{kind}_*"), *unverified.parent.glob(f".*_{kind}_*")):
+                leftover.unlink()
 
     def newest_intact(self, warn: Callable[[str], None]) -> Snapshot:
         """The newest pair whose files are as run.json has them; newer ones that are not leave run.json.
@@ -239,7 +250,11 @@ class SnapshotKeeper:
         raise FerError(f"{self.run.dir} has no intact snapshot to go on from; start anew with fer train --net ...")
 
     def _unlist(self, iteration: int) -> None:
-        self.run.update(snapshots={n: files for n, files in self.run.record.snapshots.items() if n != iteration})
+        record, ema = self.run.record, average_name((iteration,))
+        self.run.update(
+            snapshots={n: files for n, files in record.snapshots.items() if n != iteration},
+            averages={name: files for name, files in record.averages.items() if name != ema},
+        )
 
     def _fault(self, snapshot: Snapshot) -> str | None:
         if snapshot.state is None:
@@ -250,7 +265,14 @@ class SnapshotKeeper:
                 return f"{path} is missing"
             if known and file_hash(path) != known.sha256:
                 return f"{path} changed since it was verified"
-        return None
+        return self._fault_of_ema(snapshot.iteration) if self.run.record.ema else None
+
+    def _fault_of_ema(self, iteration: int) -> str | None:
+        """Training goes on with the exponential average that lies beside a snapshot."""
+        path, entry = self.run.average_file((iteration,)), self.run.record.averages.get(average_name((iteration,)))
+        if entry is None or not path.is_file():
+            return f"{path} is missing"
+        return f"{path} changed since it was verified" if file_hash(path) != entry.weights.sha256 else None
 
 
 def _give_name(path: Path, name: Path) -> None:

@@ -35,9 +35,13 @@ class EngineChoice:
         gpu: int | str | None,
         precision: str,
         shuffle: bool | None,
+        ema: float | None,
         tell: Tell,
     ):
-        """`shuffle`: whether a new order each epoch is asked for, besides by the solver; None: it is as it was."""
+        """`shuffle`: whether a new order each epoch is asked for, besides by the solver; None: it is as it was.
+
+        `ema`: the decay of the exponential average of the weights that the engine is to keep, if any.
+        """
         self.prototxts = prototxts
         self.demand, stages = _demand(prototxts, on_gpu=gpu is not None)
         wanted = shuffle or (shuffle is False and SHUFFLE in stages)
@@ -47,7 +51,7 @@ class EngineChoice:
             tell(Setup(message))
 
         if name == AUTO:
-            found = choose_engine(Wish(gpu, precision, wanted, self.demand), say)
+            found = choose_engine(Wish(gpu, precision, wanted, ema is not None, self.demand), say)
         else:
             found = engine_called(name).set_up(say)
         self.engine = in_precision(found, precision)
@@ -57,6 +61,11 @@ class EngineChoice:
                 f"--shuffle: {found.title} reads a database in its own order\n"
                 f"take --engine {' or '.join(engines_that(lambda engine: engine.shuffles))}, "
                 "or an ImageData layer with shuffle: true"
+            )
+        if ema is not None and not found.keeps_ema:
+            raise UsageError(
+                f"--ema {ema:g}: {found.title} keeps no average of the weights\n"
+                f"take --engine {' or '.join(engines_that(lambda engine: engine.keeps_ema))}"
             )
         if self.engine.precision == "bf16" and gpu is None and not native_bf16():
             tell(

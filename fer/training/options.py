@@ -19,6 +19,7 @@ class TrainOptions:
     shuffle         read the LMDB of the training in a new order each epoch, as a solver's train_state can ask for too
     weights         a .caffemodel to start from
     patience        end once so many tests in a row have not beaten the best accuracy on val, whose snapshot is kept
+    ema             keep an exponential average of the weights with this decay, as a snapshot beside each
     python_layers   let real Caffe import the modules of Python layers that are not fer's own
     tensorboard     the folder in which TensorBoard finds an event file of the run
     """
@@ -36,6 +37,7 @@ class TrainOptions:
     shuffle: bool = False
     weights: Path | None = None
     patience: int | None = None
+    ema: float | None = None
     python_layers: bool = False
     tensorboard: Path | None = None
 

@@ -121,7 +121,8 @@ def _engine_to_go_on(
     if name == AUTO and run.record.engine not in (CHOSEN[0], UNKNOWN):
         name = run.record.engine
     precision = options.precision or ("fp32" if run.record.precision == UNKNOWN else run.record.precision)
-    choice = EngineChoice(prototxts, name, gpu=gpu, precision=precision, shuffle=None, tell=tell)
+    ema = run.record.ema
+    choice = EngineChoice(prototxts, name, gpu=gpu, precision=precision, shuffle=None, ema=ema, tell=tell)
     choice.check()
     engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(gpu) if gpu is not None else ()

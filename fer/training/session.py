@@ -39,7 +39,8 @@ class Session:
         run = self.run
         _write_engine_solver(run, self.solver, self.early_stopping)
         engine_solver = run.engine_solver.relative_to(run.dir)
-        argv = self.engine.train_command(engine_solver, gpus=self.gpus, weights=weights, snapshot=snapshot)
+        ema = run.record.ema
+        argv = self.engine.train_command(engine_solver, gpus=self.gpus, weights=weights, snapshot=snapshot, ema=ema)
         keeper = SnapshotKeeper(run, self.shapes, self.solver.type)
         accuracies = accuracy_outputs(read_net(run.net), self.solver)
         job = Job(

@@ -53,7 +53,13 @@ def train(
     prototxts = read_prototxts(solver_path, train_val)
     _check_before_an_engine(options, data_dir)
     choice = EngineChoice(
-        prototxts, options.engine, gpu=options.gpu, precision=options.precision, shuffle=options.shuffle, tell=tell
+        prototxts,
+        options.engine,
+        gpu=options.gpu,
+        precision=options.precision,
+        shuffle=options.shuffle,
+        ema=options.ema,
+        tell=tell,
     )
     engine = choice.engine.allowing(options.python_layers)
     gpus = engine.check_gpus(options.gpu) if options.gpu is not None else ()
@@ -77,7 +83,7 @@ def train(
     record = first_record(plan, net_label(train_val), solver_path, data_dir, engine, gpus)
     patience = options.patience or None
     early_stopping = find_early_stopping(patience, plan.solver, plan.net, record.data) if patience else None
-    record, exact = replace(record, patience=patience), bool(options.name)
+    record, exact = replace(record, patience=patience, ema=options.ema), bool(options.name)
     run = create_run(options.runs_dir, base_name, record, _prototxts(plan), exact=exact)
     with run.locked() as lock:
         with _removed_on_failure(run):

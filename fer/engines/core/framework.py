@@ -172,6 +172,19 @@ class Net(Protocol):
         ...
 
 
+class Ema(Protocol):
+    """The exponential moving average of a net's parameters, those that nothing is learnt for and BatchNorm's statistics
+    among them; it begins with the parameters as they are."""
+
+    def take(self, decay: float) -> None:
+        """Become `decay` times what it was plus (1 - decay) times the parameters; 0: exactly the parameters."""
+        ...
+
+    def swap(self) -> None:
+        """Exchange the numbers of the average and of the parameters."""
+        ...
+
+
 class Training(Protocol):
     """A net's training: passes whose gradients add up, and the update rule."""
 
@@ -204,6 +217,10 @@ class Training(Protocol):
 
     def history(self) -> list[np.ndarray]:
         """Caffe's history blobs, float32: one per learnable parameter, or all first and then all second."""
+        ...
+
+    def ema(self) -> Ema:
+        """An average of the parameters, of this rank alone."""
         ...
 
     def load_history(self, rows: Sequence[np.ndarray], *, legacy: bool = False) -> None:

@@ -55,6 +55,7 @@ def _add_options(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--solver", required=True)
         verb.add_argument("--snapshot", help="a .solverstate to go on from")
         verb.add_argument("--weights", help=".caffemodel files to start from, separated by commas")
+        verb.add_argument("--ema", type=float, help="keep an exponential average of the weights, with this decay")
         verb.add_argument("--sigint_effect", choices=EFFECTS, default="stop")
         verb.add_argument("--sighup_effect", choices=EFFECTS, default="snapshot")
     else:

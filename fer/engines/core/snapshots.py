@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.engines.caffe import ipc
-from fer.engines.core.framework import Net, NetState, Training
+from fer.engines.core.ema import ema_file, shown
+from fer.engines.core.framework import Ema, Net, NetState, Training
 from fer.engines.core.log import Log
 from fer.engines.core.ranks import Ranks
 from fer.engines.core.rates import step_at
@@ -25,6 +26,7 @@ class Trained:
     training: Training
     ranks: Ranks
     seed: int
+    ema: Ema | None = None
 
 
 class Snapshots:
@@ -60,6 +62,10 @@ class Snapshots:
         train.update((generators_of(rank), states) for rank, states in enumerate(others) if rank)
         states = [train, *(before_test or [net.state() for net in self._of.test_nets])]
         write_sidecar(sidecar(state), iteration, self._of.seed, self._of.net, states)
+        if ema := self._of.ema:
+            self._log.info(f"Saving the exponential average of the weights to {ema_file(model)}", "solver.cpp:1")
+            with shown(ema):
+                write_model(ema_file(model), self._of.net)
         self._log(Snapshotting(str(model)))
         write_model(model, self._of.net)
         self._log(SnapshottingState(str(state)))
@@ -70,6 +76,9 @@ class Snapshots:
         """Take over a .solverstate of this engine or of Caffe: weights, history, data and generators; the iteration."""
         self._log(Resuming(str(path)))
         state = read_state(path)
+        if ema := self._of.ema:
+            copy_weights(self._of.net, ema_file(Path(path)), complete=True)
+            ema.take(0)
         copy_weights(self._of.net, _learned_net(state, Path(path)), complete=True)
         self._of.training.load_history(state.history, legacy=state.legacy)
         saved = read_sidecar(sidecar(path), state.iteration, self._of.net)

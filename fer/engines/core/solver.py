@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer.engines.caffe.ipc import Odometer
+from fer.engines.core.ema import decay_at
 from fer.engines.core.framework import Backend, Net, NetState, Value
 from fer.engines.core.log import Log
 from fer.engines.core.net_log import log_net
@@ -57,13 +58,18 @@ class Solver:
         *,
         snapshot: str | Path | None = None,
         weights: Sequence[str | Path] = (),
+        ema: float | None = None,
     ):
-        """Set the nets up, then resume from `snapshot` or start from `weights`. `path` is the solver's own file."""
+        """Set the nets up, then resume from `snapshot` or start from `weights`. `path` is the solver's own file.
+
+        `ema`: the decay of an exponential average of the weights that is kept, and saved with each snapshot.
+        """
         self.param = param
         self.path = Path(path)
         self.backend, self.ranks = backend, backend.ranks
         self.log, self.signals = log or Log(), signals or Signals()
         self.iteration = self._start = 0
+        self._decay = ema
         self._check()
         backend.set_up()
         self.seed = self._choose_seed(snapshot)
@@ -77,7 +83,9 @@ class Solver:
         self._displayed = (0, time.monotonic())
         self._requests = Requests(self.signals, self.ranks)
         self._odometer = Odometer() if self.ranks.rank == 0 else None
-        trained = Trained(self.net, self.test_nets, self.training, self.ranks, self.seed)
+        # Every rank has the same weights.
+        self._ema = self.training.ema() if ema is not None and self.ranks.rank == 0 else None
+        trained = Trained(self.net, self.test_nets, self.training, self.ranks, self.seed, self._ema)
         self._snapshots = Snapshots(param, self.path, trained, self.log)
         if snapshot and weights:
             raise FerError("Give a snapshot to resume training or weights to finetune but not both.")
@@ -98,6 +106,8 @@ class Solver:
         rate_at(self.param, 0)  # raises for a policy that cannot be
         step_at(self.param, 0)
         check_rule(self.param)
+        if self._decay is not None and not 0 < self._decay < 1:
+            raise FerError(f"--ema is {self._decay:g}; it must be over 0 and less than 1")
         if self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5:
             need_hdf5(f"{self.path}: snapshot_format")
         if self.param.snapshot or self.param.snapshot_after_train:
@@ -147,6 +157,8 @@ class Solver:
         for net in self.test_nets:
             if set(net.blob_shapes) - set(self.net.blob_shapes):  # the rest they share
                 copy_weights(net, path)
+        if self._ema:
+            self._ema.take(0)
 
     # ---- solving
 
@@ -206,6 +218,8 @@ class Solver:
         if display:
             self.log(Lr(self.iteration, rate))
         norm = training.update(self.iteration, rate)
+        if self._ema and self._decay is not None:
+            self._ema.take(decay_at(self._decay, self.iteration))
         if norm is not None:
             limit = param.clip_gradients
             self.log.info(

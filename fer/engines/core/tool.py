@@ -1,6 +1,6 @@
 """Caffe's command line, for any framework; `python -m fer.engines.pytorch` is it on PyTorch:
 
-    train --solver solver.prototxt [--snapshot S | --weights W[,W2]] [--gpu 0,1|all] [--precision P]
+    train --solver solver.prototxt [--snapshot S | --weights W[,W2]] [--gpu 0,1|all] [--precision P] [--ema DECAY]
     test --model train_val.prototxt --weights W [--iterations 50]
     time --model train_val.prototxt [--iterations 50]
     predict --model deploy.prototxt --weights W --source images.npy --transform 'crop_size: 42 mean_file: "M"'
@@ -99,7 +99,8 @@ def _train(framework: Framework, arguments: argparse.Namespace) -> int:
     log.info(f"Using GPUs {', '.join(map(str, gpus))}" if gpus else "Use CPU.", "caffe.cpp:1")
     named = [arguments.weights] if arguments.weights else param.weights
     weights = [] if arguments.snapshot else [name for names in named for name in names.split(",")]
-    solver = Solver(param, arguments.solver, backend, log, signals, snapshot=arguments.snapshot, weights=weights)
+    begin = {"snapshot": arguments.snapshot, "weights": weights}
+    solver = Solver(param, arguments.solver, backend, log, signals, **begin, ema=arguments.ema)
     code = solver.solve()
     framework.leave(backend)
     return code

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fer.engines.core.log import Log
 from fer.engines.pytorch.distributed import Ranks
+from fer.engines.pytorch.ema import Ema
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.step import Step
 from fer.engines.pytorch.updates import Updater
@@ -29,6 +30,10 @@ class Training:
         self.update = self.updater.apply
         self.history = self.updater.history
         self.load_history = self.updater.load_history
+
+    def ema(self) -> Ema:
+        """An average of the parameters, on this rank's device."""
+        return Ema([learned.parameter for learned in self.net.learnable])
 
     def outputs(self) -> list[np.ndarray]:
         """The net's outputs of the last pass, averaged over the ranks."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fer.engines.tensorflow.ema import Ema
 from fer.engines.tensorflow.faults import spoken
 from fer.engines.tensorflow.layer import Tensor
 from fer.engines.tensorflow.net import Net
@@ -43,6 +44,10 @@ class Training:
             loss, blobs = self.net.compute(fed, seeds)
         gradients = tape.gradient(loss, trained, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return loss, self.net.outputs_of(blobs), list(map(tf.convert_to_tensor, gradients))
+
+    def ema(self) -> Ema:
+        """An average of the parameters."""
+        return Ema([learned.parameter.variable for learned in self.net.learnable])
 
     def outputs(self) -> list[np.ndarray]:
         """The net's outputs of the last pass."""
