@@ -87,19 +87,25 @@ INCEPTIONS = {
 LRN = {"local_size": 5, "alpha": 0.0001, "beta": 0.75}
 
 
-def googlenet(net: Builder) -> None:
-    """Inception v1 behind a 3x3 convolution of stride 1 instead of the 7x7 of stride 2: 44, 22, 11, 5, 2 a side."""
-    net.conv("conv1", 64, 3, 1)
+def googlenet(net: Builder, *, bn: bool = False) -> None:
+    """Inception v1 behind a 3x3 convolution of stride 1 instead of the 7x7 of stride 2: 44, 22, 11, 5, 2 a side.
+
+    With `bn`, batch normalisation behind each convolution and the side classifiers' fully connected layer, and no LRN.
+    """
+    conv = net.conv_bn if bn else net.conv
+    conv("conv1", 64, 3, 1)
     net.pool("pool1", "MAX", 2)
-    net.layer("norm1", "LRN", lrn_param=LRN)
-    net.conv("conv2/reduce", 64, 1)
-    net.conv("conv2/3x3", 192, 3, 1)
-    net.layer("norm2", "LRN", lrn_param=LRN)
+    if not bn:
+        net.layer("norm1", "LRN", lrn_param=LRN)
+    conv("conv2/reduce", 64, 1)
+    conv("conv2/3x3", 192, 3, 1)
+    if not bn:
+        net.layer("norm2", "LRN", lrn_param=LRN)
     net.pool("pool2", "MAX", 2)
     for name, maps in INCEPTIONS.items():
-        _inception(net, f"inception_{name}", *maps)
+        _inception(net, conv, f"inception_{name}", *maps)
         if name in ("4a", "4d"):
-            _side_classifier(net, f"side_{name}")
+            _side_classifier(net, f"side_{name}", bn)
         if name in ("3b", "4e"):
             net.pool(f"pool{name[0]}", "MAX", 3)
     net.pool_all("pool5")
@@ -107,25 +113,32 @@ def googlenet(net: Builder) -> None:
     net.classify("classifier")
 
 
-def _inception(net: Builder, name: str, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int) -> None:
+def _inception(
+    net: Builder, conv: Callable[..., str], name: str, one: int, reduce3: int, three: int, reduce5: int, five: int,
+    pool: int,
+) -> None:  # fmt: skip
     bottom = net.top
-    tops = [net.conv(f"{name}/1x1", one, 1)]
+    tops = [conv(f"{name}/1x1", one, 1)]
     for kernel, reduced, maps in ((3, reduce3, three), (5, reduce5, five)):
         net.top = bottom
-        net.conv(f"{name}/reduce{kernel}", reduced, 1)
-        tops.append(net.conv(f"{name}/{kernel}x{kernel}", maps, kernel, kernel // 2))
+        conv(f"{name}/reduce{kernel}", reduced, 1)
+        tops.append(conv(f"{name}/{kernel}x{kernel}", maps, kernel, kernel // 2))
     net.pool(f"{name}/pool", "MAX", 3, 1, 1, bottom)
-    tops.append(net.conv(f"{name}/project", pool, 1))
+    tops.append(conv(f"{name}/project", pool, 1))
     net.layer(name, "Concat", tops)
 
 
-def _side_classifier(net: Builder, name: str) -> None:
+def _side_classifier(net: Builder, name: str, bn: bool) -> None:
     """A loss on the way, of weight 0.3 and in training only."""
     trunk, first = net.top, len(net.net.layer)
     net.pool(f"{name}/pool", "AVE", 3)
-    net.conv(f"{name}/conv", 128, 1)
-    net.full(f"{name}/fc", 1024)
-    net.relu(f"{name}/fc")
+    if bn:
+        net.conv_bn(f"{name}/conv", 128, 1)
+        net.full_bn(f"{name}/fc", 1024)
+    else:
+        net.conv(f"{name}/conv", 128, 1)
+        net.full(f"{name}/fc", 1024)
+        net.relu(f"{name}/fc")
     net.dropout(f"{name}/drop", 0.7)
     net.full(f"{name}/classifier", CLASSES, SMALL)
     net.layer(f"{name}/loss", "SoftmaxWithLoss", [net.top, "label"], loss_weight=[0.3])
@@ -189,6 +202,11 @@ NETS = {
         "nine inception modules and two side classifiers",
         googlenet,
         augmented=False,
+    ),
+    "googlenetbn": Description(
+        "GoogLeNet BN",
+        "GoogLeNet with batch normalisation",
+        lambda net: googlenet(net, bn=True),
     ),
     "tang": Description(
         "Tang 2013",

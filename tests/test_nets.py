@@ -44,7 +44,7 @@ def test_the_nets_and_solvers_that_are_promised() -> None:
         ("googlenet", "s1"), ("tang", "s1"),
         *(
             (net, solver)
-            for net in ("lenet", "alexnetbn", "vgg8", "vgg13", "resnet18", "resnet18h")
+            for net in ("lenet", "alexnetbn", "googlenetbn", "vgg8", "vgg13", "resnet18", "resnet18h")
             for solver in ("s1", "s2")
         ),
         *((net, solver) for net in ("alexnet", "alexnet227") for solver in ("s1", "s2", "s3")),

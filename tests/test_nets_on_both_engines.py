@@ -35,7 +35,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-WITH_NORM = ("vgg8", "vgg13", "resnet18h", "resnet18", "alexnetbn")
+WITH_NORM = ("vgg8", "vgg13", "resnet18h", "resnet18", "alexnetbn", "googlenetbn")
 
 
 @pytest.mark.parametrize("name", ["googlenet", "tang", *WITH_NORM])

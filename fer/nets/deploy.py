@@ -27,7 +27,7 @@ def derive_deploy(
     judge = find_judge(tested)
     front = _front(tested, judge)
     kept = [_input(front, shape)]
-    kept += [_for_use(layer) for layer in _leading_to(tested, judge.bottom[0]) if layer is not front]
+    kept += [for_use(layer) for layer in leading_to(tested, judge.bottom[0]) if layer is not front]
     if kept[-1].type == "Softmax":
         kept[-1].name, kept[-1].top[0] = "prob", "prob"
     else:
@@ -90,7 +90,7 @@ def label_fault(tested: caffe_pb2.NetParameter, classes: int) -> str | None:
     param = judge.accuracy_param if judge.type == "Accuracy" else judge.loss_param
     if param.HasField("ignore_label") and 0 <= param.ignore_label < classes:
         return f"{judge.name!r} leaves images of label {param.ignore_label} out (ignore_label)"
-    for layer in reversed(list(_leading_to(tested, judge.bottom[1]))):
+    for layer in reversed(list(leading_to(tested, judge.bottom[1]))):
         if layer is front or layer.type in _KEEP_LABELS:
             continue
         return f"{judge.name!r} judges by labels that layer {layer.name!r} ({layer.type}) makes"
@@ -99,7 +99,7 @@ def label_fault(tested: caffe_pb2.NetParameter, classes: int) -> str | None:
 
 def _front(tested: caffe_pb2.NetParameter, judge: caffe_pb2.LayerParameter) -> caffe_pb2.LayerParameter:
     score = judge.bottom[0]
-    fronts = [layer for layer in _leading_to(tested, score) if not layer.bottom and layer.type != "Parameter"]
+    fronts = [layer for layer in leading_to(tested, score) if not layer.bottom and layer.type != "Parameter"]
     if not fronts:
         raise FerError(f"net {tested.name!r} has no data layer that leads to {score!r}")
     if len(fronts) > 1:
@@ -108,8 +108,8 @@ def _front(tested: caffe_pb2.NetParameter, judge: caffe_pb2.LayerParameter) -> c
     return fronts[0]
 
 
-def _leading_to(net: caffe_pb2.NetParameter, blob: str) -> list[caffe_pb2.LayerParameter]:
-    """The layers that a blob is made by, in order."""
+def leading_to(net: caffe_pb2.NetParameter, blob: str) -> list[caffe_pb2.LayerParameter]:
+    """The layers of a filtered net that a blob is made by, in order."""
     needed, found = {blob}, []
     for layer in reversed(net.layer):
         if not needed.isdisjoint(layer.top):
@@ -127,7 +127,8 @@ def _input(layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> caff
     return front
 
 
-def _for_use(layer: caffe_pb2.LayerParameter) -> caffe_pb2.LayerParameter:
+def for_use(layer: caffe_pb2.LayerParameter) -> caffe_pb2.LayerParameter:
+    """A copy of a layer without what only training needs: phases, rates, fillers."""
     copy = caffe_pb2.LayerParameter()
     copy.CopyFrom(layer)
     for name in _FOR_TRAINING:

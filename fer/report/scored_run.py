@@ -32,7 +32,7 @@ from fer.system.shell import command
 NET_NAMES = {
     "lenet": "LeNet", "alexnet": "AlexNet", "alexnet227": "AlexNet 227", "alexnetbn": "AlexNet BN", "vgg8": "VGG8",
     "vgg13": "VGG13", "resnet18": "ResNet-18", "resnet18h": "ResNet-18 half", "googlenet": "GoogLeNet",
-    "tang": "Tang 2013",
+    "googlenetbn": "GoogLeNet BN", "tang": "Tang 2013",
 }  # fmt: skip
 OTHER_CROPS = "Ten-crop scores of another snapshot are left out; fer report --ten-crop scores this one."
 NO_TEST = f"{SPLIT_NAMES['test']} is left out, as asked for by --val-only."

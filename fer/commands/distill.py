@@ -1,0 +1,67 @@
+"""fer distill: a net that learns from trained ones."""
+
+import argparse
+import os
+from pathlib import Path
+
+from fer.commands.numbers import over_0, power
+from fer.commands.terminal import show
+
+SUMMARY = "a net that learns from trained ones (distillation)"
+HELP = """\
+examples:
+  fer distill --student vgg8 --teachers runs/vgg13-s1 runs/resnet18h-s1 --out my/train_val.prototxt
+  fer distill --student my/train_val.prototxt --teachers runs/vgg13-s1 --temperature 2 --weight 0.7 --out t2.prototxt
+
+Writes the student's net with the teachers' nets inside its TRAIN phase, in Caffe's own layers, so that every engine
+trains it; and beside it the teachers' weights, as teachers.caffemodel. Of each run the snapshot that is best on val
+teaches; it learns nothing more. The student learns by the cross entropy with the mean of their softened answers,
+softmax(scores / T), which counts A x T^2 times, and by its own losses, which count 1 - A times. Tests, fer report and
+fer export see the student alone.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--student", required=True, metavar="NET", help="a shipped net (vgg8, ...) or a train_val.prototxt")
+    add("--teachers", required=True, nargs="+", type=Path, metavar="RUN", help="finished runs on the same data")
+    add("--temperature", type=over_0, default=4.0, metavar="T", help="softens the answers (default: 4)")
+    add("--weight", type=power, default=0.9, metavar="A", help="share of the soft loss, to 1 (default: 0.9)")
+    add("--data", type=Path, metavar="DIR", help="where the data that the teachers were trained on are now")
+    add("--out", required=True, type=Path, metavar="OUT", help="the net to write, as my/train_val.prototxt")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fer.commands.terminal import StageBars
+    from fer.commands.train import DATA
+    from fer.errors import FerError
+    from fer.nets.zoo import find_solver, recommended_solver
+    from fer.runs.opened import open_runs
+    from fer.system.shell import command
+    from fer.training.distill import distill
+
+    runs = open_runs(args.teachers, Path("runs"), args.data)
+    with StageBars() as progress:
+        made = distill(args.student, runs, args.out, temperature=args.temperature, share=args.weight, progress=progress)
+    for run, snapshot in zip(runs, made.snapshots, strict=True):
+        what = (
+            f"the mean of {len(snapshot.averaged)} snapshots"
+            if snapshot.averaged
+            else f"iteration {snapshot.iteration:,}"
+        )
+        show(f"teacher {run.dir}: {what}, the best on val")
+    try:
+        solver: object = _short(find_solver(args.student, recommended_solver(args.student)))
+    except FerError:
+        solver = "SOLVER"
+    data = [] if DATA.resolve() == made.data.resolve() else ["--data", _short(made.data)]
+    train = command("fer", "train", "--net", made.net, "--solver", solver, "--weights", made.weights, *data)
+    show(f"{made.net} and {made.weights} are ready. Next: {train}")
+    return 0
+
+
+def _short(path: Path) -> Path:
+    """A path as it is seen from the current folder, where it lies below that."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 -- resolve() would take the name behind a symlink
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole

@@ -1,0 +1,173 @@
+"""A student's net with trained nets inside that teach it, and their weights.
+
+distill("vgg8", [Run("runs/vgg13-s1"), Run("runs/googlenet-s1")], Path("my/train_val.prototxt"))
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer.data.classes import CLASSES
+from fer.errors import Faults, FerError
+from fer.evaluation.score import score_run
+from fer.evaluation.splits import READ_LAYERS, Reading, layer_source, reading_of
+from fer.formats.database import read_mean
+from fer.formats.prototxt import read_net, read_weights
+from fer.formats.prototxt_text import encode
+from fer.nets.deploy import derive_deploy, front_layer
+from fer.nets.distilled import Teacher, distilled, teachers_weights
+from fer.nets.lint import lint_net, states_named
+from fer.nets.shapes import UnknownShapeError, infer_shapes
+from fer.nets.states import State
+from fer.nets.zoo import TRAIN_VAL, find_net
+from fer.runs.opened import scores_can_be_kept
+from fer.runs.run import Run, Snapshot
+from fer.runs.scores import chosen_snapshot
+from fer.runs.unchanged import data_dir
+from fer.schema import caffe_pb2
+from fer.system.files import write_bytes
+from fer.system.progress import StageProgress
+from fer.system.shell import command
+from fer.training.run_prototxts import net_for_run
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The two files, what the student's net is, and the snapshot of each teacher."""
+
+    net: Path
+    weights: Path
+    student: Path
+    data: Path
+    snapshots: tuple[Snapshot, ...]
+
+
+def distill(
+    student: str | Path,
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    temperature: float = 4.0,
+    share: float = 0.9,
+    progress: StageProgress | None = None,
+) -> Distilled:
+    """Write a student's net with the nets of finished runs inside, and beside it a .caffemodel of theirs.
+
+    `student` is a net as `fer train` takes it. Of each run the snapshot or mean that is best on val teaches; it is
+    scored there first, unless it is scored already. `share` is that of the soft loss. Raises FerError where a run is
+    not finished or has no snapshot, or where the runs and the student do not learn the same classes from the same
+    data and images.
+    """
+    net_path = find_net(student)
+    weights_path = out.with_name("teachers.caffemodel" if out.name == TRAIN_VAL else f"{out.stem}_teachers.caffemodel")
+    if out.exists() and out.samefile(net_path):
+        raise FerError(f"{out} is the student itself: give --out another name")
+    net = read_net(net_path)
+    if faults := lint_net(net, net_path):
+        raise Faults(faults)
+    for run in runs:
+        _check_finished(run)
+    readings = [reading_of(run) for run in runs]
+    _check_teachers(runs, readings)
+    _check_student(net, str(student), runs[0], readings[0])
+    taught = [_teacher(run, progress) for run in runs]
+    teachers = [teacher for teacher, _ in taught]
+    header = f"# {student} as a student of {', '.join(run.name for run in runs)}. Written by fer distill.\n"
+    text = header + distilled(net, teachers, temperature=temperature, share=share)
+    write_bytes(weights_path, teachers_weights(teachers).SerializeToString(deterministic=True), parents=True)
+    write_bytes(out, encode(text))
+    return Distilled(out, weights_path, net_path, data_dir(runs[0]), tuple(snapshot for _, snapshot in taught))
+
+
+def _check_finished(run: Run) -> None:
+    if run.record.state != "finished":
+        resume = command("fer", "train", "--resume", run.dir)
+        raise FerError(
+            f"{run.dir} is not finished ({run.record.state} at iteration {run.record.iteration:,} of "
+            f"{run.record.max_iter:,}): a teacher must be; {resume}"
+        )
+    if not (run.snapshots() or run.averages()):
+        raise FerError(f"{run.dir} has no verified snapshot that could teach: train it anew, or take another run")
+    Teacher(str(run.dir), read_net(run.deploy), caffe_pb2.NetParameter()).layers()  # raises
+
+
+def _teacher(run: Run, progress: StageProgress | None) -> tuple[Teacher, Snapshot]:
+    """A run's net with the snapshot that is best on val."""
+    with scores_can_be_kept(run, asked=True):
+        score_run(run, val_only=True, progress=progress)
+        snapshot, _ = chosen_snapshot(run)
+    name = f"{run.name}, snapshot {snapshot.name}"
+    return Teacher(name, read_net(run.deploy), read_weights(snapshot.weights)), snapshot
+
+
+def _check_teachers(runs: Sequence[Run], readings: Sequence[Reading]) -> None:
+    """That all have learnt the same classes, and are judged by the same images: what one trained on, another must not
+    choose or test by."""
+    first = runs[0]
+    for run, reading in zip(runs[1:], readings[1:], strict=True):
+        mine, theirs = ", ".join(_classes(run)), ", ".join(_classes(first))
+        if mine != theirs:
+            raise FerError(
+                f"{run.dir} knows the classes {mine}\nand {first.dir} {theirs}: "
+                "teachers must know the same, in the same order"
+            )
+        for split, source in reading.sources.items():
+            if source.sha256 != readings[0].sources[split].sha256:
+                raise FerError(
+                    f"{run.dir} has other images of {split} than {first.dir}: one may have been trained on what the "
+                    "other is judged by; take teachers of the same data"
+                )
+
+
+def _classes(run: Run) -> tuple[str, ...]:
+    return run.record.data.classes or CLASSES
+
+
+def _check_student(net: caffe_pb2.NetParameter, name: str, run: Run, reading: Reading) -> None:
+    """That the student gets the images that its teachers know, and answers with as many scores."""
+    folder = data_dir(run)
+    front = front_layer(net_for_run(net, folder, states_named(net)), State("TRAIN"))
+    if front.type not in READ_LAYERS:
+        raise FerError(
+            f"{name}: layer {front.name!r} ({front.type}) gives it its images; a student is trained on those of a Data "
+            "or ImageData layer, as its teachers"
+        )
+    shape = layer_source(front).shape
+    own, theirs = _transform(front, shape), _transform(reading.layer, reading.sources["val"].shape)
+    for what, value in own.items():
+        if value.shape != theirs[what].shape or (value != theirs[what]).any():
+            said = [_shown(each) for each in (value, theirs[what])]
+            raise FerError(
+                f"{name} is given images with {what} {said[0]}, and its teacher {run.dir} with {said[1]}: in the "
+                "student's training its teachers see its images\nset transform_param alike, or take other teachers"
+            )
+    classes = len(_classes(run))
+    try:
+        scores = infer_shapes(derive_deploy(net, shape)).blobs["prob"][1]
+    except UnknownShapeError:  # then the training itself looks
+        return
+    if scores != classes:
+        copy = command("fer", "nets", name, "--copy", "mynet", "--classes", classes)
+        raise FerError(
+            f"{name} gives {scores} scores, and its teachers know {classes} classes ({', '.join(_classes(run))})\n"
+            f"{copy} makes a net that fits"
+        )
+
+
+def _transform(layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """What a data layer does to images of a shape: what must be alike where two nets are to see the same."""
+    param = layer.transform_param
+    mean = np.array(param.mean_value, np.float32)
+    if param.mean_file:
+        mean = read_mean(param.mean_file)
+    numbers = {"size": shape, "crop_size": param.crop_size, "scale": param.scale}
+    return {what: np.array(number) for what, number in numbers.items()} | {"mean": mean}
+
+
+def _shown(values: np.ndarray) -> str:
+    """`none`, a number, or of many their mean."""
+    if not values.size:
+        return "none"
+    return str(values) if values.size < 4 else f"around {values.mean():.6g}"
