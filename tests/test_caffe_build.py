@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import training
@@ -25,6 +26,7 @@ from fer.engines.caffe_build.jobs import Job, run_jobs
 from fer.engines.caffe_build.python import BuildPython
 from fer.engines.choice import Wish, as_they_come, choose_engine
 from fer.engines.engine import Demand
+from fer.engines.pytorch_engine import PyTorch
 from fer.engines.registry import ENGINES, engine_called
 from fer.errors import FerError
 from fer.system.records import write_record
@@ -561,10 +563,18 @@ def fake_python(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("there", "gpu", "fault", "engine", "why"),
     [
-        (("cpu", "gpu"), 0, "", "caffe", "Caffe, on GPU 0"),
+        (("cpu", "gpu"), 0, "", "pytorch", "PyTorch, on GPU 0, where it trained 13 times as fast as Caffe"),
+        (("cpu", "gpu"), 0, "no-pytorch", "caffe", "Caffe, on GPU 0"),
+        (("cpu", "gpu"), 0, "lstm", "caffe", "Caffe, on GPU 0"),
         (("cpu", "gpu"), "0,1", "", "pytorch", "PyTorch, on GPU 0,1, which the Caffe found cannot use"),
         (("cpu", "gpu"), 0, "no-gpu", "pytorch", "PyTorch, on GPU 0, which the Caffe found cannot use"),
-        (("cpu", "gpu"), 0, "no-batch-norm", "pytorch", "PyTorch, as the Caffe found does not train BatchNorm"),
+        (
+            ("cpu", "gpu"),
+            0,
+            "no-batch-norm",
+            "pytorch",
+            "PyTorch, on GPU 0, where it trained 13 times as fast as Caffe",
+        ),
         (("cpu",), 0, "", "pytorch", "PyTorch, on GPU 0, which the Caffe found cannot use"),
         (("cpu",), None, "", "caffe", "Caffe, on the CPU"),
     ],
@@ -575,12 +585,15 @@ def test_auto_takes_a_gpu_build_for_what_it_can_and_says_why(
 ) -> None:  # fmt: skip
     """With a card that is not there: a driver's file, and an engine that says it can use it."""
     monkeypatch.setitem(ENGINES, "pytorch", training.fake_pytorch)
+    if fault == "no-pytorch":
+        monkeypatch.setattr(PyTorch, "set_up", Mock(side_effect=FerError("it is not installed")))
     monkeypatch.setenv("FAKE_FAULT", fault)
     for kind in there:
         put(kind, fake_python(tmp_path))
     said: list[str] = []
-    norm = Demand(frozenset({"BatchNorm"}), "norm", "SGD")
-    assert choose_engine(Wish(gpu, demand=norm), said.append).name == engine
+    kinds = {"LSTM"} if fault == "lstm" else {"BatchNorm"}
+    demand = Demand(frozenset(kinds), None if fault == "lstm" else "norm", "SGD")
+    assert choose_engine(Wish(gpu, demand=demand), said.append).name == engine
     assert said[-1].startswith(f"engine: {why}")
 
 
