@@ -381,12 +381,22 @@ def test_gpus_that_are_no_numbers(gpu: str) -> None:
 
 def test_a_gpu_that_is_not_there(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_FAULT", "no-gpu")
-    with pytest.raises(FerError, match=r"(?s)--gpu 0: PyTorch cannot use it; .*leave --gpu out"):
+    with pytest.raises(FerError, match=r"(?s)--gpu 0: PyTorch cannot use it; .*take --gpu none"):
         start(tmp_path, data, engine="pytorch", gpu=0)
     training.assert_nothing_left(tmp_path)
 
 
 # ---- going on with another engine
+
+
+def test_what_a_gpu_began_goes_on_on_the_cpu(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(tmp_path, data, engine="pytorch", gpu=0, max_iter=20)
+    assert run.record.gpu == 0
+    monkeypatch.setenv("FAKE_FAULT", "no-gpu")
+    with pytest.raises(FerError, match=r"(?s)--gpu 0: PyTorch cannot use it; .*take --gpu none"):
+        resume(run.dir, max_iter=40)
+    run = resume(run.dir, max_iter=40, gpu="none")
+    assert (run.record.gpu, run.record.iteration, run.record.changes[0].before.gpu) == (None, 40, 0)
 
 
 def test_a_run_goes_on_with_its_own_engine(tmp_path: Path, data: Path) -> None:

@@ -211,7 +211,7 @@ def test_a_cpu_only_caffe_says_so_and_what_to_do(
     monkeypatch.setenv("FAKE_FAULT", "no-gpu")
     monkeypatch.setenv("FER_CAFFE", str(training.fake_executable(tmp_path)))
     make = training.fake_with_tool if with_tool else training.fake_pycaffe
-    with pytest.raises(FerError, match=r"(?s)CPU-only.*leave --gpu out.*FER_CAFFE"):
+    with pytest.raises(FerError, match=r"(?s)CPU-only.*take --gpu none.*FER_CAFFE"):
         make().check_gpus(0)
     monkeypatch.setenv("FAKE_FAULT", "")
     assert make().check_gpus(0) == (0,)

@@ -113,7 +113,7 @@ def test_what_cannot_be_trained_leaves_nothing(
 
 def test_a_gpu_that_caffe_cannot_use(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_FAULT", "no-gpu")
-    with pytest.raises(FerError, match=r"(?s)CPU-only.*leave --gpu out"):
+    with pytest.raises(FerError, match=r"(?s)CPU-only.*take --gpu none"):
         start(tmp_path, data, gpu=0)
     assert_nothing_left(tmp_path)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fer.commands.numbers import between, decay, over_0, positive
 from fer.commands.terminal import show
-from fer.engines.engine import PRECISIONS
+from fer.engines.engine import NO_GPU, PRECISIONS
 from fer.engines.registry import AUTO, ENGINES
 from fer.errors import FerError, UsageError
 
@@ -71,7 +71,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DECAY",
         help="keep an exponential average of the weights, 0.999 say, as one more snapshot (PyTorch, TensorFlow)",
     )
-    add("--gpu", type=_gpus, metavar="N", help="train on GPU N; 0,1 or all: on several, each with the net's batch")
+    add(
+        "--gpu",
+        type=_gpus,
+        metavar="N",
+        help="train on GPU N; 0,1 or all: on several, each with the net's batch; "
+        "none: on the CPU, also what a GPU began",
+    )
     add(
         "--precision",
         choices=["auto", *PRECISIONS],
@@ -167,7 +173,7 @@ def _train_options(args: argparse.Namespace) -> "TrainOptions":
     return TrainOptions(
         name=args.name,
         engine=args.engine,
-        gpu=args.gpu,
+        gpu=None if args.gpu == NO_GPU else args.gpu,
         precision=args.precision or "fp32",
         max_iter=args.max_iter,
         epochs=args.epochs,
@@ -202,6 +208,6 @@ def _resume_options(args: argparse.Namespace) -> "ResumeOptions":
 
 def _gpus(text: str) -> str:
     words = text.split(",")
-    if text != "all" and (not all(map(str.isdecimal, words)) or len(set(words)) < len(words)):
-        raise argparse.ArgumentTypeError(f"{text!r}: give numbers, each once, as 0 or 0,1, or all")
+    if text not in ("all", NO_GPU) and (not all(map(str.isdecimal, words)) or len(set(words)) < len(words)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give numbers, each once, as 0 or 0,1, or all, or none")
     return text

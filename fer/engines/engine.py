@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Counter = Callable[[int, int], None]
 """Called with how many are done, and of how many."""
+NO_GPU = "none"
+"""What --gpu is given for the CPU."""
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 

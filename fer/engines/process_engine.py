@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fer.engines.caffe import ipc
-from fer.engines.engine import Counter, Demand, Say
+from fer.engines.engine import NO_GPU, Counter, Demand, Say
 from fer.engines.process import call, last_words
 from fer.errors import FerError, UsageError
 
@@ -193,8 +193,10 @@ class ProcessEngine:
         return tuple(said.number for said in map(ipc.parse, lines) if isinstance(said, ipc.Gpu))
 
     def _no_gpu(self, wanted: int | str, reason: str) -> FerError:
-        cure = "leave --gpu out to train on the CPU"
-        return FerError(f"--gpu {wanted}: {self.title} cannot use it; {reason.removesuffix(f'; {cure}')}\n{cure}")
+        reason = reason.removesuffix("; leave --gpu out to train on the CPU")  # as one says that is called by itself
+        return FerError(
+            f"--gpu {wanted}: {self.title} cannot use it; {reason}\ntake --gpu {NO_GPU} to train on the CPU"
+        )
 
     # ---- verbs
 

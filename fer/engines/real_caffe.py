@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from fer.engines.engine import Demand, Say
+from fer.engines.engine import NO_GPU, Demand, Say
 from fer.engines.interpreter import WORKER, find_caffe
 from fer.engines.process import EngineFailed, call
 from fer.engines.process_engine import ProcessEngine
@@ -139,5 +139,5 @@ class RealCaffe(ProcessEngine):
             cannot = f"the Caffe found ({self.program}) is CPU-only"
         return FerError(
             f"--gpu {wanted}: {cannot}\n"
-            "leave --gpu out, name a GPU build's caffe executable in FER_CAFFE, or take --engine pytorch"
+            f"take --gpu {NO_GPU}, name a GPU build's caffe executable in FER_CAFFE, or take --engine pytorch"
         )

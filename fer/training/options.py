@@ -46,7 +46,8 @@ class TrainOptions:
 class ResumeOptions:
     """How a run goes on.
 
-    engine, gpu, precision  other ones than the run's own (auto, None): snapshots are the same for every engine
+    engine, gpu, precision  other ones than the run's own (auto, None): snapshots are the same for every engine;
+                            gpu NO_GPU goes on on the CPU with what a GPU began
     max_iter, epochs        train further than the run's solver says, counted from the run's beginning
     patience                another one than the run's own (None); 0: none
     data                    where the run's data directory has moved to (None: it is looked for)

@@ -6,7 +6,7 @@ run = resume(Path("runs/lenet-s2"), ResumeOptions(max_iter=20_000))
 from dataclasses import asdict
 from pathlib import Path
 
-from fer.engines.engine import Engine
+from fer.engines.engine import NO_GPU, Engine
 from fer.engines.registry import AUTO, CHOSEN
 from fer.errors import FerError
 from fer.evaluation.event_file import check_tensorboard
@@ -118,6 +118,7 @@ def _engine_to_go_on(
     For a run of the first engine that "auto" tries it is the same as at its start, as what is found may be another now.
     """
     name, gpu = options.engine, run.record.gpu if options.gpu is None else options.gpu
+    gpu = None if gpu == NO_GPU else gpu
     if name == AUTO and run.record.engine not in (CHOSEN[0], UNKNOWN):
         name = run.record.engine
     precision = options.precision or ("fp32" if run.record.precision == UNKNOWN else run.record.precision)
