@@ -166,7 +166,7 @@ class Assembly(Generic[_Node]):
                 raise FerError(f"the net has no input '{name}'; its inputs: {', '.join(self.inputs) or 'none'}")
         self.shapes.update(inputs)
         for node in self.nodes:
-            if not all(top in inputs for top in node.tops):
+            if node.bottoms or not all(top in inputs for top in node.tops):
                 shapes = node.layer.reshape([self.shapes[bottom] for bottom in node.bottoms])
                 self.shapes.update(zip(node.tops, map(tuple, shapes), strict=False))
         return True

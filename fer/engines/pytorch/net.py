@@ -64,13 +64,13 @@ class Net(Assembly[Node]):
     def run(self, nodes: list[Node], blobs: dict[str, Tensor], given: dict[str, Tensor] | None = None) -> Tensor | None:
         """Forward through `nodes`, reading and filling `blobs`; the weighted loss of their tops, if any has a weight.
 
-        Nodes whose tops are all in `given` are not run.
+        Nodes without bottoms whose tops are all in `given` are not run.
         """
         self._parameters.bind()
         total: Tensor | None = None
         force = self.filtered.force_backward and torch.is_grad_enabled()
         for node in nodes:
-            if given and node.tops and all(top in given for top in node.tops):
+            if given and node.tops and not node.bottoms and all(top in given for top in node.tops):
                 tops = tuple(given[top] for top in node.tops)
             else:
                 bottoms = [blobs[name] for name in node.bottoms]
