@@ -36,16 +36,17 @@ def parsed(text: str) -> caffe_pb2.NetParameter:
     return text_format.Parse(text, caffe_pb2.NetParameter())
 
 
-def teacher_of(net: caffe_pb2.NetParameter, side: int = 44, scale: float = 0.1, name: str = "a teacher") -> Teacher:
-    """A net with drawn weights; variances and what they are divided by are over 0."""
+def teacher_of(net: caffe_pb2.NetParameter, side: int = 44, name: str = "a teacher") -> Teacher:
+    """A net with drawn weights that keep the size of numbers, whose answers differ from image to image."""
     deploy = derive_deploy(net, (1, side, side))
-    rng = np.random.default_rng(len(name))
+    rng, kinds = np.random.default_rng(len(name)), {layer.name: layer.type for layer in deploy.layer}
     weights = caffe_pb2.NetParameter()
     for layer, shapes in infer_shapes(deploy).params.items():
-        blobs = [to_blob(np.abs(rng.normal(0, scale, shape)).astype(np.float32) + 0.01) for shape in shapes]
-        if len(shapes) == 2:  # weights and a bias
-            blobs = [to_blob(rng.normal(0, scale, shape).astype(np.float32)) for shape in shapes]
-        weights.layer.add(name=layer).blobs.extend(blobs)
+        made = weights.layer.add(name=layer)
+        for shape in shapes:
+            spread = 0.1 if len(shape) == 1 else np.sqrt(2 / np.prod(shape[1:]))
+            around = float(kinds[layer] in ("BatchNorm", "Scale"))  # their statistics and factors
+            made.blobs.append(to_blob(rng.normal(around, spread, shape).astype(np.float32)))
     return Teacher(name, deploy, weights)
 
 
@@ -157,7 +158,7 @@ def test_loss_and_gradient_are_those_of_numpy(
     """With teachers as they score by themselves; of scores of thousands, whose exponentials overflow, all is finite."""
     monkeypatch.chdir(tmp_path)
     write_database(tmp_path / "lmdb")
-    teachers = [teacher_of(parsed(TEACHER), 8, 0.5, "t" * k) for k in range(1, count + 1)]
+    teachers = [teacher_of(parsed(TEACHER), 8, "t" * k) for k in range(1, count + 1)]
     text = distilled(parsed(STUDENT.replace("STD", str(std))), teachers, temperature=temperature, share=share)
     net = with_weights(parsed(text), teachers_weights(teachers), "TRAIN")
     loss = net.forward()
