@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from google.protobuf import text_format
-from solver_cases import write_database
+from solver_cases import ENGINES, backend, torch_net, write_database
 from training import train, write_net
 
 from fer import cli
+from fer.engines.pytorch.device import computing
 from fer.engines.pytorch.net import Net
 from fer.engines.pytorch.registry import Context, Seeds
 from fer.errors import FerError
@@ -190,6 +192,29 @@ def test_loss_and_gradient_are_those_of_numpy(
     assert not any(
         net.blobs[name].requires_grad for name in net.blobs if name.startswith(("teacher", "distill/teacher"))
     )
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_soft_loss_keeps_32_bits_in_bf16(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gradient is a small difference of answers, which would be lost in 8 bits."""
+    monkeypatch.chdir(tmp_path)
+    write_database(tmp_path / "lmdb")
+    teachers = [teacher_of(parsed(TEACHER.replace("STOCHASTIC", "MAX")), 8)]
+    text = distilled(parsed(STUDENT.replace("STD", "0.1")), teachers, temperature=4, share=0.9)
+    in_bf16 = replace(backend(engine), precision="bf16")
+    if engine == "pytorch":
+        net = torch_net(in_bf16.net(parsed(text), TRAINED, seed=1))
+        with computing("bf16", torch.device("cpu")):
+            net.forward()
+        found = {name: str(blob.dtype) for name, blob in net.blobs.items()}
+    else:
+        found = {
+            name: symbol.dtype for name, symbol in in_bf16.net(parsed(text), TRAINED, seed=1).model.symbols.items()
+        }
+    kinds = {name: kind.removeprefix("torch.") for name, kind in found.items()}
+    wide = ("distill/teacher1", "distill/student", "distill/log", "distill/product", "distill/each", SOFT_LOSS)
+    assert {kinds[name] for name in wide} == {"float32"} and kinds["ip"] == "bfloat16"
 
 
 @pytest.mark.parametrize(
