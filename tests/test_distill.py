@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
-from solver_cases import ENGINES, backend, torch_net, write_database
+from solver_cases import ENGINES, backend, write_database
 from training import train, write_net
 
 from fer import cli
@@ -202,16 +203,14 @@ def test_the_soft_loss_keeps_32_bits_in_bf16(engine: str, tmp_path: Path, monkey
     write_database(tmp_path / "lmdb")
     teachers = [teacher_of(parsed(TEACHER.replace("STOCHASTIC", "MAX")), 8)]
     text = distilled(parsed(STUDENT.replace("STD", "0.1")), teachers, temperature=4, share=0.9)
-    in_bf16 = replace(backend(engine), precision="bf16")
+    made: Any = backend(engine)
+    net = replace(made, precision="bf16").net(parsed(text), TRAINED, seed=1)
     if engine == "pytorch":
-        net = torch_net(in_bf16.net(parsed(text), TRAINED, seed=1))
         with computing("bf16", torch.device("cpu")):
             net.forward()
         found = {name: str(blob.dtype) for name, blob in net.blobs.items()}
     else:
-        found = {
-            name: symbol.dtype for name, symbol in in_bf16.net(parsed(text), TRAINED, seed=1).model.symbols.items()
-        }
+        found = {name: symbol.dtype for name, symbol in net.model.symbols.items()}
     kinds = {name: kind.removeprefix("torch.") for name, kind in found.items()}
     wide = ("distill/teacher1", "distill/student", "distill/log", "distill/product", "distill/each", SOFT_LOSS)
     assert {kinds[name] for name in wide} == {"float32"} and kinds["ip"] == "bfloat16"
