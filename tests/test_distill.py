@@ -195,6 +195,33 @@ def test_loss_and_gradient_are_those_of_numpy(
     )
 
 
+def noted(forward: Callable[..., Any], name: str, ran: list[str]) -> Callable[..., Any]:
+    def run(*bottoms: Any) -> Any:
+        ran.append(name)
+        return forward(*bottoms)
+
+    return run
+
+
+def test_statistics_are_measured_without_the_teachers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_database(tmp_path / "lmdb")
+    norm = 'layer { name: "norm" type: "BatchNorm" bottom: "data" top: "normed" }'
+    student = changed(STUDENT, (HEAD, norm + HEAD.replace('bottom: "data"', 'bottom: "normed"')))
+    teacher = teacher_of(parsed(TEACHER), 8)
+    net = with_weights(
+        parsed(distilled(student, [teacher], temperature=4, share=1)), teachers_weights([teacher]), "TRAIN"
+    )
+    ran: list[str] = []
+    for node in net.nodes:
+        monkeypatch.setattr(node.layer, "forward", noted(node.layer.forward, node.name, ran))
+    before = [net.blob("teacher1/bn", index) for index in range(3)]
+    net.measure_statistics(2)
+    assert [name for name in ran if "split" not in name] == ["data", "norm"] * 2
+    assert net.blob("norm", 2) == 2
+    assert all((net.blob("teacher1/bn", index) == blob).all() for index, blob in enumerate(before))
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_soft_loss_keeps_32_bits_in_bf16(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,7 +433,10 @@ def test_what_no_teacher_or_student_is_refused(
     clash = student('"side"', '"teacher1/ip"')
     assert "has the name 'teacher1/ip', which its teachers need" in said(*command(clash, one))
     assert "unknown layer type 'ReLu' (did you mean ReLU?)" in said(*command(student('"ReLU"', '"ReLu"'), one))
-    assert "is the student itself" in said(*command(net, one, out=str(net)))
+    assert f"{net} is there already, and fer distill did not make it" in said(*command(net, one, out=str(net)))
+    (tmp_path / "teachers.caffemodel").write_bytes(b"another's")
+    assert "teachers.caffemodel is there already" in said(*command(net, one, out=str(tmp_path)))
+    assert "'0' is not a number from 0.1 to 100" in said(*command(net, one), "--temperature", 0, code=2)
     two.update(state="interrupted", iteration=3)
     assert f"{two.dir} is not finished (interrupted at iteration 3 of 4)" in said(*command(net, one, two))
     two.update(state="finished", snapshots={})

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from fer.commands.numbers import over_0, power
+from fer.commands.numbers import power, temperature
 from fer.commands.terminal import show
 
 SUMMARY = "a net that learns from trained ones (distillation)"
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--student", required=True, metavar="NET", help="a shipped net (vgg8, ...) or a train_val.prototxt")
     add("--teachers", required=True, nargs="+", type=Path, metavar="RUN", help="finished runs on the same data")
-    add("--temperature", type=over_0, default=4.0, metavar="T", help="softens the answers (default: 4)")
+    add("--temperature", type=temperature, default=4.0, metavar="T", help="softens the answers (default: 4)")
     add("--weight", type=power, default=0.9, metavar="A", help="share of the soft loss, to 1 (default: 0.9)")
     add("--data", type=Path, metavar="DIR", help="where the data that the teachers were trained on are now")
     add("--out", required=True, type=Path, metavar="OUT", help="the net to write, as taught/train_val.prototxt")

@@ -38,6 +38,7 @@ positive = between(1, 2**31 - 1)  # Caffe counts in int32
 share = _number("from 0 to less than 1", lambda value: 0 <= value < 1)
 over_0 = _number("over 0", lambda value: 0 < value < float("inf"))
 power = _number("over 0, to 1", lambda value: 0 < value <= 1)
+temperature = _number("from 0.1 to 100", lambda value: 0.1 <= value <= 100)
 
 
 def percentages(text: str) -> tuple[int, ...]:

@@ -32,6 +32,8 @@ from fer.system.progress import StageProgress
 from fer.system.shell import command
 from fer.training.run_prototxts import net_for_run
 
+_BY = ": by fer distill."  # at the end of the first line of what is written
+
 
 @dataclass(frozen=True)
 class Distilled:
@@ -61,9 +63,9 @@ def distill(
     data and images.
     """
     net_path = find_net(student)
+    out = out / TRAIN_VAL if out.is_dir() else out
     weights_path = out.with_name("teachers.caffemodel" if out.name == TRAIN_VAL else f"{out.stem}_teachers.caffemodel")
-    if out.exists() and out.samefile(net_path):
-        raise FerError(f"{out} is the student itself: give --out another name")
+    _check_place(out, weights_path)
     net = read_net(net_path)
     if faults := lint_net(net, net_path):
         raise Faults(faults)
@@ -75,11 +77,20 @@ def distill(
     _check_classes(net, str(student), runs[0], readings[0].sources["val"].shape)
     taught = [_teacher(run, progress) for run in runs]
     teachers = [teacher for teacher, _ in taught]
-    header = f"# {escaped(str(student))} as a student of {some_names([run.name for run in runs])}: by fer distill.\n"
+    header = f"# {escaped(str(student))} as a student of {some_names([run.name for run in runs])}{_BY}\n"
     text = header + distilled(net, teachers, temperature=temperature, share=share)
     write_bytes(weights_path, teachers_weights(teachers).SerializeToString(deterministic=True), parents=True)
     write_bytes(out, encode(text))
     return Distilled(out, weights_path, net_path, data_dir(runs[0]), tuple(snapshot for _, snapshot in taught))
+
+
+def _check_place(out: Path, weights: Path) -> None:
+    """That nothing is written over but what an earlier call has made."""
+    for path in (out, weights):
+        if path.exists() and not (
+            out.is_file() and _BY in out.read_bytes().decode(errors="replace").partition("\n")[0]
+        ):
+            raise FerError(f"{path} is there already, and fer distill did not make it: choose another --out")
 
 
 def _check_finished(run: Run) -> None:

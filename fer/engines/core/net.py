@@ -206,6 +206,17 @@ def teachable(nodes: Sequence[Node]) -> list[BatchNorm]:
     return [node.layer for node in nodes if isinstance(node.layer, BatchNorm) and not node.layer.uses_stored]
 
 
+def leading_to(nodes: Sequence[_Node], ends: Sequence[Layer]) -> list[_Node]:
+    """The nodes of these layers, and those that make what they are given."""
+    needed: set[str] = set()
+    found = []
+    for node in reversed(nodes):
+        if any(node.layer is end for end in ends) or not needed.isdisjoint(node.tops):
+            needed.update(node.bottoms)
+            found.append(node)
+    return found[::-1]
+
+
 def _lint(
     net: caffe_pb2.NetParameter, path: str | Path | None, state: State, registry: Registry[Any]
 ) -> dict[str, int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fer.engines.core.layer import Layer
-from fer.engines.core.net import Assembly
+from fer.engines.core.net import Assembly, leading_to, teachable
 from fer.engines.pytorch.device import computing
 from fer.engines.pytorch.fusion import fuse
 from fer.engines.pytorch.node import Node
@@ -125,11 +125,16 @@ class Net(Assembly[Node]):
     # ---- BatchNorm's statistics
 
     def measure_statistics(self, batches: int, progress: Callable[[int, int], None] | None = None) -> None:
-        """Measure anew what BatchNorm knows, on `batches` forward passes; FerError where it is not finite."""
+        """Measure anew what BatchNorm knows, on `batches` forward passes; FerError where it is not finite.
+
+        Layers that lead to no BatchNorm, as losses and the teachers of a distilled net, are not run.
+        """
         with measuring(self.nodes):
             self.run_lean()
+            self.schedule = fuse(leading_to(self.nodes, teachable(self.nodes)))
             for done in range(batches):
-                self.evaluate()
+                with torch.no_grad(), computing(self.context.precision, self.context.device):
+                    self.forward()
                 if progress:
                     progress(done + 1, batches)
 
