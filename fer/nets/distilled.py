@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fer.errors import FerError
 from fer.formats.prototxt import to_text
-from fer.nets.deploy import TESTED, derive_deploy, for_use, leading_to, training_front
+from fer.nets.deploy import TESTED, derive_deploy, for_use, input_of, leading_to, training_front
 from fer.nets.lint import KNOWN_LAYERS, states_named
 from fer.nets.states import State, filter_net, taking_part
 from fer.nets.wiring import has_parameters, loss_weights
@@ -149,10 +149,11 @@ def _images_in(student: caffe_pb2.NetParameter, state: State) -> tuple[int, str]
 
 def _frozen(teacher: Teacher, prefix: str, images: str) -> tuple[list[_Layer], str]:
     """A teacher's layers for the TRAIN phase, and the blob of its scores there."""
-    first, *layers = teacher.layers()
-    names = {first.top[0]: images}
+    names = {input_of(teacher.deploy, teacher.name)[0]: images}
     made = []
-    for layer in layers:
+    for layer in teacher.layers():
+        if layer.type == "Input":
+            continue
         if layer.type == "Dropout":
             names[layer.top[0]] = names[layer.bottom[0]]
             continue

@@ -110,7 +110,7 @@ def _teacher(run: Run, progress: StageProgress | None) -> tuple[Teacher, Snapsho
     with scores_can_be_kept(run, asked=True):
         score_run(run, val_only=True, progress=progress)
         snapshot, _ = chosen_snapshot(run)
-    name = f"{run.name}, snapshot {snapshot.name}"
+    name = f"{escaped(run.name)}, snapshot {snapshot.name}"
     return Teacher(name, read_net(run.deploy), read_weights(snapshot.weights)), snapshot
 
 
