@@ -139,6 +139,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert cli.main(["train", "--net", "lenet", "--solver", "s2", "--name", "short"]) == 0
         assert cli.main(["report", "runs/short", "--ten-crop"]) == 0  # so that its copies need no engine
         assert cli.main(["train", "--net", "vgg8", "--solver", "s1", "--name", "vgg8-warm"]) == 0
+        assert cli.main(["report", "runs/vgg8-warm", "--val-only"]) == 0
         make_elsewhere(folder)
         make_runs(folder / "runs")
         yield folder
@@ -195,8 +196,14 @@ def draw_sources(folder: Path) -> None:
 
 
 def make_runs(runs: Path) -> None:
-    """Each run that an example names: the short one, stopped on its way to four iterations."""
-    for name in sorted(set(re.findall(r"\bruns/([\w-]+)", "\n".join(EXAMPLES))) - {"vgg8-warm"}):
+    """Each run that an example names: the short one, stopped on its way to four iterations; of teachers VGG8's."""
+    names, teachers = (
+        set(re.findall(r"\bruns/([\w-]+)", "\n".join(example for example in EXAMPLES if wanted in example)))
+        for wanted in ("", "--teachers")
+    )
+    for name in sorted(teachers):
+        shutil.copytree(runs / "vgg8-warm", runs / name)
+    for name in sorted(names - teachers - {"vgg8-warm"}):
         shutil.copytree(runs / "short", runs / name)
         record = runs / name / "run.json"
         info = json.loads(record.read_text()) | {"name": name, "state": "interrupted", "max_iter": 4}

@@ -240,6 +240,14 @@ def test_inputs_of_another_shape_reshape_the_net() -> None:
         net.forward(picture=torch.ones(7, 3))
 
 
+def test_a_layer_in_place_on_an_input_is_run() -> None:
+    power = 'layer { name: "p" type: "Power" bottom: "data" top: "data" power_param { scale: 3 shift: 1 } }'
+    net = build('input: "data" input_shape { dim: 2 dim: 1 dim: 2 dim: 2 } ' + power + ip("a", "data"), "TEST")
+    images = np.random.default_rng(1).normal(size=(5, 1, 2, 2)).astype(np.float32)
+    weights, bias = net.blob("a", 0), net.blob("a", 1)
+    assert net.infer(images, "a") == pytest.approx((3 * images.reshape(5, 4) + 1) @ weights.T + bias, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -4,14 +4,14 @@ import argparse
 import os
 from pathlib import Path
 
-from fer.commands.numbers import over_0, power
+from fer.commands.numbers import power, temperature
 from fer.commands.terminal import show
 
 SUMMARY = "a net that learns from trained ones (distillation)"
 HELP = """\
 examples:
-  fer distill --student vgg8 --teachers runs/vgg13-s1 runs/resnet18h-s1 --out my/train_val.prototxt
-  fer distill --student my/train_val.prototxt --teachers runs/vgg13-s1 --temperature 2 --weight 0.7 --out t2.prototxt
+  fer distill --student vgg8 --teachers runs/vgg13-s1 runs/resnet18h-s1 --out taught/train_val.prototxt
+  fer distill --student vgg8 --teachers runs/vgg13-s1 --temperature 2 --weight 0.7 --out taught2/train_val.prototxt
 
 Writes the student's net with the teachers' nets inside its TRAIN phase, in Caffe's own layers, so that every engine
 trains it; and beside it the teachers' weights, as teachers.caffemodel. Of each run the snapshot that is best on val
@@ -25,10 +25,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--student", required=True, metavar="NET", help="a shipped net (vgg8, ...) or a train_val.prototxt")
     add("--teachers", required=True, nargs="+", type=Path, metavar="RUN", help="finished runs on the same data")
-    add("--temperature", type=over_0, default=4.0, metavar="T", help="softens the answers (default: 4)")
+    add("--temperature", type=temperature, default=4.0, metavar="T", help="softens the answers (default: 4)")
     add("--weight", type=power, default=0.9, metavar="A", help="share of the soft loss, to 1 (default: 0.9)")
     add("--data", type=Path, metavar="DIR", help="where the data that the teachers were trained on are now")
-    add("--out", required=True, type=Path, metavar="OUT", help="the net to write, as my/train_val.prototxt")
+    add("--out", required=True, type=Path, metavar="OUT", help="the net to write, as taught/train_val.prototxt")
     parser.set_defaults(run=run)
 
 
@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         solver = "SOLVER"
     data = [] if DATA.resolve() == made.data.resolve() else ["--data", _short(made.data)]
     train = command("fer", "train", "--net", made.net, "--solver", solver, "--weights", made.weights, *data)
+    size = made.weights.stat().st_size / 1e6
+    show(f"Its snapshots will hold the teachers too, {size:.1f} MB each time; fer export writes the student alone")
     show(f"{made.net} and {made.weights} are ready. Next: {train}")
     return 0
 

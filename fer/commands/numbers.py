@@ -39,6 +39,7 @@ share = _number("from 0 to less than 1", lambda value: 0 <= value < 1)
 decay = _number("over 0 and less than 1", lambda value: 0 < value < 1)
 over_0 = _number("over 0", lambda value: 0 < value < float("inf"))
 power = _number("over 0, to 1", lambda value: 0 < value <= 1)
+temperature = _number("from 0.1 to 100", lambda value: 0.1 <= value <= 100)
 
 
 def percentages(text: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from fer.system import shell
 
 COMMANDS = {
     "compare": "fer report RUN RUN",
+    **dict.fromkeys(("distillation", "distil", "teach"), "fer distill"),
     "ensemble": "fer report --ensemble RUN RUN",
     "resume": "fer train --resume RUN",
     "continue": "fer train --resume RUN",
@@ -87,6 +88,12 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
     "average": {
         **dict.fromkeys(("n", "k", "count", "snapshots", "num"), "--last K"),
         **dict.fromkeys(("start", "since"), "--from N"),
+    },
+    "distill": {
+        **dict.fromkeys(("net", "model", "arch"), "--student NET"),
+        **dict.fromkeys(("teacher", "runs", "run", "ensemble"), "--teachers RUN ..."),
+        **dict.fromkeys(("alpha", "soft-weight", "lambda"), "--weight A"),
+        **dict.fromkeys(("t", "temp", "tau"), "--temperature T"),
     },
     "schedule": {
         **dict.fromkeys(("warmup", "warm-up-iters", "warmup-iters"), "--warm-up N"),

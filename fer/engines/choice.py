@@ -7,6 +7,7 @@ from fer.engines.real_caffe import OTHER_CAFFE
 from fer.engines.registry import CHOSEN, ENGINES, SPARE, engine_called, engines_that
 from fer.errors import FerError, UsageError
 from fer.nets.states import filter_net, test_states, train_state
+from fer.nets.wiring import learns_statistics
 from fer.schema import caffe_pb2
 
 # Images a second of the PyTorch engine against real Caffe's, in fp32 on one H100: README, Speed.
@@ -17,9 +18,7 @@ def demand_of(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter, *,
     """What it takes to train `net` as `solver` says. Raises FerError where the net's rules cannot be followed."""
     trained = filter_net(net, train_state(solver)).layer
     tested = [layer for state in test_states(solver) for layer in filter_net(net, state).layer]
-    norms = (
-        layer.name for layer in trained if layer.type == "BatchNorm" and not layer.batch_norm_param.use_global_stats
-    )
+    norms = (layer.name for layer in trained if learns_statistics(layer))
     layers = (*trained, *tested)
     stochastic = (layer.name for layer in layers if not on_gpu and _pools_by_chance(layer))
     return Demand(frozenset(layer.type for layer in layers), next(norms, None), solver.type, next(stochastic, None))

@@ -9,9 +9,9 @@ from fer.errors import FerError
 from fer.evaluation.splits import READ_LAYERS, as_images, layer_source
 from fer.formats.prototxt import read_net, read_solver
 from fer.inference.model_record import Calibration
-from fer.nets.deploy import front_layer
+from fer.nets.deploy import training_front
 from fer.nets.files import with_paths
-from fer.nets.states import train_state
+from fer.nets.states import scored_state, train_state
 from fer.runs.run import Run
 
 IMAGES, SEED = 300, 0
@@ -40,7 +40,8 @@ def calibration_images(run: Run) -> CalibrationImages:
     As many of each class, as far as there are so many; what is missing is drawn from the rest. Raises FerError for a
     net that does not train on a database or list of images.
     """
-    layer = front_layer(with_paths(read_net(run.net), run.moved), train_state(read_solver(run.solver)))
+    solver = read_solver(run.solver)
+    layer = training_front(with_paths(read_net(run.net), run.moved), train_state(solver), scored_state(solver))
     if layer.type not in READ_LAYERS:
         raise FerError(
             f"layer {layer.name!r} ({layer.type}) trains the net, and images to calibrate by come from "

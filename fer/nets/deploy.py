@@ -6,7 +6,7 @@ from fer.errors import FerError
 from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
 
-TESTED = State("TEST")
+TRAINED, TESTED = State("TRAIN"), State("TEST")
 OF_CLASSES = ("Accuracy", "SoftmaxWithLoss", "InfogainLoss", "MultinomialLogisticLoss", "HingeLoss")
 """The layers that compare scores, their first bottom, with labels."""
 _KEEP_LABELS = ("Split", "Reshape", "Flatten")
@@ -25,7 +25,7 @@ def derive_deploy(
     """
     tested = filter_net(net, state)
     judge = find_judge(tested)
-    front = _front(tested, judge)
+    front = front_of(tested, judge.bottom[0])
     kept = [_input(front, shape)]
     kept += [for_use(layer) for layer in leading_to(tested, judge.bottom[0]) if layer is not front]
     if kept[-1].type == "Softmax":
@@ -41,7 +41,18 @@ def front_layer(net: caffe_pb2.NetParameter, state: State = TESTED) -> caffe_pb2
     Raises FerError as `derive_deploy` does.
     """
     tested = filter_net(net, state)
-    return _front(tested, find_judge(tested))
+    return front_of(tested, find_judge(tested).bottom[0])
+
+
+def training_front(
+    net: caffe_pb2.NetParameter, state: State = TRAINED, tested: State = TESTED
+) -> caffe_pb2.LayerParameter:
+    """The layer that the images come from which the net learns by in a TRAIN state.
+
+    Losses are not asked, which may be of any layers; the blob that its tests judge is. Raises FerError as
+    `derive_deploy` does.
+    """
+    return front_of(filter_net(net, state), find_judge(filter_net(net, tested)).bottom[0])
 
 
 def find_judge(tested: caffe_pb2.NetParameter) -> caffe_pb2.LayerParameter:
@@ -84,7 +95,7 @@ def input_of(deploy: caffe_pb2.NetParameter, name: str) -> tuple[str, tuple[int,
 def label_fault(tested: caffe_pb2.NetParameter, classes: int) -> str | None:
     """Why a tested (filtered) net is not judged by all of the labels beside its images; None where it is."""
     judge = find_judge(tested)
-    front = _front(tested, judge)
+    front = front_of(tested, judge.bottom[0])
     if len(judge.bottom) < 2 or judge.type not in OF_CLASSES:
         return None
     param = judge.accuracy_param if judge.type == "Accuracy" else judge.loss_param
@@ -97,14 +108,17 @@ def label_fault(tested: caffe_pb2.NetParameter, classes: int) -> str | None:
     return None
 
 
-def _front(tested: caffe_pb2.NetParameter, judge: caffe_pb2.LayerParameter) -> caffe_pb2.LayerParameter:
-    score = judge.bottom[0]
-    fronts = [layer for layer in leading_to(tested, score) if not layer.bottom and layer.type != "Parameter"]
+def front_of(net: caffe_pb2.NetParameter, blob: str) -> caffe_pb2.LayerParameter:
+    """The layer of a filtered net that the images come from which a blob is made of.
+
+    Raises FerError where none leads to it, or several.
+    """
+    fronts = [layer for layer in leading_to(net, blob) if not layer.bottom and layer.type != "Parameter"]
     if not fronts:
-        raise FerError(f"net {tested.name!r} has no data layer that leads to {score!r}")
+        raise FerError(f"net {net.name!r} has no data layer that leads to {blob!r}")
     if len(fronts) > 1:
         names = " and ".join(repr(layer.name) for layer in fronts)
-        raise FerError(f"net {tested.name!r} takes what it scores from {names}; fer scores images of one data layer")
+        raise FerError(f"net {net.name!r} takes what it scores from {names}; fer scores images of one data layer")
     return fronts[0]
 
 

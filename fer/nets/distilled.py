@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from fer.errors import FerError
 from fer.formats.prototxt import to_text
-from fer.nets.deploy import derive_deploy, for_use, front_layer, leading_to
+from fer.nets.deploy import TESTED, derive_deploy, for_use, input_of, leading_to, training_front
 from fer.nets.lint import KNOWN_LAYERS, states_named
-from fer.nets.states import State, taking_part
-from fer.nets.wiring import loss_weights
+from fer.nets.states import State, filter_net, taking_part
+from fer.nets.wiring import has_parameters, loss_weights
 from fer.schema import caffe_pb2
 
 _Layer = caffe_pb2.LayerParameter
@@ -55,9 +55,12 @@ class Teacher:
                 )
         return layers
 
-    def blobs(self, layer: str) -> Sequence[caffe_pb2.BlobProto]:
-        """A layer's parameters; none of one that has none."""
-        return next((known.blobs for known in self.weights.layer if known.name == layer), ())
+    def blobs(self, layer: _Layer) -> Sequence[caffe_pb2.BlobProto]:
+        """A layer's parameters. Raises FerError where the weights lack them."""
+        blobs = next((known.blobs for known in self.weights.layer if known.name == layer.name), ())
+        if has_parameters(layer) and not blobs:
+            raise FerError(f"{self.name}: its weights have no layer {layer.name!r}")
+        return blobs
 
 
 def distilled(student: caffe_pb2.NetParameter, teachers: Sequence[Teacher], *, temperature: float, share: float) -> str:
@@ -69,9 +72,10 @@ def distilled(student: caffe_pb2.NetParameter, teachers: Sequence[Teacher], *, t
     images. Raises FerError for a teacher of layers that Caffe has not, a student without a data layer or scores in
     TRAIN, one that changes its images in place, or that has the teachers' names.
     """
+    scores = _scores(student)
     last, images = _images(student)
     inside = [_frozen(teacher, f"teacher{number}/", images) for number, teacher in enumerate(teachers, 1)]
-    soft = list(_soft_loss(_scores(student), [scores for _, scores in inside], temperature, share))
+    soft = list(_soft_loss(scores, [answers for _, answers in inside], temperature, share))
     _check_names(student, [layer for layers in (*(layers for layers, _ in inside), soft) for layer in layers])
     front, rest = student.layer[: last + 1], student.layer[last + 1 :]
     net = caffe_pb2.NetParameter()
@@ -91,7 +95,7 @@ def teachers_weights(teachers: Sequence[Teacher]) -> caffe_pb2.NetParameter:
     weights = caffe_pb2.NetParameter(name="teachers")
     for number, teacher in enumerate(teachers, 1):
         for layer in teacher.layers():
-            if blobs := teacher.blobs(layer.name):
+            if blobs := teacher.blobs(layer):
                 weights.layer.add(name=f"teacher{number}/{layer.name}", type=layer.type).blobs.extend(blobs)
     return weights
 
@@ -100,11 +104,33 @@ def _part(comment: str, layers: Sequence[_Layer]) -> str:
     return f"# {comment}\n{to_text(caffe_pb2.NetParameter(layer=layers))}"
 
 
+def trained_states(student: caffe_pb2.NetParameter) -> list[State]:
+    """TRAIN with each set of stages that the student's rules name."""
+    return [state for state in states_named(student) if state.phase == "TRAIN"]
+
+
+def _scores(student: caffe_pb2.NetParameter) -> str:
+    """The blob of a student's scores, before any Softmax. Raises FerError where training does not make it."""
+    blob = derive_deploy(student, (1, 1, 1)).layer[-1].bottom[0]
+    for state in trained_states(student):
+        if not any(blob in layer.top for layer in filter_net(student, state).layer):
+            raise FerError(f"net {student.name!r}: nothing makes {blob!r}, the scores of its tests, in its TRAIN phase")
+    return blob
+
+
 def _images(student: caffe_pb2.NetParameter) -> tuple[int, str]:
-    """The blob of the images that the student is trained on, and the position of the layer that makes it: its data
-    layer, or the last of those that only training has behind it, as Augment."""
-    front = front_layer(student, State("TRAIN"))
-    train, tested = (taking_part(student, State(phase)) for phase in ("TRAIN", "TEST"))
+    """The blob of the images that the student is trained on, and the position of the last layer that makes it."""
+    places = [_images_in(student, state) for state in trained_states(student)]
+    if len({blob for _, blob in places}) > 1:
+        names = " and ".join(sorted({repr(blob) for _, blob in places}))
+        raise FerError(f"net {student.name!r} is trained on {names}, by stages; teachers take one of them")
+    return max(places)
+
+
+def _images_in(student: caffe_pb2.NetParameter, state: State) -> tuple[int, str]:
+    """In one state, that is its data layer, or the last of those that only training has behind it, as Augment."""
+    front = training_front(student, state)
+    train, tested = taking_part(student, state), taking_part(student, TESTED)
     last = next(i for i in train if student.layer[i] == front)
     blob = front.top[0]
     for i in train[train.index(last) + 1 :]:
@@ -121,20 +147,13 @@ def _images(student: caffe_pb2.NetParameter) -> tuple[int, str]:
     return last, blob
 
 
-def _scores(student: caffe_pb2.NetParameter) -> str:
-    """The blob of the student's scores, before any Softmax."""
-    blob = derive_deploy(student, (1, 1, 1)).layer[-1].bottom[0]
-    if not any(blob in student.layer[i].top for i in taking_part(student, State("TRAIN"))):
-        raise FerError(f"net {student.name!r}: nothing makes {blob!r}, the scores of its tests, in its TRAIN phase")
-    return blob
-
-
 def _frozen(teacher: Teacher, prefix: str, images: str) -> tuple[list[_Layer], str]:
     """A teacher's layers for the TRAIN phase, and the blob of its scores there."""
-    first, *layers = teacher.layers()
-    names = {first.top[0]: images}
+    names = {input_of(teacher.deploy, teacher.name)[0]: images}
     made = []
-    for layer in layers:
+    for layer in teacher.layers():
+        if layer.type == "Input":
+            continue
         if layer.type == "Dropout":
             names[layer.top[0]] = names[layer.bottom[0]]
             continue
@@ -143,7 +162,7 @@ def _frozen(teacher: Teacher, prefix: str, images: str) -> tuple[list[_Layer], s
         copy.bottom[:] = [names[bottom] for bottom in layer.bottom]
         copy.top[:] = [prefix + top for top in layer.top]
         names.update(zip(layer.top, copy.top, strict=True))
-        for _ in teacher.blobs(layer.name):
+        for _ in teacher.blobs(layer):
             copy.param.add(lr_mult=0, decay_mult=0)
         if layer.type == "BatchNorm":
             copy.batch_norm_param.use_global_stats = True

@@ -73,6 +73,22 @@ def has_parameters(layer: Layer) -> bool:
     return layer.type in _WEIGHTED or (layer.type in ("Scale", "Bias") and len(layer.bottom) == 1)
 
 
+def learns_statistics(layer: Layer) -> bool:
+    """Whether a layer that trains normalizes by the batch, whose statistics it keeps."""
+    return layer.type == "BatchNorm" and not layer.batch_norm_param.use_global_stats
+
+
+def stays_zero(layer: Layer) -> bool:
+    """Whether a layer's factors are 0 for good unless weights are given: nothing fills them, and they do not learn."""
+    param = {
+        "Convolution": layer.convolution_param,
+        "Deconvolution": layer.convolution_param,
+        "InnerProduct": layer.inner_product_param,
+    }.get(layer.type)
+    frozen = bool(layer.param) and not layer.param[0].lr_mult
+    return param is not None and frozen and not layer.param[0].name and not param.HasField("weight_filler")
+
+
 def loss_weights(layer: Layer) -> list[float]:
     """One a top: as the layer says, else 1 for the first top of a loss layer."""
     given = list(layer.loss_weight)

@@ -9,6 +9,7 @@ from fer.engines.registry import find_engine
 from fer.errors import FerError, UsageError
 from fer.formats.prototxt import read_net, read_solver
 from fer.nets.states import train_state
+from fer.nets.wiring import learns_statistics
 from fer.runs.run import Run, Snapshot
 from fer.runs.snapshots import SnapshotKeeper
 from fer.runs.unchanged import check_data, check_run, data_dir
@@ -46,7 +47,7 @@ def average_run(
         state = train_state(solver)
         net = run.net.relative_to(run.dir)
         shapes = engine.describe(net, state, folder=run.dir)["params"]
-        if batches is not None and not any(layer.type == "BatchNorm" for layer in read_net(run.net).layer):
+        if batches is not None and not any(map(learns_statistics, read_net(run.net).layer)):
             raise UsageError(f"--batches: {run.dir} has no BatchNorm layer whose statistics would be measured")
         averaged = [part.iteration for part in parts]
         run.unverified_dir.mkdir(parents=True, exist_ok=True)

@@ -16,21 +16,23 @@ from fer.evaluation.splits import READ_LAYERS, Reading, layer_source, reading_of
 from fer.formats.database import read_mean
 from fer.formats.prototxt import read_net, read_weights
 from fer.formats.prototxt_text import encode
-from fer.nets.deploy import derive_deploy, front_layer
-from fer.nets.distilled import Teacher, distilled, teachers_weights
+from fer.nets.deploy import derive_deploy, training_front
+from fer.nets.distilled import Teacher, distilled, teachers_weights, trained_states
 from fer.nets.lint import lint_net, states_named
 from fer.nets.shapes import UnknownShapeError, infer_shapes
-from fer.nets.states import State
 from fer.nets.zoo import TRAIN_VAL, find_net
 from fer.runs.opened import scores_can_be_kept
 from fer.runs.run import Run, Snapshot
 from fer.runs.scores import chosen_snapshot
 from fer.runs.unchanged import data_dir
 from fer.schema import caffe_pb2
+from fer.system.escapes import escaped, some_names
 from fer.system.files import write_bytes
 from fer.system.progress import StageProgress
 from fer.system.shell import command
 from fer.training.run_prototxts import net_for_run
+
+_BY = ": by fer distill."  # at the end of the first line of what is written
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ def distill(
     data and images.
     """
     net_path = find_net(student)
+    out = out / TRAIN_VAL if out.is_dir() else out
     weights_path = out.with_name("teachers.caffemodel" if out.name == TRAIN_VAL else f"{out.stem}_teachers.caffemodel")
-    if out.exists() and out.samefile(net_path):
-        raise FerError(f"{out} is the student itself: give --out another name")
+    _check_place(out, weights_path)
     net = read_net(net_path)
     if faults := lint_net(net, net_path):
         raise Faults(faults)
@@ -71,14 +73,24 @@ def distill(
         _check_finished(run)
     readings = [reading_of(run) for run in runs]
     _check_teachers(runs, readings)
-    _check_student(net, str(student), runs[0], readings[0])
+    _check_images(net, str(student), runs, readings)
+    _check_classes(net, str(student), runs[0], readings[0].sources["val"].shape)
     taught = [_teacher(run, progress) for run in runs]
     teachers = [teacher for teacher, _ in taught]
-    header = f"# {student} as a student of {', '.join(run.name for run in runs)}. Written by fer distill.\n"
+    header = f"# {escaped(str(student))} as a student of {some_names([run.name for run in runs])}{_BY}\n"
     text = header + distilled(net, teachers, temperature=temperature, share=share)
     write_bytes(weights_path, teachers_weights(teachers).SerializeToString(deterministic=True), parents=True)
     write_bytes(out, encode(text))
     return Distilled(out, weights_path, net_path, data_dir(runs[0]), tuple(snapshot for _, snapshot in taught))
+
+
+def _check_place(out: Path, weights: Path) -> None:
+    """That nothing is written over but what an earlier call has made."""
+    for path in (out, weights):
+        if path.exists() and not (
+            out.is_file() and _BY in out.read_bytes().decode(errors="replace").partition("\n")[0]
+        ):
+            raise FerError(f"{path} is there already, and fer distill did not make it: choose another --out")
 
 
 def _check_finished(run: Run) -> None:
@@ -98,7 +110,7 @@ def _teacher(run: Run, progress: StageProgress | None) -> tuple[Teacher, Snapsho
     with scores_can_be_kept(run, asked=True):
         score_run(run, val_only=True, progress=progress)
         snapshot, _ = chosen_snapshot(run)
-    name = f"{run.name}, snapshot {snapshot.name}"
+    name = f"{escaped(run.name)}, snapshot {snapshot.name}"
     return Teacher(name, read_net(run.deploy), read_weights(snapshot.weights)), snapshot
 
 
@@ -107,11 +119,10 @@ def _check_teachers(runs: Sequence[Run], readings: Sequence[Reading]) -> None:
     choose or test by."""
     first = runs[0]
     for run, reading in zip(runs[1:], readings[1:], strict=True):
-        mine, theirs = ", ".join(_classes(run)), ", ".join(_classes(first))
-        if mine != theirs:
+        if _classes(run) != _classes(first):
             raise FerError(
-                f"{run.dir} knows the classes {mine}\nand {first.dir} {theirs}: "
-                "teachers must know the same, in the same order"
+                f"{run.dir} knows the classes {some_names(_classes(run))}\n"
+                f"and {first.dir} {some_names(_classes(first))}: teachers must know the same, in the same order"
             )
         for split, source in reading.sources.items():
             if source.sha256 != readings[0].sources[split].sha256:
@@ -125,39 +136,45 @@ def _classes(run: Run) -> tuple[str, ...]:
     return run.record.data.classes or CLASSES
 
 
-def _check_student(net: caffe_pb2.NetParameter, name: str, run: Run, reading: Reading) -> None:
-    """That the student gets the images that its teachers know, and answers with as many scores."""
-    folder = data_dir(run)
-    front = front_layer(net_for_run(net, folder, states_named(net)), State("TRAIN"))
-    if front.type not in READ_LAYERS:
-        raise FerError(
-            f"{name}: layer {front.name!r} ({front.type}) gives it its images; a student is trained on those of a Data "
-            "or ImageData layer, as its teachers"
-        )
-    shape = layer_source(front).shape
-    own, theirs = _transform(front, shape), _transform(reading.layer, reading.sources["val"].shape)
-    for what, value in own.items():
-        if value.shape != theirs[what].shape or (value != theirs[what]).any():
-            said = [_shown(each) for each in (value, theirs[what])]
+def _check_images(net: caffe_pb2.NetParameter, name: str, runs: Sequence[Run], readings: Sequence[Reading]) -> None:
+    """That the student's images are as its teachers know them."""
+    net = net_for_run(net, data_dir(runs[0]), states_named(net))
+    for state in trained_states(net):
+        front = training_front(net, state)
+        if front.type not in READ_LAYERS:
             raise FerError(
-                f"{name} is given images with {what} {said[0]}, and its teacher {run.dir} with {said[1]}: in the "
-                "student's training its teachers see its images\nset transform_param alike, or take other teachers"
+                f"{name}: layer {front.name!r} ({front.type}) gives it its images; a student is trained on those of a "
+                "Data or ImageData layer, as its teachers"
             )
-    classes = len(_classes(run))
+        own = _given(front, layer_source(front).shape)
+        for run, reading in zip(runs, readings, strict=True):
+            theirs = _given(reading.layer, reading.sources["val"].shape)
+            for what, value in own.items():
+                if not np.array_equal(value, theirs[what]):
+                    known = _shown(theirs[what])
+                    raise FerError(
+                        f"{name} is given images with {what} {_shown(value)}, and {run.dir} with {known}\n"
+                        "a teacher sees the student's own: set transform_param alike, or take other teachers"
+                    )
+
+
+def _check_classes(net: caffe_pb2.NetParameter, name: str, run: Run, shape: tuple[int, int, int]) -> None:
+    """That the student answers with as many scores as its teachers."""
+    classes = _classes(run)
     try:
         scores = infer_shapes(derive_deploy(net, shape)).blobs["prob"][1]
     except UnknownShapeError:  # then the training itself looks
         return
-    if scores != classes:
-        copy = command("fer", "nets", name, "--copy", "mynet", "--classes", classes)
+    if scores != len(classes):
+        copy = command("fer", "nets", name, "--copy", "mynet", "--classes", len(classes))
         raise FerError(
-            f"{name} gives {scores} scores, and its teachers know {classes} classes ({', '.join(_classes(run))})\n"
+            f"{name} gives {scores} scores, and its teachers know {len(classes)} classes ({some_names(classes)})\n"
             f"{copy} makes a net that fits"
         )
 
 
-def _transform(layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
-    """What a data layer does to images of a shape: what must be alike where two nets are to see the same."""
+def _given(layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """What a data layer makes of images of a shape, as far as it must be alike where two nets are to see the same."""
     param = layer.transform_param
     mean = np.array(param.mean_value, np.float32)
     if param.mean_file:
@@ -167,7 +184,7 @@ def _transform(layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> 
 
 
 def _shown(values: np.ndarray) -> str:
-    """`none`, a number, or of many their mean."""
-    if not values.size:
-        return "none"
-    return str(values) if values.size < 4 else f"around {values.mean():.6g}"
+    """`none`, one to three numbers, or of more their mean."""
+    if values.size > 3:
+        return f"around {values.mean():.6g}"
+    return ", ".join(f"{value:.6g}" for value in values.ravel()) or "none"

@@ -5,7 +5,7 @@ run = train("lenet", "s2", Path("data/fer2013"), TrainOptions(seed=1))
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from fer.errors import FerError, UsageError
 from fer.evaluation.event_file import check_tensorboard
 from fer.formats.prototxt import to_bytes
 from fer.formats.prototxt_text import file_path
+from fer.nets.states import filter_net, train_state
+from fer.nets.wiring import stays_zero
 from fer.nets.zoo import file_name, find_net, find_solver, net_label, run_label
 from fer.runs.create import create_run, remove_unbegun
 from fer.runs.record import StartWeights
 from fer.runs.run import DEPLOY, NET, SOLVER, Run
 from fer.runs.snapshots import check_start_weights
+from fer.system.escapes import some_names
 from fer.system.hashes import file_hash
 from fer.system.shell import command
 from fer.training.early_stopping import find_early_stopping
@@ -89,8 +92,8 @@ def train(
     with run.locked() as lock:
         with _removed_on_failure(run):
             shapes = describe(engine, run, plan.solver, train_val)
-            if weights is not None:
-                _take_weights(run, weights, shapes, tell)
+            fresh = _take_weights(run, weights, shapes, tell) if weights else list(shapes)
+            _check_filled(plan, fresh)
         session = Session(run, lock, engine, gpus, plan.solver, shapes, early_stopping, tell, options.tensorboard)
         try:
             session.train(weights=weights.absolute() if weights else None)
@@ -154,8 +157,20 @@ def _prototxts(plan: Plan) -> dict[str, bytes]:
     return {name: to_bytes(message) for name, message in messages.items()}
 
 
-def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: Tell) -> None:
+def _take_weights(run: Run, weights: Path, shapes: Mapping[str, Any], tell: Tell) -> list[str]:
+    """The names of the layers that they do not have."""
     fresh = check_start_weights(weights, shapes)
     if fresh:
-        tell(Notice(f"{weights} has no layer {', '.join(fresh)}: learnt from scratch"))
+        tell(Notice(f"{weights} has no layer {some_names(fresh)}: learnt from scratch"))
     run.update(weights=StartWeights(str(weights.absolute()), file_hash(weights)))
+    return fresh
+
+
+def _check_filled(plan: Plan, fresh: Sequence[str]) -> None:
+    """Raise FerError where layers that begin `fresh` would be 0 for good, as a distilled net's teachers are."""
+    trained = filter_net(plan.net, train_state(plan.solver)).layer
+    if empty := [layer.name for layer in trained if layer.name in fresh and stays_zero(layer)]:
+        raise FerError(
+            f"layer {some_names(empty, 3)} would be 0 for good: no filler fills it, and lr_mult is 0\n"
+            "give its weights: --weights FILE.caffemodel (fer distill writes one beside its net)"
+        )

@@ -166,7 +166,7 @@ class Assembly(Generic[_Node]):
                 raise FerError(f"the net has no input '{name}'; its inputs: {', '.join(self.inputs) or 'none'}")
         self.shapes.update(inputs)
         for node in self.nodes:
-            if not all(top in inputs for top in node.tops):
+            if node.bottoms or not all(top in inputs for top in node.tops):
                 shapes = node.layer.reshape([self.shapes[bottom] for bottom in node.bottoms])
                 self.shapes.update(zip(node.tops, map(tuple, shapes), strict=False))
         return True
@@ -204,6 +204,17 @@ class Assembly(Generic[_Node]):
 def teachable(nodes: Sequence[Node]) -> list[BatchNorm]:
     """The BatchNorm layers whose statistics training touches."""
     return [node.layer for node in nodes if isinstance(node.layer, BatchNorm) and not node.layer.uses_stored]
+
+
+def leading_to(nodes: Sequence[_Node], ends: Sequence[Layer]) -> list[_Node]:
+    """The nodes of these layers, and those that make what they are given."""
+    needed: set[str] = set()
+    found = []
+    for node in reversed(nodes):
+        if any(node.layer is end for end in ends) or not needed.isdisjoint(node.tops):
+            needed.update(node.bottoms)
+            found.append(node)
+    return found[::-1]
 
 
 def _lint(

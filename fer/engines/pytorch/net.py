@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fer.engines.core.layer import Layer
-from fer.engines.core.net import Assembly
+from fer.engines.core.net import Assembly, leading_to, teachable
 from fer.engines.pytorch.device import computing
 from fer.engines.pytorch.fusion import fuse
 from fer.engines.pytorch.node import Node
@@ -64,13 +64,13 @@ class Net(Assembly[Node]):
     def run(self, nodes: list[Node], blobs: dict[str, Tensor], given: dict[str, Tensor] | None = None) -> Tensor | None:
         """Forward through `nodes`, reading and filling `blobs`; the weighted loss of their tops, if any has a weight.
 
-        Nodes whose tops are all in `given` are not run.
+        Nodes without bottoms whose tops are all in `given` are not run.
         """
         self._parameters.bind()
         total: Tensor | None = None
         force = self.filtered.force_backward and torch.is_grad_enabled()
         for node in nodes:
-            if given and node.tops and all(top in given for top in node.tops):
+            if given and node.tops and not node.bottoms and all(top in given for top in node.tops):
                 tops = tuple(given[top] for top in node.tops)
             else:
                 bottoms = [blobs[name] for name in node.bottoms]
@@ -125,11 +125,16 @@ class Net(Assembly[Node]):
     # ---- BatchNorm's statistics
 
     def measure_statistics(self, batches: int, progress: Callable[[int, int], None] | None = None) -> None:
-        """Measure anew what BatchNorm knows, on `batches` forward passes; FerError where it is not finite."""
+        """Measure anew what BatchNorm knows, on `batches` forward passes; FerError where it is not finite.
+
+        Layers that lead to no BatchNorm, as losses and the teachers of a distilled net, are not run.
+        """
         with measuring(self.nodes):
             self.run_lean()
+            self.schedule = fuse(leading_to(self.nodes, teachable(self.nodes)))
             for done in range(batches):
-                self.evaluate()
+                with torch.no_grad(), computing(self.context.precision, self.context.device):
+                    self.forward()
                 if progress:
                     progress(done + 1, batches)
 

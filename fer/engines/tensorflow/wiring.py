@@ -1,6 +1,7 @@
 """How Caffe's layers become layers of one Keras model: their names, their arithmetic, what they draw."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,11 @@ class Wiring:
             name = f"{plain}.{number}"
         self._names.add(name)
         return name
+
+    def policy_of(self, bottoms: Sequence[Tensor]) -> str:
+        """The arithmetic of a layer that only handles numbers: what a Softmax made in 32 bits keeps them, as on a GPU's
+        autocast."""
+        return "float32" if all(bottom.dtype == "float32" for bottom in bottoms) else self.policy
 
     def holds(self, layer: Layer, *variables: Any) -> None:
         """These are the blobs of the layer, in their order."""

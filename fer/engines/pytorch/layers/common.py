@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from fer.engines.core.layers import common as rules
 from fer.engines.pytorch.layers.labels import class_index
 from fer.engines.pytorch.layers.neuron import Elementwise
+from fer.engines.pytorch.layers.parts import wide
 from fer.engines.pytorch.registry import Layer, register
 from fer.schema import caffe_pb2
 
@@ -43,7 +44,8 @@ class Parameter(rules.Parameter, Layer):
 @register("Softmax")
 class Softmax(rules.Softmax, Elementwise):
     def apply(self, x: Tensor) -> Tensor:
-        return torch.softmax(x, self.axis)
+        # Its exponentials are summed in 32 bits, as the losses are.
+        return torch.softmax(wide(x), self.axis)
 
 
 @register("Eltwise")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from fer.engines.core.layers import loss as rules
 from fer.engines.pytorch.layers.labels import class_index
-from fer.engines.pytorch.layers.parts import in_its_own_type
+from fer.engines.pytorch.layers.parts import in_its_own_type, wide
 from fer.engines.pytorch.registry import Layer, register
 from fer.schema import caffe_pb2
 
@@ -67,7 +67,7 @@ class _Classified(rules.Classified, Loss):
 class SoftmaxWithLoss(rules.SoftmaxWithLoss, _Classified):
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         index, counted = self.labels(bottoms[1])
-        log_probabilities = F.log_softmax(_wide(self.places(bottoms[0])), 1)
+        log_probabilities = F.log_softmax(wide(self.places(bottoms[0])), 1)
         right = _Floor.apply(log_probabilities.gather(1, index), math.log(_SMALLEST_FLOAT))
         return self.with_probabilities(self.summed(-right, counted), log_probabilities, bottoms[0])
 
@@ -77,7 +77,7 @@ class InfogainLoss(rules.InfogainLoss, _Classified):
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         index, counted = self.labels(bottoms[1])
         matrix = self._matrix if len(bottoms) == 2 else bottoms[2].detach().reshape(self.classes, self.classes)
-        log_probabilities = F.log_softmax(_wide(self.places(bottoms[0])), 1)
+        log_probabilities = F.log_softmax(wide(self.places(bottoms[0])), 1)
         floored = _Floor.apply(log_probabilities, math.log(_LOG_THRESHOLD))
         losses = -(matrix[index.squeeze(1)].movedim(-1, 1) * floored).sum(1, keepdim=True)
         return self.with_probabilities(self.summed(losses, counted), log_probabilities, bottoms[0])
@@ -90,7 +90,7 @@ class _OfItems(rules.OfItems, Loss):
 @register("MultinomialLogisticLoss")
 class MultinomialLogisticLoss(rules.MultinomialLogisticLoss, _OfItems):
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        probabilities = _wide(bottoms[0].flatten(1))
+        probabilities = wide(bottoms[0].flatten(1))
         index, counted = class_index(self, _one_each(self, bottoms), *self.index_range())
         losses = -_Floor.apply(probabilities.gather(1, index), _LOG_THRESHOLD).log()
         return ((losses if counted is None else losses * counted).sum() / len(probabilities),)
@@ -99,7 +99,7 @@ class MultinomialLogisticLoss(rules.MultinomialLogisticLoss, _OfItems):
 @register("HingeLoss")
 class HingeLoss(rules.HingeLoss, _OfItems):
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        scores = _wide(bottoms[0].flatten(1))
+        scores = wide(bottoms[0].flatten(1))
         index, counted = class_index(self, _one_each(self, bottoms), *self.index_range())
         sign = torch.ones_like(scores).scatter_(1, index, -1 if counted is None else -counted.to(scores.dtype))
         margin = F.relu(1 + sign * scores)
@@ -110,7 +110,7 @@ class HingeLoss(rules.HingeLoss, _OfItems):
 @register("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(rules.SigmoidCrossEntropyLoss, Loss):
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        scores = _wide(bottoms[0])
+        scores = wide(bottoms[0])
         targets = bottoms[1].detach().reshape(scores.shape).to(scores.dtype)
         losses = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
         counted = None
@@ -124,7 +124,7 @@ class SigmoidCrossEntropyLoss(rules.SigmoidCrossEntropyLoss, Loss):
 @register("EuclideanLoss", "Python:EuclideanLossLayer")
 class EuclideanLoss(rules.EuclideanLoss, Loss):
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        difference = _wide(bottoms[0]) - _wide(bottoms[1]).reshape(bottoms[0].shape)
+        difference = wide(bottoms[0]) - wide(bottoms[1]).reshape(bottoms[0].shape)
         return (difference.square().sum() / (2 * bottoms[0].shape[0]),)
 
 
@@ -132,7 +132,7 @@ class EuclideanLoss(rules.EuclideanLoss, Loss):
 class ContrastiveLoss(rules.ContrastiveLoss, Loss):
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         param = self.param.contrastive_loss_param
-        a, b = (_wide(bottom.flatten(1)) for bottom in bottoms[:2])
+        a, b = (wide(bottom.flatten(1)) for bottom in bottoms[:2])
         similar = bottoms[2].detach().reshape(-1, 1).long() != 0
         return (_Contrastive.apply(a - b, similar, param.margin, param.legacy_version),)
 
@@ -156,11 +156,6 @@ class _Contrastive(torch.autograd.Function):
     @in_its_own_type
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.saved_tensors[0] * grad, None, None, None
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Losses are summed in 32 bits at least."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _one_each(layer: Layer, bottoms: tuple[Tensor, ...]) -> Tensor:

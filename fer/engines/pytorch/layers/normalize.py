@@ -25,7 +25,7 @@ class BatchNorm(rules.BatchNorm, Elementwise):
 
     def _by_stored(self, x: Tensor, factor: Tensor | None, term: Tensor | None) -> Tensor:
         mean, variance, weight = self.blobs
-        share = torch.where(weight == 0, 0, 1 / weight)
+        share = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight)
         return F.batch_norm(x, mean * share, variance * share, factor, term, eps=self.param.batch_norm_param.eps)
 
     def _by_batch(self, x: Tensor, factor: Tensor | None, term: Tensor | None) -> Tensor:

@@ -26,3 +26,8 @@ def in_its_own_type(
             return function(ctx, tensor, *rest, **named)
 
     return call
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """In 32 bits at least, in which losses are summed."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

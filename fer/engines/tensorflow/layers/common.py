@@ -72,7 +72,7 @@ class Softmax(rules.Softmax, Layer):
 class Eltwise(rules.Eltwise, Layer):
     def wire(self, wiring: Wiring, *bottoms: Tensor) -> tuple[Tensor, ...]:
         param = self.param.eltwise_param
-        common = {"name": wiring.name(self.param.name), "dtype": wiring.policy}
+        common = {"name": wiring.name(self.param.name), "dtype": wiring.policy_of(bottoms)}
         if param.operation == _Eltwise.PROD:
             made = keras.layers.Multiply(**common)
         elif param.operation == _Eltwise.MAX:
@@ -93,7 +93,7 @@ class Reduction(rules.Reduction, Layer):
             axis=self.axis,
             coeff=param.coeff,
             name=wiring.name(self.param.name),
-            dtype=wiring.policy,
+            dtype=wiring.policy_of(bottoms),
         )
         return (made(as_caffe(wiring, self, bottoms[0])),)
 

@@ -13,7 +13,7 @@ from fer.engines.tensorflow.wiring import Wiring
 
 class Elementwise(rules.Elementwise, Layer):
     def wire(self, wiring: Wiring, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        made = self.make({"name": wiring.name(self.param.name), "dtype": wiring.policy})
+        made = self.make({"name": wiring.name(self.param.name), "dtype": wiring.policy_of(bottoms)})
         return (made(bottoms[0]),)
 
     def make(self, common: dict[str, Any]) -> Any:

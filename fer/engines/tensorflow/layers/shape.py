@@ -43,7 +43,9 @@ class _Reshaping(rules.Reshaping, Layer):
         bottom, top = self.bottom_shape, self.top_shape
         keeps = len(bottom) > 0 and len(top) > 0 and bottom[0] == top[0]  # its items, however many
         made = own.CaffeReshape(
-            shape=(-1, *top[1:]) if keeps else top, name=wiring.name(self.param.name), dtype=wiring.policy
+            shape=(-1, *top[1:]) if keeps else top,
+            name=wiring.name(self.param.name),
+            dtype=wiring.policy_of(bottoms),
         )
         return (made(bottoms[0]),)
 
