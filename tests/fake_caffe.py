@@ -3,7 +3,8 @@
 It appends its arguments to $FAKE_ARGV, takes $FAKE_SECONDS an iteration, has the accuracies $FAKE_ACCURACIES
 (of iteration 0, of the next test, ...; the last one stays) and goes wrong as $FAKE_FAULT says:
 nan, explode, fatal, full-disk, killed, quiet, cut-weights, cut-state, no-ema, nan-weights, empty-weights, nan-probs,
-short-probs, nan-average, no-batch-norm, no-type, no-solver, bad-layer.
+short-probs, second-nan, second-killed (at a predict's second answer), nan-average, no-batch-norm, no-type, no-solver,
+bad-layer.
 """
 
 import argparse
@@ -145,14 +146,17 @@ def train(args: argparse.Namespace) -> int:
 
 def predict(args: argparse.Namespace) -> int:
     count = len(np.load(args.source))
-    probs = np.full((count - (FAULT == "short-probs"), 7), np.nan if FAULT == "nan-probs" else 1 / 7, np.float32)
-    np.savez(args.out, probs=probs)
-    print(f"predicted {count} of {count}", file=sys.stderr)
+    for number, out in enumerate(args.out, 1):
+        if number == 2 and FAULT == "second-killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        value = np.nan if FAULT == "nan-probs" or (number == 2 and FAULT == "second-nan") else 1 / 7
+        np.savez(out, probs=np.full((count - (FAULT == "short-probs"), 7), value, np.float32))
+        print(f"predicted {count} of {count}\nanswered {number} of {len(args.out)}", file=sys.stderr, flush=True)
     return 0
 
 
 def average(args: argparse.Namespace) -> int:
-    write_average(Path(args.out))
+    write_average(Path(args.out[-1]))
     print("passed 3 of 3", file=sys.stderr)
     print(json.dumps({"batches": 3}))
     return 0
@@ -165,9 +169,11 @@ def main() -> int:
     parser.add_argument(
         "verb", choices=("train", "predict", "average", "describe", "layers", "doctor", "device_query", "gpu")
     )
-    for name in ("solver", "snapshot", "weights", "gpu", "sigint_effect", "sighup_effect", "model", "phase", "level"):
+    for name in ("weights", "out"):
+        parser.add_argument(f"--{name}", action="append")
+    for name in ("solver", "snapshot", "gpu", "sigint_effect", "sighup_effect", "model", "phase", "level"):
         parser.add_argument(f"--{name}")
-    for name in ("source", "transform", "out", "stage", "precision", "iterations", "ema"):
+    for name in ("source", "transform", "stage", "precision", "iterations", "ema"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--ten-crop", action="store_true")
     args = parser.parse_args()

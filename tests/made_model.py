@@ -38,9 +38,9 @@ class Here(PyTorch):
     def describe(self, model: Path, *_: Any, **__: Any) -> dict[str, Any]:
         return {"params": infer_shapes(read_net(model)).params}
 
-    def predict(self, deploy: Path, weights: Path, images: Path, transform: Any, out: Path, **options: Any) -> None:
-        predict(Backend(), deploy, weights, images, transform, out, ten_crop=options.get("ten_crop", False))
-        if self.off:
+    def predict(self, deploy: Path, weights: Any, images: Path, transform: Any, outs: Any, **options: Any) -> None:
+        predict(Backend(), deploy, weights, images, transform, outs, ten_crop=options.get("ten_crop", False))
+        for out in outs if self.off else ():
             with np.load(out) as answer:
                 probs = answer["probs"] + np.float32(self.off)
             np.savez(out, probs=probs)

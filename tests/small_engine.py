@@ -40,15 +40,18 @@ def train(solver: str, snapshot: str = "") -> None:
     log(Done())
 
 
-def predict(weights: str, source: str, out: str, **_: str) -> None:
-    done, count = from_blob(read_weights(weights).layer[0].blobs[1], weights)[0], len(np.load(source))
-    np.savez(out, probs=np.tile(np.eye(7, dtype=np.float32)[int(done) % 7], (count, 1)))
-    ipc.say(ipc.Predicted(count, count))
+def predict(weights: list[str], source: list[str], out: list[str], **_: list[str]) -> None:
+    for number, (path, answer) in enumerate(zip(weights, out, strict=True), 1):
+        done, count = from_blob(read_weights(path).layer[0].blobs[1], path)[0], len(np.load(source[0]))
+        np.savez(answer, probs=np.tile(np.eye(7, dtype=np.float32)[int(done) % 7], (count, 1)))
+        ipc.say(ipc.Answered(number, len(out)))
 
 
 if __name__ == "__main__":
     verb, *words = sys.argv[1:]
-    options = {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
+    options: dict[str, list[str]] = {}
+    for key, value in zip(words[::2], words[1::2], strict=True):
+        options.setdefault(key.removeprefix("--"), []).append(value)
     answers: dict[str, dict[str, object]] = {
         "layers": {"layer_types": sorted(KNOWN_LAYERS)},
         "describe": {"params": {"ip": [[7, 4], [7]]}, "types": {"ip": "InnerProduct"}},
@@ -56,6 +59,6 @@ if __name__ == "__main__":
     if verb in answers:
         print(json.dumps({**answers[verb], "versions": {"fake": "1"}}))
     elif verb == "train":
-        train(**options)
+        train(**{key: values[-1] for key, values in options.items()})
     else:
         predict(**options)

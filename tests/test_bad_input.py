@@ -267,6 +267,21 @@ def test_the_files_that_are_spoilt_above_are_well_before(
         assert tool.main(framework(engine), [*command]) == 0, command
 
 
+@pytest.mark.parametrize("engine", FRAMEWORKS)
+def test_weights_that_lack_a_layer_do_not_keep_that_of_the_weights_before(
+    folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_deploy(folder)
+    monkeypatch.chdir(folder)
+    shutil.copy("run_iter_10.caffemodel", "whole.caffemodel")
+    edit_model(folder, lambda m: m.layer.remove(layer(m, "frozen")))
+    both = ["--weights", "whole.caffemodel", "--out", "whole.npz", *PREDICT[PREDICT.index("--weights") :]]
+    assert tool.main(framework(engine), [*PREDICT[:3], *both]) == 1
+    assert "run_iter_10.caffemodel has no layer 'frozen'" in capfd.readouterr().err
+    assert (folder / "whole.npz").is_file() and not (folder / "scores.npz").exists()
+    assert tool.main(framework(engine), [*PREDICT, "--weights", "whole.caffemodel"]) == 2
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_told_before_the_training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)

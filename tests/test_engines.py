@@ -222,8 +222,15 @@ def test_a_cpu_only_caffe_says_so_and_what_to_do(
 
 @pytest.mark.parametrize("header", ["", "I20261124 05:31:28.896615  4762 solver.cpp:1] "])
 @pytest.mark.parametrize(
-    "message", [ipc.Predicted(64, 3589), ipc.Passed(3, 4), ipc.Replaying(400), ipc.Gpu(0, "NVIDIA H100: 80GB")]
-)
+    "message",
+    [
+        ipc.Predicted(64, 3589),
+        ipc.Answered(7, 30),
+        ipc.Passed(3, 4),
+        ipc.Replaying(400),
+        ipc.Gpu(0, "NVIDIA H100: 80GB"),
+    ],
+)  # fmt: skip
 def test_a_message_is_read_as_it_was_written(message: ipc.Message, header: str) -> None:
     assert ipc.parse(header + ipc.text_of(message)) == message
     assert ipc.parse(f"{header}it {ipc.text_of(message)}") is None

@@ -86,8 +86,8 @@ def test_what_pytorch_trains_caffe_scores_alike(
     deploy = find_net(name).with_name("deploy.prototxt")
     assert deploy is not None
     for engine in ENGINES:
-        predict(backend(engine), deploy, weights, *rest, tmp_path / f"{engine}.npz")
-    find_engine("caffe").predict(deploy, weights, *rest, tmp_path / "caffe.npz")
+        predict(backend(engine), deploy, [weights], *rest, [tmp_path / f"{engine}.npz"])
+    find_engine("caffe").predict(deploy, [weights], *rest, [tmp_path / "caffe.npz"])
     theirs, *ours = (np.load(tmp_path / f"{who}.npz", allow_pickle=False)["probs"] for who in ("caffe", *ENGINES))
     assert theirs.shape == (7, 7) and np.ptp(theirs, axis=0).max() > 1e-3  # the images do not all look the same to it
     assert max(np.abs(probs - theirs).max() for probs in ours) <= 1e-5

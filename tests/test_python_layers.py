@@ -92,7 +92,7 @@ def test_a_net_in_a_run_overwrites_nothing_elsewhere(tmp_path: Path) -> None:
         net.write_text(TWO_INPUTS + WRITING % name)
         for ask in (
             lambda: engine.describe(Path(net.name), State("TRAIN"), folder=tmp_path),
-            lambda: engine.predict(Path(net.name), net, net, TransformationParameter(), net, folder=tmp_path),
+            lambda: engine.predict(Path(net.name), [net], net, TransformationParameter(), [net], folder=tmp_path),
         ):
             with pytest.raises(FerError, match=r"net\.prototxt:\d+: layer 'out' would have Caffe overwrite"):
                 ask()

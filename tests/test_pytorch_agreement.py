@@ -197,7 +197,7 @@ def test_opencv_reads_our_files(trained: Trained, data: Path) -> None:
     drawn = drawn_weights(trained.folder)
     for weights in (trained.folder / "pytorch_iter_1000.caffemodel", drawn):
         out = trained.folder / "scores.npz"
-        find_engine("pytorch").predict(deploy, weights, trained.folder / "images.npy", plain, out)
+        find_engine("pytorch").predict(deploy, [weights], trained.folder / "images.npy", plain, [out])
         with np.load(out, allow_pickle=False) as scores:
             ours = scores["probs"]
         net = cv2.dnn.readNetFromCaffe(str(deploy), str(weights))

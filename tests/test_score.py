@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from fer.engines.registry import ENGINES
 from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import load_scores
+from fer.formats.prototxt import read_weights
 from fer.runs.explained import read_explained
 from fer.runs.run import Run
 from fer.runs.scores import ScoresBySnapshot
+from fer.schema import caffe_pb2
 from fer.system.records import read_record
 
 
@@ -43,8 +46,17 @@ def run(tmp_path: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def predictions(folder: Path) -> list[Path]:
     """The weights of each scoring that was done, in order."""
+    return [weights for scored in processes(folder) for weights in scored]
+
+
+def processes(folder: Path) -> list[list[Path]]:
+    """The weights that each process scored with, in order."""
     lines = map(json.loads, (folder / "argv").read_text().splitlines())
-    return [Path(argv[argv.index("--weights") + 1]) for argv in lines if argv[0] == "predict"]
+    return [
+        [Path(word) for option, word in pairwise(argv) if option == "--weights"]
+        for argv in lines
+        if argv[0] == "predict"
+    ]
 
 
 def test_each_image_once_with_what_it_is_made_of(tmp_path: Path, run: Run, data: Path) -> None:
@@ -77,6 +89,58 @@ def test_what_was_scored_is_not_scored_again(tmp_path: Path, run: Run) -> None:
     score_run(run, ten_crop=True)
     assert len(predictions(tmp_path)) == done + 2
     assert load_scores(run.scores("test", ten_crop=True)).meta.ten_crop is True
+
+
+def test_one_process_scores_all_snapshots_that_are_not_scored_yet(tmp_path: Path, run: Run) -> None:
+    score_run(run, snapshot=40, val_only=True)
+    assert [len(weights) for weights in processes(tmp_path)] == [1]
+    score_run(run, val_only=True)
+    assert [[path.stem.rpartition("_")[2] for path in weights] for weights in processes(tmp_path)[1:]] == [["20", "60"]]
+    before = (tmp_path / "argv").read_text()
+    score_run(run, val_only=True)
+    assert (tmp_path / "argv").read_text() == before  # nor was the engine asked anything else
+
+
+def damaged(run: Run, change: Callable[[caffe_pb2.NetParameter], object]) -> None:
+    """The snapshot 40 changed, and listed so."""
+    path = run.weights_file(40)
+    weights = read_weights(path)
+    change(weights)
+    path.write_bytes(weights.SerializeToString())
+    files = run.record.snapshots[40]
+    run.update(snapshots={**run.record.snapshots, 40: replace(files, weights=run.hashed(path))})
+
+
+@pytest.mark.parametrize(
+    ("fault", "change", "message"),
+    [
+        ("second-nan", None, r"net_iter_40\.caffemodel gives nan"),
+        ("second-killed", None, "killed"),
+        (
+            "",
+            lambda weights: weights.layer[0].ClearField("name"),
+            r"net_iter_40\.caffemodel: layer 'ip' has 0 parameter blobs",
+        ),
+        ("", lambda weights: weights.layer[0].blobs[1].data.__setitem__(0, np.nan), r"net_iter_40\.caffemodel: .* nan"),
+    ],
+    ids=["nan", "killed", "no-layer", "nan-weights"],
+)
+def test_what_was_scored_before_a_snapshot_failed_is_kept(
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    change: Callable[[caffe_pb2.NetParameter], object] | None,
+    message: str,
+) -> None:
+    if change:
+        damaged(run, change)
+    monkeypatch.setenv("FAKE_FAULT", fault)
+    with pytest.raises(FerError, match=message):
+        score_run(run)
+    assert list(read_record(run.scores_by_snapshot, ScoresBySnapshot).snapshots) == ["20"]
+    assert [path.name for path in run.scores_by_snapshot.parent.iterdir()] == [run.scores_by_snapshot.name]
+    assert len(processes(tmp_path)) == 1
 
 
 def test_ten_crops_come_beside_the_centre_crop(run: Run) -> None:
@@ -184,4 +248,5 @@ def test_what_the_net_looks_at_is_found_once(tmp_path: Path, run: Run) -> None:
 def test_progress_tells_how_far(run: Run) -> None:
     told: list[tuple[str, int, int]] = []
     score_run(run, progress=lambda *what: told.append(what))
-    assert ("scoring snapshots on val", 3, 3) in told and ("scoring test", 35, 35) in told
+    val = [done for stage, done, total in told if (stage, total) == ("scoring snapshots on val", 3)]
+    assert sorted(set(val)) == [0, 1, 2, 3] == list(dict.fromkeys(val)) and ("scoring test", 35, 35) in told

@@ -192,9 +192,36 @@ def test_all_engines_score_the_same_weights_alike(tmp_path: Path, data: Path, wh
         for engine in ("caffe", *OURS):
             out = tmp_path / f"{engine}.npz"
             find_engine(engine).predict(
-                whole.deploy, whole.weights_file(300), images, transform, out, ten_crop=ten_crop, folder=whole.dir
+                whole.deploy, [whole.weights_file(300)], images, transform, [out], ten_crop=ten_crop, folder=whole.dir
             )
             with np.load(out, allow_pickle=False) as file:
                 answers.append(file["probs"])
         for answer in answers[1:]:
             np.testing.assert_allclose(answers[0], answer, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["caffe", *OURS])
+def test_a_process_scores_several_weights_as_one_process_each_does(tmp_path: Path, whole: Run, engine: str) -> None:
+    """To the last bit, also behind a batch of fewer images; and what was there before a file failed stays."""
+    images = tmp_path / "images.npy"
+    np.save(images, np.random.default_rng(1).integers(0, 256, (70, 1, 48, 48), np.uint8))
+    transform = front_layer(read_net(whole.net)).transform_param
+    files = [whole.weights_file(iteration) for iteration in (300, 110)]
+    told: list[tuple[int, int]] = []
+
+    def score(*weights: Path) -> list[Path]:
+        outs = [tmp_path / f"{path.stem}_of_{len(weights)}.npz" for path in weights]
+        asked = find_engine(engine)
+        asked.predict(
+            whole.deploy, weights, images, transform, outs, ten_crop=True, folder=whole.dir,
+            answered=lambda done, total: told.append((done, total)),
+        )  # fmt: skip
+        return outs
+
+    with pytest.raises(FerError, match="gone"):
+        score(*files, tmp_path / "gone.caffemodel")
+    assert told == [(1, 3), (2, 3)]
+    together = [np.load(tmp_path / f"{path.stem}_of_3.npz")["probs"] for path in files]
+    assert not (tmp_path / "gone_of_3.npz").exists() and (together[0] != together[1]).any()
+    for file, probs in zip(files, together, strict=True):
+        assert np.array_equal(np.load(score(file)[0])["probs"], probs)

@@ -187,7 +187,7 @@ def test_ten_crops_are_the_corners_and_the_centre_each_mirrored(tmp_path: Path, 
 
     def predict(crops: np.ndarray, transform: caffe_pb2.TransformationParameter, ten_crop: bool = False) -> np.ndarray:
         np.save(tmp_path / "images.npy", crops)
-        files = whole.deploy, whole.weights_file(400), tmp_path / "images.npy", transform, tmp_path / "out"
+        files = whole.deploy, [whole.weights_file(400)], tmp_path / "images.npy", transform, [tmp_path / "out"]
         engine.predict(*files, ten_crop=ten_crop)
         probs: np.ndarray = np.load(tmp_path / "out")["probs"]
         return probs

@@ -4,7 +4,8 @@ An engine is an object of the Protocol `Engine`. One whose process takes these v
 `ProcessEngine` (process_engine.py) that names the command (caffe/worker.py is such a process):
     train    --solver S [--snapshot X.solverstate | --weights W.caffemodel] [--gpu 0[,1...]] [--precision P]
              [--ema DECAY]
-    predict  --model deploy.prototxt --weights W --source images.npy --transform TEXT --out scores.npz [--ten-crop]
+    predict  --model deploy.prototxt --source images.npy --transform TEXT [--ten-crop]
+             --weights W --out scores.npz [--weights W2 --out scores2.npz ...]
     describe --model M --phase P [--stage S ...] [--level L]
     batch    --model M --phase P [--stage S ...] [--level L] --out batch.npz [--seed N]
     average  --model train_val.prototxt --weights W,W2[,...] --out W [--iterations N]
@@ -178,20 +179,24 @@ class Engine(Protocol):
     def predict(
         self,
         deploy: Path,
-        weights: Path,
+        weights: Sequence[Path],
         images: Path,
         transform: caffe_pb2.TransformationParameter,
-        out: Path,
+        outs: Sequence[Path],
         *,
         ten_crop: bool = False,
         gpu: int | None = None,
         folder: Path | None = None,
         progress: Counter | None = None,
+        answered: Counter | None = None,
     ) -> None:
-        """Write probs float32 [N,K] of the images (uint8 [N,C,H,W], .npy) to `out` (.npz).
+        """Write probs float32 [N,K] of the images (uint8 [N,C,H,W], .npy), with each of the `weights`, to its own one
+        of `outs` (.npz), as soon as they are there.
 
         The images go through `transform` as in the TEST phase; with `ten_crop` the probabilities of the four corners
-        and the centre, each also mirrored, are averaged. Raises FerError with the engine's reason.
+        and the centre, each also mirrored, are averaged. `progress` counts the images, for each of the weights anew;
+        `answered`, of engines that tell, the files that are written. Raises FerError with the engine's reason; the
+        files written before stay.
         """
         ...
 

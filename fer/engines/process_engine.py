@@ -118,24 +118,26 @@ class ProcessEngine:
     def predict(
         self,
         deploy: Path,
-        weights: Path,
+        weights: Sequence[Path],
         images: Path,
         transform: caffe_pb2.TransformationParameter,
-        out: Path,
+        outs: Sequence[Path],
         *,
         ten_crop: bool = False,
         gpu: int | None = None,
         folder: Path | None = None,
         progress: Counter | None = None,
+        answered: Counter | None = None,
     ) -> None:
         from google.protobuf import text_format  # here, as the command line goes without it
 
         text = text_format.MessageToString(transform, as_one_line=True)
-        argv = ["predict", "--model", str(deploy), "--weights", str(weights), "--source", str(images)]
-        argv += ["--transform", text, "--out", str(out)]
+        argv = ["predict", "--model", str(deploy), "--source", str(images), "--transform", text]
+        for path, out in zip(weights, outs, strict=True):
+            argv += ["--weights", str(path), "--out", str(out)]
         argv += ["--ten-crop"] if ten_crop else []
         argv += ["--gpu", str(gpu)] if gpu is not None else []
-        self._call(argv, "scoring", folder, counting(ipc.Predicted, progress))
+        self._call(argv, "scoring", folder, counting({ipc.Predicted: progress, ipc.Answered: answered}))
 
     def batch(self, model: Path, out: Path, *, state: State, seed: int = -1, folder: Path | None = None) -> None:
         argv = ["batch", "--model", str(model), "--phase", state.phase, *_rules(state)]
@@ -157,7 +159,7 @@ class ProcessEngine:
         argv += ["--iterations", str(batches)] if batches is not None else []
         argv += _rules(state)
         argv += ["--gpu", str(gpu)] if gpu is not None else []
-        return int(self._ask(argv, "averaging snapshots", folder, counting(ipc.Passed, progress))["batches"])
+        return int(self._ask(argv, "averaging snapshots", folder, counting({ipc.Passed: progress}))["batches"])
 
     def doctor(self) -> dict[str, Any]:
         return self._ask(["doctor"], "looking at itself")
@@ -238,12 +240,12 @@ def _rules(state: State) -> list[str]:
     return [*(word for stage in state.stages for word in ("--stage", stage)), "--level", str(state.level)]
 
 
-def counting(kind: type[ipc.Predicted] | type[ipc.Passed], progress: Counter | None) -> Callable[[str], None]:
-    """Hands the numbers of an engine's messages of this kind on."""
+def counting(counters: Mapping[type[ipc.Count], Counter | None]) -> Callable[[str], None]:
+    """Hands the numbers of an engine's messages of these kinds on."""
 
     def on_line(line: str) -> None:
         message = ipc.parse(line)
-        if progress and isinstance(message, kind):
-            progress(*message)
+        if isinstance(message, ipc.COUNTS) and (counter := counters.get(type(message))):
+            counter(*message)
 
     return on_line

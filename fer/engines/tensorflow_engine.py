@@ -67,7 +67,7 @@ class TensorFlow(OwnEngine):
     def read(self, form: str, file: Path, images: Path, out: Path, progress: Counter | None = None) -> None:
         """Write what an exported file answers to images (uint8 [N, C, H, W], .npy): probs float32 [N, K], .npz."""
         argv = ["read", "--format", form, "--file", str(file), "--source", str(images), "--out", str(out)]
-        self._call(argv, f"reading {form}", None, counting(ipc.Predicted, progress))
+        self._call(argv, f"reading {form}", None, counting({ipc.Predicted: progress}))
 
     def check_gpus(self, wanted: int | str) -> tuple[int, ...]:
         numbers = gpu_numbers(wanted)

@@ -70,7 +70,7 @@ class Explainer:
 
     def _predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         source, out = self._stored(images), self.scratch / "views.npz"
-        files = self.run.deploy.absolute(), self.snapshot.weights.absolute(), source, self.transform, out
+        files = self.run.deploy.absolute(), [self.snapshot.weights.absolute()], source, self.transform, [out]
         self.engine.predict(*files, gpu=self.gpu, folder=self.run.dir)
         return read_arrays(out, ["probs"])["probs"]
 

@@ -3,8 +3,7 @@
 score_run(Run("runs/lenet-s2"))          # writes runs/lenet-s2/scores/
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +13,17 @@ import numpy as np
 from fer.data.dataset import held_out
 from fer.data.directory import verify_data
 from fer.data.leaks import in_training
-from fer.engines.engine import Engine
-from fer.engines.registry import find_engine
-from fer.errors import FerError
+from fer.engines.engine import Counter
+from fer.errors import FerError, Interrupted
 from fer.evaluation.explain import Explainer, is_explained
 from fer.evaluation.kept import Again, difference, find_kept, is_kept
+from fer.evaluation.run_engine import RunEngine
 from fer.evaluation.scores import count_undecided, load_scores, log_loss, make_scores, recalls
 from fer.evaluation.splits import StoredSplit, as_images, reading_of
 from fer.evaluation.trained_on import check_trained_on
-from fer.nets.states import State
 from fer.runs.explained import ExplainedMeta, write_explained
 from fer.runs.run import Run, Snapshot
 from fer.runs.scores import InTraining, MadeOf, ScoresBySnapshot, ScoresMeta, SnapshotScore, write_scores
-from fer.runs.snapshots import Shapes, verify_weights
 from fer.runs.unchanged import check_data, check_run, data_dir
 from fer.system.files import beside
 from fer.system.hashes import file_hash
@@ -108,7 +105,6 @@ def _scoring(run: Run, python_layers: bool, progress: StageProgress | None = Non
 class _Scorer:
     def __init__(self, run: Run, stack: ExitStack, python_layers: bool, progress: StageProgress):
         self.run = run
-        self.python_layers = python_layers
         self.progress = progress
         self.again = Again()
         self.data_dir = data_dir(run)
@@ -119,33 +115,57 @@ class _Scorer:
         self._stack = stack
         self._scratch: Path | None = None
         self._images: dict[str, StoredSplit] = {}
-        self._engine: Engine | None = None
-        self._shapes: Shapes | None = None
+        classes = len(self.manifest.classes)
+        self._engine = RunEngine(run, self.reading, classes, python_layers, progress)
         self._answers: dict[tuple[str, str, bool], tuple[np.ndarray, float]] = {}
-        self._gpu: int | None = None
 
     def validate(self, snapshots: Sequence[Snapshot]) -> dict[str, SnapshotScore]:
         """Each snapshot by its name on val, from val_by_snapshot.json where it has them, made of the same."""
-        path = self.run.scores_by_snapshot
+        path, stage = self.run.scores_by_snapshot, "scoring snapshots on val"
         before, damage = find_kept(path, ScoresBySnapshot)
-        known, fresh = before.snapshots if before else {}, {}
-        for number, snapshot in enumerate(snapshots):
-            self.progress("scoring snapshots on val", number, len(snapshots))
-            made_of = self._made_of("val", snapshot)
-            entry = known.get(snapshot.name)
-            reason = difference(entry, made_of) if entry else damage
-            if entry is None or reason:
-                self.again.note(f"snapshot {snapshot.name}", reason)
-                entry = self._entry(snapshot, made_of)
-                known[snapshot.name] = entry
-                write_record(path, ScoresBySnapshot(known), parents=True)
-            fresh[snapshot.name] = entry
-        self.progress("scoring snapshots on val", len(snapshots), len(snapshots))
-        return fresh
+        known = before.snapshots if before else {}
+        self.progress(stage, 0, len(snapshots))
+        due, fault = self._due(snapshots, known, damage)
+        waiting = len(snapshots) if fault else len(due)
+        self.progress(stage, len(snapshots) - waiting, len(snapshots))
 
-    def _entry(self, snapshot: Snapshot, made_of: MadeOf) -> SnapshotScore:
+        def take(snapshot: Snapshot, probs: np.ndarray, seconds: float) -> None:
+            nonlocal waiting
+            self._answers["val", snapshot.name, False] = probs, seconds
+            known[snapshot.name] = self._entry(probs, due[snapshot])
+            write_record(path, ScoresBySnapshot(known), parents=True)
+            waiting -= 1
+            self.progress(stage, len(snapshots) - waiting, len(snapshots))
+
+        if due:
+            self._engine.ask(list(due), self.images("val"), self.scratch, take)
+        if fault:
+            raise fault
+        return {snapshot.name: known[snapshot.name] for snapshot in snapshots}
+
+    def _due(
+        self, snapshots: Sequence[Snapshot], known: Mapping[str, SnapshotScore], damage: str | None
+    ) -> tuple[dict[Snapshot, MadeOf], FerError | None]:
+        """The verified snapshots that are to be scored, up to the first that must not be, and its fault."""
+        due: dict[Snapshot, MadeOf] = {}
+        for snapshot in snapshots:
+            try:
+                made_of = self._made_of("val", snapshot)
+                entry = known.get(snapshot.name)
+                reason = difference(entry, made_of) if entry else damage
+                if entry is None or reason:
+                    self._engine.verify(snapshot)
+                    self.again.note(f"snapshot {snapshot.name}", reason)
+                    due[snapshot] = made_of
+            except Interrupted:
+                raise
+            except FerError as error:  # to be raised when those before it are scored and kept
+                return due, error
+        return due, None
+
+    def _entry(self, probs: np.ndarray, made_of: MadeOf) -> SnapshotScore:
         images = self.images("val")
-        scores = make_scores("val", images.files, images.labels, self._score("val", snapshot, False)[0])
+        scores = make_scores("val", images.files, images.labels, probs)
         accuracy, loss = float(scores.correct.mean()), log_loss(scores.labels, scores.probs)
         undecided = count_undecided(scores, self._margin)
         return SnapshotScore(accuracy, loss, **made_of, undecided=undecided, recalls=recalls(scores))
@@ -175,7 +195,7 @@ class _Scorer:
         self.again.note(path.name, reason)
         images = self.images(split)
         stage = f"scoring {split}{' (ten crops)' if ten_crop else ''}"
-        probs, seconds = self._score(split, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
+        probs, seconds = self._answer(split, snapshot, ten_crop, lambda done, total: self.progress(stage, done, total))
         meta = replace(wanted, database=str(source.path), own=source.own, shape=source.shape, seconds=round(seconds, 3))
         write_scores(path, meta, files=images.files, labels=images.labels, probs=probs)
 
@@ -186,9 +206,11 @@ class _Scorer:
         if is_explained(self.run.explained, meta):
             return
         self.progress("what the net looks at", 0, 1)
-        engine, images = self._scoring_engine(), np.load(self.images("val").npy, mmap_mode="r")
+        images = np.load(self.images("val").npy, mmap_mode="r")
         transform = self.reading.layer.transform_param
-        explainer = Explainer(self.run, snapshot, engine, self._gpu, transform, self.scratch.absolute())
+        explainer = Explainer(
+            self.run, snapshot, self._engine.engine, self._engine.gpu, transform, self.scratch.absolute()
+        )
         write_explained(self.run.explained, explainer.explain(load_scores(self.run.scores("val")), images, meta))
         self.progress("what the net looks at", 1, 1)
 
@@ -235,63 +257,17 @@ class _Scorer:
             "transform_sha256": self.reading.transform_sha256,
         }
 
-    def _score(
-        self, split: str, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None = None
-    ) -> tuple[np.ndarray, float]:
+    def _answer(self, split: str, snapshot: Snapshot, ten_crop: bool, progress: Counter) -> tuple[np.ndarray, float]:
         """(probabilities, seconds it took) of a split's images, which no snapshot scores twice."""
         key = (split, snapshot.name, ten_crop)
+
+        def take(_: Snapshot, probs: np.ndarray, seconds: float) -> None:
+            self._answers[key] = probs, seconds
+
         if key not in self._answers:
-            images = self.images(split)
-            started = time.monotonic()
-            probs = self._predict(images, snapshot, ten_crop, progress)
-            self._answers[key] = probs, time.monotonic() - started
+            self._engine.verify(snapshot)
+            self._engine.ask([snapshot], self.images(split), self.scratch, take, ten_crop=ten_crop, progress=progress)
         return self._answers[key]
-
-    def _predict(
-        self, images: StoredSplit, snapshot: Snapshot, ten_crop: bool, progress: Callable[[int, int], None] | None
-    ) -> np.ndarray:
-        """float32 [N,K] probabilities, one row an image, checked to be that."""
-        engine = self._scoring_engine()
-        self.reading.check_deploy(self.run.deploy)
-        verify_weights(snapshot.weights, self._net_shapes(engine))
-        out = self.scratch / "scores.npz"
-        engine.predict(
-            self.run.deploy.absolute(),
-            snapshot.weights.absolute(),
-            images.npy.absolute(),
-            self.reading.layer.transform_param,
-            out.absolute(),
-            ten_crop=ten_crop,
-            gpu=self._gpu,
-            folder=self.run.dir,
-            progress=progress,
-        )
-        with np.load(out, allow_pickle=False) as answer:
-            probs: np.ndarray = answer["probs"]
-        classes = len(self.manifest.classes)
-        if probs.shape != (len(images.labels), classes) or probs.dtype != np.float32:
-            raise FerError(
-                f"{self.run.deploy} gave scores of shape {probs.shape} for {len(images.labels):,} images "
-                f"and {classes} classes; its last layer must be a Softmax over the classes"
-            )
-        if not np.isfinite(probs).all():
-            raise FerError(f"{snapshot.weights} gives nan for some images: no figure made from it would mean anything")
-        if np.abs(probs.sum(axis=1) - 1).max() > 1e-3:
-            raise FerError(f"{self.run.deploy} gives no probabilities: a row adds up to {probs.sum(axis=1).max():.4g}")
-        return probs
-
-    def _scoring_engine(self) -> Engine:
-        if self._engine is None:
-            engine = find_engine(self.run.record.scoring_engine, lambda message: self.progress(message, 0, 1))
-            self._engine = engine.allowing(self.python_layers)
-            self._gpu = self._engine.first_gpu(self.run.record.gpu)
-        return self._engine
-
-    def _net_shapes(self, engine: Engine) -> Shapes:
-        if self._shapes is None:
-            described = engine.describe(self.run.deploy.absolute(), State("TEST"), folder=self.run.dir)
-            self._shapes = described["params"]
-        return self._shapes
 
 
 def _file(key: str) -> str:

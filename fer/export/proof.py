@@ -139,7 +139,7 @@ def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
         param = caffe_pb2.TransformationParameter(
             crop_size=transform.crop, scale=transform.scale, mean_file=str((model.directory / MEAN).absolute())
         )
-        engine.predict(model.deploy.absolute(), model.weights.absolute(), source, param, out)
+        engine.predict(model.deploy.absolute(), [model.weights.absolute()], source, param, [out])
         with np.load(out, allow_pickle=False) as answer:
             probs: np.ndarray = answer["probs"]
             return probs

@@ -25,6 +25,13 @@ class Predicted(NamedTuple):
     total: int
 
 
+class Answered(NamedTuple):
+    """So many of the weights files have scored all images, and their answers are written."""
+
+    done: int
+    total: int
+
+
 class Passed(NamedTuple):
     """So many of the batches that statistics are measured on have gone forward."""
 
@@ -45,11 +52,14 @@ class Gpu(NamedTuple):
     name: str
 
 
-Message = Union[Predicted, Passed, Replaying, Gpu]
+COUNTS = (Predicted, Answered, Passed)
+Count = Union[Predicted, Answered, Passed]
+Message = Union[Count, Replaying, Gpu]
 
 _HEADER = r"(?:[IWEF]\d{4,8} [^\]]*\] )?"
 _FORMS = (
     (Predicted, "predicted %d of %d", r"predicted (\d+) of (\d+)"),
+    (Answered, "answered %d of %d", r"answered (\d+) of (\d+)"),
     (Passed, "passed %d of %d", r"passed (\d+) of (\d+)"),
     (Replaying, "Replaying the data of %d iterations", r"Replaying the data of (\d+) iterations"),
     (Gpu, "GPU %d: %s", r"GPU (\d+): (.*)"),

@@ -5,8 +5,9 @@
 """Real Caffe behind five verbs; `fer` runs this file in an interpreter of its own, and so can you:
 
     uv run --no-project --script worker.py train --solver solver.prototxt [--snapshot S | --weights W] [--gpu N]
-    uv run --no-project --script worker.py predict --model deploy.prototxt --weights W --source images.npy
-           --transform 'crop_size: 42 mean_file: "M"' --out scores.npz [--ten-crop] [--gpu N]
+    uv run --no-project --script worker.py predict --model deploy.prototxt --source images.npy
+           --transform 'crop_size: 42 mean_file: "M"' [--ten-crop] [--gpu N]
+           --weights W --out scores.npz [--weights W2 --out scores2.npz ...]
     uv run --no-project --script worker.py describe --model train_val.prototxt --phase TRAIN [--stage S ...] [--level L]
     uv run --no-project --script worker.py batch --model data_part.prototxt --phase TRAIN --out batch.npz [--seed N]
     uv run --no-project --script worker.py doctor
@@ -90,7 +91,17 @@ def predict(args):
     use_device(args.gpu)
     images = np.load(args.source, mmap_mode="r", allow_pickle=False)
     transform = Transform(text_format.Parse(args.transform, caffe_pb2.TransformationParameter()))
-    net = caffe.Net(args.model, args.weights, caffe.TEST)
+    for done, (weights, out) in enumerate(zip(args.weights, args.out), 1):  # noqa: B905 -- Python 3.6 has no strict
+        probs = scores(args, weights, images, transform)
+        with open(out, "wb") as stream:
+            np.savez(stream, probs=probs)
+        ipc.say(ipc.Answered(done, len(args.out)))
+    return 0
+
+
+def scores(args, weights, images, transform):
+    """float32 [N,K]. The net is a new one: copied into another's, a file would leave what it lacks as it was there."""
+    net = caffe.Net(args.model, weights, caffe.TEST)
     # By number, as a name that is no UTF-8 ends pycaffe's own access by name.
     names = names_of(net._blob_names)
     source, output = net._inputs[0], names.index("prob") if "prob" in names else net._outputs[0]
@@ -112,9 +123,7 @@ def predict(args):
             total = total + net._blobs[output].data.reshape(len(batch), -1).astype(np.float64)
         probs.append((total / len(views)).astype(np.float32))
         ipc.say(ipc.Predicted(start + len(batch), len(images)))
-    with open(args.out, "wb") as stream:
-        np.savez(stream, probs=np.concatenate(probs))
-    return 0
+    return np.concatenate(probs)
 
 
 # ---- describe, doctor
@@ -245,8 +254,10 @@ def parse_arguments(argv):
             start.add_argument("--snapshot")
             start.add_argument("--weights")
         if name == "predict":
-            for option in ("model", "weights", "source", "out"):
+            for option in ("model", "source"):
                 verb.add_argument("--" + option, required=True)
+            for option in ("weights", "out"):
+                verb.add_argument("--" + option, action="append", required=True)
             verb.add_argument("--transform", default="", metavar="TEXT", help="a TransformationParameter's prototxt")
             verb.add_argument("--ten-crop", action="store_true")
         if name == "batch":
@@ -257,7 +268,10 @@ def parse_arguments(argv):
             verb.add_argument("--phase", choices=("TRAIN", "TEST"), required=True)
             verb.add_argument("--stage", action="append", default=[])
             verb.add_argument("--level", type=int, default=0)
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.verb == "predict" and len(arguments.weights) != len(arguments.out):
+        parser.error("as many --out as --weights are needed")
+    return arguments
 
 
 if __name__ == "__main__":

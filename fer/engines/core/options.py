@@ -64,7 +64,7 @@ def _add_options(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--phase", choices=("TRAIN", "TEST"), required=name != "time")
     if name in ("test", "time"):
         verb.add_argument("--iterations", type=int, default=50)
-    if name in ("test", "predict", "average", "grad_cam"):
+    if name in ("test", "average", "grad_cam"):
         verb.add_argument("--weights", required=True)
     if name == "average":
         verb.add_argument("--out", type=Path, required=True)
@@ -73,10 +73,12 @@ def _add_options(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--out", type=Path, required=True)
         verb.add_argument("--seed", type=int, default=-1)
     if name in ("predict", "grad_cam"):
-        for option in ("source", "out"):
-            verb.add_argument(f"--{option}", type=Path, required=True)
+        verb.add_argument("--source", type=Path, required=True)
         verb.add_argument("--transform", default="", metavar="TEXT", help="a TransformationParameter's prototxt")
     if name == "grad_cam":
+        verb.add_argument("--out", type=Path, required=True)
         verb.add_argument("--classes", required=True, help="the number of a class for each image")
     if name == "predict":
+        for option in ("weights", "out"):
+            verb.add_argument(f"--{option}", type=Path, action="append", required=True, help="once for each answer")
         verb.add_argument("--ten-crop", "--ten_crop", action="store_true")

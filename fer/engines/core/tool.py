@@ -3,8 +3,8 @@
     train --solver solver.prototxt [--snapshot S | --weights W[,W2]] [--gpu 0,1|all] [--precision P] [--ema DECAY]
     test --model train_val.prototxt --weights W [--iterations 50]
     time --model train_val.prototxt [--iterations 50]
-    predict --model deploy.prototxt --weights W --source images.npy --transform 'crop_size: 42 mean_file: "M"'
-            --out scores.npz [--ten-crop] [--gpu N]
+    predict --model deploy.prototxt --source images.npy --transform 'crop_size: 42 mean_file: "M"' [--ten-crop]
+            --weights W --out scores.npz [--weights W2 --out scores2.npz ...] [--gpu N]
     average --model train_val.prototxt --weights W,W2[,...] --out W [--iterations N]
     batch --model data_part.prototxt --phase TRAIN --out batch.npz [--seed N] [--stage S ...] [--level L]
     grad_cam --model deploy.prototxt --weights W --source images.npy --classes 3,5 --transform TEXT --out maps.npz
@@ -128,15 +128,18 @@ def _time(framework: Framework, arguments: argparse.Namespace) -> int:
 
 
 def _predict(framework: Framework, arguments: argparse.Namespace) -> int:
+    if len(arguments.weights) != len(arguments.out):
+        raise UsageError(f"{len(arguments.weights)} --weights and {len(arguments.out)} --out: each needs its own")
     predict(
         _on_one_device(framework, arguments),
         arguments.model,
-        Path(arguments.weights),
+        arguments.weights,
         arguments.source,
         _transform(arguments),
         arguments.out,
         ten_crop=arguments.ten_crop,
         progress=lambda done, total: ipc.say(ipc.Predicted(done, total)),
+        answered=lambda done, total: ipc.say(ipc.Answered(done, total)),
     )
     return 0
 
