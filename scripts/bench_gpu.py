@@ -132,7 +132,7 @@ class Case:
     path: Path
     """Of the solver."""
     still_path: Path
-    """Of the same solver for a net without dropout, and with nothing drawn by its data layer."""
+    """Of the same solver for a net without dropout and Augment, and with nothing drawn by its data layer."""
     multiply_adds: int
     """Of a batch's forward pass."""
     activations: int
@@ -156,7 +156,7 @@ def make_case(text: str, data: Data, work: Path, small: bool) -> Case:
     layer.transform_param.mean_file = str(directory / "mean.binaryproto")
     still = caffe_pb2.NetParameter()
     still.CopyFrom(net)
-    for other in [other for other in still.layer if other.type == "Dropout"]:
+    for other in [other for other in still.layer if other.type in ("Dropout", "Python")]:  # Augment draws
         still.layer.remove(other)
     quiet = next(layer for layer in still.layer if layer.type == "Data")
     quiet.transform_param.mirror = False

@@ -38,7 +38,7 @@ class Training:
 RUNS = {
     "alexnet-s1": Training("alexnet", "s1"),
     "resnet18h-s1": Training("resnet18h", "s1", ("--shuffle",)),
-    "googlenet-s1": Training("googlenet", "s1", ("--shuffle",)),
+    "googlenetbn-s1": Training("googlenetbn", "s1", ("--shuffle",)),
     "alexnet-s3": Training("alexnet", "s3"),
     "vgg13-s1": Training("vgg13", "s1", ("--shuffle",)),
     "alexnet-s2": Training("alexnet", "s2"),
