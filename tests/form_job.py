@@ -36,6 +36,7 @@ def job_of(
     with contextlib.suppress(UnknownShapeError):
         blobs = drawn(net) | dict(blobs)
     weights = caffe_pb2.NetParameter()
+    weights.layer.add(name="of training alone", type="Bias").blobs.append(to_blob(np.ones(1, np.float32)))
     for layer in net.layer:
         if layer.name in blobs:
             weights.layer.add(name=layer.name, type=layer.type).blobs.extend(map(to_blob, blobs[layer.name]))

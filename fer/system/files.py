@@ -13,7 +13,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from fer.errors import FerError
+from fer.errors import FerError, Interrupted
 from fer.system.locks import lock
 
 _AT_FDCWD = -100
@@ -62,6 +62,26 @@ def cannot_write(path: Path, error: OSError) -> FerError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return FerError(f"cannot write {path}: the disk is full ({error.strerror}). Make room, or write elsewhere")
     return FerError(f"cannot write {path}: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def told_full(directory: Path) -> Iterator[None]:
+    """A FerError, or OSError, of what is to be written to a directory says so where a disk is full.
+
+    Programs that others write for us tell of that in their own words, or not at all.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+    except FerError as error:
+        full = [folder for folder in (directory.parent, Path(tempfile.gettempdir())) if is_full(folder)]
+        if not full:
+            raise
+        reason = str(error).splitlines()[0]
+        raise FerError(f"cannot write {directory}: the disk of {full[0]} is full. Make room\n{reason}") from error
 
 
 def is_full(folder: Path) -> bool:
