@@ -19,6 +19,7 @@ from fer.system.locks import lock
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _FULL_DISK_BYTES = 2**20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WRITES_SECONDS = 10.0  # by when another process has written a file
 
 
@@ -59,7 +60,7 @@ def is_writable(path: Path) -> bool:
 
 def cannot_write(path: Path, error: OSError) -> FerError:
     """The FerError for an OSError met while writing `path`."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _NO_ROOM:
         return FerError(f"cannot write {path}: the disk is full ({error.strerror}). Make room, or write elsewhere")
     return FerError(f"cannot write {path}: {error.strerror or error}")
 
@@ -75,6 +76,8 @@ def told_full(directory: Path) -> Iterator[None]:
     except Interrupted:
         raise
     except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
         raise cannot_write(directory, error) from error
     except FerError as error:
         full = [folder for folder in (directory.parent, Path(tempfile.gettempdir())) if is_full(folder)]
