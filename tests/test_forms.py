@@ -121,7 +121,7 @@ def test_every_form_is_proved_by_its_own_runtime(
     capsys.readouterr()
     assert cli.main(["export", "--compare", str(out)]) == 0
     table = capsys.readouterr().out
-    assert all(f"| {name} " in table for name in PROVED)
+    assert all(re.search(rf"^{name} ", table, re.MULTILINE) for name in PROVED)
     assert cli.main(["export", "--compare", str(out), "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["forms"]) == ["onnx", *PROVED]
 
