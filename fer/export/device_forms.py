@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from fer.errors import FerError
 from fer.export.form import EXACT, Job, Reader
@@ -121,11 +122,17 @@ class Converted(ToolForm):
 
     verb: str = ""
 
+    def _plain(self, job: Job, kind: str, folder: str) -> Path:
+        path = Path(folder, "plain.onnx")
+        path.write_bytes(self._made(job, before(job, kind)).SerializeToString(deterministic=True))
+        return path
+
+    def _made(self, job: Job, transform: Transform | None) -> onnx.ModelProto:
+        return to_onnx(job.folded.net, job.folded.blobs, transform, job.batch)
+
     def write_kind(self, job: Job, kind: str, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:
-            plain = Path(scratch, "plain.onnx")
-            made = to_onnx(job.folded.net, job.folded.blobs, _before(job, kind), job.batch)
-            plain.write_bytes(made.SerializeToString(deterministic=True))
+            plain = self._plain(job, kind, scratch)
             words: list[object] = ["--keep", *TRANSFORM_NODES] if kind == BYTES else []
             if self.integers:
                 words += ["--images", _calibration(job, kind, scratch)]
@@ -155,7 +162,8 @@ def given(images: np.ndarray, transform: Transform, kind: str) -> np.ndarray:
     return images.astype(np.float32) if kind == BYTES else transform.views(images)[0]
 
 
-def _before(job: Job, kind: str) -> Transform | None:
+def before(job: Job, kind: str) -> Transform | None:
+    """What a form of that kind of input does before the net."""
     return job.model.transform if kind == BYTES else None
 
 
@@ -167,7 +175,7 @@ def _calibration(job: Job, kind: str, folder: str) -> Path:
 
 def _write_ncnn(job: Job, kind: str, folder: Path, ranges: Mapping[str, float] | None) -> dict[str, str]:
     """Write the two files; the blob that each layer reads that can be int8."""
-    written = to_ncnn(job.folded.net, job.folded.blobs, _before(job, kind), ranges)
+    written = to_ncnn(job.folded.net, job.folded.blobs, before(job, kind), ranges)
     (folder / f"{kind}.param").write_text(written.param, encoding="utf-8")
     (folder / f"{kind}.bin").write_bytes(written.bin)
     return written.quantizable

@@ -28,12 +28,12 @@ def run_tool(about: str, reader: Callable[[str], Read], verbs: Mapping[str, Verb
         parser.add_argument(several, nargs="*", default=[])
     parser.add_argument("--out")
     args = parser.parse_args()
-    if args.verb == "serve":
-        serve(reader(args.model))
-    elif args.verb == "predict":
-        write_answers(args.out, np.load(args.images), reader(args.model))
-    else:
+    if args.verb in verbs:
         verbs[args.verb](args)
+    elif args.verb == "serve":
+        serve(lambda: reader(args.model))
+    else:
+        write_answers(args.out, np.load(args.images), reader(args.model))
 
 
 def write_answers(path: str, images: np.ndarray, read: Read) -> None:
@@ -46,13 +46,14 @@ def write_answers(path: str, images: np.ndarray, read: Read) -> None:
     np.savez(path, probs=np.stack(answers), milliseconds=1000 * np.median(seconds[-TIMED:]))
 
 
-def serve(read: Read) -> None:
+def serve(reader: Callable[[], Read]) -> None:
     """Answer what comes in on stdin, arrays [N, ...], with float32 [N, K] each on stdout, until it ends.
 
     Each is eight bytes that say how many follow, and a file of .npy's.
     """
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no answer
+    read = reader()
     while head := sys.stdin.buffer.read(8):
         images = np.load(io.BytesIO(sys.stdin.buffer.read(int.from_bytes(head, "little"))), allow_pickle=False)
         file = io.BytesIO()
