@@ -1,14 +1,13 @@
 """Forms for chips of their own: written by their makers' toolkits, read back by their makers' simulators."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from fer.errors import FerError
-from fer.export.device_forms import BYTES, Converted, ToolForm, before, given
+from fer.export.device_forms import BYTES, Converted, given
 from fer.export.form import Job
 from fer.export.onnx_model import to_onnx
 from fer.export.tool import Tool
@@ -19,8 +18,8 @@ from fer.schema import caffe_pb2
 
 RKNN = Tool("rknn", "rknn-toolkit2", 195, "3.11")
 NNCASE = Tool("kmodel", "nncase", 30, "3.10")
-CHIPS = ("rk3588", "rk3576", "rk3568", "rk3566", "rk3562", "rv1106", "rv1103")
-"""Rockchip's; the first one needs not be named."""
+CHIPS = ("rk3588", "rk3576", "rk3566", "rk3562", "rv1106")
+"""Rockchip's; the first one needs not be named, rk3568 is an rk3566 here, and rv1103 an rv1106."""
 _RKNN = """\
 from rknnlite.api import RKNNLite  # on the board; Python is not on those of rv1103 and rv1106, which have C alone
 rknn = RKNNLite()
@@ -37,23 +36,35 @@ probabilities = simulator.get_output_tensor(0).to_numpy()[0]"""
 
 
 @dataclass(frozen=True)
-class Rknn(ToolForm):
-    """For one of Rockchip's chips. Its simulator reads no .rknn, but builds the same from what `simulator/` has."""
+class Simulated(Converted):
+    """In a simulator, which shows the answer and nothing on the way to it."""
 
-    def write_kind(self, job: Job, kind: str, folder: Path) -> None:
-        model = folder / "simulator" / kind / "model.onnx"
-        model.parent.mkdir(parents=True)
-        images = job.calibration()
-        np.save(
-            model.with_name("calibration.npy"), images if kind == BYTES else given(images, job.model.transform, kind)
-        )
-        made = to_onnx(job.folded.net, job.folded.blobs, before(job, kind), batch=1)
-        model.write_bytes(made.SerializeToString(deterministic=True))
-        self.tool.run("int8", model.absolute(), "--out", (folder / f"{kind}{self.suffix}").absolute())
+    verb: str = "int8"
+    integers: bool = True
+
+    def noise(self, job: Job) -> Mapping[str, float]:
+        return {}
+
+    def _made(self, job: Job, transform: Transform | None) -> onnx.ModelProto:
+        return to_onnx(job.folded.net, job.folded.blobs, transform, batch=1)
 
 
 @dataclass(frozen=True)
-class Kmodel(Converted):
+class Rknn(Simulated):
+    """For one of Rockchip's chips. Its simulator reads no .rknn, but builds the same from what `simulator/` has."""
+
+    def write_kind(self, job: Job, kind: str, folder: Path) -> None:
+        sources = folder / "simulator" / kind
+        sources.mkdir(parents=True)
+        model = self._plain(job, kind, str(sources))
+        images = job.calibration()
+        images = images if kind == BYTES else given(images, job.model.transform, kind)
+        np.save(sources / "calibration.npy", images)
+        self.tool.run(self.verb, model.absolute(), "--out", (folder / f"{kind}{self.suffix}").absolute())
+
+
+@dataclass(frozen=True)
+class Kmodel(Simulated):
     """For Kendryte's K210, whose toolkit knows no InnerProduct."""
 
     def _made(self, job: Job, transform: Transform | None) -> onnx.ModelProto:
@@ -62,31 +73,36 @@ class Kmodel(Converted):
 
 
 def as_convolutions(folded: Folded) -> Folded:
-    """The same net with a Convolution of the bottom's size for each InnerProduct. Raises FerError where none can be."""
+    """The same net with a Convolution of the bottom's size for each InnerProduct; one that none can be stays.
+
+    Its blobs keep four axes, where an InnerProduct's have two.
+    """
     net, blobs, places = caffe_pb2.NetParameter(name=folded.net.name), dict(folded.blobs), dict[str, str]()
+    shapes = infer_shapes(folded.net).blobs
     for old in folded.net.layer:
-        layer = net.layer.add()
+        layer = caffe_pb2.LayerParameter()
         layer.CopyFrom(old)
         layer.bottom[:] = [places.get(name, name) for name in old.bottom]
         if layer.type == "Flatten" and (layer.flatten_param.axis, layer.flatten_param.end_axis) == (1, -1):
             places[layer.top[0]] = layer.bottom[0]  # a convolution takes it as it is
-            del net.layer[-1]
-        elif layer.type == "InnerProduct":
-            del net.layer[-1]
-            shape = infer_shapes(net).blobs[layer.bottom[0]]
-            net.layer.append(_as_convolution(layer, shape, blobs))
-        else:
-            places.update({name: name for name in layer.top})
+            continue
+        places.update({name: name for name in layer.top})
+        if layer.type == "InnerProduct":
+            layer = _as_convolution(layer, infer_shapes(net).blobs[layer.bottom[0]], blobs)
+        elif layer.type in ("Softmax", "Concat"):
+            param = layer.softmax_param if layer.type == "Softmax" else layer.concat_param
+            param.axis %= len(shapes[old.bottom[0]])  # the last of two is not the last of four
+        net.layer.append(layer)
     return Folded(net, blobs, folded.left)
 
 
 def _as_convolution(
     layer: caffe_pb2.LayerParameter, shape: Sequence[int], blobs: dict[str, list[np.ndarray]]
 ) -> caffe_pb2.LayerParameter:
-    """Puts the weights into the shape of a convolution's, in `blobs`, too."""
+    """The layer, and in `blobs` its weights in their new shape."""
     param = layer.inner_product_param
     if param.axis != 1 or len(shape) != 4:
-        raise FerError(f"layer {layer.name!r}: an InnerProduct on axis {param.axis} cannot be a convolution")
+        return layer
     rows, *bias = blobs[layer.name]
     blobs[layer.name] = [np.reshape(rows.T if param.transpose else rows, (param.num_output, *shape[1:])), *bias]
     made = caffe_pb2.LayerParameter(name=layer.name, type="Convolution", bottom=layer.bottom, top=layer.top)
@@ -97,10 +113,10 @@ def _as_convolution(
 
 def _rknn(chip: str) -> Rknn:
     name = "rknn" if chip == CHIPS[0] else f"rknn-{chip}"
-    return Rknn(name, RKNN, f".{chip}.rknn", _RKNN.format(chip=chip), integers=True)
+    return Rknn(name, RKNN, f".{chip}.rknn", _RKNN.format(chip=chip))
 
 
-FORMS: Sequence[ToolForm] = (
+FORMS: Sequence[Simulated] = (
     *map(_rknn, CHIPS),
-    Kmodel("kmodel", NNCASE, ".kmodel", _KMODEL, integers=True, verb="int8"),
+    Kmodel("kmodel", NNCASE, ".kmodel", _KMODEL),
 )

@@ -48,6 +48,11 @@ class Tool:
         """Whether its packages have been fetched."""
         return self.script.is_there(_environment())
 
+    def need(self, form: str) -> None:
+        """Raises FerError where it is not there, which writes or reads the form."""
+        if not self.is_there():
+            raise FerError(f"--format {form}: {self.title} is not there; fer export --yes fetches it")
+
     def versions(self) -> dict[str, str]:
         """Of the packages that its script names."""
         header = self.script.script.read_text(encoding="utf-8").partition("dependencies")[2].partition("]")[0]
@@ -78,6 +83,18 @@ class Tool:
             with np.load(out, allow_pickle=False) as answers:
                 took = float(answers["milliseconds"]) if "milliseconds" in answers else None
                 return Answers(answers["probs"], took)
+
+    def noise(self, model: Path, than: Path, inputs: np.ndarray) -> dict[str, float]:
+        """The signal to noise of what `model` computes inside, in decibels, held to another of the same net, by name.
+
+        Inputs are float32 [N, ...]. Raises FerError.
+        """
+        with tempfile.TemporaryDirectory(prefix="fer-form-") as folder:
+            images, out = Path(folder, "images.npy"), Path(folder, "noise.npz")
+            np.save(images, inputs)
+            self.run("noise", model.absolute(), "--than", than, "--images", images, "--out", out)
+            with np.load(out, allow_pickle=False) as found:
+                return dict(zip(found["names"].tolist(), found["ratios"].tolist(), strict=True))
 
 
 class Server:

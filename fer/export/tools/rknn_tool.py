@@ -9,10 +9,10 @@
 # ///
 """rknn-toolkit2 behind a few verbs; fer runs this file in an environment of its own, and so can you:
 
-    uv run --no-project --script rknn_tool.py int8 simulator/bytes/model.onnx --out bytes.rk3588.rknn
+    uv run --no-project --script rknn_tool.py int8 simulator/bytes/plain.onnx --out bytes.rk3588.rknn
     uv run --no-project --script rknn_tool.py predict bytes.rk3588.rknn --images images.npy --out answers.npz
 
-The chip is part of the file's name. `calibration.npy` lies beside model.onnx. The simulator reads no .rknn: `predict`
+The chip is part of the file's name. `calibration.npy` lies beside plain.onnx. The simulator reads no .rknn: `predict`
 and `serve` build the same again from `simulator/` beside it. Images are float32 [N, C, H, W], as the model takes them;
 answers.npz holds `probs` float32 [N, K].
 """
@@ -60,7 +60,7 @@ from rknn.api import RKNN  # noqa: E402
 
 
 def built(model: Path, chip: str) -> "RKNN":
-    """The net in integers, of model.onnx and the calibration beside it."""
+    """The net in integers, of plain.onnx and the calibration beside it."""
     rknn = RKNN(verbose=False)
     with tempfile.TemporaryDirectory() as folder:
         rows = []
@@ -94,7 +94,7 @@ def int8(args: argparse.Namespace) -> None:
 
 def reader(path: str) -> Read:
     file = Path(path).absolute()
-    rknn = built(file.parent / "simulator" / file.name.split(".")[0] / "model.onnx", chip_of(file))
+    rknn = built(file.parent / "simulator" / file.name.split(".")[0] / "plain.onnx", chip_of(file))
     done(rknn.init_runtime)
     return lambda image: rknn.inference(inputs=[image], data_format=["nchw"])[0]
 
