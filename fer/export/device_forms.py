@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from fer.export.form import EXACT, Job, Reader
 from fer.export.ncnn_model import Written, to_ncnn
@@ -128,7 +129,7 @@ class Converted(ToolForm):
     verb: str = ""
 
     def refused(self, job: Job) -> Mapping[str, str]:
-        return refused_by(lambda: to_onnx(job.folded.net, job.folded.blobs, None))
+        return refused_by(lambda: self._made(job, None))
 
     def noise(self, job: Job) -> Mapping[str, float]:
         with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:
@@ -137,9 +138,11 @@ class Converted(ToolForm):
 
     def _plain(self, job: Job, kind: str, folder: str) -> Path:
         path = Path(folder, "plain.onnx")
-        made = to_onnx(job.folded.net, job.folded.blobs, _before(job, kind), job.batch)
-        path.write_bytes(made.SerializeToString(deterministic=True))
+        path.write_bytes(self._made(job, before(job, kind)).SerializeToString(deterministic=True))
         return path
+
+    def _made(self, job: Job, transform: Transform | None) -> onnx.ModelProto:
+        return to_onnx(job.folded.net, job.folded.blobs, transform, job.batch)
 
     def write_kind(self, job: Job, kind: str, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:
@@ -188,7 +191,8 @@ def given(images: np.ndarray, transform: Transform, kind: str) -> np.ndarray:
     return images.astype(np.float32) if kind == BYTES else transform.views(images)[0]
 
 
-def _before(job: Job, kind: str) -> Transform | None:
+def before(job: Job, kind: str) -> Transform | None:
+    """What a form of that kind of input does before the net."""
     return job.model.transform if kind == BYTES else None
 
 
@@ -200,7 +204,7 @@ def _calibration(job: Job, kind: str, folder: str) -> Path:
 
 def _write_ncnn(job: Job, kind: str, folder: Path, ranges: Mapping[str, float] | None) -> Written:
     """Write the two files."""
-    written = to_ncnn(job.folded.net, job.folded.blobs, _before(job, kind), ranges)
+    written = to_ncnn(job.folded.net, job.folded.blobs, before(job, kind), ranges)
     (folder / f"{kind}.param").write_text(written.param, encoding="utf-8")
     (folder / f"{kind}.bin").write_bytes(written.bin)
     return written

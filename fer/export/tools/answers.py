@@ -22,12 +22,12 @@ Verb = Callable[[argparse.Namespace], None]
 
 
 def run_tool(
-    about: str, reader: Callable[[str], Read], verbs: Mapping[str, Verb], blobs: Callable[[str], Blobs]
+    about: str, reader: Callable[[str], Read], verbs: Mapping[str, Verb], blobs: Callable[[str], Blobs] | None = None
 ) -> None:
-    """`predict` and `serve` by what `reader` makes of a model's file, `noise` by what `blobs` does, or one of the
-    tool's own verbs."""
+    """`predict` and `serve` by what `reader` makes of a model's file, `noise` by what `blobs` does, if anything, or one
+    of the tool's own verbs."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=(*verbs, "predict", "serve", "noise"))
+    parser.add_argument("verb", choices=dict.fromkeys((*verbs, "predict", "serve", *["noise"] * bool(blobs))))
     parser.add_argument("model")
     parser.add_argument("--than")
     parser.add_argument("--images")
@@ -35,14 +35,14 @@ def run_tool(
         parser.add_argument(several, nargs="*", default=[])
     parser.add_argument("--out")
     args = parser.parse_args()
-    if args.verb == "serve":
-        serve(reader(args.model))
-    elif args.verb == "predict":
-        write_answers(args.out, np.load(args.images), reader(args.model))
-    elif args.verb == "noise":
+    if args.verb in verbs:
+        verbs[args.verb](args)
+    elif args.verb == "serve":
+        serve(lambda: reader(args.model))
+    elif blobs and args.verb == "noise":
         write_noise(args.out, np.load(args.images), blobs(args.model), blobs(args.than))
     else:
-        verbs[args.verb](args)
+        write_answers(args.out, np.load(args.images), reader(args.model))
 
 
 def write_answers(path: str, images: np.ndarray, read: Read) -> None:
@@ -70,13 +70,14 @@ def write_noise(path: str, images: np.ndarray, rough: Blobs, exact: Blobs) -> No
     np.savez(path, names=names, ratios=[10 * np.log10(signal[name] / noise[name]) for name in names])
 
 
-def serve(read: Read) -> None:
+def serve(reader: Callable[[], Read]) -> None:
     """Answer what comes in on stdin, arrays [N, ...], with float32 [N, K] each on stdout, until it ends.
 
     Each is eight bytes that say how many follow, and a file of .npy's.
     """
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no answer
+    read = reader()
     while head := sys.stdin.buffer.read(8):
         images = np.load(io.BytesIO(sys.stdin.buffer.read(int.from_bytes(head, "little"))), allow_pickle=False)
         file = io.BytesIO()
