@@ -51,10 +51,10 @@ class NoTorch:
         return ModuleType(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__getattr__ = lambda name: type(name, (Nothing,), {})
+        vars(module)["__getattr__"] = lambda name: type(name, (Nothing,), {})
 
 
-sys.meta_path.insert(0, NoTorch())  # type: ignore[arg-type]
+sys.meta_path.insert(0, NoTorch())
 
 from rknn.api import RKNN  # noqa: E402
 
