@@ -129,7 +129,7 @@ def _worst_layers(job: Job, form: Form) -> str:
 def _cure(form: Form) -> str:
     floats = [name for name, each in FORMS.items() if type(each) is type(form) and not each.integers]
     first = f"try {' or '.join(floats)}, in floats" if floats else "try a form in floats"
-    return f"{first}, or a net whose layers have no few, very unequal channels"
+    return f"{first}, or BatchNorm before the worst of them, which brings all channels to one range"
 
 
 def _weight_noise(blobs: dict[str, list[np.ndarray]]) -> dict[str, float]:
