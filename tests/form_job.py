@@ -36,6 +36,7 @@ def job_of(
     with contextlib.suppress(UnknownShapeError):
         blobs = drawn(net) | dict(blobs)
     weights = caffe_pb2.NetParameter()
+    weights.layer.add(name="of training alone", type="Bias").blobs.append(to_blob(np.ones(1, np.float32)))
     for layer in net.layer:
         if layer.name in blobs:
             weights.layer.add(name=layer.name, type=layer.type).blobs.extend(map(to_blob, blobs[layer.name]))
@@ -49,7 +50,8 @@ def job_of(
 
 def wanted_of(job: Job, images: np.ndarray) -> np.ndarray:
     """What Caffe's rules on PyTorch make of images uint8 [N, C, H, W]: float32 [N, K]."""
-    return by_torch(job.deploy, job.blobs, job.model.transform.views(images)[0])
+    blobs = {layer.name: job.blobs[layer.name] for layer in job.deploy.layer if layer.name in job.blobs}
+    return by_torch(job.deploy, blobs, job.model.transform.views(images)[0])
 
 
 def written(job: Job, name: str) -> Form:

@@ -24,11 +24,12 @@ from fer.export import calibration, proof
 from fer.export.calibration import calibration_images
 from fer.export.exported import export_run
 from fer.export.form import EXACT
+from fer.export.form_classifier import FormClassifier
 from fer.export.forms import forms_called
 from fer.export.tensorflow_forms import FORMS, LITERT
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net
-from fer.inference.classifier import find_model
+from fer.inference.classifier import Classifier, find_model
 from fer.inference.model_record import read_model_json
 from fer.nets.states import State
 from fer.nets.transform import Transform
@@ -92,6 +93,11 @@ def test_each_form_of_tensorflows_is_proved_and_its_lines_work(
     assert record.forms["tflite-int8"].bytes < record.forms["tflite"].bytes / 2
     assert record.calibration is not None and record.calibration.images == 70 and record.calibration.balanced
     assert {"model.keras", "savedmodel/saved_model.pb"} <= record.files.keys() and find_model(tmp_path / "out")
+
+    monkeypatch.setattr(TensorFlow, "installed", lambda: False)  # LiteRT alone reads what TFLite is for
+    probe = np.repeat(np.random.default_rng(1).integers(0, 256, (3, 1, 48, 1), np.uint8), 48, axis=3)
+    with FormClassifier(tmp_path / "out", "tflite-uint8") as classify:
+        np.testing.assert_allclose(classify(probe), Classifier(find_model(tmp_path / "out"))(probe), atol=0.1)
 
     monkeypatch.chdir(tmp_path / "out")
     with Database(Path(run.record.data.dir) / "val_lmdb") as database:

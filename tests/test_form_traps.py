@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from fer.export.device_forms import HALF
 from fer.export.form import EXACT, Form, Job
+from fer.export.simulated_forms import Simulated
 
 pytestmark = pytest.mark.full
 # The first windows and the last ones reach beyond the image, whose values are below 0 there.
@@ -92,6 +93,10 @@ def test_each_layers_noise_is_measured_where_the_runtime_shows_it(integer_form: 
         images,
         blobs={name: [each.astype(np.float32) for each in both] for name, both in blobs.items()},
     )
-    ratios = written(job, integer_form).noise(job)
+    form = written(job, integer_form)
+    ratios = form.noise(job)
+    if isinstance(form, Simulated):
+        assert not ratios  # simulators show the answer alone
+        return
     assert ratios.keys() >= {"first", "second", "ip"}
     assert ratios["first"] > 25 and ratios["second"] < 10

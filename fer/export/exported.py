@@ -52,7 +52,7 @@ from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot
 from fer.runs.scores import chosen_snapshot
 from fer.schema import caffe_pb2
-from fer.system.files import replacement, write_bytes
+from fer.system.files import replacement, told_full, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
@@ -89,7 +89,7 @@ def export_run(
     sources = reading_of(run).sources
     splits = {split: _held_out(run, sources[split]) for split in held_out()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacement(out) as folder:
+    with told_full(out), replacement(out) as folder:
         model = write_caffe_files(folder, trained, deploy)
         calibration = cache(partial(calibration_images, run))
         job = Job(model, deploy, lambda: calibration().images, progress, batch)

@@ -58,7 +58,9 @@ def _lines(job: Job, prototxt: Path) -> dict[str, int]:
 
 
 def _there(forms: Sequence[str]) -> str:
-    return f"{', '.join(forms)} {_has(forms)} it" if forms else "no form has it"
+    """Which have it: onnx stands for onnx-int8, too, where both do."""
+    first = [name for name in forms if not any(name.startswith(f"{other}-") for other in forms)]
+    return f"{', '.join(first)} {_has(first)} it" if first else "no form has it"
 
 
 def _has(forms: Sequence[str]) -> str:

@@ -203,7 +203,7 @@ def _pooling(step: _Step) -> None:
         return
     kernel, stride, pad, beyond = pooling_windows(param, step.bottoms[0][2:], step.tops[0][2:])
     if kind and any(pad):  # the zeros around the image count in the average; what lies beyond does not
-        name = f"{_word(step.layer.name)}/padded"
+        name = f"{step.outputs[0]}/padded"
         step.written.add("Padding", name, inputs, [name], p0=pad[0], p1=pad[0], p2=pad[1], p3=pad[1])
         beyond = (max(0, beyond[0] - pad[0]), max(0, beyond[1] - pad[1]))
         inputs, pad = [name], (0, 0)

@@ -105,7 +105,12 @@ def _accuracy(probs: np.ndarray, own: Scores) -> float:
 def _worst_layers(job: Job, form: Form) -> str:
     """The layers with weights that have the least signal to noise, in decibels, each with what it is given has."""
     weighty = [layer for layer in job.folded.net.layer if layer.name in job.folded.blobs]
-    ratios, given, of = form.noise(job), dict[str, float](), "in what layers give to images of calibration"
+    job.tell("looking for the layers that lose most", 0, 1)
+    try:
+        ratios = form.noise(job)
+    except FerError:  # that of the disagreement is the one to tell
+        ratios = {}
+    given, of = dict[str, float](), "in what layers give to images of calibration"
     made: dict[str, float] = {}  # by blob, what is known of it last
     for layer in job.folded.net.layer:
         before = min((made[name] for name in layer.bottom if name in made), default=None)
@@ -124,7 +129,7 @@ def _worst_layers(job: Job, form: Form) -> str:
 def _cure(form: Form) -> str:
     floats = [name for name, each in FORMS.items() if type(each) is type(form) and not each.integers]
     first = f"try {' or '.join(floats)}, in floats" if floats else "try a form in floats"
-    return f"{first}, or a net whose layers have no few, very unequal channels"
+    return f"{first}, or BatchNorm before the worst of them, which brings all channels to one range"
 
 
 def _weight_noise(blobs: dict[str, list[np.ndarray]]) -> dict[str, float]:

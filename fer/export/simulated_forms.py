@@ -10,6 +10,7 @@ import onnx
 from fer.export.device_forms import BYTES, Converted, given
 from fer.export.form import Job
 from fer.export.onnx_model import to_onnx
+from fer.export.refused import refused_by
 from fer.export.tool import Tool
 from fer.nets.fold import Folded
 from fer.nets.shapes import infer_shapes
@@ -66,6 +67,9 @@ class Rknn(Simulated):
 @dataclass(frozen=True)
 class Kmodel(Simulated):
     """For Kendryte's K210, whose toolkit knows no InnerProduct."""
+
+    def refused(self, job: Job) -> Mapping[str, str]:
+        return refused_by(lambda: to_onnx(job.folded.net, job.folded.blobs, None)) or super().refused(job)
 
     def _made(self, job: Job, transform: Transform | None) -> onnx.ModelProto:
         alike = as_convolutions(job.folded)
