@@ -73,11 +73,10 @@ def main() -> None:
     proof.AGREEMENT = 0  # a form that loses much is what this is to show
     with tempfile.TemporaryDirectory() as scratch:
         nets = []
-        for path in args.nets or [None]:
+        for number, path in enumerate(args.nets or [None]):
             name = path.name if path else "the model in the box"
-            folder = Path(args.out or scratch, name)
+            folder, given = Path(args.out or scratch, f"{number}-{name}"), Path(scratch, f"given-{number}")
             folder.mkdir(parents=True)
-            given = Path(scratch, f"{name}-export")
             given.mkdir()
             nets.append(measure(name, exported(path, args.data, given), args, folder))
         if len(nets) > 1:
