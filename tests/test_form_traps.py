@@ -27,9 +27,9 @@ layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }"""
 POOL = """
 layer {{ name: "{name}" type: "Pooling" bottom: "conv" top: "{name}" pooling_param {{ {param} }} }}
-layer {{ name: "{name}_padded" type: "Convolution" bottom: "{name}" top: "{name}_padded"
+layer {{ name: "{name}_conv" type: "Convolution" bottom: "{name}" top: "{name}_conv"
   convolution_param {{ num_output: 2 kernel_size: 3 pad: 2 }} }}
-layer {{ name: "{name}_flat" type: "Flatten" bottom: "{name}_padded" top: "{name}_flat" }}"""
+layer {{ name: "{name}_flat" type: "Flatten" bottom: "{name}_conv" top: "{name}_flat" }}"""
 JOINED = f"""
 layer {{ name: "joined" type: "Concat" {" ".join(f'bottom: "{name}_flat"' for name in POOLINGS)} top: "joined" }}"""
 PADDED = CONV + "".join(POOL.format(name=name, param=param) for name, param in POOLINGS.items()) + JOINED

@@ -16,7 +16,7 @@ import onnx
 from fer.export.form import EXACT, Job, Reader
 from fer.export.ncnn_model import Written, to_ncnn
 from fer.export.onnx_form import parts_inside
-from fer.export.onnx_model import TRANSFORM_NODES, to_onnx
+from fer.export.onnx_model import OUTPUT, TRANSFORM_NODES, to_onnx
 from fer.export.refused import refused_by
 from fer.export.tool import Tool
 from fer.inference.model_record import ModelRecord
@@ -134,7 +134,9 @@ class Converted(ToolForm):
     def noise(self, job: Job) -> Mapping[str, float]:
         with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:
             plain = self._plain(job, BYTES, scratch)
-            return self.tool.noise(job.model.directory / self.camera_file, plain, camera_images(job))
+            found = self.tool.noise(job.model.directory / self.camera_file, plain, camera_images(job))
+        last = job.folded.net.layer[-1].name  # which may have become one with the answer
+        return {last: found[OUTPUT], **found} if OUTPUT in found else found
 
     def _plain(self, job: Job, kind: str, folder: str) -> Path:
         path = Path(folder, "plain.onnx")
