@@ -14,21 +14,23 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fer.data.dataset import SPLIT_NAMES, held_out
 from fer.errors import FerError
+from fer.evaluation.score import score_run
 from fer.evaluation.scores import Scores
 from fer.export import proof
 from fer.export.calibration import IMAGES, balanced
-from fer.export.exported import export_run
-from fer.export.form import Job
+from fer.export.exported import write_caffe_files
+from fer.export.form import Form, Job, Reader
 from fer.export.forms import FORMS, forms_called
 from fer.export.proof import HeldOut, prove
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net
-from fer.inference.classifier import DEPLOY, MEAN, WEIGHTS, Classifier, Model, find_model
+from fer.inference.classifier import DEPLOY, MEAN, WEIGHTS, Classifier, Model, find_model, trained_model
 from fer.inference.model_record import MODEL_JSON, FormRecord
 from fer.runs.opened import open_runs
 
@@ -46,6 +48,20 @@ class Net:
         return {split: float(each.scores.correct.mean()) for split, each in self.splits.items()}
 
 
+class OfBytes:
+    """A form, read back by the program alone that takes images as a camera gives them."""
+
+    def __init__(self, form: Form):
+        self._form = form
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._form, name)
+
+    def readers(self, job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
+        readers, missing = self._form.readers(job)
+        return dict([next(iter(readers.items()))]), missing
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a data directory of fer prepare")
@@ -57,22 +73,23 @@ def main() -> None:
     proof.AGREEMENT = 0  # a form that loses much is what this is to show
     with tempfile.TemporaryDirectory() as scratch:
         nets = []
-        for path in args.nets or [None]:
+        for number, path in enumerate(args.nets or [None]):
             name = path.name if path else "the model in the box"
-            folder = Path(args.out or scratch, name)
+            folder, given = Path(args.out or scratch, f"{number}-{name}"), Path(scratch, f"given-{number}")
             folder.mkdir(parents=True)
-            nets.append(measure(name, exported(path, args.data, Path(scratch, f"{name}-export")), args, folder))
+            given.mkdir()
+            nets.append(measure(name, exported(path, args.data, given), args, folder))
         if len(nets) > 1:
             print("\n".join(summary(nets)))
 
 
 def exported(path: Path | None, data: Path, out: Path) -> Model:
-    """The model in the box, of an export, or of a run, which is scored first where it is not yet."""
+    """The model in the box, of an export, or of a run's snapshot that is best on val."""
     if path is None or (path / MODEL_JSON).is_file():
         return find_model(path)
     (run,) = open_runs([path], Path("runs"), data)
-    export_run(run, out, forms=())
-    return find_model(out)
+    score_run(run, val_only=True)
+    return write_caffe_files(out, trained := trained_model(run), read_net(trained.deploy))
 
 
 def measure(name: str, model: Model, args: argparse.Namespace, out: Path) -> Net:
@@ -93,7 +110,7 @@ def measure(name: str, model: Model, args: argparse.Namespace, out: Path) -> Net
     for form in forms_called(args.format.split(",")):
         try:
             form.write(job)
-            record, *_ = prove(job, form, splits["val"], splits.get("test"))
+            record, *_ = prove(job, OfBytes(form), splits["val"], splits.get("test"))
         except FerError as error:
             net.forms[form.name] = " ".join(str(error).split())
             print(f"| `{form.name}` | {net.forms[form.name]} |", flush=True)

@@ -27,9 +27,9 @@ README.md with the lines that use them from pycaffe, OpenCV and onnxruntime. Eve
 must first give the run's own probabilities on val.
 
 --format adds forms, each proved on val by its own runtime: onnx-fp16, onnx-int8, ncnn, ncnn-int8, openvino,
-openvino-int8, whose tools come from PyPI into an environment of their own, pinned and checked by hash; keras,
-savedmodel, tflite, tflite-int8, tflite-uint8, whose TensorFlow fer's extra brings. Integers are calibrated with 300
-Training images, and must give the run's own class for 97% of val.
+openvino-int8, rknn (RK3588; rknn-rk3566, rknn-rv1106, ...), kmodel (K210), whose tools come from PyPI into environments
+of their own, pinned and checked by hash; keras, savedmodel, tflite, tflite-int8, tflite-uint8, whose TensorFlow fer's
+extra brings. Integers are calibrated with 300 Training images, and must give the run's own class for 97% of val.
 """
 
 

@@ -90,7 +90,7 @@ def export_run(
     splits = {split: _held_out(run, sources[split]) for split in held_out()}
     out.parent.mkdir(parents=True, exist_ok=True)
     with told_full(out), replacement(out) as folder:
-        model = _write_caffe_files(folder, trained, deploy)
+        model = write_caffe_files(folder, trained, deploy)
         calibration = cache(partial(calibration_images, run))
         job = Job(model, deploy, lambda: calibration().images, progress, batch)
         check_layers(job, wanted, trained.deploy)
@@ -170,7 +170,7 @@ def probe_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
     return np.repeat(np.array(stripes, np.uint8)[:, np.newaxis], channels, axis=1)
 
 
-def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParameter) -> Model:
+def write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParameter) -> Model:
     """deploy, weights, mean and labels of a trained model; returns the model that they are."""
     transform = trained.transform
     (folder / DEPLOY).write_bytes(trained.deploy.read_bytes())

@@ -41,7 +41,10 @@ def reader(path: str) -> Read:
     simulator.load_model(Path(path).read_bytes())
 
     def answer(image: np.ndarray) -> np.ndarray:
-        simulator.set_input_tensor(0, nncase.RuntimeTensor.from_numpy(np.ascontiguousarray(image)))
+        # nncase knows NumPy's own float32 alone, not the equal one of an array that came from another process.
+        pixels = np.empty(image.shape, np.float32)
+        pixels[:] = image
+        simulator.set_input_tensor(0, nncase.RuntimeTensor.from_numpy(pixels))
         simulator.run()
         found: np.ndarray = simulator.get_output_tensor(0).to_numpy()
         return found
