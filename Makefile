@@ -1,6 +1,7 @@
 # make demo   everything on a drawn sample, real Caffe included: prepare -> train -> report (under 5 minutes)
 # make test   all tests, linters and contracts          make fast   the quick tier only
 # make setup  .venv with fer                             make bench CSV=fer2013.csv  the benchmarks, on the CPU
+# make test-exports   every form of fer export --format proved by its own runtime; CI proves those of small tools
 # make caffe-test SOURCE=DIR   real Caffe built from its sources, its own unit tests, and agreement with it (20 minutes)
 # make lock   the locked versions anew, as pyproject.toml and the files that there are allow (UPGRADE=--upgrade: newer)
 # make speedrun CSV=fer2013.csv   the README's best row from the CSV, under 2 hours on two cores
@@ -13,7 +14,7 @@ CSV ?= fer2013.csv
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test fast lint lock demo bench speedrun caffe-test clean
+.PHONY: setup test fast test-exports lint lock demo bench speedrun caffe-test clean
 
 setup: $(VENV)/.fer
 
@@ -65,6 +66,12 @@ test: lint
 
 fast: $(VENV)/.fer-dev
 	$(PYTEST) -m "not full"
+
+# Each form that fer exports, by its own runtime: TensorFlow and all tools, each in an environment of its own.
+EXPORTS := forms form_traps export_forms export_disk
+
+test-exports: $(VENV)/.fer-dev
+	$(PYTEST) --exports --timeout 3600 $(EXPORTS:%=tests/test_%.py)
 
 lint: $(VENV)/.fer-dev
 	$(BIN)/ruff check .

@@ -48,15 +48,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=1, help="of the weights and images that both engines are given")
     built = "a folder made by `fer caffe build`: real Caffe to compare with besides the wheel's"
     parser.addoption("--caffe-build", type=Path, metavar="DIR", action="append", default=[], help=built)
+    parser.addoption(
+        "--exports", action="store_true", help="every form that fer exports, not those alone that CI proves"
+    )
     parser.addoption("--caffe-source", type=Path, metavar="DIR", help="BVLC Caffe's sources")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that compares with real `caffe` does so with each that is at hand: the wheel's, and builds."""
+    """A test that compares with real `caffe` does so with each that is at hand, the wheel's and builds; one of a
+    `form_name`, or an `integer_form`, runs for each form."""
+    for fixture in {"form_name", "integer_form"}.intersection(metafunc.fixturenames):
+        metafunc.parametrize(fixture, form_names(metafunc.config, integers=fixture == "integer_form"))
     if "caffe" in metafunc.fixturenames:
         builds: list[Path] = metafunc.config.getoption("--caffe-build")
         ids = ["wheel", *(build.name for build in builds)]
         metafunc.parametrize("caffe", [None, *builds], indirect=True, scope="session", ids=ids)
+
+
+def form_names(config: pytest.Config, *, integers: bool = False) -> list[str]:
+    """The forms for devices whose tools are small, or with --exports all; or of them those in integers alone."""
+    from fer.export.forms import FORMS
+
+    names = list(FORMS)[1:] if config.getoption("--exports") else ["onnx-int8", "ncnn", "ncnn-int8", "openvino"]
+    return [name for name in names if FORMS[name].integers or not integers]
+
+
+@pytest.fixture(scope="session")
+def proved_forms(request: pytest.FixtureRequest) -> list[str]:
+    """The names of all that a `form_name` may be."""
+    return form_names(request.config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -59,7 +59,7 @@ CASES = {
 
 # Layers that neither ONNX nor ncnn is told, and what is said of each.
 UNCOVERED = [
-    ('type: "MVN"', "a MVN layer"),
+    ('type: "MVN"', "MVN layers"),
     ('type: "InnerProduct" inner_product_param { num_output: 2 axis: 2 }', "InnerProduct on axis 2"),
     ('type: "Pooling" pooling_param { pool: STOCHASTIC kernel_size: 2 }', "STOCHASTIC"),
     ('type: "LRN" lrn_param { norm_region: WITHIN_CHANNEL }', "LRN within channels"),

@@ -24,11 +24,12 @@ from fer.export import calibration, proof
 from fer.export.calibration import calibration_images
 from fer.export.exported import export_run
 from fer.export.form import EXACT
+from fer.export.form_classifier import FormClassifier
 from fer.export.forms import forms_called
-from fer.export.tensorflow_forms import FORMS
+from fer.export.tensorflow_forms import FORMS, LITERT
 from fer.formats.database import Database
 from fer.formats.prototxt import read_net
-from fer.inference.classifier import find_model
+from fer.inference.classifier import Classifier, find_model
 from fer.inference.model_record import read_model_json
 from fer.nets.states import State
 from fer.nets.transform import Transform
@@ -65,6 +66,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorflow")
     from fer.engines.tensorflow import exports
 
+    LITERT.find()
+
     def run_verb(self: TensorFlow, argv: list[str], *_: Any) -> str:
         parser = argparse.ArgumentParser()
         (exports.export_options if argv[0] == "export" else exports.read_options)(parser)
@@ -84,12 +87,17 @@ def test_each_form_of_tensorflows_is_proved_and_its_lines_work(
     record = export_run(run, tmp_path / "out", forms=OF_TENSORFLOW)
     assert list(record.forms) == OF_TENSORFLOW and record == read_model_json(tmp_path / "out")
     for name, form in record.forms.items():
-        assert form.integers == (name == "tflite-int8")
+        assert form.integers == name.endswith("int8")
         assert form.agreement == 1 if not form.integers else form.agreement >= proof.AGREEMENT
         assert form.difference <= (0.2 if form.integers else EXACT) and form.bytes > 1000
     assert record.forms["tflite-int8"].bytes < record.forms["tflite"].bytes / 2
     assert record.calibration is not None and record.calibration.images == 70 and record.calibration.balanced
     assert {"model.keras", "savedmodel/saved_model.pb"} <= record.files.keys() and find_model(tmp_path / "out")
+
+    monkeypatch.setattr(TensorFlow, "installed", lambda: False)  # LiteRT alone reads what TFLite is for
+    probe = np.repeat(np.random.default_rng(1).integers(0, 256, (3, 1, 48, 1), np.uint8), 48, axis=3)
+    with FormClassifier(tmp_path / "out", "tflite-uint8") as classify:
+        np.testing.assert_allclose(classify(probe), Classifier(find_model(tmp_path / "out"))(probe), atol=0.1)
 
     monkeypatch.chdir(tmp_path / "out")
     with Database(Path(run.record.data.dir) / "val_lmdb") as database:
@@ -103,12 +111,13 @@ def test_each_form_of_tensorflows_is_proved_and_its_lines_work(
         wanted = load_scores(run.scores("val")).probs[0]
         np.testing.assert_allclose(names["probabilities"], wanted, atol=0.1 if "int8" in name else 1e-5)
     given = names["given"]
-    assert given["dtype"] == names["made"]["dtype"] == np.int8  # the last one's
+    assert given["dtype"] == names["made"]["dtype"] == np.uint8  # the last one's
+    assert given["quantization"] == (1, 0)  # a camera's bytes as they are
 
 
 @pytest.mark.full
 def test_integers_that_disagree_are_refused(run: Run, here: None, tmp_path: Path) -> None:
-    words = r"TFLite, int8 gives .*% of val's images the run's own class; 97% is the least\n.*dB\n"
+    words = r"TFLite, int8 gives .*% of val's .* own class; 97% is the least\n.*conv \d+ dB.*\ntry tflite, in floats"
     with pytest.raises(FerError, match=words):
         export_run(run, tmp_path / "out", forms=["tflite-int8"])
     assert {path.name for path in tmp_path.iterdir()} == {"small-s1"}
@@ -152,7 +161,8 @@ layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim:
 layer { name: "a/conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 6 kernel_size: 3
   weight_filler { type: "gaussian" std: 0.5 } } }
 layer { name: "norm" type: "LRN" bottom: "conv" top: "norm" lrn_param { local_size: 3 alpha: 0.5 %s } }
-layer { name: "pool" type: "Pooling" bottom: "norm" top: "pool" pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
+layer { name: "max" type: "Pooling" bottom: "norm" top: "max" pooling_param { kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "pool" type: "Pooling" bottom: "max" top: "pool" pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
 layer { name: "ip" type: "InnerProduct" bottom: "pool" top: "ip" inner_product_param { num_output: 7
   weight_filler { type: "gaussian" std: 0.3 } } }
 layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
@@ -162,11 +172,14 @@ layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("more", "fault"),
-    [("", ""), ("beta: 0.6", "cannot be whole in integers: TFLite has .*norm.* in floats alone\ntake tflite")],
+    [
+        ("", ""),
+        ("beta: 0.6", "layer 'norm': TFLite has it in floats alone, and the net would not be whole in integers"),
+    ],
     ids=["alexnet's", "a power"],
 )
 def test_a_normalized_net_is_whole_in_integers_or_refused(here: None, tmp_path: Path, more: str, fault: str) -> None:
-    from fer.engines.tensorflow.exports import READERS, whole_model
+    from fer.engines.tensorflow.exports import whole_model
 
     deploy, weights = tmp_path / "deploy.prototxt", tmp_path / "w.caffemodel"
     deploy.write_text(NORMALIZED % more)
@@ -185,7 +198,6 @@ def test_a_normalized_net_is_whole_in_integers_or_refused(here: None, tmp_path: 
     TensorFlow().export(*arguments, calibration=tmp_path / "images.npy")
     pixels = images.transpose(0, 2, 3, 1).astype(np.float32)
     wanted = np.asarray(whole_model(deploy, weights, Transform(param, (1, 14, 14)))(pixels))
-    with warnings.catch_warnings(action="ignore"):
-        found = READERS["tflite-int8"](out)(pixels)
+    found = LITERT.predict(out, images.astype(np.float32)).probs
     assert np.abs(found - wanted).max() < 0.1 and (found.argmax(1) == wanted.argmax(1)).mean() > 0.9
     assert np.abs(wanted - net.infer(Transform(param, (1, 14, 14)).views(images)[0], "prob")).max() < 1e-5

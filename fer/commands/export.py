@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer.commands.terminal import show
+from fer.commands.terminal import show, width
 from fer.errors import FerError, UsageError
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ README.md with the lines that use them from pycaffe, OpenCV and onnxruntime. Eve
 must first give the run's own probabilities on val.
 
 --format adds forms, each proved on val by its own runtime: onnx-fp16, onnx-int8, ncnn, ncnn-int8, openvino,
-openvino-int8, whose tools come from PyPI into an environment of their own, pinned and checked by hash; keras,
-savedmodel, tflite, tflite-int8, whose TensorFlow fer's extra brings. Integers are calibrated with 300 Training images,
-and must give the run's own class for 97% of val.
+openvino-int8, rknn (RK3588; rknn-rk3566, rknn-rv1106, ...), kmodel (K210), whose tools come from PyPI into environments
+of their own, pinned and checked by hash; keras, savedmodel, tflite, tflite-int8, tflite-uint8, whose TensorFlow fer's
+extra brings. Integers are calibrated with 300 Training images, and must give the run's own class for 97% of val.
 """
 
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.system.records import encode_record
 
     fetch(forms, yes=args.yes)
-    out = args.out or args.run_directory / "export"
+    out = args.out or run.export_dir
     with scores_can_be_kept(run, asked=args.out is not None), StageBars() as progress:
         record = export_run(run, out, forms=asked, fold=args.fold, batch=args.batch, progress=progress)
     if args.json:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(record: "ModelRecord", out: Path) -> None:
     from fer.data.dataset import SPLIT_NAMES
-    from fer.export.readme import forms_table
+    from fer.export.readme import table_of
     from fer.runs.record import average_text
     from fer.system.plural import counted
 
@@ -96,22 +96,23 @@ def _tell(record: "ModelRecord", out: Path) -> None:
     for name, reason in record.not_checked.items():
         show(f"  {name:24}not tried: {reason}")
     if set(record.forms) - {"onnx"}:
-        show(forms_table(record))
+        show("\n".join(table_of(record).text(width())))
 
 
 def _compare(directory: Path, *, as_json: bool) -> int:
-    from fer.export.readme import forms_table
+    from fer.export.readme import table_of
     from fer.inference.model_record import MODEL_JSON, read_model_json
+    from fer.runs.run import EXPORT
     from fer.system.records import encode_record
 
-    folder = directory if (directory / MODEL_JSON).is_file() else directory / "export"
+    folder = directory if (directory / MODEL_JSON).is_file() else directory / EXPORT
     if not (folder / MODEL_JSON).is_file():
         raise FerError(f"{directory}: no export, and none in it; fer export RUN --format NAME,... makes one")
     record = read_model_json(folder)
     if as_json:
         show(encode_record(record).decode(), end="")
     elif record.forms:
-        show(forms_table(record))
+        show("\n".join(table_of(record).text(width())))
     else:
         raise FerError(f"{folder} has no forms for devices; fer export RUN --format NAME,... adds them")
     return 0

@@ -1,6 +1,7 @@
 """The engine that is `python -m fer.engines.tensorflow`, in a process of this Python."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,3 +78,16 @@ class TensorFlow(OwnEngine):
                 f"take --gpu N, or --engine pytorch --gpu {wanted}, which trains on several"
             )
         return super().check_gpus(wanted)
+
+
+def layers_of(tensor: str, layers: Iterable[str]) -> list[str]:
+    """The layers that a tensor of a TFLite file is the answer of, by its name as NET_1/NET_1/conv1_1/BiasAdd;..."""
+    known = {keras_name(layer): layer for layer in layers}
+    words = re.split("[/;]", tensor)
+    return [known[name] for word in words for name in (word, re.sub(r"_\d+$", "", word)) if name in known]
+
+
+def keras_name(layer: str) -> str:
+    """A name that TensorFlow allows, of a layer's, which may hold no slash there."""
+    plain = re.sub(r"[^\w.>-]", "_", layer.replace("/", "."), flags=re.ASCII) or "unnamed"
+    return plain if re.match("[A-Za-z0-9.]", plain) else f".{plain}"

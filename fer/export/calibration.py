@@ -1,6 +1,6 @@
 """The images of Training that the integers of a form are chosen by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,10 @@ from fer.nets.deploy import training_front
 from fer.nets.files import with_paths
 from fer.nets.states import scored_state, train_state
 from fer.runs.run import Run
+from fer.system.hashes import file_hash
 
 IMAGES, SEED = 300, 0
+CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,21 @@ class CalibrationImages:
     labels: np.ndarray
     record: Calibration
 
-    def write(self, folder: Path) -> None:
-        """images.npy and list.txt, for a toolchain of one's own."""
+    def write(self, directory: Path) -> Calibration:
+        """calibration/images.npy and list.txt, for a toolchain of one's own; returns what model.json says of them."""
+        folder = directory / CALIBRATION
         folder.mkdir()
-        np.save(folder / "images.npy", self.images)
+        images, names = folder / "images.npy", folder / "list.txt"
+        np.save(images, self.images)
         rows = (f"{name} {label}\n" for name, label in zip(self.names, self.labels, strict=True))
-        (folder / "list.txt").write_text("".join(rows), encoding="utf-8")
+        names.write_text("".join(rows), encoding="utf-8")
+        return replace(
+            self.record,
+            file=f"{CALIBRATION}/{images.name}",
+            sha256=file_hash(images),
+            list=f"{CALIBRATION}/{names.name}",
+            list_sha256=file_hash(names),
+        )
 
 
 def calibration_images(run: Run) -> CalibrationImages:

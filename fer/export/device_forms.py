@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 
-from fer.errors import FerError
 from fer.export.form import EXACT, Job, Reader
-from fer.export.ncnn_model import to_ncnn
+from fer.export.ncnn_model import Written, to_ncnn
 from fer.export.onnx_form import parts_inside
-from fer.export.onnx_model import TRANSFORM_NODES, to_onnx
-from fer.export.tool import Server, Tool
+from fer.export.onnx_model import OUTPUT, TRANSFORM_NODES, to_onnx
+from fer.export.refused import refused_by
+from fer.export.tool import Tool
 from fer.inference.model_record import ModelRecord
 from fer.nets.transform import Transform
 
@@ -25,6 +26,7 @@ ONNXRUNTIME = Tool("onnxruntime", "onnxruntime", 60)
 NCNN = Tool("ncnn", "ncnn", 30)
 OPENVINO = Tool("openvino", "OpenVINO and nncf", 150)
 HALF = 5e-3
+NOISE_IMAGES = 50
 BYTES, FLOATS = "bytes", "floats"
 INPUTS = (BYTES, FLOATS)
 _ONNX = """\
@@ -84,9 +86,12 @@ class ToolForm:
     def file(self) -> str:
         return self.name
 
+    @property
+    def camera_file(self) -> str:
+        return f"{self.file}/{BYTES}{self.suffix}"
+
     def need(self) -> None:
-        if not self.tool.is_there():
-            raise FerError(f"--format {self.name}: {self.tool.title} is not there; fer export --yes fetches it")
+        self.tool.need(self.name)
 
     def versions(self) -> Mapping[str, str]:
         return self.tool.versions()
@@ -106,9 +111,11 @@ class ToolForm:
         paths = {kind: folder / f"{kind}{self.suffix}" for kind in INPUTS}
         return {f"{self.name}, {kind}": ToolReader(self.tool, paths[kind], transform, kind) for kind in INPUTS}, {}
 
-    def serve(self, directory: Path) -> Server:
-        """Its runtime, to be given images as a camera gives them, float32 [N, C, H, W]."""
-        return Server(self.tool, directory / self.file / f"{BYTES}{self.suffix}")
+    def refused(self, job: Job) -> Mapping[str, str]:
+        raise NotImplementedError
+
+    def noise(self, job: Job) -> Mapping[str, float]:
+        return {}
 
     def readme(self, record: ModelRecord) -> str:
         lines = self.lines.format(name=self.name)
@@ -121,11 +128,27 @@ class Converted(ToolForm):
 
     verb: str = ""
 
+    def refused(self, job: Job) -> Mapping[str, str]:
+        return refused_by(lambda: self._made(job, None))
+
+    def noise(self, job: Job) -> Mapping[str, float]:
+        with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:
+            plain = self._plain(job, BYTES, scratch)
+            found = self.tool.noise(job.model.directory / self.camera_file, plain, camera_images(job))
+        last = job.folded.net.layer[-1].name  # which may have become one with the answer
+        return {last: found[OUTPUT], **found} if OUTPUT in found else found
+
+    def _plain(self, job: Job, kind: str, folder: str) -> Path:
+        path = Path(folder, "plain.onnx")
+        path.write_bytes(self._made(job, before(job, kind)).SerializeToString(deterministic=True))
+        return path
+
+    def _made(self, job: Job, transform: Transform | None) -> onnx.ModelProto:
+        return to_onnx(job.folded.net, job.folded.blobs, transform, job.batch)
+
     def write_kind(self, job: Job, kind: str, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:
-            plain = Path(scratch, "plain.onnx")
-            made = to_onnx(job.folded.net, job.folded.blobs, _before(job, kind), job.batch)
-            plain.write_bytes(made.SerializeToString(deterministic=True))
+            plain = self._plain(job, kind, scratch)
             words: list[object] = ["--keep", *TRANSFORM_NODES] if kind == BYTES else []
             if self.integers:
                 words += ["--images", _calibration(job, kind, scratch)]
@@ -136,13 +159,23 @@ class Converted(ToolForm):
 class Ncnn(ToolForm):
     """By our own writer; the ranges of activations are those that ncnn itself gives for the calibration images."""
 
+    def refused(self, job: Job) -> Mapping[str, str]:
+        return refused_by(lambda: to_ncnn(job.folded.net, job.folded.blobs, None))
+
+    def noise(self, job: Job) -> Mapping[str, float]:
+        with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:
+            made = _write_ncnn(job, BYTES, Path(scratch), None).made
+            plain = Path(scratch, f"{BYTES}{self.suffix}")
+            found = self.tool.noise(job.model.directory / self.camera_file, plain, camera_images(job))
+            return {made[blob]: ratio for blob, ratio in found.items() if blob in made}
+
     def write_kind(self, job: Job, kind: str, folder: Path) -> None:
         _write_ncnn(job, kind, folder, self._ranges(job, kind) if self.integers else None)
 
     def _ranges(self, job: Job, kind: str) -> dict[str, float]:
         """The largest absolute value of what each layer that can be int8 reads, over the calibration images."""
         with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:
-            read = _write_ncnn(job, kind, Path(scratch), None)
+            read = _write_ncnn(job, kind, Path(scratch), None).quantizable
             out, names = Path(scratch, "ranges.npz"), sorted(set(read.values()))
             words = ("--images", _calibration(job, kind, scratch), "--blobs", *names, "--out", out)
             self.tool.run("ranges", Path(scratch, f"{kind}.param"), *words)
@@ -150,12 +183,18 @@ class Ncnn(ToolForm):
                 return {layer: float(rows[blob].max()) for layer, blob in read.items()}
 
 
+def camera_images(job: Job) -> np.ndarray:
+    """float32 [N, C, H, W], some of those of calibration, that what layers give is measured on."""
+    return job.calibration()[:NOISE_IMAGES].astype(np.float32)
+
+
 def given(images: np.ndarray, transform: Transform, kind: str) -> np.ndarray:
     """float32, what a form of that kind of input is given for images uint8 [N, C, H, W]."""
     return images.astype(np.float32) if kind == BYTES else transform.views(images)[0]
 
 
-def _before(job: Job, kind: str) -> Transform | None:
+def before(job: Job, kind: str) -> Transform | None:
+    """What a form of that kind of input does before the net."""
     return job.model.transform if kind == BYTES else None
 
 
@@ -165,12 +204,12 @@ def _calibration(job: Job, kind: str, folder: str) -> Path:
     return path
 
 
-def _write_ncnn(job: Job, kind: str, folder: Path, ranges: Mapping[str, float] | None) -> dict[str, str]:
-    """Write the two files; the blob that each layer reads that can be int8."""
-    written = to_ncnn(job.folded.net, job.folded.blobs, _before(job, kind), ranges)
+def _write_ncnn(job: Job, kind: str, folder: Path, ranges: Mapping[str, float] | None) -> Written:
+    """Write the two files."""
+    written = to_ncnn(job.folded.net, job.folded.blobs, before(job, kind), ranges)
     (folder / f"{kind}.param").write_text(written.param, encoding="utf-8")
     (folder / f"{kind}.bin").write_bytes(written.bin)
-    return written.quantizable
+    return written
 
 
 _onnx = partial(Converted, tool=ONNXRUNTIME, suffix=".onnx", lines=_ONNX)

@@ -3,7 +3,7 @@
 export_run(Run("runs/lenet-s2"), Path("lenet"))
 
 deploy.prototxt weights.caffemodel mean.binaryproto mean.npy labels.txt   for Caffe and all that reads its files
-model.onnx [model.keras savedmodel/ model.tflite model-int8.tflite]       for all else, as forms.py has them
+model.onnx [ncnn/ model.tflite ...] [calibration/] [folded/]                for all else, as forms.py has them
 README.md model.json run.json                                             how to use it; what it is; how it was trained
 """
 
@@ -26,6 +26,7 @@ from fer.export.calibration import calibration_images
 from fer.export.folded import write_folded
 from fer.export.form import Form, Job
 from fer.export.forms import forms_called
+from fer.export.layers import check_layers, told_where
 from fer.export.proof import HeldOut, check_caffe_files, prove
 from fer.export.readme import readme
 from fer.formats.database import write_mean
@@ -51,12 +52,10 @@ from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot
 from fer.runs.scores import chosen_snapshot
 from fer.schema import caffe_pb2
-from fer.system.files import replacement, write_bytes
+from fer.system.files import replacement, told_full, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
-
-CALIBRATION = "calibration"
 
 
 def export_run(
@@ -90,14 +89,17 @@ def export_run(
     sources = reading_of(run).sources
     splits = {split: _held_out(run, sources[split]) for split in held_out()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacement(out) as folder:
-        model = _write_caffe_files(folder, trained, deploy)
+    with told_full(out), replacement(out) as folder:
+        model = write_caffe_files(folder, trained, deploy)
         calibration = cache(partial(calibration_images, run))
         job = Job(model, deploy, lambda: calibration().images, progress, batch)
-        checked, proved = _write_forms(job, wanted, splits, fold=fold)
-        integers = any(form.integers for form in wanted)
-        if integers:
-            calibration().write(folder / CALIBRATION)
+        check_layers(job, wanted, trained.deploy)
+        with told_where(job, trained.deploy):
+            checked = _Checked(*check_caffe_files(job, splits["val"]))
+            if fold:
+                write_folded(job, splits["val"], onnx=any(form.name == "onnx" for form in wanted))
+        proved = _write_forms(job, wanted, splits, checked, trained.deploy)
+        images = calibration().write(folder) if any(form.integers for form in wanted) else None
         write_record(folder / RUN_JSON, _record(run, snapshot))
         probe = Classifier(model)(probe_images(model.transform.shape))
         record = ModelRecord(
@@ -118,7 +120,7 @@ def export_run(
             files={},
             colour=trained.colour,
             forms=proved,
-            calibration=calibration().record if integers else None,
+            calibration=images,
             folded=fold,
         )
         write_bytes(folder / "README.md", readme(record, wanted).encode())
@@ -136,20 +138,18 @@ class _Checked:
 
 
 def _write_forms(
-    job: Job, wanted: Sequence[Form], splits: dict[str, HeldOut], *, fold: bool
-) -> tuple[_Checked, dict[str, FormRecord]]:
-    """Prove Caffe's files, then write and prove each form. Raises FerError."""
-    checked = _Checked(*check_caffe_files(job, splits["val"]))
-    if fold:
-        write_folded(job, splits["val"], onnx=any(form.name == "onnx" for form in wanted))
+    job: Job, wanted: Sequence[Form], splits: dict[str, HeldOut], checked: _Checked, prototxt: Path
+) -> dict[str, FormRecord]:
+    """Write and prove each form. Raises FerError."""
     proved = {}
     for form in wanted:
         job.tell(f"writing {form.name}", 0, 1)
-        form.write(job)
+        with told_where(job, prototxt, form):
+            form.write(job)
         proved[form.name], more, missing = prove(job, form, splits["val"], splits["test"])
         checked.differences.update(more)
         checked.unchecked.update(missing)
-    return checked, proved
+    return proved
 
 
 def _held_out(run: Run, source: SplitSource) -> HeldOut:
@@ -170,7 +170,7 @@ def probe_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
     return np.repeat(np.array(stripes, np.uint8)[:, np.newaxis], channels, axis=1)
 
 
-def _write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParameter) -> Model:
+def write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParameter) -> Model:
     """deploy, weights, mean and labels of a trained model; returns the model that they are."""
     transform = trained.transform
     (folder / DEPLOY).write_bytes(trained.deploy.read_bytes())

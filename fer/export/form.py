@@ -104,6 +104,11 @@ class Form(Protocol):
         """What writes and reads it, in an environment of its own; None where fer's own packages or extras do."""
         ...
 
+    @property
+    def camera_file(self) -> str:
+        """The file, from the model's directory, that takes images as a camera gives them."""
+        ...
+
     def need(self) -> None:
         """Raises FerError, with the line that installs it, where what writes and reads the form is not there."""
         ...
@@ -112,12 +117,23 @@ class Form(Protocol):
         """Of the packages that write and read it."""
         ...
 
+    def refused(self, job: Job) -> Mapping[str, str]:
+        """What of the net the form is known not to hold, as "MVN layers", by the layer's name."""
+        ...
+
     def write(self, job: Job) -> None:
         """Write `file` into the model's directory. Raises FerError for a net that the form cannot hold."""
         ...
 
     def readers(self, job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
         """Programs at hand that read `file` back, by name, and why others are not."""
+        ...
+
+    def noise(self, job: Job) -> Mapping[str, float]:
+        """The signal to noise, in decibels, of what each layer of the written form gives to images of calibration.
+
+        By the layer's name; empty where its runtime shows no more than the answer.
+        """
         ...
 
     def readme(self, record: ModelRecord) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from fer.errors import FerError, UsageError
-from fer.export.device_forms import BYTES, ToolForm, given
 from fer.export.form import Form, Job
 from fer.export.forms import FORMS
+from fer.export.tool import Server
 from fer.formats.prototxt import read_net
 from fer.inference.classifier import Classifier, find_model
 from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
@@ -33,14 +33,14 @@ class FormClassifier(Classifier):
         for file, digest in record.files.items():
             if file == form.file or file.startswith(f"{form.file}/"):
                 check_file(directory / file, digest, "it was exported", EXPORT_AGAIN)
-        form.need()
+        form.tool.need(name) if form.tool else form.need()
         self._name, self._stack = name, contextlib.ExitStack()
         self._read = self._reader(form, directory)
 
     def _reader(self, form: Form, directory: Path) -> Callable[[np.ndarray], np.ndarray]:
-        if isinstance(form, ToolForm):
-            server, transform = self._stack.enter_context(form.serve(directory)), self.model.transform
-            return lambda images: server(given(images, transform, BYTES))
+        if form.tool:
+            server = self._stack.enter_context(Server(form.tool, directory / form.camera_file))
+            return lambda images: server(images.astype(np.float32))
         job = Job(self.model, read_net(self.model.deploy), _no_calibration, lambda stage, done, total: None)
         return next(iter(form.readers(job)[0].values()))
 

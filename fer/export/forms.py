@@ -6,16 +6,15 @@ from fer.errors import UsageError, nearest
 from fer.export.device_forms import FORMS as DEVICES
 from fer.export.form import Form
 from fer.export.onnx_form import Onnx
+from fer.export.simulated_forms import FORMS as CHIPS
 from fer.export.tensorflow_forms import FORMS as TENSORFLOW
 
-_FORMS: tuple[Form, ...] = (Onnx(), *DEVICES, *TENSORFLOW)
+_FORMS: tuple[Form, ...] = (Onnx(), *DEVICES, *CHIPS, *TENSORFLOW)
 FORMS = {form.name: form for form in _FORMS}
 BY_HAND = {
     "mnn": "MNN 3.6 reads the shipped Caffe files; its command installs packages and reports its use: call _tools",
     "coreml": "coremltools 9 runs on macOS only, and reads neither Caffe nor ONNX",
     "sophgo": "tpu-mlir 1.30 (Python 3.10) reads the shipped Caffe files",
-    "rknn": "rknn-toolkit2 2.5 reads the shipped Caffe files: config(mean_values=[[0]], std_values=[[1]]), load_caffe",
-    "kmodel": "nncase 1.9 reads folded/ once its InnerProduct layers are written as convolutions",
     "c": "emx-onnx-cgen 1.4 writes plain C from model.onnx",
 }
 """Named, and not written: what was tried by hand."""

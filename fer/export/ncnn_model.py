@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fer.engines.core.splits import insert_splits
-from fer.errors import FerError
+from fer.export.refused import LayersRefused, Refused, check_types
 from fer.nets.fold import statistics
 from fer.nets.shapes import Shape, infer_shapes, pair, pooling_windows
 from fer.nets.transform import Transform
@@ -26,11 +26,13 @@ _SUB, _MUL = 1, 2  # BinaryOp's
 
 @dataclass
 class Written:
-    """The two files; `quantizable` are the blobs that Convolution and InnerProduct layers read, by layer."""
+    """The two files; `quantizable` are the blobs that Convolution and InnerProduct layers read, by layer, and
+    `made` the layers by the blob that each makes."""
 
     lines: list[str] = field(default_factory=list)
     numbers: list[bytes] = field(default_factory=list)
     quantizable: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
     blobs: int = 0
 
     def add(self, kind: str, name: str, inputs: Sequence[str], outputs: Sequence[str], **params: object) -> None:
@@ -75,9 +77,6 @@ class _Step:
     def add(self, kind: str, *, inputs: Sequence[str] | None = None, **params: object) -> None:
         self.written.add(kind, _word(self.layer.name), inputs or self.inputs, self.outputs, **params)
 
-    def refuse(self, what: str) -> FerError:
-        return FerError(f"layer {self.layer.name!r}: {what} cannot be converted to ncnn")
-
     def weights(self, rows: np.ndarray) -> None:
         """The weights [num_output, ...] and the bias, and their scales where they are to be int8."""
         bias = self.blobs[1:2]
@@ -101,10 +100,11 @@ def to_ncnn(
     """ncnn's files, from `pixels` [C, H, W] of 0..255 where there is a `transform`, and of what that gives without.
 
     `blobs` are each layer's parameters in Caffe's order; `ranges` the largest absolute value of what each
-    layer that is to be int8 reads. Raises FerError for a layer that cannot be converted.
+    layer that is to be int8 reads. Raises LayersRefused, of all that ncnn has not.
     """
+    check_types("ncnn", deploy, _RULES)
     net, shapes = insert_splits(deploy), infer_shapes(insert_splits(deploy))
-    written, holders = Written(), dict[str, str]()
+    written, holders, refused = Written(), dict[str, str](), dict[str, str]()
     for place, layer in enumerate(net.layer):
         if layer.type == "Input":
             holders[layer.top[0]] = _transformed(written, transform, shapes.blobs[layer.top[0]])
@@ -119,10 +119,14 @@ def to_ncnn(
         own = [np.reshape(blob, shape) for blob, shape in zip(blobs.get(layer.name, []), wanted, strict=True)]
         largest = (ranges or {}).get(layer.name)
         step = _Step(written, layer, inputs, names, bottoms, tops, own, 127 / largest if largest else None)
-        if layer.type not in _RULES:
-            raise step.refuse(f"a {layer.type} layer")
-        _RULES[layer.type](step)
+        try:
+            _RULES[layer.type](step)
+        except Refused as what:
+            refused[layer.name] = str(what)
         holders.update(zip(layer.top, names, strict=True))
+        written.made[names[0]] = layer.name
+    if refused:
+        raise LayersRefused("ncnn", refused)
     return written
 
 
@@ -180,7 +184,7 @@ def _convolution(step: _Step) -> None:
 def _inner_product(step: _Step) -> None:
     param = step.layer.inner_product_param
     if param.axis != 1:
-        raise step.refuse(f"an InnerProduct on axis {param.axis}")
+        raise Refused(f"InnerProduct on axis {param.axis}")
     rows = step.blobs[0].T if param.transpose else step.blobs[0]
     step.written.quantizable[step.layer.name] = step.inputs[0]
     whole = 2 if step.scale is not None else None
@@ -192,14 +196,14 @@ def _pooling(step: _Step) -> None:
     param = step.layer.pooling_param
     kinds = {caffe_pb2.PoolingParameter.MAX: 0, caffe_pb2.PoolingParameter.AVE: 1}
     if param.pool not in kinds or len(step.tops) > 1:
-        raise step.refuse("STOCHASTIC pooling, or one with a mask,")
+        raise Refused("pooling with a mask" if param.pool in kinds else "STOCHASTIC pooling")
     kind, inputs = kinds[param.pool], step.inputs
     if param.global_pooling:
         step.add("Pooling", p0=kind, p4=1)
         return
     kernel, stride, pad, beyond = pooling_windows(param, step.bottoms[0][2:], step.tops[0][2:])
     if kind and any(pad):  # the zeros around the image count in the average; what lies beyond does not
-        name = f"{_word(step.layer.name)}/padded"
+        name = f"{step.outputs[0]}/padded"
         step.written.add("Padding", name, inputs, [name], p0=pad[0], p1=pad[0], p2=pad[1], p3=pad[1])
         beyond = (max(0, beyond[0] - pad[0]), max(0, beyond[1] - pad[1]))
         inputs, pad = [name], (0, 0)
@@ -213,14 +217,14 @@ def _pooling(step: _Step) -> None:
 def _lrn(step: _Step) -> None:
     param = step.layer.lrn_param
     if param.norm_region != caffe_pb2.LRNParameter.ACROSS_CHANNELS:
-        raise step.refuse("an LRN within channels")
+        raise Refused("LRN within channels")
     step.add("LRN", p0=0, p1=param.local_size, p2=float(param.alpha), p3=float(param.beta), p4=float(param.k))
 
 
 def _batch_norm(step: _Step) -> None:
     param = step.layer.batch_norm_param
     if param.HasField("use_global_stats") and not param.use_global_stats:
-        raise step.refuse("a BatchNorm by the batch's own statistics")
+        raise Refused("BatchNorm by the batch's own statistics")
     mean, variance = statistics(step.blobs)
     step.add("BatchNorm", p0=mean.size, p1=float(param.eps))
     step.written.floats(np.ones_like(mean), mean, variance, np.zeros_like(mean))
@@ -230,7 +234,7 @@ def _scale(step: _Step) -> None:
     scales = step.layer.type == "Scale"
     param = step.layer.scale_param if scales else step.layer.bias_param
     if len(step.blobs[0].shape) > 1 or step.blobs[0].size != step.bottoms[0][1] or param.axis != 1:
-        raise step.refuse(f"a {step.layer.type} of other than a number a channel")
+        raise Refused(f"{step.layer.type} of other than a number a channel")
     step.add(step.layer.type, p0=step.blobs[0].size, p1=len(step.blobs) - 1 if scales else None)
     step.written.floats(*step.blobs)
 
@@ -246,14 +250,14 @@ def _concat(step: _Step) -> None:
     axis = param.concat_dim if param.HasField("concat_dim") else param.axis
     axis %= len(step.bottoms[0])
     if axis == 0:
-        raise step.refuse("a Concat of images")
+        raise Refused("Concat of images")
     step.add("Concat", p0=axis - 1)
 
 
 def _flatten(step: _Step) -> None:
     param = step.layer.flatten_param
     if (param.axis, param.end_axis) != (1, -1):
-        raise step.refuse("a Flatten of some axes")
+        raise Refused("Flatten of some axes alone")
     step.add("Flatten")
 
 

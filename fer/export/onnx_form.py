@@ -13,6 +13,7 @@ import onnx
 from fer.errors import FerError
 from fer.export.form import EXACT, Job, Reader, Reads
 from fer.export.onnx_model import INPUT, to_onnx
+from fer.export.refused import refused_by
 from fer.inference.classifier import BATCH, ONNX, answers
 from fer.inference.model_record import ModelRecord
 
@@ -43,11 +44,21 @@ class Onnx:
     tolerance: float = EXACT
     tool: None = None
 
+    @property
+    def camera_file(self) -> str:
+        return self.file
+
     def need(self) -> None:
         """fer's own packages suffice."""
 
     def versions(self) -> Mapping[str, str]:
         return {"onnx": onnx.__version__}
+
+    def refused(self, job: Job) -> Mapping[str, str]:
+        return refused_by(lambda: to_onnx(job.deploy, job.blobs, job.model.transform))
+
+    def noise(self, job: Job) -> Mapping[str, float]:
+        return {}
 
     def write(self, job: Job) -> None:
         written = to_onnx(job.deploy, job.blobs, job.model.transform, job.batch)

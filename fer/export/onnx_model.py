@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fer import __version__
-from fer.errors import FerError
+from fer.export.refused import LayersRefused, Refused, check_types
 from fer.nets.fold import statistics
 from fer.nets.shapes import Shape, infer_shapes, pair, pooling_windows
 from fer.nets.transform import Transform
@@ -24,13 +24,15 @@ OPSET, IR_VERSION = 13, 8  # of 2021: OpenCV 4.8 and every other reader of today
 
 
 class _Graph:
-    """Nodes and constants as they are added."""
+    """Nodes and constants as they are added, each with a name of its own: a layer may be called "mean"."""
 
     def __init__(self) -> None:
+        self._names = {INPUT, OUTPUT}
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def add(self, kind: str, output: str, inputs: Sequence[str], **attributes: Any) -> str:
+        output = output if output == OUTPUT else self._free(output)
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
 
@@ -38,7 +40,13 @@ class _Graph:
         """Whole numbers stay int64, all others become float32."""
         array = np.asarray(values)
         array = array if array.dtype == np.int64 else array.astype(np.float32)
-        self.constants.append(numpy_helper.from_array(array, name))
+        self.constants.append(numpy_helper.from_array(array, name := self._free(name)))
+        return name
+
+    def _free(self, name: str) -> str:
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
         return name
 
 
@@ -64,9 +72,6 @@ class _Step:
     def parameters(self) -> list[str]:
         return [self.constant(part, blob) for part, blob in zip(("weight", "bias"), self.blobs, strict=False)]
 
-    def refuse(self, what: str) -> FerError:
-        return FerError(f"layer {self.layer.name!r}: {what} cannot be converted to ONNX; --no-onnx leaves ONNX out")
-
 
 def to_onnx(
     deploy: caffe_pb2.NetParameter,
@@ -77,10 +82,12 @@ def to_onnx(
     """The model from `pixels`, float32 [N, C, H, W] of 0..255, to `probabilities`, float32 [N, K].
 
     Without a `transform` the pixels are those that the net itself takes; `batch` is N where that is not to be free.
-    `blobs` are each layer's parameters in Caffe's order. Raises FerError for a layer that cannot be converted to ONNX.
+    `blobs` are each layer's parameters in Caffe's order. Raises LayersRefused, of all that cannot be in ONNX.
     """
+    check_types("ONNX", deploy, _RULES)
     graph, shapes = _Graph(), infer_shapes(deploy)
     holders: dict[str, str] = {}  # what holds a blob now: Caffe's layers work in place, ONNX's nodes do not
+    refused: dict[str, str] = {}
     for layer in deploy.layer:
         if layer.type == "Input":
             holders[layer.top[0]] = _transformed(graph, transform) if transform else INPUT
@@ -91,9 +98,13 @@ def to_onnx(
         wanted = shapes.params.get(layer.name, [])
         own = [np.reshape(blob, shape) for blob, shape in zip(blobs.get(layer.name, []), wanted, strict=True)]
         step = _Step(graph, layer, inputs, bottoms, tops, own)
-        if layer.type not in _RULES:
-            raise step.refuse(f"a {layer.type} layer")
-        holders.update(dict.fromkeys(layer.top, _RULES[layer.type](step)))
+        try:
+            made = _RULES[layer.type](step)
+        except Refused as what:
+            made, refused[layer.name] = inputs[0], str(what)
+        holders.update(dict.fromkeys(layer.top, made))
+    if refused:
+        raise LayersRefused("ONNX", refused)
     last = deploy.layer[-1].top[0]
     graph.add("Flatten", OUTPUT, [holders[last]], axis=1)
     model = helper.make_model(
@@ -150,7 +161,7 @@ def _convolution(step: _Step) -> str:
 def _inner_product(step: _Step) -> str:
     param = step.layer.inner_product_param
     if param.axis != 1:
-        raise step.refuse(f"an InnerProduct on axis {param.axis}")
+        raise Refused(f"InnerProduct on axis {param.axis}")
     flat = step.add("Flatten", step.inputs, "/flat", axis=1)
     return step.add("Gemm", [flat, *step.parameters], transB=int(not param.transpose))
 
@@ -159,7 +170,7 @@ def _pooling(step: _Step) -> str:
     param = step.layer.pooling_param
     kinds = {caffe_pb2.PoolingParameter.MAX: "Max", caffe_pb2.PoolingParameter.AVE: "Average"}
     if param.pool not in kinds or len(step.tops) > 1:
-        raise step.refuse("STOCHASTIC pooling, or one with a mask,")
+        raise Refused("pooling with a mask" if param.pool in kinds else "STOCHASTIC pooling")
     kind, inputs = kinds[param.pool], step.inputs
     if param.global_pooling:
         return step.add(f"Global{kind}Pool", inputs)
@@ -175,14 +186,14 @@ def _pooling(step: _Step) -> str:
 def _lrn(step: _Step) -> str:
     param = step.layer.lrn_param
     if param.norm_region != caffe_pb2.LRNParameter.ACROSS_CHANNELS:
-        raise step.refuse("an LRN within channels")
+        raise Refused("LRN within channels")
     return step.add("LRN", step.inputs, size=param.local_size, alpha=param.alpha, beta=param.beta, bias=param.k)
 
 
 def _batch_norm(step: _Step) -> str:
     param = step.layer.batch_norm_param
     if param.HasField("use_global_stats") and not param.use_global_stats:
-        raise step.refuse("a BatchNorm by the batch's own statistics")
+        raise Refused("BatchNorm by the batch's own statistics")
     mean, variance = statistics(step.blobs)
     parts = {"scale": np.ones_like(mean), "shift": np.zeros_like(mean), "mean": mean, "variance": variance}
     constants = [step.constant(part, values) for part, values in parts.items()]
@@ -207,7 +218,7 @@ def _eltwise(step: _Step) -> str:
     param, inputs = step.layer.eltwise_param, list(step.inputs)
     kind = {param.SUM: "Sum", param.MAX: "Max", param.PROD: "Mul"}[param.operation]
     if kind == "Mul" and len(inputs) > 2:
-        raise step.refuse("a product of more than two")
+        raise Refused("Eltwise product of more than two")
     for place, factor in enumerate(param.coeff):
         if kind == "Sum" and factor != 1:
             number = step.constant(f"coeff{place}", factor)
@@ -218,7 +229,7 @@ def _eltwise(step: _Step) -> str:
 def _flatten(step: _Step) -> str:
     param = step.layer.flatten_param
     if (param.axis, param.end_axis) != (1, -1):
-        raise step.refuse("a Flatten of some axes")
+        raise Refused("Flatten of some axes alone")
     return step.add("Flatten", step.inputs, axis=1)
 
 

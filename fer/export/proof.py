@@ -1,7 +1,6 @@
 """The proof: every program at hand reads a form back, and what it says of val is held to what the run said."""
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from fer.engines.registry import ENGINES, find_engine
 from fer.errors import FerError
 from fer.evaluation.scores import Scores
 from fer.export.form import EXACT, Form, Job, Reader, Reads, size_of
+from fer.export.forms import FORMS
 from fer.inference.classifier import MEAN, Classifier, Model
 from fer.inference.model_record import FormRecord
 from fer.schema import caffe_pb2
@@ -56,8 +56,7 @@ def prove(
     if form.integers and worst < AGREEMENT:
         raise FerError(
             f"{name} gives {worst:.1%} of val's images the run's own class; {AGREEMENT:.0%} is the least\n"
-            f"least signal to noise in the weights: {_worst_layers(job.folded.blobs)}\n"
-            "try another form, or a net without layers of few, very unequal channels; nothing was written"
+            f"least signal to noise {_worst_layers(job, form)}\n{_cure(form)}; nothing was written"
         )
     first, read = next(iter(readers.items()))
     record = FormRecord(
@@ -103,8 +102,38 @@ def _accuracy(probs: np.ndarray, own: Scores) -> float:
     return float((probs.argmax(axis=1) == own.labels).mean())
 
 
-def _worst_layers(blobs: dict[str, list[np.ndarray]]) -> str:
-    """The layers whose weights lose most in 255 steps an output channel, in decibels of signal to noise."""
+def _worst_layers(job: Job, form: Form) -> str:
+    """The layers with weights that have the least signal to noise, in decibels, each with what it is given has."""
+    weighty = [layer for layer in job.folded.net.layer if layer.name in job.folded.blobs]
+    job.tell("looking for the layers that lose most", 0, 1)
+    try:
+        ratios = form.noise(job)
+    except FerError:  # that of the disagreement is the one to tell
+        ratios = {}
+    given, of = dict[str, float](), "in what layers give to images of calibration"
+    made: dict[str, float] = {}  # by blob, what is known of it last
+    for layer in job.folded.net.layer:
+        before = min((made[name] for name in layer.bottom if name in made), default=None)
+        if before is not None:
+            given[layer.name] = before
+        if (ratio := ratios.get(layer.name, before)) is not None:
+            made.update(dict.fromkeys(layer.top, ratio))
+    if not any(layer.name in ratios for layer in weighty):
+        ratios, given, of = _weight_noise(job.folded.blobs), {}, "in the weights"
+    names = [layer.name for layer in weighty if layer.name in ratios]
+    worst = sorted(names, key=lambda name: ratios[name])[:_WORST]
+    came = {name: f" (of {given[name]:.0f} before it)" if name in given else "" for name in worst}
+    return f"{of}: {', '.join(f'{name} {ratios[name]:.0f} dB{came[name]}' for name in worst)}"
+
+
+def _cure(form: Form) -> str:
+    floats = [name for name, each in FORMS.items() if type(each) is type(form) and not each.integers]
+    first = f"try {' or '.join(floats)}, in floats" if floats else "try a form in floats"
+    return f"{first}, or BatchNorm before the worst of them, which brings all channels to one range"
+
+
+def _weight_noise(blobs: dict[str, list[np.ndarray]]) -> dict[str, float]:
+    """By layer, what 255 steps an output channel leave of its weights."""
     ratios = {}
     for name, (weights, *_) in blobs.items():
         rows = np.asarray(weights, np.float64).reshape(len(weights), -1)
@@ -112,8 +141,7 @@ def _worst_layers(blobs: dict[str, list[np.ndarray]]) -> str:
         noise = ((np.rint(rows / steps) * steps - rows) ** 2).sum()
         if noise:
             ratios[name] = 10 * np.log10((rows**2).sum() / noise)
-    worst: Sequence[str] = sorted(ratios, key=lambda name: ratios[name])[:_WORST]
-    return ", ".join(f"{name} {ratios[name]:.0f} dB" for name in worst)
+    return ratios
 
 
 def _readers(job: Job) -> tuple[dict[str, Reader], dict[str, str]]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from fer.data.dataset import SIDE, SPLIT_NAMES
 from fer.export.form import Form
 from fer.inference.model_record import ExportedSnapshot, ModelRecord
+from fer.report.table import Table
+from fer.report.tables import forms_table
 from fer.runs.record import average_text
 
 _TEXT = """\
@@ -90,25 +92,13 @@ def readme(record: ModelRecord, forms: Sequence[Form]) -> str:
 def _forms(record: ModelRecord) -> str:
     if not record.forms:
         return ""
-    text = _PROVED.format(table=forms_table(record))
+    text = _PROVED.format(table=table_of(record).markdown().rstrip())
     return text + (_CALIBRATED if record.calibration else "")
 
 
-def forms_table(record: ModelRecord) -> str:
-    """Markdown, a row a form."""
-    rows: list[tuple[str, ...]] = [("form", "file", "bytes", "val", "test", "agreement", "difference", "ms", "by")]
-    own = [f"{each.accuracy:.2%}" for each in map(record.accuracy.get, ("val", "test")) if each]
-    rows.append(("the run itself", "", "", *own, *[""] * (6 - len(own))))
-    for name, form in record.forms.items():
-        by = ", ".join(f"{package} {version}" for package, version in form.versions.items())
-        test = "" if form.test is None else f"{form.test:.2%}"
-        time = "" if form.milliseconds is None else f"{form.milliseconds:.3g}"
-        figures = f"{form.accuracy:.2%}", test, f"{form.agreement:.2%}", f"{form.difference:.2g}", time
-        rows.append((name, form.file, f"{form.bytes:,}", *figures, by))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, "-|-".join("-" * width for width in widths))
-    return "\n".join(f"| {line} |" for line in lines)
+def table_of(record: ModelRecord) -> Table:
+    """The forms of an export."""
+    return forms_table({split: each.accuracy for split, each in record.accuracy.items()}, record.forms)
 
 
 def _face(record: ModelRecord) -> str:

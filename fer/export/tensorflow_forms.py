@@ -1,4 +1,4 @@
-"""Forms that the TensorFlow engine writes and reads back, each in a process of its own."""
+"""Forms that the TensorFlow engine writes, in a process of its own; LiteRT reads back those of TFLite."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from fer.engines.tensorflow_engine import TensorFlow
+from fer.engines.tensorflow_engine import TensorFlow, layers_of
+from fer.export.device_forms import BYTES, ToolReader, camera_images
 from fer.export.form import EXACT, Job, Reader, Reads
 from fer.export.onnx_form import parts_inside
+from fer.export.tool import Tool
 from fer.inference.classifier import MEAN
 from fer.inference.model_record import ModelRecord
+from fer.nets.lint import KNOWN_LAYERS
 from fer.schema import caffe_pb2
 
+LITERT = Tool("litert", "LiteRT", 50)
 _KERAS = """
 `{file}` is a model of Keras 3 on TensorFlow, which does the {parts} itself. Some of its layers may be fer's own, which
 the second import brings:
@@ -54,14 +58,14 @@ probabilities = interpreter.get_tensor(made["index"])[0]
 ```
 """
 )
-_INT8 = (
+_INTEGERS = (
     """
 `{file}` calculates in 8-bit integers from its input to its output, one face a call; it does the {parts} itself, and
 its integers were chosen by {calibration} images of Training{balanced}:
 """
     + _INTERPRETER
-    + """scale, zero = given["quantization"]
-pixels = np.clip(np.round(face.transpose(1, 2, 0) / scale) + zero, -128, 127).astype(np.int8)
+    + """limits, (scale, zero) = np.iinfo(given["dtype"]), given["quantization"]
+pixels = np.clip(np.round(face.transpose(1, 2, 0) / scale) + zero, limits.min, limits.max).astype(given["dtype"])
 interpreter.set_tensor(given["index"], pixels[np.newaxis])
 interpreter.invoke()
 scale, zero = made["quantization"]
@@ -81,7 +85,18 @@ class TensorFlowForm:
     lines: str
     integers: bool = False
     tolerance: float = EXACT
-    tool: None = None
+    tool: Tool | None = None
+
+    @property
+    def camera_file(self) -> str:
+        return self.file
+
+    def refused(self, job: Job) -> Mapping[str, str]:
+        known = TensorFlow().known_types(KNOWN_LAYERS)
+        return {layer.name: f"{layer.type} layers" for layer in job.deploy.layer if layer.type not in known}
+
+    def noise(self, job: Job) -> Mapping[str, float]:
+        return {}
 
     def versions(self) -> Mapping[str, str]:
         return {"keras": version("keras")}
@@ -90,17 +105,20 @@ class TensorFlowForm:
         TensorFlow().set_up()
 
     def write(self, job: Job) -> None:
+        self.write_as(self.name, job, job.model.directory / self.file)
+
+    def write_as(self, form: str, job: Job, path: Path) -> None:
+        """Write a form of TensorFlow's to `path`."""
         model, transform = job.model, job.model.transform
         with tempfile.TemporaryDirectory(prefix="fer-export-") as folder:
             images = None
-            if self.integers:
+            if form in INTEGERS:
                 images = Path(folder, "calibration.npy")
                 np.save(images, job.calibration())
             param = caffe_pb2.TransformationParameter(crop_size=transform.crop, scale=transform.scale)
             param.mean_file = str((model.directory / MEAN).absolute())
             files = (model.deploy.absolute(), model.weights.absolute())
-            out = (model.directory / self.file).absolute()
-            TensorFlow().set_up().export(self.name, *files, param, transform.shape, out, calibration=images)
+            TensorFlow().set_up().export(form, *files, param, transform.shape, path.absolute(), calibration=images)
 
     def readers(self, job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
         return {self.runtime: Reads(partial(self._read, (job.model.directory / self.file).absolute()))}, {}
@@ -124,9 +142,41 @@ class TensorFlowForm:
         )
 
 
+@dataclass(frozen=True)
+class TFLite(TensorFlowForm):
+    """Read back by LiteRT, which devices have too; it needs no TensorFlow."""
+
+    tool: Tool = LITERT
+
+    def need(self) -> None:
+        super().need()
+        self.tool.need(self.name)
+
+    def versions(self) -> Mapping[str, str]:
+        return {**super().versions(), **self.tool.versions()}
+
+    def readers(self, job: Job) -> tuple[dict[str, Reader], dict[str, str]]:
+        path = job.model.directory / self.file
+        return {self.runtime: ToolReader(self.tool, path, job.model.transform, BYTES)}, {}
+
+    def noise(self, job: Job) -> Mapping[str, float]:
+        with tempfile.TemporaryDirectory(prefix="fer-form-") as folder:
+            floats = Path(folder, "floats.tflite")
+            self.write_as(_FLOATS, job, floats)
+            found = self.tool.noise(job.model.directory / self.file, floats, camera_images(job))
+        names = [layer.name for layer in job.deploy.layer]
+        # The answer bears the name of no layer.
+        ends = [ratio for tensor, ratio in found.items() if tensor.startswith("StatefulPartitionedCall")]
+        ratios = {name: ratio for tensor, ratio in found.items() for name in layers_of(tensor, names)}
+        return {**dict.fromkeys(names[-1:], ends[0]), **ratios} if ends else ratios
+
+
+_FLOATS = "tflite"
 FORMS: Sequence[TensorFlowForm] = (
     TensorFlowForm("keras", "model.keras", "Keras", _KERAS),
     TensorFlowForm("savedmodel", "savedmodel", "TensorFlow (SavedModel)", _SAVED_MODEL),
-    TensorFlowForm("tflite", "model.tflite", "TFLite", _TFLITE),
-    TensorFlowForm("tflite-int8", "model-int8.tflite", "TFLite, int8", _INT8, integers=True),
+    TFLite(_FLOATS, "model.tflite", "TFLite", _TFLITE),
+    TFLite("tflite-int8", "model-int8.tflite", "TFLite, int8", _INTEGERS, integers=True),
+    TFLite("tflite-uint8", "model-uint8.tflite", "TFLite, uint8", _INTEGERS, integers=True),
 )
+INTEGERS = frozenset(form.name for form in FORMS if form.integers)

@@ -22,28 +22,36 @@ TOOLS = Path(__file__).parent / "tools"
 
 @dataclass(frozen=True)
 class Answers:
-    """Probabilities float32 [N, K], and the median milliseconds of one image by one thread."""
+    """Probabilities float32 [N, K], and the median milliseconds of one image by one thread; None of a simulator."""
 
     probs: np.ndarray
-    milliseconds: float
+    milliseconds: float | None
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A script of `tools/` with pinned packages of its own; `title` and the megabytes to fetch are for people."""
+    """A script of `tools/` with pinned packages of its own; `title` and the megabytes to fetch are for people.
+
+    `python` is the CPython that it wants, where not any will do.
+    """
 
     name: str
     title: str
     megabytes: int
+    python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
 
     @property
     def script(self) -> ScriptPython:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return ScriptPython(TOOLS / f"{self.name}_tool.py", version, self.title)
+        return ScriptPython(TOOLS / f"{self.name}_tool.py", self.python, self.title)
 
     def is_there(self) -> bool:
         """Whether its packages have been fetched."""
         return self.script.is_there(_environment())
+
+    def need(self, form: str) -> None:
+        """Raises FerError where it is not there, which writes or reads the form."""
+        if not self.is_there():
+            raise FerError(f"--format {form}: {self.title} is not there; fer export --yes fetches it")
 
     def versions(self) -> dict[str, str]:
         """Of the packages that its script names."""
@@ -73,7 +81,20 @@ class Tool:
             np.save(images, inputs)
             self.run("predict", model.absolute(), "--images", images, "--out", out)
             with np.load(out, allow_pickle=False) as answers:
-                return Answers(answers["probs"], float(answers["milliseconds"]))
+                took = float(answers["milliseconds"]) if "milliseconds" in answers else None
+                return Answers(answers["probs"], took)
+
+    def noise(self, model: Path, than: Path, inputs: np.ndarray) -> dict[str, float]:
+        """The signal to noise of what `model` computes inside, in decibels, held to another of the same net, by name.
+
+        Inputs are float32 [N, ...]. Raises FerError.
+        """
+        with tempfile.TemporaryDirectory(prefix="fer-form-") as folder:
+            images, out = Path(folder, "images.npy"), Path(folder, "noise.npz")
+            np.save(images, inputs)
+            self.run("noise", model.absolute(), "--than", than, "--images", images, "--out", out)
+            with np.load(out, allow_pickle=False) as found:
+                return dict(zip(found["names"].tolist(), found["ratios"].tolist(), strict=True))
 
 
 class Server:

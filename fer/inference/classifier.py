@@ -7,6 +7,7 @@ An exported model is a directory that `fer export` wrote (its names stand below)
 file, which ships.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from fer.errors import FerError
 from fer.formats.prototxt import read_net
 from fer.inference.model_record import EXPORT_AGAIN, MODEL_JSON, read_model_json
-from fer.nets.shapes import ShapeError, infer_shapes
+from fer.nets.shapes import ShapeError, UnknownShapeError, infer_shapes
 from fer.nets.transform import Transform
 from fer.runs.run import RUN_JSON, Run
 from fer.schema import caffe_pb2
@@ -110,7 +111,8 @@ class Classifier:
     def __init__(self, model: Model):
         self.model = model
         try:
-            infer_shapes(read_net(model.deploy))  # OpenCV divides by sizes of 0
+            with contextlib.suppress(UnknownShapeError):  # nothing is wrong with the net
+                infer_shapes(read_net(model.deploy))  # OpenCV divides by sizes of 0
         except ShapeError as error:
             raise FerError(f"{model.deploy}: {error}") from None
         try:

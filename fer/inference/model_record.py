@@ -38,11 +38,18 @@ class SplitAccuracy:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The images of Training that integers were chosen by; `balanced`: as many of each class, but for one."""
+    """The images of Training that integers were chosen by; `balanced`: as many of each class, but for one.
+
+    `file` holds them, uint8 [N, C, H, W], `list` their names and labels; each with its hash.
+    """
 
     images: int
     seed: int
     balanced: bool
+    file: str = ""
+    sha256: str = ""
+    list: str = ""
+    list_sha256: str = ""
 
 
 @dataclass(frozen=True)

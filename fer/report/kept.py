@@ -7,6 +7,7 @@ from pathlib import Path
 from fer import __version__
 from fer.data.manifest import MANIFEST
 from fer.errors import FerError
+from fer.inference.model_record import MODEL_JSON
 from fer.report.files import MARK
 from fer.report.results import ComparisonResult, EnsembleResult, RunResult
 from fer.runs.run import RUN_JSON, Run
@@ -52,5 +53,6 @@ def _held(run: Run) -> Iterator[tuple[Path, str]]:
     """Each file of a run that a report reads, and its hash."""
     scores = sorted(run.scores_dir.glob("*"))
     manifest = Path(run.record.data.dir) / MANIFEST
-    for path in (run.dir / RUN_JSON, run.log, run.solver, run.net, run.deploy, manifest, *scores):
+    made = (run.dir / RUN_JSON, run.log, run.solver, run.net, run.deploy, run.export_dir / MODEL_JSON)
+    for path in (*made, manifest, *scores):
         yield path, file_hash(path) if path.is_file() else ""

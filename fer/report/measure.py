@@ -59,6 +59,7 @@ def run_result(scored: ScoredRun, name: str | None = None) -> RunResult:
         commonest_class_accuracy=scored.metrics["val"].majority_baseline,
         training=training_result(scored.log, scored.curves, scored.run.record.iteration),
         agreement=scored.agreement,
+        export=scored.export,
         warnings=scored.warnings,
         notes=scored.notes,
         verdict=_verdict(scored),

@@ -9,6 +9,7 @@ from fer.report import tables, words
 from fer.report.explanations import NO_INSIGHT, Insight
 from fer.report.plots.look import Figure
 from fer.report.results import DataResult, Result, RunResult
+from fer.report.table import Table
 from fer.report.templates import environment
 
 # figure -> its caption; the page shows those that were drawn
@@ -74,6 +75,7 @@ def page(
             class_table=tables.class_table,
             runs_table=tables.runs_table,
             recall_table=tables.recall_table,
+            forms_table=_forms_table,
             training_facts=words.training_facts,
             data_facts=_data_facts,
             run_facts=_run_facts,
@@ -87,6 +89,11 @@ def _picture(name: str, images: Mapping[str, bytes], figure: Figure) -> Picture:
     address = f"data:{media};base64,{base64.b64encode(images[f'figures/{name}.{kind}']).decode()}"
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     return Picture(address, width, height, photographs)
+
+
+def _forms_table(result: RunResult) -> Table:
+    own = {split: each.accuracy for split, each in result.splits.items()}
+    return tables.forms_table(own, result.export.forms if result.export else {})
 
 
 def _data_facts(data: DataResult) -> list[tuple[str, str]]:

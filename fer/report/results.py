@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from fer import __version__
+from fer.inference.model_record import FormRecord
 
 Interval = tuple[float, float]
 
@@ -159,6 +160,14 @@ class AgreementResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """The forms of the run's export, each as it was proved when it was written; without test where that is left out."""
+
+    dir: str
+    forms: dict[str, FormRecord]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """`warnings` come before all else; `verdict` says what was reached and what to do next; `report` is the folder of
     the report, `files` are the names of what it holds.
@@ -192,6 +201,7 @@ class RunResult(Result):
     commonest_class_accuracy: float
     training: TrainingResult
     agreement: AgreementResult | None = None
+    export: ExportResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

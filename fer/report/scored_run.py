@@ -19,8 +19,9 @@ from fer.nets.accuracy import read_accuracy_outputs
 from fer.nets.policies import learning_rate
 from fer.report.agreement import check_agreement, disagreement
 from fer.report.curves import Chosen, Curves, Series, SnapshotAccuracies, make_curves, recall_series
+from fer.report.exported import read_export
 from fer.report.notes import no_iteration, run_notes
-from fer.report.results import AgreementResult
+from fer.report.results import AgreementResult, ExportResult
 from fer.runs.record import UNKNOWN, average_name, average_text
 from fer.runs.run import Run
 from fer.runs.scores import SCORE_AGAIN, InTraining, ScoresBySnapshot, ScoresMeta, SnapshotScore
@@ -74,7 +75,8 @@ class Scored:
 
 @dataclass(frozen=True)
 class ScoredRun(Scored):
-    """One run, with its training; `accuracies` and `recalls` (of each class, if known) are its snapshots' on val."""
+    """One run, with its training and export; `accuracies` and `recalls` (of each class, if known) are its snapshots' on
+    val."""
 
     scores: Mapping[str, StoredScores]
     run: Run
@@ -82,6 +84,7 @@ class ScoredRun(Scored):
     curves: Curves
     accuracies: SnapshotAccuracies
     agreement: AgreementResult | None
+    export: ExportResult | None
     recalls: tuple[Series, ...] = ()
 
     @property
@@ -110,6 +113,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     by_snapshot = _by_snapshot(run)
     meta = scores["val"].meta
     agreement = check_agreement(run, log, by_snapshot, len(scores["val"].files), _snapshot_name(meta))
+    export, export_note = read_export(run, meta.weights_sha256, val_only=val_only)
     return ScoredRun(
         run=run,
         name=run_name(run),
@@ -124,6 +128,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
         in_training=_read_in_training(run, scores),
         accuracies=_accuracies(run, by_snapshot, meta, metrics["val"], ten_crop.get("val")),
         agreement=agreement,
+        export=export,
         recalls=recall_series({name: each.recalls for name, each in by_snapshot.items()}, len(classes)),
         manifest=manifest,
         warnings=_warnings(run, agreement, scores),
@@ -131,6 +136,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
             run_notes(run, log, curves, metrics)
             + [OTHER_CROPS] * (len(ten_crop) < len(crops))
             + ([data_note] if data_note else [])
+            + ([export_note] if export_note else [])
             + [NO_TEST] * val_only
         ),
     )

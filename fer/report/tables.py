@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from fer.errors import FerError
+from fer.inference.model_record import FormRecord
 from fer.report.results import AnyResult, ComparisonResult, EnsembleResult, Measured, RunResult, SplitResult
 from fer.report.table import Column, Table
 from fer.report.words import clean_sentence, duration, interval, percent, percent_2, snapshot_name
@@ -131,6 +132,27 @@ def recall_table(runs: Sequence[RunResult], split: str) -> Table:
         return Table(titles, tuple((c.name, *row) for c, row in zip(first.classes, recalls, strict=True)))
     columns = (Column(first.name, left=True), *(Column(c.name, percent) for c in first.classes))
     return Table(columns, tuple((run.name, *(c.recall for c in run.splits[split].classes)) for run in runs))
+
+
+def forms_table(own: Mapping[str, float], forms: Mapping[str, FormRecord]) -> Table:
+    """A row for each form of an exported net, below the net itself with its `own` accuracy by split."""
+    columns = (
+        Column("form", left=True),
+        Column("file", left=True),
+        Column("bytes", COUNT),
+        *(Column(split, percent_2) for split in own),
+        Column("agreement", percent_2),
+        Column("difference", "{:.2g}".format),
+        Column("ms a face", "{:.3g}".format),
+        Column("by", left=True),
+    )
+    rows: list[tuple[object, ...]] = [("the run itself", "", None, *own.values(), None, None, None, "")]
+    for name, form in forms.items():
+        found = {"val": form.accuracy, "test": form.test}
+        by = ", ".join(f"{package} {version}" for package, version in form.versions.items())
+        accuracies = [found[split] for split in own]
+        rows.append((name, form.file, form.bytes, *accuracies, form.agreement, form.difference, form.milliseconds, by))
+    return Table(columns, tuple(rows))
 
 
 def runs_of(result: AnyResult) -> Table:

@@ -12,7 +12,7 @@ runs/<net>-<solver>[-k]/
   scores/                                              val.npz test.npz [*_tencrop.npz] val_by_snapshot.json
   scores/explained.npz                                 what the chosen snapshot looks at, for the report
   scores/in_training.json                              the val and test images that also lie in Training
-  report/
+  report/ export/
 """
 
 import hashlib
@@ -37,7 +37,7 @@ RUN_JSON = "run.json"
 SOLVER, NET, DEPLOY = "solver.prototxt", "train_val.prototxt", "deploy.prototxt"
 SNAPSHOTS = "snapshots"
 UNVERIFIED = f"{SNAPSHOTS}/.unverified"
-SCORES, REPORT, LOG = "scores", "report", "train.log"
+SCORES, REPORT, EXPORT, LOG = "scores", "report", "export", "train.log"
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,10 @@ class Run:
     @property
     def unverified_dir(self) -> Path:
         return self.dir / UNVERIFIED
+
+    @property
+    def export_dir(self) -> Path:
+        return self.dir / EXPORT
 
     @property
     def engine_solver(self) -> Path:

@@ -13,12 +13,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from fer.errors import FerError
+from fer.errors import FerError, Interrupted
 from fer.system.locks import lock
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _FULL_DISK_BYTES = 2**20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WRITES_SECONDS = 10.0  # by when another process has written a file
 
 
@@ -59,9 +60,31 @@ def is_writable(path: Path) -> bool:
 
 def cannot_write(path: Path, error: OSError) -> FerError:
     """The FerError for an OSError met while writing `path`."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _NO_ROOM:
         return FerError(f"cannot write {path}: the disk is full ({error.strerror}). Make room, or write elsewhere")
     return FerError(f"cannot write {path}: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def told_full(directory: Path) -> Iterator[None]:
+    """A FerError, or OSError, of what is to be written to a directory says so where a disk is full.
+
+    Programs that others write for us tell of that in their own words, or not at all.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise cannot_write(directory, error) from error
+    except FerError as error:
+        full = [folder for folder in (directory.parent, Path(tempfile.gettempdir())) if is_full(folder)]
+        if not full:
+            raise
+        reason = str(error).splitlines()[0]
+        raise FerError(f"cannot write {directory}: the disk of {full[0]} is full. Make room\n{reason}") from error
 
 
 def is_full(folder: Path) -> bool:

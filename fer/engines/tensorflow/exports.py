@@ -6,7 +6,8 @@ whole in integers, as its input is quantized.
 
 import argparse
 import io
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fer.engines.caffe import ipc
 from fer.engines.core.verbs.predict import read_images
 from fer.engines.tensorflow.model import build_model
 from fer.engines.tensorflow.registry import LAYERS
+from fer.engines.tensorflow_engine import layers_of
 from fer.errors import FerError
 from fer.formats.prototxt import read_net
 from fer.nets.transform import Transform
@@ -26,6 +28,8 @@ from fer.schema import caffe_pb2
 from fer.system.files import scratch, write_bytes
 
 BATCH = 64
+INTEGERS = {"tflite-int8": tf.int8, "tflite-uint8": tf.uint8}
+"""What goes into the forms that are whole in integers, and comes out of them; within, all is int8."""
 
 
 def whole_model(deploy: Path, weights: Path, transform: Transform) -> keras.Model:
@@ -54,16 +58,16 @@ def whole_model(deploy: Path, weights: Path, transform: Transform) -> keras.Mode
 # ---- writing
 
 
-def _tflite(model: keras.Model, calibration: np.ndarray | None) -> bytes:
+def _tflite(model: keras.Model, form: str, calibration: np.ndarray | None) -> bytes:
     """One image a call, as devices do; with `calibration` (pixels [N, H, W, C]) whole in 8-bit integers."""
     with scratch("fer-tflite-") as folder:
         one = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="pixels")
         model.export(folder / "model", verbose=False, input_signature=[one])
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "model"))
-        return _converted(converter, calibration)
+        return _converted(converter, form, calibration)
 
 
-def _converted(converter: Any, calibration: np.ndarray | None) -> bytes:
+def _converted(converter: Any, form: str, calibration: np.ndarray | None) -> bytes:
     if calibration is not None:
 
         def images() -> Iterator[list[np.ndarray]]:
@@ -73,33 +77,34 @@ def _converted(converter: Any, calibration: np.ndarray | None) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = images
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
+        converter.inference_input_type = converter.inference_output_type = INTEGERS[form]
     written: bytes = converter.convert()
-    if calibration is not None:
-        _check_integers(written)
     return written
 
 
-def _check_integers(written: bytes) -> None:
-    """FerError unless all is in integers: TFLite leaves operations in floats that it has in no integers."""
-    tensors = _interpreter(model_content=written).get_tensor_details()
+def _in_integers(written: bytes, layers: Sequence[str]) -> bytes:
+    """The same. FerError unless all is in integers: TFLite leaves operations in floats that it has in no integers."""
+    with warnings.catch_warnings(action="ignore"):  # it says that ai-edge-litert will take its place
+        tensors = tf.lite.Interpreter(model_content=written).get_tensor_details()
     floats = [tensor["name"].split(";")[0] for tensor in tensors if tensor["dtype"] == np.float32]
     if floats:
-        named = [name for name in floats if "/" in name] or floats  # by its layer; constants bear none's
-        raise FerError(f"this net cannot be whole in integers: TFLite has {named[0]} in floats alone\ntake tflite")
+        of = [layer for name in floats for layer in layers_of(name, layers)]  # constants bear none's name
+        where = f"layer {of[0]!r}" if of else floats[0]
+        raise FerError(f"{where}: TFLite has it in floats alone, and the net would not be whole in integers")
+    return written
 
 
-def _write(form: str, model: keras.Model, path: Path, calibration: np.ndarray | None) -> None:
+def _write(form: str, model: keras.Model, path: Path, calibration: np.ndarray | None, layers: Sequence[str]) -> None:
     if form == "keras":
         model.save(path)
     elif form == "savedmodel":
         model.export(path, verbose=False)
     elif form == "tflite":
-        write_bytes(path, _tflite(model, None))
+        write_bytes(path, _tflite(model, form, None))
     elif calibration is None:
         raise FerError(f"{form} needs images to calibrate by: --calibration")
     else:
-        write_bytes(path, _tflite(model, calibration))
+        write_bytes(path, _in_integers(_tflite(model, form, calibration), layers))
 
 
 # ---- reading back
@@ -116,51 +121,8 @@ def _read_saved_model(path: Path) -> Callable[[np.ndarray], Any]:
     return lambda pixels: loaded.serve(tf.constant(pixels))
 
 
-def _read_tflite(path: Path) -> Callable[[np.ndarray], Any]:
-    interpreter = _interpreter(model_path=str(path))
-    interpreter.allocate_tensors()
-    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def answer(pixels: np.ndarray) -> np.ndarray:
-        answers = []
-        for image in pixels:
-            interpreter.set_tensor(given["index"], _quantized(image[np.newaxis], given))
-            interpreter.invoke()
-            answers.append(_dequantized(interpreter.get_tensor(made["index"]), made))
-        return np.concatenate(answers)
-
-    return answer
-
-
-def _interpreter(**of: Any) -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        import warnings
-
-        with warnings.catch_warnings(action="ignore"):  # it says that ai-edge-litert will take its place
-            return tf.lite.Interpreter(**of)
-    return Interpreter(**of)
-
-
-def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    kind, (scale, zero) = details["dtype"], details["quantization"]
-    if kind == np.float32:
-        return values
-    limits = np.iinfo(kind)
-    whole: np.ndarray = np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(kind)
-    return whole
-
-
-def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    scale, zero = details["quantization"]
-    if details["dtype"] == np.float32:
-        return values
-    numbers: np.ndarray = (values.astype(np.float32) - zero) * np.float32(scale)
-    return numbers
-
-
-READERS = {"keras": _read_keras, "savedmodel": _read_saved_model, "tflite": _read_tflite, "tflite-int8": _read_tflite}
+READERS = {"keras": _read_keras, "savedmodel": _read_saved_model}
+FORMS = (*READERS, "tflite", *INTEGERS)
 
 
 # ---- the verbs
@@ -171,20 +133,20 @@ def export_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weights", type=Path, required=True)
     verb.add_argument("--transform", default="", metavar="TEXT", help="a TransformationParameter's prototxt")
     verb.add_argument("--size", required=True, metavar="C,H,W", help="of the images before the crop")
-    verb.add_argument("--format", choices=READERS, required=True)
+    verb.add_argument("--format", choices=FORMS, required=True)
     verb.add_argument("--out", type=Path, required=True)
     verb.add_argument("--calibration", type=Path, help="images that integers are chosen by, uint8 [N, C, H, W] (.npy)")
 
 
 def export(arguments: argparse.Namespace) -> int:
     """Write the deploy net in a form of TensorFlow's."""
-    read_net(arguments.model)  # a fault of it first, in words
+    net = read_net(arguments.model)  # a fault of it first, in words
     channels, height, width = map(int, arguments.size.split(","))
     param = text_format.Parse(arguments.transform, caffe_pb2.TransformationParameter())
     model = whole_model(arguments.model, arguments.weights, Transform(param, (channels, height, width)))
     images = read_images(arguments.calibration).transpose(0, 2, 3, 1) if arguments.calibration else None
     try:
-        _write(arguments.format, model, arguments.out, images)
+        _write(arguments.format, model, arguments.out, images, [layer.name for layer in net.layer])
     except (RuntimeError, ValueError, NotImplementedError) as error:
         reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
         raise FerError(f"TensorFlow cannot write this net as {arguments.format}: {reason}") from error

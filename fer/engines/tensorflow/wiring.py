@@ -1,6 +1,5 @@
 """How Caffe's layers become layers of one Keras model: their names, their arithmetic, what they draw."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ import keras
 
 from fer.engines.tensorflow.keras_layers.own import Always
 from fer.engines.tensorflow.layer import Layer, Tensor
+from fer.engines.tensorflow_engine import keras_name
 
 
 @dataclass
@@ -28,9 +28,7 @@ class Wiring:
 
     def name(self, wanted: str) -> str:
         """A name that TensorFlow allows and that this model has not yet: a layer's may hold no slash either."""
-        plain = re.sub(r"[^\w.>-]", "_", wanted.replace("/", "."), flags=re.ASCII) or "unnamed"
-        if not re.match("[A-Za-z0-9.]", plain):
-            plain = f".{plain}"
+        plain = keras_name(wanted)
         name, number = plain, 1
         while name in self._names:
             number += 1

@@ -6,10 +6,11 @@
 
     uv run --no-project --script ncnn_tool.py ranges model.param --images calibration.npy --blobs NAME ... --out R.npz
     uv run --no-project --script ncnn_tool.py predict model.param --images images.npy --out answers.npz
+    uv run --no-project --script ncnn_tool.py noise int8.param --than float.param --images images.npy --out N.npz
 
 `model.bin` lies beside `model.param`; images are float32 [N, C, H, W], as the net takes them. R.npz holds the largest
 absolute value of each blob in each image; answers.npz `probs` float32 [N, K] and `milliseconds`, the median of one
-image by one thread.
+image by one thread; N.npz the signal to noise of each blob, in decibels.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import ncnn
 import numpy as np
-from answers import Read, run_tool
+from answers import Blobs, Read, run_tool
 
 
 def read_net(path: str) -> "ncnn.Net":
@@ -58,5 +59,14 @@ def reader(path: str) -> Read:
     return lambda image: extract(net, image[0], output)[0]
 
 
+def blobs(path: str) -> Blobs:
+    net = read_net(path)
+    net.opt.lightmode = False
+    lines = Path(path).read_text(encoding="utf-8").splitlines()[2:]
+    names = [name for kind, _, inputs, outputs, *words in map(str.split, lines) if kind not in ("Input", "MemoryData")
+             for name in words[int(inputs) : int(inputs) + int(outputs)]]  # fmt: skip
+    return lambda image: dict(zip(names, extract(net, image[0], names), strict=True))
+
+
 if __name__ == "__main__":
-    run_tool(__doc__, reader, {"ranges": ranges})
+    run_tool(__doc__, reader, {"ranges": ranges}, blobs)
