@@ -71,7 +71,7 @@ fast: $(VENV)/.fer-dev
 EXPORTS := forms form_traps export_forms export_disk
 
 test-exports: $(VENV)/.fer-dev
-	$(PYTEST) --exports $(EXPORTS:%=tests/test_%.py)
+	$(PYTEST) --exports --timeout 3600 $(EXPORTS:%=tests/test_%.py)
 
 lint: $(VENV)/.fer-dev
 	$(BIN)/ruff check .

@@ -8,8 +8,10 @@ import pytest
 from form_job import job_of, wanted_of, written
 from onnx import numpy_helper
 
+from fer.errors import FerError
 from fer.export.device_forms import HALF
 from fer.export.form import EXACT, Form, Job
+from fer.export.forms import FORMS
 from fer.export.simulated_forms import Simulated
 
 pytestmark = pytest.mark.full
@@ -29,9 +31,10 @@ POOL = """
 layer {{ name: "{name}" type: "Pooling" bottom: "conv" top: "{name}" pooling_param {{ {param} }} }}
 layer {{ name: "{name}_conv" type: "Convolution" bottom: "{name}" top: "{name}_conv"
   convolution_param {{ num_output: 2 kernel_size: 3 pad: 2 }} }}
-layer {{ name: "{name}_flat" type: "Flatten" bottom: "{name}_conv" top: "{name}_flat" }}"""
+layer {{ name: "{name}_ip" type: "InnerProduct" bottom: "{name}_conv" top: "{name}_ip"
+  inner_product_param {{ num_output: 5 }} }}"""
 JOINED = f"""
-layer {{ name: "joined" type: "Concat" {" ".join(f'bottom: "{name}_flat"' for name in POOLINGS)} top: "joined" }}"""
+layer {{ name: "joined" type: "Concat" {" ".join(f'bottom: "{name}_ip"' for name in POOLINGS)} top: "joined" }}"""
 PADDED = CONV + "".join(POOL.format(name=name, param=param) for name, param in POOLINGS.items()) + JOINED
 WHOLE = 'layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 7 } }'
 
@@ -48,9 +51,16 @@ def dark(count: int = 30) -> np.ndarray:
 
 
 def test_pooling_that_rounds_up_and_padding_that_is_fused(form_name: str, tmp_path: Path) -> None:
-    """A mean below which all is, convolutions that pad with zeros what is left, windows beyond the image."""
+    """A mean below which all is, convolutions that pad with zeros what is left, windows beyond the image.
+
+    The toolkits of some chips know no such net, and say so.
+    """
     job = job_of(tmp_path, PADDED, dark())
-    form = written(job, form_name)
+    try:
+        form = written(job, form_name)
+    except FerError:
+        assert isinstance(FORMS[form_name], Simulated)
+        return
     assert off(form, job, dark(4)) <= (0.05 if form.integers else max(form.tolerance, EXACT))
 
 
@@ -69,7 +79,7 @@ def test_no_sum_of_two_products_leaves_16_bits(tmp_path: Path) -> None:
     graph = onnx.load(tmp_path / form.camera_file).graph
     weights = [numpy_helper.to_array(each) for each in graph.initializer if each.data_type == onnx.TensorProto.INT8]
     weights = [each for each in weights if each.ndim > 1]
-    assert len(weights) == 7 and {len(np.unique(each)) > 9 for each in weights} == {True}
+    assert len(weights) == 13 and {len(np.unique(each)) > 9 for each in weights} == {True}
     assert max(2 * 255 * int(np.abs(each.astype(int)).max()) for each in weights) <= np.iinfo(np.int16).max
 
 

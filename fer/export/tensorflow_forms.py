@@ -165,7 +165,10 @@ class TFLite(TensorFlowForm):
             self.write_as(_FLOATS, job, floats)
             found = self.tool.noise(job.model.directory / self.file, floats, camera_images(job))
         names = [layer.name for layer in job.deploy.layer]
-        return {name: ratio for tensor, ratio in found.items() for name in layers_of(tensor, names)}
+        # The answer bears the name of no layer.
+        ends = [ratio for tensor, ratio in found.items() if tensor.startswith("StatefulPartitionedCall")]
+        ratios = {name: ratio for tensor, ratio in found.items() for name in layers_of(tensor, names)}
+        return {**dict.fromkeys(names[-1:], ends[0]), **ratios} if ends else ratios
 
 
 _FLOATS = "tflite"

@@ -20,12 +20,16 @@ class Windows(Own):
 
     def framed(self, images: Tensor, value: float) -> Tensor:
         """The images padded (or cut) to exactly what the windows cover."""
+        kept, frame = self._cut(images)
+        return tf.pad(kept, frame, constant_values=value) if any(map(any, frame)) else kept
+
+    def _cut(self, images: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
+        """What the windows cover of the images, and how far they reach beyond it, by axis."""
         behind = [
             (self.out[i] - 1) * self.stride[i] + self.kernel[i] - images.shape[1 + i] - self.pad[i] for i in range(2)
         ]
         kept = images[:, : images.shape[1] + min(behind[0], 0), : images.shape[2] + min(behind[1], 0)]
-        frame = [(0, 0), *((self.pad[i], max(behind[i], 0)) for i in range(2)), (0, 0)]
-        return tf.pad(kept, frame, constant_values=value) if any(map(any, frame)) else kept
+        return kept, [(0, 0), *((self.pad[i], max(behind[i], 0)) for i in range(2)), (0, 0)]
 
 
 @serializable
@@ -39,9 +43,9 @@ class MaxPooling(Windows):
         return [top, top] if self.with_places else top
 
     def call(self, images: Tensor) -> Tensor:
-        framed = self.framed(images, images.dtype.min)
         if not self.with_places:
-            return tf.nn.max_pool2d(framed, self.kernel, self.stride, "VALID")
+            return tf.nn.max_pool2d(self._edged(images), self.kernel, self.stride, "VALID")
+        framed = self.framed(images, images.dtype.min)
         top, index = tf.nn.max_pool_with_argmax(framed, self.kernel, self.stride, "VALID")
         place = index // framed.shape[3]
         rows, columns = place // framed.shape[2] - self.pad[0], place % framed.shape[2] - self.pad[1]
@@ -49,6 +53,20 @@ class MaxPooling(Windows):
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         places = tf.where(inside, rows * width + columns, -1)
         return [top, tf.stop_gradient(tf.cast(places, top.dtype))]
+
+    def _edged(self, images: Tensor) -> Tensor:
+        """The images framed by their own edges, each of which is in every window that reaches beyond it.
+
+        A frame of the least number would do, but leaves all others no room where numbers are quantized.
+        """
+        if any((self.out[i] - 1) * self.stride[i] - self.pad[i] >= images.shape[1 + i] for i in range(2)):
+            return self.framed(images, images.dtype.min)  # a window wholly beyond
+        kept, frame = self._cut(images)
+        if any(frame[1]):
+            kept = tf.concat([kept[:, :1]] * frame[1][0] + [kept] + [kept[:, -1:]] * frame[1][1], 1)
+        if any(frame[2]):
+            kept = tf.concat([kept[:, :, :1]] * frame[2][0] + [kept] + [kept[:, :, -1:]] * frame[2][1], 2)
+        return kept
 
 
 @serializable
