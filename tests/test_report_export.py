@@ -4,15 +4,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+import made_model
 import pytest
 from made_report import report_of
 from made_run import make_run
 
 from fer.data.classes import CLASSES
 from fer.data.manifest import ImageSize
+from fer.engines.registry import ENGINES
+from fer.evaluation.scores import load_scores
+from fer.export.exported import export_run
 from fer.inference.model_record import MODEL_JSON, ExportedSnapshot, FormRecord, ModelRecord, Preprocessing
+from fer.report.exported import read_export
 from fer.report.kept import find_report
-from fer.report.results import RunResult
+from fer.report.results import ExportResult, RunResult
 from fer.runs.run import Run
 from fer.system.records import read_record, write_record
 
@@ -85,3 +90,17 @@ def test_an_export_made_since_is_a_reason_to_make_the_report_again(run: Run) -> 
     assert find_report([run], run.report_dir) is not None
     export(run)
     assert find_report([run], run.report_dir) is None
+
+
+def test_what_was_just_exported_is_of_the_weights_that_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINES, "pytorch", made_model.here)
+    made = made_model.make_run(tmp_path)
+    for name in list(ENGINES):
+        monkeypatch.delitem(ENGINES, name)  # OpenCV alone checks Caffe's files
+    record = export_run(made, made.export_dir)
+    scored = load_scores(made.scores("val")).meta
+    assert read_export(made, scored.weights_sha256, val_only=False) == (
+        ExportResult(dir=str(made.export_dir), forms=record.forms), None
+    )  # fmt: skip
