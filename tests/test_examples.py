@@ -64,7 +64,8 @@ def _put_in(words: list[str]) -> Iterator[str]:
 
 
 def shown() -> list[str]:
-    texts = [cli.MAIN_HELP, (ROOT / "README.md").read_text(encoding="utf-8")]
+    readmes = [ROOT / "README.md", *sorted(ROOT.glob("fer/*/README.md")), ROOT / "scripts" / "README.md"]
+    texts = [cli.MAIN_HELP, *(path.read_text(encoding="utf-8") for path in readmes)]
     texts += [module.HELP for module in cli.COMMANDS.values()]
     return list(dict.fromkeys(itertools.chain.from_iterable(map(commands_in, texts))))
 
