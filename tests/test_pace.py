@@ -128,9 +128,9 @@ def test_what_is_quicker_is_said_once_it_saves_hours(monkeypatch: pytest.MonkeyP
 
 
 def test_the_measured_ratios_are_those_of_the_readme() -> None:
-    rows = re.findall(
-        r"^\| (\w+) s\d, (\w+) \|.*?\| ([\d.]+) \| [\d.]+ \| \d+% \|$", (ROOT / "scripts" / "README.md").read_text(), re.M
-    )
+    text = (ROOT / "scripts" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) s\d, (\w+) \|.*?\| ([\d.]+) \| [\d.]+ \| \d+% \|$", text, re.M)
+    assert rows
     assert {(net, precision, float(times)) for net, precision, times in rows} == {
         (net, precision, times) for precision, each in TIMES_CAFFE.items() for net, times in each.items()
     }

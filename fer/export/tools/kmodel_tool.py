@@ -14,8 +14,9 @@ the K210, which takes a process a core: one image takes it a tenth of a second.
 import argparse
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from os import cpu_count
+from os import chdir, cpu_count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nncase
 import numpy as np
@@ -32,8 +33,13 @@ def int8(args: argparse.Namespace) -> None:
     calibration.set_tensor_data(np.ascontiguousarray(images).tobytes())
     calibration.samples_count = len(images)
     compiler.use_ptq(calibration)
-    compiler.compile()
-    Path(args.out).write_bytes(compiler.gencode_tobytes())
+    out = Path(args.out).absolute()
+    with TemporaryDirectory() as scratch:
+        chdir(scratch)  # it leaves a kmodel_info.txt where it is
+        compiler.compile()
+        code = compiler.gencode_tobytes()
+        chdir(out.parent)
+    out.write_bytes(code)
 
 
 def reader(path: str) -> Read:
