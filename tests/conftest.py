@@ -28,6 +28,7 @@ LONGEST = [
     "test_examples",
     "test_worker",
 ]
+IN_ORDER = tuple(ENGINES)
 ROOT = Path(__file__).resolve().parent.parent
 FER2013_CSV_WRITER = ROOT.parent / "shared" / "fer2013" / "write_csv.py"
 
@@ -150,6 +151,13 @@ ENGINES_PARTS = {
     ("-m", "fer.engines.pytorch"): ["fer.engines.core.tool", "fer.engines.pytorch.backend", "fer.engines.pytorch.cpu"],
     (str(training.FAKE),): ["numpy", "fer.formats.log_lines", "fer.nets.lint"],
 }
+
+
+@pytest.fixture(autouse=True)
+def engines_in_order() -> None:
+    """An engine that a test had taken away is put back behind the others."""
+    for name in [name for name in IN_ORDER if name in ENGINES]:
+        ENGINES[name] = ENGINES.pop(name)
 
 
 @pytest.fixture(autouse=True, scope="session")

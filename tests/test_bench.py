@@ -67,6 +67,8 @@ def test_bench_gpu_runs_small(tmp_path: Path) -> None:
     lenet = result["rows"][0]
     assert lenet["operations_floor"] * result["rates"]["fp32"] == pytest.approx(8 * 6 * 8_803_500, rel=0.01)
     for found in result["agreement"].values():  # here both are the CPU
+        nudged = [found.pop(name) for name in list(found) if name.startswith("nudged_")]
+        assert len(nudged) == 3 and all(0 <= each < 1e-2 for each in nudged) and nudged[0] > 0
         assert found.pop("iterations") == 3 and not found.pop("captured") and set(found.values()) == {0}
     assert "lenet s2" in text and "first update" in text
 
