@@ -35,6 +35,7 @@ KNOWN = {
     "alexnetbn": Known("s1", 0.6718, 0.6776, "80 epochs, mean of 17 snapshots"),
     "lenet": Known("s2", 0.5762, 0.5782, "22 epochs, mean of 5 snapshots"),
     "resnet18h": Known("s1", 0.6957, 0.7203, "100 epochs, mean of 12 snapshots"),
+    "vgg13": Known("s1", 0.7013, 0.7200, "150 epochs, mean of 12 snapshots"),
     "vgg8": Known("s1", 0.6988, 0.7138, "120 epochs, mean of 12 snapshots"),
 }
 
