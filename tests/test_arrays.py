@@ -1,5 +1,6 @@
 """NumPy's archives: whatever is wrong with one is one error."""
 
+import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer.system.arrays import DamagedArchive, read_arrays
+from fer.system.arrays import DamagedArchive, read_arrays, write_array
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -37,3 +38,17 @@ def test_what_is_no_archive_or_lacks_an_array(tmp_path: Path) -> None:
             read_arrays(tmp_path / name, ("one", "two"))
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("array", [np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::-1], np.zeros((0, 3), np.uint8)])
+def test_what_is_written_is_read_by_numpy(array: np.ndarray, tmp_path: Path) -> None:
+    write_array(tmp_path / "a.npy", array)
+    found = np.load(tmp_path / "a.npy", allow_pickle=False)
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+
+
+def test_a_full_disk_is_the_system_s_error() -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_array(Path("/dev/full"), np.zeros(100_000))
+    assert caught.value.errno == errno.ENOSPC

@@ -19,7 +19,7 @@ from fer.nets.states import train_state
 from fer.runs.explained import Explained, ExplainedMeta, read_explained
 from fer.runs.run import Run, Snapshot
 from fer.schema import caffe_pb2
-from fer.system.arrays import read_arrays
+from fer.system.arrays import read_arrays, write_array
 from fer.system.records import NewerFormat
 
 FACES = 24  # at most; three of each class where these are few
@@ -76,7 +76,7 @@ class Explainer:
 
     def _stored(self, images: NDArray[np.uint8]) -> Path:
         path = self.scratch / "views.npy"
-        np.save(path, np.ascontiguousarray(images))
+        write_array(path, np.ascontiguousarray(images))
         return path
 
     def _grad_cam(self, faces: NDArray[np.uint8], classes: NDArray[np.int64]) -> tuple[NDArray[np.float32], str]:

@@ -13,6 +13,7 @@ from fer.nets.deploy import training_front
 from fer.nets.files import with_paths
 from fer.nets.states import scored_state, train_state
 from fer.runs.run import Run
+from fer.system.arrays import write_array
 from fer.system.hashes import file_hash
 
 IMAGES, SEED = 300, 0
@@ -33,7 +34,7 @@ class CalibrationImages:
         folder = directory / CALIBRATION
         folder.mkdir()
         images, names = folder / "images.npy", folder / "list.txt"
-        np.save(images, self.images)
+        write_array(images, self.images)
         rows = (f"{name} {label}\n" for name, label in zip(self.names, self.labels, strict=True))
         names.write_text("".join(rows), encoding="utf-8")
         return replace(

@@ -21,6 +21,7 @@ from fer.export.refused import refused_by
 from fer.export.tool import Tool
 from fer.inference.model_record import ModelRecord
 from fer.nets.transform import Transform
+from fer.system.arrays import write_array
 
 ONNXRUNTIME = Tool("onnxruntime", "onnxruntime", 60)
 NCNN = Tool("ncnn", "ncnn", 30)
@@ -200,7 +201,7 @@ def before(job: Job, kind: str) -> Transform | None:
 
 def _calibration(job: Job, kind: str, folder: str) -> Path:
     path = Path(folder, "calibration.npy")
-    np.save(path, given(job.calibration(), job.model.transform, kind))
+    write_array(path, given(job.calibration(), job.model.transform, kind))
     return path
 
 

@@ -52,6 +52,7 @@ from fer.runs.record import HashedFile, RunRecord, SnapshotFiles
 from fer.runs.run import RUN_JSON, Run, Snapshot
 from fer.runs.scores import chosen_snapshot
 from fer.schema import caffe_pb2
+from fer.system.arrays import write_array
 from fer.system.files import replacement, told_full, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
@@ -185,7 +186,7 @@ def write_caffe_files(folder: Path, trained: Model, deploy: caffe_pb2.NetParamet
     if transform.mean is not None:
         mean += transform.mean
     write_mean(folder / MEAN, mean)
-    np.save(folder / "mean.npy", mean)
+    write_array(folder / "mean.npy", mean)
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in trained.classes), encoding="utf-8")
     param = caffe_pb2.TransformationParameter(
         crop_size=transform.crop, scale=transform.scale, mean_file=str(folder / MEAN)

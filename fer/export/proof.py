@@ -16,6 +16,7 @@ from fer.export.forms import FORMS
 from fer.inference.classifier import MEAN, Classifier, Model
 from fer.inference.model_record import FormRecord
 from fer.schema import caffe_pb2
+from fer.system.arrays import write_array
 
 AGREEMENT = 0.97
 """The least share of val's images that a form of integers must give the run's own class."""
@@ -163,7 +164,7 @@ def _engine(engine: Engine, model: Model, images: np.ndarray) -> np.ndarray:
     transform = model.transform
     with tempfile.TemporaryDirectory(prefix="fer-export-", dir=model.directory) as folder:
         source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
-        np.save(source, images)
+        write_array(source, images)
         param = caffe_pb2.TransformationParameter(
             crop_size=transform.crop, scale=transform.scale, mean_file=str((model.directory / MEAN).absolute())
         )

@@ -16,6 +16,7 @@ from fer.nets.fold import Folded
 from fer.nets.shapes import infer_shapes
 from fer.nets.transform import Transform
 from fer.schema import caffe_pb2
+from fer.system.arrays import write_array
 
 RKNN = Tool("rknn", "rknn-toolkit2", 195, "3.11")
 NNCASE = Tool("kmodel", "nncase", 30, "3.10")
@@ -60,7 +61,7 @@ class Rknn(Simulated):
         model = self._plain(job, kind, str(sources))
         images = job.calibration()
         images = images if kind == BYTES else given(images, job.model.transform, kind)
-        np.save(sources / "calibration.npy", images)
+        write_array(sources / "calibration.npy", images)
         self.tool.run(self.verb, model.absolute(), "--out", (folder / f"{kind}{self.suffix}").absolute())
 
 

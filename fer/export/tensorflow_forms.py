@@ -18,6 +18,7 @@ from fer.inference.classifier import MEAN
 from fer.inference.model_record import ModelRecord
 from fer.nets.lint import KNOWN_LAYERS
 from fer.schema import caffe_pb2
+from fer.system.arrays import write_array
 
 LITERT = Tool("litert", "LiteRT", 50)
 _KERAS = """
@@ -114,7 +115,7 @@ class TensorFlowForm:
             images = None
             if form in INTEGERS:
                 images = Path(folder, "calibration.npy")
-                np.save(images, job.calibration())
+                write_array(images, job.calibration())
             param = caffe_pb2.TransformationParameter(crop_size=transform.crop, scale=transform.scale)
             param.mean_file = str((model.directory / MEAN).absolute())
             files = (model.deploy.absolute(), model.weights.absolute())
@@ -126,7 +127,7 @@ class TensorFlowForm:
     def _read(self, path: Path, images: np.ndarray) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix="fer-export-") as folder:
             source, out = Path(folder, "images.npy"), Path(folder, "scores.npz")
-            np.save(source, images)
+            write_array(source, images)
             TensorFlow().set_up().read(self.name, path, source, out)
             with np.load(out, allow_pickle=False) as answer:
                 probs: np.ndarray = answer["probs"]

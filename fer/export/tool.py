@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 
 from fer.errors import FerError
+from fer.system.arrays import write_array
 from fer.system.script_python import FoundPython, ScriptPython
 
 TOOLS = Path(__file__).parent / "tools"
@@ -78,7 +79,7 @@ class Tool:
         """What the file `model` says to inputs float32 [N, ...]. Raises FerError."""
         with tempfile.TemporaryDirectory(prefix="fer-form-") as folder:
             images, out = Path(folder, "images.npy"), Path(folder, "answers.npz")
-            np.save(images, inputs)
+            write_array(images, inputs)
             self.run("predict", model.absolute(), "--images", images, "--out", out)
             with np.load(out, allow_pickle=False) as answers:
                 took = float(answers["milliseconds"]) if "milliseconds" in answers else None
@@ -91,7 +92,7 @@ class Tool:
         """
         with tempfile.TemporaryDirectory(prefix="fer-form-") as folder:
             images, out = Path(folder, "images.npy"), Path(folder, "noise.npz")
-            np.save(images, inputs)
+            write_array(images, inputs)
             self.run("noise", model.absolute(), "--than", than, "--images", images, "--out", out)
             with np.load(out, allow_pickle=False) as found:
                 return dict(zip(found["names"].tolist(), found["ratios"].tolist(), strict=True))

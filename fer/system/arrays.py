@@ -1,4 +1,4 @@
-"""Reading NumPy's archives, which may be damaged."""
+"""NumPy's files: archives that may be damaged, and disks that may be full."""
 
 import zipfile
 import zlib
@@ -39,3 +39,11 @@ def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, np.
         raise
     except _FAULTS as error:
         raise DamagedArchive(str(error) or type(error).__name__) from error
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy. Raises the system's OSError on a full disk, where NumPy's has neither errno nor reason."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.data)
