@@ -3,9 +3,12 @@
 import importlib
 from typing import Any
 
+import pytest
+
 from fer.engines.core.framework import Framework
 
 FRAMEWORKS = {"pytorch": "PyTorch", "tensorflow": "TensorFlow"}
+each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 
 
 def framework(name: str) -> Framework:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from frameworks import FRAMEWORKS, framework
+from frameworks import each_engine, framework
 from solver_cases import quiet_solver, write_solver
 from torch.nn import functional as F
 
@@ -43,9 +43,6 @@ def trained(tmp_path: Path) -> tuple[Path, list[Path]]:
     model.write_text(NET.replace("SOURCE", str(tmp_path / "lmdb")))
     quiet_solver(solver).solve()
     return model, [tmp_path / f"run_iter_{i}.caffemodel" for i in (5, 10, 15)]
-
-
-each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 
 
 def average(engine: str, model: Path, files: list[Path], *words: str) -> int:

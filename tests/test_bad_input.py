@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from frameworks import FRAMEWORKS, framework
+from frameworks import each_engine, framework
 from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -235,7 +235,7 @@ def write_deploy(folder: Path) -> None:
     np.save(folder / "images.npy", np.zeros((2, 1, 8, 8), np.uint8))
 
 
-@pytest.mark.parametrize("engine", FRAMEWORKS)
+@each_engine
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_fatal_line_and_nothing_is_written(
     folder: Path, name: str, engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -257,7 +257,7 @@ def test_bad_input_is_one_fatal_line_and_nothing_is_written(
     assert files(folder) == before
 
 
-@pytest.mark.parametrize("engine", FRAMEWORKS)
+@each_engine
 def test_the_files_that_are_spoilt_above_are_well_before(
     folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +267,7 @@ def test_the_files_that_are_spoilt_above_are_well_before(
         assert tool.main(framework(engine), [*command]) == 0, command
 
 
-@pytest.mark.parametrize("engine", FRAMEWORKS)
+@each_engine
 def test_weights_that_lack_a_layer_do_not_keep_that_of_the_weights_before(
     folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ from data_layers import (
     one_pass,
     write_lmdb,
 )
-from frameworks import FRAMEWORKS
+from frameworks import each_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,8 +35,6 @@ from fer.engines.pytorch.registry import Context, Layer, Seeds
 from fer.errors import FerError
 from fer.formats.database import encode_datum
 from fer.schema import caffe_pb2
-
-each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 
 
 @pytest.fixture

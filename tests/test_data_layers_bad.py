@@ -21,13 +21,11 @@ from data_layers import (
     one_pass,
     write_lmdb,
 )
-from frameworks import FRAMEWORKS
+from frameworks import each_engine
 
 from fer.errors import FerError
 from fer.formats.database import encode_datum, encode_file_datum
 from fer.schema import caffe_pb2
-
-each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 
 
 @pytest.fixture

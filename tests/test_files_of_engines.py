@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from frameworks import FRAMEWORKS, framework
+from frameworks import each_engine, framework
 from google.protobuf import text_format
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -30,7 +30,6 @@ from fer.formats.blobs import blob_shape, from_blob, is_legacy, same_shape, to_b
 from fer.nets.states import State
 from fer.schema import caffe_pb2
 
-each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 NET = """
 name: "Files"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 1 dim: 6 dim: 6 } } }

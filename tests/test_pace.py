@@ -9,8 +9,9 @@ import training
 from fer.commands import terminal
 from fer.commands.display import TrainingDisplay
 from fer.engines.caffe import ipc
+from fer.engines.measured import TIMES_CAFFE, TIMES_CAFFE_ON_A_GPU
 from fer.training import events, pace
-from fer.training.pace import TIMES_CAFFE, Pace, quicker_engine
+from fer.training.pace import Pace, quicker_engine
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -134,6 +135,8 @@ def test_the_measured_ratios_are_those_of_the_readme() -> None:
     assert {(net, precision, float(times)) for net, precision, times in rows} == {
         (net, precision, times) for precision, each in TIMES_CAFFE.items() for net, times in each.items()
     }
+    on_a_gpu = re.findall(r"^\| (\w+) s\d \| [\d,]+ \| [\d,]+ \| ([\d.]+) \|", text, re.M)
+    assert {net: float(times) for net, times in on_a_gpu} == TIMES_CAFFE_ON_A_GPU
 
 
 def test_the_display_moves_and_tells_the_time(

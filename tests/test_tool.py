@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from frameworks import FRAMEWORKS, framework
+from frameworks import each_engine, framework
 from solver_cases import quiet_solver, write_solver
 
 from fer.engines.core import tool
@@ -26,9 +26,6 @@ layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
 layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
 """
 TRANSFORM = "crop_size: 6 scale: 0.01 mean_value: 100"
-
-
-each_engine = pytest.mark.parametrize("engine", FRAMEWORKS)
 
 
 def run(engine: str, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:

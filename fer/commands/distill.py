@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from fer.errors import FerError
     from fer.nets.zoo import find_solver, recommended_solver
     from fer.runs.opened import open_runs
+    from fer.runs.record import average_text
     from fer.system.shell import command
     from fer.training.distill import distill
 
@@ -45,11 +46,7 @@ def run(args: argparse.Namespace) -> int:
     with StageBars() as progress:
         made = distill(args.student, runs, args.out, temperature=args.temperature, share=args.weight, progress=progress)
     for run, snapshot in zip(runs, made.snapshots, strict=True):
-        what = (
-            f"the mean of {len(snapshot.averaged)} snapshots"
-            if snapshot.averaged
-            else f"iteration {snapshot.iteration:,}"
-        )
+        what = average_text(snapshot.averaged) if snapshot.averaged else f"iteration {snapshot.iteration:,}"
         show(f"teacher {run.dir}: {what}, the best on val")
     try:
         solver: object = _short(find_solver(args.student, recommended_solver(args.student)))
@@ -64,6 +61,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _short(path: Path) -> Path:
-    """A path as it is seen from the current folder, where it lies below that."""
-    whole = Path(os.path.abspath(path))  # noqa: PTH100 -- resolve() would take the name behind a symlink
-    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+    from fer.system.shell import from_here
+
+    return from_here(Path(os.path.abspath(path)))  # noqa: PTH100 -- resolve() would take the name behind a symlink

@@ -43,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
     from fer.nets.policies import learning_rate
     from fer.nets.schedules import cosine, warm_up
     from fer.nets.zoo import find_net, find_solver
-    from fer.system.shell import command
+    from fer.system.shell import command, from_here
 
     net, source = find_net(args.net).resolve(), find_solver(args.net, args.solver)
     if args.out.exists() and args.out.samefile(source):
         raise UsageError(f"{args.out} is the solver itself: give OUT another name.")
     solver = read_solver(source)
-    solver.net = str(net.relative_to(Path.cwd()) if net.is_relative_to(Path.cwd()) else net)
+    solver.net = str(from_here(net))
     solver.snapshot_prefix = args.out.stem
     if args.max_iter:
         solver.max_iter = args.max_iter

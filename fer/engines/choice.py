@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 
 from fer.engines.engine import Demand, Engine, Say
+from fer.engines.measured import TIMES_CAFFE_ON_A_GPU
 from fer.engines.real_caffe import OTHER_CAFFE
 from fer.engines.registry import CHOSEN, ENGINES, SPARE, engine_called, engines_that
 from fer.errors import FerError, UsageError
 from fer.nets.states import filter_net, test_states, train_state
 from fer.nets.wiring import learns_statistics
 from fer.schema import caffe_pb2
-
-# Images a second of the PyTorch engine against real Caffe's, in fp32 on one H100: README, Speed.
-TIMES_CAFFE_ON_A_GPU = {"LeNet": 13.1, "AlexNet": 13.2}
 
 
 def demand_of(net: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter, *, on_gpu: bool = False) -> Demand:

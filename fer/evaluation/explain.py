@@ -76,7 +76,7 @@ class Explainer:
 
     def _stored(self, images: NDArray[np.uint8]) -> Path:
         path = self.scratch / "views.npy"
-        write_array(path, np.ascontiguousarray(images))
+        write_array(path, images)
         return path
 
     def _grad_cam(self, faces: NDArray[np.uint8], classes: NDArray[np.int64]) -> tuple[NDArray[np.float32], str]:

@@ -3,11 +3,17 @@
 import importlib.util
 import shlex
 import sys
+from pathlib import Path
 
 
 def command(*words: object) -> str:
     """The words as one line, those quoted that a shell would split or expand."""
     return shlex.join(map(str, words))
+
+
+def from_here(path: Path) -> Path:
+    """An absolute path as it is seen from the current folder, where it lies below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def pip_install(*packages: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fer.engines.caffe import ipc
 from fer.engines.engine import Engine
+from fer.engines.measured import TIMES_CAFFE
 from fer.system.hardware import native_bf16
 from fer.training.events import Estimate, Moved, Notice, Tell
 
@@ -14,9 +15,6 @@ TIMED = 20  # iterations that an estimate is made from; of slow ones
 TIMED_SECONDS = 60.0  # as many as this takes, if they are
 FEWEST = 3
 HOUR = 3600.0
-
-# Images a second of the PyTorch engine against real Caffe's, on the same 2 cores: README, Speed.
-TIMES_CAFFE = {"fp32": {"LeNet": 2.23, "AlexNet": 2.47}, "bf16": {"LeNet": 3.08, "AlexNet": 4.32}}
 
 
 class Pace:
