@@ -14,10 +14,10 @@ examples:
   fer distill --student vgg8 --teachers runs/vgg13-s1 --temperature 2 --weight 0.7 --out taught2/train_val.prototxt
 
 Writes the student's net with the teachers' nets inside its TRAIN phase, in Caffe's own layers, so that every engine
-trains it; and beside it the teachers' weights, as teachers.caffemodel. Of each run the snapshot that is best on val
-teaches; it learns nothing more. The student learns by the cross entropy with the mean of their softened answers,
-softmax(scores / T), which counts A x T^2 times, and by its own losses, which count 1 - A times. Tests, fer report and
-fer export see the student alone.
+trains it; and beside it the teachers' weights, as teachers.caffemodel, with the student's own where --start gives
+them. Of each run the snapshot that is best on val teaches; it learns nothing more. The student learns by the cross
+entropy with the mean of their softened answers, softmax(scores / T), which counts A x T^2 times, and by its own
+losses, which count 1 - A times. Tests, fer report and fer export see the student alone.
 """
 
 
@@ -27,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--teachers", required=True, nargs="+", type=Path, metavar="RUN", help="finished runs on the same data")
     add("--temperature", type=temperature, default=4.0, metavar="T", help="softens the answers (default: 4)")
     add("--weight", type=power, default=0.9, metavar="A", help="share of the soft loss, to 1 (default: 0.9)")
+    add("--start", type=Path, metavar="F", help="a .caffemodel of the student, which then learns on from it")
     add("--data", type=Path, metavar="DIR", help="where the data that the teachers were trained on are now")
     add("--out", required=True, type=Path, metavar="OUT", help="the net to write, as taught/train_val.prototxt")
     parser.set_defaults(run=run)
@@ -44,7 +45,15 @@ def run(args: argparse.Namespace) -> int:
 
     runs = open_runs(args.teachers, Path("runs"), args.data)
     with StageBars() as progress:
-        made = distill(args.student, runs, args.out, temperature=args.temperature, share=args.weight, progress=progress)
+        made = distill(
+            args.student,
+            runs,
+            args.out,
+            temperature=args.temperature,
+            share=args.weight,
+            start=args.start,
+            progress=progress,
+        )
     for run, snapshot in zip(runs, made.snapshots, strict=True):
         what = average_text(snapshot.averaged) if snapshot.averaged else f"iteration {snapshot.iteration:,}"
         show(f"teacher {run.dir}: {what}, the best on val")

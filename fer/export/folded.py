@@ -6,10 +6,8 @@ from dataclasses import replace
 from fer.export.form import Job
 from fer.export.onnx_model import to_onnx
 from fer.export.proof import HeldOut, check_caffe_files
-from fer.formats.blobs import to_blob
 from fer.formats.prototxt import write_text
 from fer.inference.classifier import MEAN, ONNX, WEIGHTS
-from fer.schema import caffe_pb2
 
 FOLDED = "folded"
 
@@ -26,11 +24,7 @@ def write_folded(job: Job, val: HeldOut, *, onnx: bool) -> None:
     shutil.copy(job.model.directory / MEAN, folder)
     made = replace(job.model, directory=folder, deploy=folder / job.model.deploy.name, weights=folder / WEIGHTS)
     write_text(made.deploy, folded.net)
-    weights = caffe_pb2.NetParameter(name=folded.net.name)
-    for layer in folded.net.layer:
-        if blobs := folded.blobs.get(layer.name):
-            weights.layer.add(name=layer.name, type=layer.type).blobs.extend(map(to_blob, blobs))
-    made.weights.write_bytes(weights.SerializeToString(deterministic=True))
+    made.weights.write_bytes(folded.weights().SerializeToString(deterministic=True))
     if onnx:
         written = to_onnx(folded.net, folded.blobs, job.model.transform, job.batch)
         (folder / ONNX).write_bytes(written.SerializeToString(deterministic=True))

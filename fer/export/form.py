@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fer.formats.blobs import from_blob
+from fer.formats.blobs import blobs_by_layer
 from fer.formats.prototxt import read_weights
 from fer.inference.classifier import Model
 from fer.inference.model_record import ModelRecord
@@ -64,11 +64,7 @@ class Job:
     @cached_property
     def blobs(self) -> dict[str, list[np.ndarray]]:
         """float32, the parameters of each layer by name, in Caffe's order."""
-        weights = self.model.weights
-        return {
-            layer.name: [from_blob(blob, f"{weights}: layer {layer.name!r}") for blob in layer.blobs]
-            for layer in read_weights(weights).layer
-        }
+        return blobs_by_layer(read_weights(self.model.weights), self.model.weights)
 
     @cached_property
     def folded(self) -> Folded:

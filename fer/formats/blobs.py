@@ -42,6 +42,15 @@ def from_blob(blob: caffe_pb2.BlobProto, where: str) -> np.ndarray:
     return values.reshape(shape)
 
 
+def blobs_by_layer(weights: caffe_pb2.NetParameter, where: object) -> dict[str, list[np.ndarray]]:
+    """float32, the parameters of each layer that has some, by name, in Caffe's order. Raises FerError as from_blob."""
+    return {
+        layer.name: [from_blob(blob, f"{where}: layer {layer.name!r}") for blob in layer.blobs]
+        for layer in weights.layer
+        if layer.blobs
+    }
+
+
 def is_legacy(blob: caffe_pb2.BlobProto) -> bool:
     """Whether a blob has the four numbers of Caffe before 2015, which count more than its `shape`."""
     return any(blob.HasField(name) for name in _LEGACY)

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from fer.engines.core.rates import step_at
 from fer.engines.core.weights import SolverState, state_from_hdf5
 from fer.errors import FerError
-from fer.formats.blobs import from_blob, is_legacy, same_shape, shape_text, to_blob
+from fer.formats.blobs import blobs_by_layer, from_blob, is_legacy, same_shape, shape_text, to_blob
 from fer.formats.hdf5 import MAGIC, read_hdf5, read_hdf5_weights
 from fer.formats.prototxt import read_weights
 from fer.imports.given import GivenFile
@@ -178,11 +178,7 @@ def blobs_of(file: GivenFile) -> dict[str, list[np.ndarray]]:
         with file.told():
             stored = read_hdf5_weights(file.path)
         return {name: [blobs[place] for place in sorted(blobs)] for name, blobs in stored.items()}
-    return {
-        layer.name: [from_blob(blob, f"{file.name}: layer {layer.name!r}") for blob in layer.blobs]
-        for layer in _read_weights(file).layer
-        if layer.blobs
-    }
+    return blobs_by_layer(_read_weights(file), file.name)
 
 
 def _read_weights(file: GivenFile) -> caffe_pb2.NetParameter:

@@ -2,6 +2,7 @@
 
 folded = fold(deploy, blobs)
 folded.net, folded.blobs      what is left, as real Caffe reads it
+folded.weights()              as a .caffemodel
 folded.left                   why a BatchNorm, Scale or Bias is still there, by its name
 
 A channel's y = (x - mean) / sqrt(variance + eps) * scale + bias is a factor and a term, and those of the layer
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fer.formats.blobs import to_blob
 from fer.schema import caffe_pb2
 
 Layer = caffe_pb2.LayerParameter
@@ -32,6 +34,14 @@ class Folded:
     blobs: dict[str, list[np.ndarray]]
     """float32, of each layer's name, in Caffe's order."""
     left: dict[str, str] = field(default_factory=dict)
+
+    def weights(self) -> caffe_pb2.NetParameter:
+        """The blobs as a .caffemodel has them."""
+        weights = caffe_pb2.NetParameter(name=self.net.name)
+        for layer in self.net.layer:
+            if blobs := self.blobs.get(layer.name):
+                weights.layer.add(name=layer.name, type=layer.type).blobs.extend(map(to_blob, blobs))
+        return weights
 
 
 class _Unfoldable(Exception):  # no error: the layer stays

@@ -13,17 +13,20 @@ from fer.data.classes import CLASSES
 from fer.errors import Faults, FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.splits import READ_LAYERS, Reading, layer_source, reading_of
+from fer.formats.blobs import blobs_by_layer
 from fer.formats.database import read_mean
 from fer.formats.prototxt import read_net, read_weights
 from fer.formats.prototxt_text import encode
 from fer.nets.deploy import derive_deploy, training_front
 from fer.nets.distilled import Teacher, distilled, teachers_weights, trained_states
+from fer.nets.fold import fold
 from fer.nets.lint import lint_net, states_named
 from fer.nets.shapes import UnknownShapeError, infer_shapes
 from fer.nets.zoo import TRAIN_VAL, find_net
 from fer.runs.opened import scores_can_be_kept
 from fer.runs.run import Run, Snapshot
 from fer.runs.scores import chosen_snapshot
+from fer.runs.snapshots import check_start_weights
 from fer.runs.unchanged import data_dir
 from fer.schema import caffe_pb2
 from fer.system.escapes import escaped, some_names
@@ -53,14 +56,15 @@ def distill(
     *,
     temperature: float = 4.0,
     share: float = 0.9,
+    start: Path | None = None,
     progress: StageProgress | None = None,
 ) -> Distilled:
     """Write a student's net with the nets of finished runs inside, and beside it a .caffemodel of theirs.
 
     `student` is a net as `fer train` takes it. Of each run the snapshot or mean that is best on val teaches; it is
-    scored there first, unless it is scored already. `share` is that of the soft loss. Raises FerError where a run is
-    not finished or has no snapshot, or where the runs and the student do not learn the same classes from the same
-    data and images.
+    scored there first, unless it is scored already. `share` is that of the soft loss. `start` is a .caffemodel of a
+    trained student, which joins theirs. Raises FerError where a run is not finished or has no snapshot, where the runs
+    and the student do not learn the same classes from the same data and images, or where `start` does not fit.
     """
     net_path = find_net(student)
     out = out / TRAIN_VAL if out.is_dir() else out
@@ -74,12 +78,15 @@ def distill(
     readings = [reading_of(run) for run in runs]
     _check_teachers(runs, readings)
     _check_images(net, str(student), runs, readings)
-    _check_classes(net, str(student), runs[0], readings[0].sources["val"].shape)
+    shape = readings[0].sources["val"].shape
+    _check_classes(net, str(student), runs[0], shape)
+    weights = _start_weights(start, net, shape) if start else caffe_pb2.NetParameter()
     taught = [_teacher(run, progress) for run in runs]
     teachers = [teacher for teacher, _ in taught]
     header = f"# {escaped(str(student))} as a student of {some_names([run.name for run in runs])}{_BY}\n"
     text = header + distilled(net, teachers, temperature=temperature, share=share)
-    write_bytes(weights_path, teachers_weights(teachers).SerializeToString(deterministic=True), parents=True)
+    weights.MergeFrom(teachers_weights(teachers))
+    write_bytes(weights_path, weights.SerializeToString(deterministic=True), parents=True)
     write_bytes(out, encode(text))
     return Distilled(out, weights_path, net_path, data_dir(runs[0]), tuple(snapshot for _, snapshot in taught))
 
@@ -106,12 +113,13 @@ def _check_finished(run: Run) -> None:
 
 
 def _teacher(run: Run, progress: StageProgress | None) -> tuple[Teacher, Snapshot]:
-    """A run's net with the snapshot that is best on val."""
+    """A run's net with the snapshot that is best on val, by as few layers as give its numbers."""
     with scores_can_be_kept(run, asked=True):
         score_run(run, val_only=True, progress=progress)
         snapshot, _ = chosen_snapshot(run)
     name = f"{escaped(run.name)}, snapshot {snapshot.name}"
-    return Teacher(name, read_net(run.deploy), read_weights(snapshot.weights)), snapshot
+    folded = fold(read_net(run.deploy), blobs_by_layer(read_weights(snapshot.weights), snapshot.weights))
+    return Teacher(name, folded.net, folded.weights()), snapshot
 
 
 def _check_teachers(runs: Sequence[Run], readings: Sequence[Reading]) -> None:
@@ -171,6 +179,13 @@ def _check_classes(net: caffe_pb2.NetParameter, name: str, run: Run, shape: tupl
             f"{name} gives {scores} scores, and its teachers know {len(classes)} classes ({some_names(classes)})\n"
             f"{copy} makes a net that fits"
         )
+
+
+def _start_weights(path: Path, net: caffe_pb2.NetParameter, shape: tuple[int, int, int]) -> caffe_pb2.NetParameter:
+    """The parameters of a trained student, of the layers that its net has."""
+    check_start_weights(path, infer_shapes(derive_deploy(net, shape)).params)
+    own = {layer.name for layer in net.layer}
+    return caffe_pb2.NetParameter(layer=(layer for layer in read_weights(path).layer if layer.name in own))
 
 
 def _given(layer: caffe_pb2.LayerParameter, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
