@@ -11,6 +11,7 @@ and stop. Begin it in a clone of one commit with an environment of its own, so t
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,13 +28,15 @@ from fer.system.locks import lock
 
 @dataclass(frozen=True)
 class Training:
-    """A run's net and solver, and what `fer train` is told besides."""
+    """A run's net and solver, what `fer train` is told besides, and the commands of `fer` that come before it."""
 
     net: str
     solver: str
     options: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
 
 
+REPOSITORY = Path(__file__).absolute().parents[1]
 # The seed's own nets read the database in its order, as Caffe did.
 RUNS = {
     "alexnet-s1": Training("alexnet", "s1"),
@@ -41,6 +44,18 @@ RUNS = {
     "googlenetbn-s1": Training("googlenetbn", "s1", ("--shuffle",)),
     "alexnet-s3": Training("alexnet", "s3"),
     "vgg13-s1": Training("vgg13", "s1", ("--shuffle",)),
+    # The student: the model in the box, taught for 30 epochs by the two that were the best when it was begun.
+    "vgg8-taught": Training(
+        "taught/train_val.prototxt",
+        str(REPOSITORY / "prototxt/vgg8/solver_s2.prototxt"),
+        ("--lr", "0.03", "--weights", "taught/teachers.caffemodel", "--ema", "0.999", "--shuffle"),
+        before=(
+            "average runs/vgg13-s1 --last 12",
+            "average runs/resnet18h-s1 --last 12",
+            "distill --student vgg8 --teachers runs/vgg13-s1 runs/resnet18h-s1 --out taught/train_val.prototxt "
+            f"--start {shlex.quote(str(REPOSITORY / 'fer/inference/model/weights.caffemodel'))}",
+        ),
+    ),
     "alexnet-s2": Training("alexnet", "s2"),
 }
 PID = ".campaign.pid"
@@ -92,9 +107,17 @@ def work(names: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def train(name: str, options: argparse.Namespace) -> int:
-    """One training to its end; a signal that we get reaches it, and it saves. Returns its exit code."""
-    words = [sys.executable, "-m", "fer", *command(name, options)]
-    child = subprocess.Popen(words, cwd=options.runs.absolute().parent)  # fer train makes its runs in ./runs
+    """One training to its end, after what comes before it; returns the exit code of the first that failed, or 0."""
+    first = state(options.runs / name) is None
+    for words in [*map(shlex.split, RUNS[name].before if first else ()), command(name, options)]:
+        if code := run_fer(words, options.runs.absolute().parent):  # fer train makes its runs in ./runs
+            return code
+    return 0
+
+
+def run_fer(words: Sequence[str], folder: Path) -> int:
+    """One command of `fer` to its end; a signal that we get reaches it, and it saves. Returns its exit code."""
+    child = subprocess.Popen([sys.executable, "-m", "fer", *words], cwd=folder)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: child.send_signal(number))
     return child.wait()

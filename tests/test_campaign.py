@@ -4,10 +4,15 @@ import argparse
 import fcntl
 import json
 import os
+import shlex
 from pathlib import Path
 
 import campaign
 import pytest
+
+from fer import cli
+
+EVERY = dict(campaign.RUNS)
 
 
 @pytest.fixture
@@ -65,5 +70,42 @@ def test_what_waits_is_told_and_an_unknown_run_refused(runs: Path, capsys: pytes
 def test_every_run_names_a_shipped_net_and_solver() -> None:
     from fer.nets.zoo import find_net, find_solver
 
-    for training in campaign.RUNS.values():
-        assert find_net(training.net).is_file() and find_solver(training.net, training.solver).is_file()
+    for training in EVERY.values():
+        if training.before:  # which make the net
+            assert Path(training.solver).is_file()
+        else:
+            assert find_net(training.net).is_file() and find_solver(training.net, training.solver).is_file()
+
+
+def test_the_words_of_every_run_are_those_of_fer(runs: Path) -> None:
+    options = argparse.Namespace(runs=runs, data=runs, max_iter=7)
+    for name, training in EVERY.items():
+        campaign.RUNS[name] = training
+        for words in [*map(shlex.split, training.before), campaign.command(name, options)]:
+            assert cli._parse(words).command == words[0]
+
+
+def test_what_comes_before_a_run_is_done_first_and_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    codes: list[int] = []
+    training = campaign.Training("mine/train_val.prototxt", "mine/solver.prototxt", before=("nets lenet --copy 'm 1'",))
+    monkeypatch.setattr(campaign, "RUNS", {"two": training})
+
+    def run_fer(words: list[str], folder: Path) -> int:
+        assert folder == runs.parent
+        ran.append(words[:4])
+        return codes.pop(0)
+
+    monkeypatch.setattr(campaign, "run_fer", run_fer)
+    options = argparse.Namespace(runs=runs, data=runs, max_iter=None)
+    first, then = ["nets", "lenet", "--copy", "m 1"], ["train", "--net", "mine/train_val.prototxt", "--solver"]
+    for answers, code, expected in (([1], 1, [first]), ([0, 3], 3, [first, then])):
+        ran.clear()
+        codes[:] = answers
+        assert campaign.train("two", options) == code
+        assert ran == expected
+    ran.clear()
+    codes[:] = [0]
+    monkeypatch.setattr(campaign, "state", lambda run: "interrupted")
+    assert campaign.train("two", options) == 0
+    assert ran == [["train", "--resume", "runs/two", "--engine"]]
