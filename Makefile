@@ -4,7 +4,7 @@
 # make test-exports   every form of fer export --format proved by its own runtime; CI proves those of small tools
 # make caffe-test SOURCE=DIR   real Caffe built from its sources, its own unit tests, and agreement with it (20 minutes)
 # make lock   the locked versions anew, as pyproject.toml and the files that there are allow (UPGRADE=--upgrade: newer)
-# make speedrun CSV=fer2013.csv   the README's best row from the CSV, under 2 hours on two cores
+# make speedrun CSV=fer2013.csv   VGG8's row of the README from the CSV, under 2 hours on two cores
 PYTHON ?= python3
 # The versions that CI tests, each file with its hash; `make test CONSTRAINTS=` takes the newest instead.
 CONSTRAINTS ?= .ci/requirements-dev.txt

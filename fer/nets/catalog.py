@@ -33,6 +33,7 @@ class Known:
 KNOWN = {
     "alexnet": Known("s3", 0.6383, 0.6442, "174 epochs"),
     "alexnetbn": Known("s1", 0.6718, 0.6776, "80 epochs, mean of 17 snapshots"),
+    "googlenetbn": Known("s1", 0.7005, 0.7024, "100 epochs, mean of 5 snapshots"),
     "lenet": Known("s2", 0.5762, 0.5782, "22 epochs, mean of 5 snapshots"),
     "resnet18h": Known("s1", 0.6957, 0.7203, "100 epochs, mean of 12 snapshots"),
     "vgg13": Known("s1", 0.7013, 0.7200, "150 epochs, mean of 12 snapshots"),
