@@ -1,4 +1,4 @@
-"""The README's long trainings, one after the other: a queue that may be cut at any time and goes on where it was.
+"""Long trainings on the CPU, one after the other: a queue that may be stopped at any time and goes on where it was.
 
     python scripts/campaign.py [RUN ...] [--data data/fer2013] [--runs runs]     # all of RUNS, or those named, in order
     python scripts/campaign.py --status                                          # what is done, what runs, time left
@@ -37,7 +37,7 @@ class Training:
 
 
 REPOSITORY = Path(__file__).absolute().parents[1]
-# The seed's own nets read the database in its order, as Caffe did.
+# The original project's nets read the database in its order, as Caffe did.
 RUNS = {
     "alexnet-s1": Training("alexnet", "s1"),
     "resnet18h-s1": Training("resnet18h", "s1", ("--shuffle",)),

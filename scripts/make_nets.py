@@ -90,7 +90,8 @@ LRN = {"local_size": 5, "alpha": 0.0001, "beta": 0.75}
 def googlenet(net: Builder, *, bn: bool = False) -> None:
     """Inception v1 behind a 3x3 convolution of stride 1 instead of the 7x7 of stride 2: 44, 22, 11, 5, 2 a side.
 
-    With `bn`, batch normalisation behind each convolution and the side classifiers' fully connected layer, and no LRN.
+    With `bn`, batch normalisation behind each convolution and the auxiliary classifiers' hidden layer, and no
+    LRN.
     """
     conv = net.conv_bn if bn else net.conv
     conv("conv1", 64, 3, 1)
@@ -199,7 +200,7 @@ NETS = {
     ),
     "googlenet": Description(
         "GoogLeNet",
-        "nine inception modules and two side classifiers",
+        "nine inception modules and two auxiliary classifiers",
         googlenet,
         augmented=False,
     ),

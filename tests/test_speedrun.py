@@ -38,7 +38,7 @@ def test_from_the_csv_to_the_export_and_once_more(tmp_path: Path) -> None:
         return done
 
     speedrun()
-    run = tmp_path / "runs" / "speedrun"
+    run = tmp_path / "runs" / "speedrun-vgg8"
     info = json.loads((run / "run.json").read_text())
     assert (info["state"], info["iteration"], info["precision"], info["seed"]) == (
         "finished",
@@ -52,4 +52,4 @@ def test_from_the_csv_to_the_export_and_once_more(tmp_path: Path) -> None:
     assert (run / "export" / "model.json").is_file()
     log = (run / "train.log").read_bytes()
     speedrun()
-    assert (run / "train.log").read_bytes() == log and [path.name for path in run.parent.iterdir()] == ["speedrun"]
+    assert (run / "train.log").read_bytes() == log and [path.name for path in run.parent.iterdir()] == ["speedrun-vgg8"]

@@ -16,7 +16,7 @@ examples:
 
 Writes the mean of a run's last snapshots as one more snapshot of it, which fer report scores on val
 like the others, and chooses where it is the best. The statistics of BatchNorm layers are measured
-anew on the training data. Needs the PyTorch engine.
+anew on the training data. Needs PyTorch, or TensorFlow for a run that it trained.
 """
 
 

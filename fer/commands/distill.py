@@ -12,10 +12,11 @@ HELP = """\
 examples:
   fer distill --student vgg8 --teachers runs/vgg13-s1 runs/resnet18h-s1 --out taught/train_val.prototxt
   fer distill --student vgg8 --teachers runs/vgg13-s1 --temperature 2 --weight 0.7 --out taught2/train_val.prototxt
+  fer distill --student vgg8 --teachers runs/vgg13-s1 --start vgg8.caffemodel --out taught3/train_val.prototxt
 
 Writes the student's net with the teachers' nets inside its TRAIN phase, in Caffe's own layers, so that every engine
 trains it; and beside it the teachers' weights, as teachers.caffemodel, with the student's own where --start gives
-them. Of each run the snapshot that is best on val teaches; it learns nothing more. The student learns by the cross
+them. Of each run the snapshot that is best on val teaches; teachers are frozen. The student learns by the cross
 entropy with the mean of their softened answers, softmax(scores / T), which counts A x T^2 times, and by its own
 losses, which count 1 - A times. Tests, fer report and fer export see the student alone.
 """

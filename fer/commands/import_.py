@@ -15,8 +15,8 @@ examples:
   fer import deploy.prototxt weights.caffemodel --mean mean.npy --labels labels.txt --name theirs
 
 Takes a folder, an archive or single files of a training made by any Caffe (BVLC, NVCaffe, a DIGITS job): train_val or
-deploy, solver, .caffemodel and .solverstate (binary or HDF5, old formats too), log, mean, labels.txt. What is what is
-found by what is in it, and said. Makes a run directory that fer report, train --resume, average, export and predict
+deploy, solver, .caffemodel and .solverstate (binary or HDF5, old formats too), log, mean, labels.txt. Each file is
+recognised by its content, and named. Makes a run directory that fer report, train --resume, average, export and predict
 take like any other: it is scored on the data directory's images, which are brought to the net's input as its own
 transform says. Its classes are matched by labels.txt (Anger is Angry); without one --labels says their order.
 """

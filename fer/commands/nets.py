@@ -121,7 +121,7 @@ def _show_all(found: list[NetFacts]) -> None:
     show("\n".join(Table(columns, rows).text(width())))
     show("")
     for note in (
-        "* recommended. Accuracy: PublicTest / PrivateTest of FER2013, centre crop; alexnet after 5 of its 174 epochs.",
+        "* recommended. Accuracy: PublicTest / PrivateTest of FER2013, centre crop.",
         "Without Caffe: nets with BatchNorm, which fer's own Caffe does not train. More of one: fer nets NET",
     ):
         say_out(note)

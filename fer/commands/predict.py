@@ -73,7 +73,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--detector-weights", type=Path, metavar="FILE", help="an SSD's .caffemodel that lies elsewhere")
     add("--threshold", type=float, metavar="P", help="least score of a face, 0 to 1 (default: SSD 0.5, YuNet 0.6)")
-    add("--smooth", type=float, metavar="S", default=0.0, help="of videos: average a face's last seconds (default: 0)")
+    what = "of videos: smooth a face's probabilities, exponentially over S seconds (default: 0)"
+    add("--smooth", type=float, metavar="S", default=0.0, help=what)
     add("--csv", type=Path, metavar="OUT", help="write a row for each face and frame: place, number, probabilities")
     add("--timeline", type=Path, metavar="OUT", help="draw a video's probabilities over time: .png or .svg")
     add("--crops", type=Path, metavar="DIR", help="write the faces as the net sees them into a new folder")

@@ -32,8 +32,8 @@ examples:
 
 Trains in runs/<net>-<solver>; without --solver by the one recommended (fer nets). Ctrl-C stops at the next iteration
 with the work saved. --epochs, --max-iter, --lr and --batch-size stand in the run's own copy of the prototxts, and
---resume keeps them. A batch is that of one pass on one GPU: an iteration has iter_size times the number of GPUs as
-many images, of which epochs are counted. The schedule (stepvalue, stepsize) and the rate are not scaled with them.
+--resume keeps them. --batch-size is Caffe's batch_size, the images of one pass on one GPU: an iteration has iter_size
+times the number of GPUs as many, and epochs count those. The rate and its schedule are not rescaled.
 --ema DECAY sets, after each update, average = decay * average + (1 - decay) * weights, BatchNorm's statistics alike,
 with the decay min(DECAY, (1 + n) / (10 + n)) at iteration n. The average is saved with each snapshot N as ema_N, which
 fer report scores on val too. --resume goes on with it exactly.
@@ -93,7 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=[AUTO, *ENGINES],
         default=AUTO,
-        help="what trains; auto: Caffe, but PyTorch for what the Caffe found cannot do (default: %(default)s)",
+        help="what trains; auto: Caffe, but PyTorch for a GPU and for what the Caffe found cannot do (default: auto)",
     )
     add("--json", action="store_true", help="print run.json at the end")
     parser.set_defaults(run=run)
