@@ -282,7 +282,7 @@ def test_an_old_accuracy_is_shown_with_its_iteration(
     monkeypatch.setattr(terminal, "PLAIN_LINE_SECONDS", 0.0)
     with TrainingDisplay() as display:
         display(events.Validation(0, {"accuracy": 0.1429}, "accuracy"))
-        display(events.Displayed(20, 400, 1.5, 0.01, None, None))
+        display(events.Displayed(20, 400, 1.5, 0.01, None))
     assert "loss 1.5, val accuracy 0.1429 at 0" in capsys.readouterr().err
 
 

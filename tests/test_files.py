@@ -142,6 +142,16 @@ def test_a_directory_that_cannot_be_made_or_replaced_is_named(tmp_path: Path) ->
         partial.rmdir()
 
 
+@pytest.mark.parametrize("name", [".", "..", "a/..", "/"])
+def test_what_is_no_name_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FerError, match="give a name"), replacement(Path(name)):
+        pass
+    with pytest.raises(FerError, match="give a name"):
+        write_bytes(Path(name), b"")
+    assert names(tmp_path) == []
+
+
 def test_what_a_killed_process_left_goes_and_no_two_write_at_once(tmp_path: Path) -> None:
     left = tmp_path / ".a.partial"
     (left / "folder").mkdir(parents=True)

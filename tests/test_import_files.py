@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fer import cli
-from fer.data.class_names import class_order, names_in
+from fer.data.class_names import class_order, names_in, read_labels
 from fer.errors import FerError
 from fer.formats.blobs import from_blob, to_blob, varint
 from fer.formats.database import write_mean
@@ -20,12 +20,15 @@ from fer.formats.hdf5 import MAGIC
 from fer.formats.log import parse_log
 from fer.formats.mean import find_mean
 from fer.formats.prototxt import read_solver
-from fer.imports.given import Given, given_files
+from fer.imports.chosen import choose_mean
+from fer.imports.given import Given, GivenFile, given_files
 from fer.imports.heads import Heads, find_heads
+from fer.imports.importing import copy_matrices
 from fer.imports.logs import training_log
-from fer.imports.parts import Options, find_parts, number_in
+from fer.imports.parts import Options, Parts, find_parts, number_in
 from fer.imports.recognise import Kind, kind_of
 from fer.imports.snapshots import find_pairs
+from fer.nets.infogain import read_infogain, write_infogain
 from fer.nets.states import State
 from fer.schema import caffe_pb2
 
@@ -88,6 +91,32 @@ def test_members_of_archives_are_taken_and_pickles_are_not(tmp_path: Path) -> No
     assert [file.name for file in given.files] == [f"{tmp_path}/job.zip/job/solver.prototxt"]
     assert given.unopened == [f"{tmp_path}/job.zip/job/status.pickle: a pickle is code"]
     assert read_solver(given.files[0].path).max_iter == 40
+
+
+def test_what_only_begins_like_an_archive_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "notes.txt").write_text("BZh9garbage")
+    given = given_files([tmp_path / "job"], tmp_path / "scratch")
+    assert given.files == [] and "an archive in what was given" in given.unopened[0]
+
+
+def test_a_matrix_of_infogain_is_no_mean_and_is_put_in_order(tmp_path: Path) -> None:
+    write_infogain(tmp_path / "h.binaryproto", np.arange(9, dtype=np.float32).reshape(3, 3))
+    file = GivenFile(tmp_path / "h.binaryproto", "h.binaryproto")
+    parts, given = Parts(means=[file]), Given()
+    assert choose_mean(parts, given, None, None, print, {"h.binaryproto"}) is None
+    net = caffe_pb2.NetParameter()
+    net.layer.add(name="loss").infogain_loss_param.source = "C:\\data\\h.binaryproto"
+    copy_matrices(net, parts, tmp_path, [2, 0, 1])
+    assert net.layer[0].infogain_loss_param.source == "h.binaryproto"
+    assert read_infogain(file.path, 3).tolist() == [[8, 6, 7], [2, 0, 1], [5, 3, 4]]
+    with pytest.raises(FerError, match=r"h\.binaryproto holds 9 numbers, not 7x7"):
+        copy_matrices(net, parts, tmp_path, range(7))
+
+
+def test_many_labels_on_the_command_line() -> None:
+    names = [f"class of images {number}" for number in range(40)]
+    assert read_labels(",".join(names)) == names
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/evil", "a/../../evil"])

@@ -143,3 +143,32 @@ def test_a_table_is_no_wider_than_the_terminal(width: int) -> None:
     assert all(f"column {number}" in said for number in range(7))
     assert {"mean", "of", "17", "snapshots,", "6,000", "to", "27,000"} <= set(said.split())
     assert table.text(1000)[:2] == table.text()[:2] and len(table.text()) == 3
+
+
+def test_a_net_of_ones_own_need_not_be_utf_8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(NETS / "lenet", tmp_path / "mine")
+    net, solver, readme = (
+        tmp_path / "mine" / name for name in ("train_val.prototxt", "solver_s1.prototxt", "README.md")
+    )
+    net.write_bytes("# Gesichter, größer\n".encode("latin-1") + net.read_bytes())
+    solver.write_bytes(b'# \xfc\nnet: "elsewhere.prototxt" base_lr: 0.5 max_iter: 7 lr_policy: "fixed"\n')
+    readme.write_bytes("# Größe\n\n    fer train --net lenet --solver s1\n".encode("latin-1"))
+    assert cli.main(["nets", "mine"]) == 0
+    assert cli.main(["nets", "mine", "--copy", "two"]) == 0
+    copied = tmp_path / "two" / "solver_s1.prototxt"
+    assert copied.read_bytes().startswith(b"# \xfc\n") and read_solver(copied).max_iter == 7
+    assert read_solver(copied).net == "two/train_val.prototxt"
+    assert (tmp_path / "two" / "train_val.prototxt").read_bytes() == net.read_bytes()
+    readme.write_bytes(b"")
+    capsys.readouterr()
+    assert cli.main(["nets", "mine"]) == 0
+    assert "LeNet" in capsys.readouterr().out
+
+
+def test_trainings_without_a_date_come_last(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Run(runs / "lenet-s1").update(started="unknown")
+    assert cli.main(["runs", str(runs), "--json"]) == 0
+    assert [run["name"] for run in json.loads(capsys.readouterr().out)][-1] == "lenet-s1"

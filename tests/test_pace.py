@@ -144,10 +144,10 @@ def test_the_display_moves_and_tells_the_time(
 ) -> None:
     monkeypatch.setattr(terminal, "PLAIN_LINE_SECONDS", 0.0)
     with TrainingDisplay() as display:
-        display(events.Displayed(0, 400, 1.5, 0.01, None, None))
+        display(events.Displayed(0, 400, 1.5, 0.01, None))
         display(events.Estimate(7500.0, 0.75, 337.0))
         display(events.Moved(7, 400))
-        display(events.Displayed(5, 400, 1.25, 0.01, None, None))  # the log is behind
+        display(events.Displayed(5, 400, 1.25, 0.01, None))  # the log is behind
         display(events.SnapshotSaved(400, Path("snapshot")))
         display(events.Moved(400, 400))
     said = capsys.readouterr().err.splitlines()

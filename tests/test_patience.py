@@ -171,6 +171,13 @@ def test_without_a_test_there_is_nothing_to_wait_for(
     assert_nothing_left(tmp_path)
 
 
+def test_snapshots_that_would_fall_between_all_tests_are_refused(tmp_path: Path, data: Path) -> None:
+    net, solver = training.write_net(tmp_path, snapshot=23)
+    with pytest.raises(FerError, match="make snapshot a multiple of test_interval"):
+        training.train(net, solver, data, patience=3, engine="fake", runs_dir=tmp_path / "runs")
+    assert_nothing_left(tmp_path)
+
+
 def test_the_rule() -> None:
     patience = EarlyStopping(2, "accuracy", own_interval=500, test_interval=200)
     assert (patience.best, patience.over, patience.interval) == (None, False, 100)

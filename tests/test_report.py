@@ -216,9 +216,19 @@ def test_ten_crops_of_another_snapshot_are_left_out_and_that_is_said(tmp_path: P
 
 def test_a_snapshot_asked_for_is_not_called_chosen_on_val(run: Run) -> None:
     write_by_snapshot(run.dir, {200: 0.4, 300: 0.6})
+    better = SnapshotFiles(HashedFile("cd", "snapshots/lenet_iter_300.caffemodel"))
+    run.update(snapshots={**run.record.snapshots, 300: better})
+    run.weights_file(300).parent.mkdir(exist_ok=True)
+    run.weights_file(300).touch()
     result = report_of(run)
     assert result.snapshot.chosen_on is None
     assert "chosen by hand" in summary_text(result)
+
+
+def test_a_better_snapshot_that_is_gone_was_not_there_to_be_chosen(run: Run) -> None:
+    write_by_snapshot(run.dir, {200: 0.4, 300: 0.6})
+    assert not run.weights_file(300).exists()
+    assert report_of(run).snapshot.chosen_on == "val"
 
 
 def test_without_the_data_directory_counts_and_images_are_left_out_and_that_is_said(run: Run, tmp_path: Path) -> None:

@@ -187,6 +187,16 @@ def test_a_damaged_newest_snapshot_is_left_out(tmp_path: Path, data: Path, file:
     assert_intact(run)
 
 
+def test_a_snapshot_whose_files_are_gone_is_made_anew(tmp_path: Path, data: Path) -> None:
+    run = unfinished(tmp_path, data)
+    run.weights_file(60).unlink()
+    run.state_file(60).unlink()
+    run = resume(run.dir)
+    assert "Resuming from snapshots/net_iter_40.solverstate" in run.log.read_text()
+    assert [s.iteration for s in run.snapshots()] == [20, 40, 60, 80, 100] and run.record.state == "finished"
+    assert_intact(run)
+
+
 @pytest.mark.parametrize("name", ["solver.prototxt", "train_val.prototxt", "deploy.prototxt"])
 def test_changed_prototxts_are_refused(tmp_path: Path, data: Path, name: str) -> None:
     run = unfinished(tmp_path, data)

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,7 @@ def test_the_command_writes_what_it_says(
     ("arguments", "code", "said"),
     [
         (["solver.prototxt", "--cosine"], 2, "is the solver itself"),
+        (["net.prototxt", "--net", "net.prototxt", "--cosine"], 2, "is the net itself"),
         (["out.prototxt", "--cosine", "--max-iter", "50"], 1, "too short"),
         (["out.prototxt"], 2, "--cosine --warm-up is required"),
         (["out.prototxt", "--cosine", "--warm-up", "3"], 2, "not allowed with"),
@@ -98,11 +100,12 @@ def test_what_cannot_be_is_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_text("solver.prototxt", solver())
-    before = Path("solver.prototxt").read_bytes()
+    shutil.copy(find_net("vgg8"), "net.prototxt")
+    before = [Path(name).read_bytes() for name in ("net.prototxt", "solver.prototxt")]
     assert cli.main(["schedule", "--net", "vgg8", "--solver", "solver.prototxt", *arguments]) == code
     assert said in capsys.readouterr().err.replace("\n", " ")
-    assert [path.name for path in tmp_path.iterdir()] == ["solver.prototxt"]
-    assert Path("solver.prototxt").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.prototxt", "solver.prototxt"]
+    assert [Path(name).read_bytes() for name in ("net.prototxt", "solver.prototxt")] == before
 
 
 @pytest.mark.full

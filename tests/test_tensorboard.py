@@ -121,3 +121,25 @@ def test_a_file_that_cannot_be_written_any_more_stops_no_training(
     run = training.train_small(tmp_path, data, tensorboard=tmp_path / "board", progress=told.append)
     assert run.record.state == "finished"
     assert sum("No space left" in str(event) for event in told) == 1
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path, data: Path, fake: None) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FerError, match=r"cannot write .*file"):
+        training.train_small(tmp_path, data, tensorboard=tmp_path / "file")
+    assert not (tmp_path / "runs").exists()
+    run = training.train_small(tmp_path, data)
+    before = (run.dir / "run.json").read_bytes()
+    with pytest.raises(FerError, match=r"cannot write .*file"):
+        training.resume(run.dir, max_iter=100, tensorboard=tmp_path / "file")
+    assert (run.dir / "run.json").read_bytes() == before
+
+
+def test_of_a_run_that_cannot_be_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path)
+    monkeypatch.setattr("fer.commands.report._score", lambda runs, args: None)  # its scores are there
+    monkeypatch.setattr("fer.runs.opened.is_writable", lambda path: False)
+    monkeypatch.setattr("fer.report.build.render", lambda figure, kind: b"a picture")
+    argv = ["report", str(run.dir), "--out", str(tmp_path / "out"), "--tensorboard", str(tmp_path / "board")]
+    assert main(argv) == 0
+    assert any((tmp_path / "board").rglob("*tfevents*"))

@@ -118,6 +118,13 @@ def test_a_damaged_archive_of_votes_is_refused(tmp_path: Path) -> None:
         read_votes(packed, None, 1)
 
 
+def test_a_quotation_mark_left_open_is_told(tmp_path: Path) -> None:
+    _, file = write(tmp_path, rows(6000))
+    file.write_text(file.read_text().replace("\nTraining,", '\n"Training,', 1))
+    with pytest.raises(FerError, match="quotation mark"):
+        read_votes(file, None, 1)
+
+
 def test_the_folders_of_ferplus_are_told_what_to_give_instead(tmp_path: Path) -> None:
     for part in ("FER2013Train", "FER2013Valid", "FER2013Test"):
         (tmp_path / "data" / part).mkdir(parents=True)

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tensorboard:
         from fer.evaluation.event_file import check_tensorboard
 
-        check_tensorboard()
+        check_tensorboard(args.tensorboard)
     runs = open_runs(args.runs, Path("runs"), args.data)
     kind = "ensemble" if args.ensemble else "compare"
     out = args.out or report_folder(runs, kind, val_only=args.val_only)
@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
             stack.enter_context(scores_can_be_kept(run, asked=args.out is not None))
         _score(runs, args)
         result = _report(runs, out, args)
-    if args.tensorboard:
-        from fer.report.tensorboard import write_tensorboard
+        if args.tensorboard:
+            from fer.report.tensorboard import write_tensorboard
 
-        write_tensorboard(runs, args.tensorboard, val_only=args.val_only)
+            write_tensorboard(runs, args.tensorboard, val_only=args.val_only)
     _show(result, args)
     return 0
 

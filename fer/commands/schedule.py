@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
     from fer.system.shell import command, from_here
 
     net, source = find_net(args.net).resolve(), find_solver(args.net, args.solver)
-    if args.out.exists() and args.out.samefile(source):
-        raise UsageError(f"{args.out} is the solver itself: give OUT another name.")
+    for what, path in (("solver", source), ("net", net)):
+        if args.out.exists() and args.out.samefile(path):
+            raise UsageError(f"{args.out} is the {what} itself: give OUT another name.")
     solver = read_solver(source)
     solver.net = str(from_here(net))
     solver.snapshot_prefix = args.out.stem

@@ -75,12 +75,12 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "export": {
         **dict.fromkeys(_OUT, "--out DIR"),
-        **dict.fromkeys(("onnx", "format"), "model.onnx is always written; --no-onnx leaves it out"),
+        **dict.fromkeys(("onnx",), "model.onnx is always written; --no-onnx leaves it out"),
         **dict.fromkeys(("run", "model", "name"), "fer export RUN"),
     },
     "predict": {
         **dict.fromkeys((*_OUT, "draw", "show"), "--annotate OUT"),
-        **dict.fromkeys(("weights", "run", "net"), "--model DIR"),
+        **dict.fromkeys(("run", "net"), "--model DIR"),
         **dict.fromkeys(("camera", "cam"), "--webcam N"),
         **dict.fromkeys(("image", "images", "input", "source", "video", "file", "folder"), "fer predict PATH"),
         **dict.fromkeys(("no-face", "no-faces", "cropped", "aligned"), "--no-detect"),

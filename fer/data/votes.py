@@ -136,7 +136,7 @@ def read_votes(path: Path, table: ClassTable | None, least: int) -> Votes:
     except UnicodeDecodeError:
         raise FerError(f"{path}: not text in UTF-8") from None
     first = text.partition("\n")[0]
-    rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    rows = _rows(path, csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count)))
     header = [name.strip() for name in next(rows, [])]
     about = {fold(name): place for place, name in enumerate(header) if fold(name) in _ABOUT}
     if not any(header):
@@ -153,6 +153,14 @@ def read_votes(path: Path, table: ClassTable | None, least: int) -> Votes:
     rest = [k for k, place in enumerate(columns) if place not in labels]
     names = tuple(header[columns[k]] for k in rest)
     return Votes(path, table, votes[:, order], votes[:, rest], names, usages, least)
+
+
+def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    """The rows of a CSV. Raises FerError for one that is none."""
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise FerError(f"{path}: {error}; is a quotation mark left open?") from None
 
 
 def _table(path: Path, names: Sequence[str]) -> ClassTable:

@@ -17,6 +17,7 @@ from fer.formats.log_records import LogRecord
 from fer.formats.prototxt import read_solver
 from fer.nets.accuracy import read_accuracy_outputs
 from fer.runs.run import Run
+from fer.system.files import cannot_write, is_writable
 from fer.system.hashes import content_hash
 from fer.system.shell import pip_install
 
@@ -25,12 +26,18 @@ ACCURACY, LOSS = "val/accuracy", "val/loss"
 _FLUSH_SECONDS = 5.0
 
 
-def check_tensorboard() -> None:
-    """Raise FerError, with the cure, where what writes event files is not installed."""
+def check_tensorboard(directory: Path) -> None:
+    """Make the directory. Raises FerError where it cannot be written, or what writes event files is not installed."""
     try:
         import tensorboardX  # noqa: F401
     except ImportError:
         raise FerError(f"--tensorboard needs {PACKAGE}, which this Python has not\n{pip_install(PACKAGE)}") from None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(directory, error) from None
+    if not is_writable(directory):
+        raise FerError(f"--tensorboard {directory}: cannot be written")
 
 
 class RunEvents:
@@ -42,7 +49,7 @@ class RunEvents:
     """
 
     def __init__(self, directory: Path, run: Run):
-        check_tensorboard()
+        check_tensorboard(directory)
         from tensorboardX import summary
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2

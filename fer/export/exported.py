@@ -53,7 +53,7 @@ from fer.runs.run import RUN_JSON, Run, Snapshot
 from fer.runs.scores import chosen_snapshot
 from fer.schema import caffe_pb2
 from fer.system.arrays import write_array
-from fer.system.files import replacement, told_full, write_bytes
+from fer.system.files import check_name, replacement, told_full, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
@@ -80,6 +80,7 @@ def export_run(
     wanted = forms_called(forms)
     for form in wanted:
         form.need()
+    check_name(out)
     if out.exists() and not (out.is_dir() and ((out / MODEL_JSON).is_file() or not any(out.iterdir()))):
         raise FerError(f"{out} is there already and is no exported model: choose another --out, or remove it")
     progress = progress or (lambda stage, done, total: None)

@@ -30,7 +30,7 @@ _FIELDS = {
     "DataParameter.threads": "NVCaffe's; delete it",
     "DataParameter.parser_threads": "NVCaffe's; delete it",
     "DataParameter.cache": "NVCaffe's; delete it",
-    "DataParameter.shuffle": "of NVCaffe and Intel's Caffe; with fer  --shuffle  on the PyTorch engine",
+    "DataParameter.shuffle": "of NVCaffe and Intel's Caffe; with fer  --shuffle  on PyTorch or TensorFlow",
     "TransformationParameter.crop_h": "of forks; in Caffe  crop_size, which is square",
     "TransformationParameter.crop_w": "of forks; in Caffe  crop_size, which is square",
     "TransformationParameter.resize_param": _SSD_PICTURES,

@@ -1,6 +1,6 @@
 """The text of a log as people have it: in any encoding, in colours, out of docker, a notebook, a page or a console.
 
-for line in whole_lines(path): ...
+for line in file_lines(path): ...
 """
 
 import codecs

@@ -1,8 +1,9 @@
 """What of a training's parts is there once only in its net: the mean, the class names, DIGITS' own words."""
 
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from fer.errors import FerError
 from fer.formats.database import read_mean
 from fer.formats.mean import NPY, find_mean, read_npy
 from fer.imports.given import Given, GivenFile
-from fer.imports.parts import Parts, nearest_to, several
+from fer.imports.parts import Parts, base_name, nearest_to, several
 from fer.imports.recognise import Kind
 from fer.runs.record import UNKNOWN
 
@@ -63,30 +64,35 @@ def _names_of(file: GivenFile, classes: Sequence[str]) -> list[str]:
 def _inside(given: str, files: Given) -> GivenFile | None:
     """The file of an archive that an option names, unless it is there by itself."""
     wanted = PurePosixPath(given).parts
-    if Path(given).is_file() or not wanted:
+    if os.path.isfile(given) or not wanted:  # noqa: PTH113 -- Path.is_file() raises for a name of 255 bytes
         return None
     matching = [file for file in files.files if PurePosixPath(file.name).parts[-len(wanted) :] == wanted]
     return matching[0] if len(matching) == 1 else None
 
 
 def choose_mean(
-    parts: Parts, given: Given, option: str | None, mean_file: str | None, say: Callable[[str], None]
+    parts: Parts,
+    given: Given,
+    option: str | None,
+    mean_file: str | None,
+    say: Callable[[str], None],
+    matrices: Collection[str] = (),
 ) -> np.ndarray | None:
     """The mean that was asked for, or the one that the net takes away: float32 [C, H, W] or [C, 1, 1].
 
-    `mean_file` is the net's own word for it, "" where it takes none away, None where that is not known. Raises FerError
-    where several may be meant.
+    `mean_file` is the net's own word for it, "" where it takes none away, None where that is not known; `matrices` are
+    the names of files that look like a mean and are InfogainLoss's. Raises FerError where several may be meant.
     """
     if option is not None:
         named = _inside(option, given)
         return _read(named) if named else find_mean(option)
-    found = list(parts.means)
+    found = [file for file in parts.means if file.base not in matrices]
     if mean_file == "":
         for file in found:
             say(f"left out: {file.name}: the net takes no mean away")
         return None
     if mean_file and len(found) > 1:
-        base = PurePosixPath(mean_file.replace("\\", "/")).name
+        base = base_name(mean_file)
         found = [file for file in found if file.base == base] or found
     if mean_file and not found:
         found = [there for net in parts.nets[-1:] if (there := net.beside(mean_file))]

@@ -95,7 +95,7 @@ def _not_opened(path: Path) -> str | None:
             head = raw.read(_HEAD)
             raw.seek(0)
             packed = packing_of(raw) != "plain"
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile):
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, tarfile.ReadError):
         packed = True
     except OSError as error:
         raise cannot_read(path, error) from error

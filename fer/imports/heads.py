@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fer.errors import FerError
+from fer.nets.deploy import OF_CLASSES
 from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
 
-_JUDGES = ("Accuracy", "SoftmaxWithLoss", "InfogainLoss", "MultinomialLogisticLoss", "HingeLoss")
 _ELEMENTWISE = frozenset([
     "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Flatten", "Log", "Pooling", "Power", "ReLU", "Sigmoid",
     "Softmax", "Split", "Swish", "TanH",
@@ -52,7 +52,7 @@ def find_heads(
     for state in states:
         tested = filter_net(net, state)
         for position, judge in enumerate(tested.layer):
-            if judge.type in _JUDGES and judge.bottom:
+            if judge.type in OF_CLASSES and judge.bottom:
                 _follow(tested.layer[:position], judge, heads, shapes, name)
     return heads
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from fer.data.manifest import Manifest, read_manifest
 from fer.engines.choice import Wish, choose_engine
 from fer.engines.engine import Demand, Engine
 from fer.engines.process import EngineFailed
 from fer.errors import FerError
-from fer.formats.blobs import read_blob, write_blob
+from fer.formats.blobs import write_blob
 from fer.formats.prototxt import read_solver, write_text
 from fer.imports.chosen import choose_classes, choose_mean, maker_said, read_info, size_said
 from fer.imports.given import Given, GivenFile, given_files
@@ -22,11 +24,12 @@ from fer.imports.heads import find_heads
 from fer.imports.logs import training_log
 from fer.imports.nets import MEAN, Hints, Images, images_for_deploy, images_of, net_around, net_on_data, read_nets
 from fer.imports.nets import read as read_net
-from fer.imports.parts import Options, Parts, find_parts
+from fer.imports.parts import Options, Parts, base_name, find_parts
 from fer.imports.record import Facts, imported_record
 from fer.imports.snapshots import Target, blobs_of, find_pairs, take_snapshots
 from fer.imports.tested import front_read, with_test_data
 from fer.nets.deploy import derive_deploy
+from fer.nets.infogain import read_infogain, write_infogain
 from fer.nets.states import State, filter_net, scored_state, test_states, train_state
 from fer.nets.zoo import file_name
 from fer.runs.create import create_run
@@ -97,7 +100,7 @@ class _Training:
         state, net, images = self._net(solver, size_said(info))
         for what in self.dropped:
             self.say(f"left out: {what}")
-        self._copy_matrices(net, folder, order)
+        copy_matrices(net, self.parts, folder, order)
         stem = f"{SNAPSHOTS}/{file_name(net.name or self._label())}"
         own = solver_for_run(solver or caffe_pb2.SolverParameter(), snapshot_prefix=stem)
         deploy = derive_deploy(net, images.shape, state)
@@ -173,7 +176,7 @@ class _Training:
         if self.wanted.scale is not None:
             raise FerError(f"--scale: {parts.nets[0].name} has its own; leave it out")
         mean_file = front.transform_param.mean_file
-        mean = choose_mean(parts, self.given, self.wanted.parts.mean, mean_file, self.say)
+        mean = choose_mean(parts, self.given, self.wanted.parts.mean, mean_file, self.say, _matrices(net))
         hints = Hints(deploy, self._channels(net, front, state), size, mean)
         images = images_of(net, state, hints, self.manifest, name)
         return state, net_on_data(net, states, images, self.data_dir, self.manifest.image.shape), images
@@ -201,22 +204,6 @@ class _Training:
                 if blobs := blobs_of(file).get(first.name):
                     return int(blobs[0].shape[1]) * first.convolution_param.group
         return None
-
-    def _copy_matrices(self, net: caffe_pb2.NetParameter, folder: Path, order: Sequence[int]) -> None:
-        """Take the matrices of InfogainLoss layers along, in the data's order of classes."""
-        for layer in net.layer:
-            if source := layer.infogain_loss_param.source:
-                base = source.replace("\\", "/").rpartition("/")[2]
-                file = next((file for file in self.parts.means if file.base == base), None)
-                file = file or (self.parts.nets[-1].beside(source) if self.parts.nets else None)
-                if file is None:
-                    raise FerError(
-                        f"layer {layer.name!r} has its matrix from {source}, and it was not found: looked for a file "
-                        f"{base}\ngive its path too"
-                    )
-                matrix = read_blob(file.path, "matrix of InfogainLoss")
-                write_blob(folder / file_name(base), matrix[:, :, order][:, :, :, order])
-                layer.infogain_loss_param.source = file_name(base)
 
     def _engine(
         self, net: caffe_pb2.NetParameter, deploy: caffe_pb2.NetParameter, solver: caffe_pb2.SolverParameter | None
@@ -249,3 +236,25 @@ class _Training:
         heads = find_heads(net, [state, tested], order, shapes, name.name)
         known = solver if self.parts.nets else None
         return Target(filter_net(net, state).layer, shapes, heads, known, folder, stem)
+
+
+def _matrices(net: caffe_pb2.NetParameter) -> set[str]:
+    return {base_name(source) for layer in net.layer if (source := layer.infogain_loss_param.source)}
+
+
+def copy_matrices(net: caffe_pb2.NetParameter, parts: Parts, folder: Path, order: Sequence[int]) -> None:
+    """Take the matrices of InfogainLoss layers along, in the data's order of classes."""
+    for layer in net.layer:
+        if source := layer.infogain_loss_param.source:
+            base = base_name(source)
+            file = next((file for file in parts.means if file.base == base), None)
+            file = file or (parts.nets[-1].beside(source) if parts.nets else None)
+            if file is None:
+                raise FerError(
+                    f"layer {layer.name!r} has its matrix from {source}, and it was not found: looked for a file "
+                    f"{base}\ngive its path too"
+                )
+            with file.told():
+                matrix = read_infogain(file.path, len(order))
+            write_infogain(folder / file_name(base), matrix[np.ix_(order, order)])
+            layer.infogain_loss_param.source = file_name(base)

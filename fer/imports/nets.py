@@ -8,6 +8,7 @@ import numpy as np
 
 from fer.data.manifest import Manifest
 from fer.errors import FerError
+from fer.evaluation.splits import READ_LAYERS
 from fer.formats.blobs import shape_text
 from fer.formats.prototxt import read_net
 from fer.imports.given import GivenFile
@@ -17,7 +18,6 @@ from fer.nets.transform import under_mean
 from fer.schema import caffe_pb2
 from fer.training.run_prototxts import clear_cudnn, layer_phases
 
-READ = ("Data", "ImageData")
 MEAN = "mean.binaryproto"
 _BATCH = 32
 _SPLITS = {"TRAIN": "train", "TEST": "val"}
@@ -155,7 +155,7 @@ def net_on_data(
     roles = layer_phases(copy, states)
     for position, layer in enumerate(copy.layer):
         clear_cudnn(layer)
-        if layer.type in READ:
+        if layer.type in READ_LAYERS:
             split = _SPLITS["TEST" if roles.get(position) == {"TEST"} else "TRAIN"]
             _read_from(layer, split, images, data_dir.resolve(), stored)
     return copy

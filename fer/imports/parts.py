@@ -171,7 +171,7 @@ def _choose_solver_and_nets(
         parts.nets = [file]
     solvers = found[Kind.SOLVER]
     if options.solver is None and parts.nets and len(solvers) > 1:
-        solvers = [each for each in solvers if parts.nets[0].base in map(_base, _nets_named(each))] or solvers
+        solvers = [each for each in solvers if parts.nets[0].base in map(base_name, _nets_named(each))] or solvers
     parts.solver = _one(solvers, options.solver, Kind.SOLVER, "--solver")
     if parts.nets:
         return
@@ -184,7 +184,7 @@ def _nets_of(solver: GivenFile, nets: list[GivenFile]) -> list[GivenFile]:
     """The nets that a solver names, of those given the nearest; also where they were not given, but are there."""
     chosen = []
     for path in _nets_named(solver):
-        called = distinct(nearest_to(solver.folder, [file for file in nets if file.base == _base(path)]))
+        called = distinct(nearest_to(solver.folder, [file for file in nets if file.base == base_name(path)]))
         if file := _one(called, None, Kind.NET, "--net") or solver.beside(path):
             chosen.append(file)
     return chosen
@@ -204,7 +204,8 @@ def _nets_named(solver: GivenFile) -> list[str]:
     return [path for path in paths if path]
 
 
-def _base(path: str) -> str:
+def base_name(path: str) -> str:
+    """A file's name, of a path as any system writes it."""
     return PurePosixPath(path.replace("\\", "/")).name
 
 

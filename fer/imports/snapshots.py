@@ -15,7 +15,7 @@ from fer.formats.hdf5 import MAGIC, read_hdf5, read_hdf5_weights
 from fer.formats.prototxt import read_weights
 from fer.imports.given import GivenFile
 from fer.imports.heads import Heads
-from fer.imports.parts import Parts, content, nearest_to, number_in, steps
+from fer.imports.parts import Parts, base_name, content, nearest_to, number_in, steps
 from fer.runs.record import HashedFile, SnapshotFiles
 from fer.runs.snapshots import Shapes, SnapshotFault, learnable_blobs, verify_state, verify_weights
 from fer.schema import caffe_pb2
@@ -104,7 +104,7 @@ def _state_of(weights: GivenFile, states: Mapping[GivenFile, SolverState]) -> Gi
     number = number_in(weights.base)
 
     def fits(file: GivenFile, state: SolverState) -> bool:
-        named = PurePosixPath(state.learned_net.replace("\\", "/")).name == weights.base
+        named = base_name(state.learned_net) == weights.base
         return named or (state.iteration == number and _alike(file.base, weights.base))
 
     fitting = [file for file, state in states.items() if fits(file, state)]

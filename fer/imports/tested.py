@@ -1,7 +1,7 @@
 """What a training's net is tested on: its own layer of the TEST phase, or one as that of TRAIN."""
 
 from fer.errors import FerError
-from fer.imports.nets import READ
+from fer.evaluation.splits import READ_LAYERS
 from fer.nets.deploy import front_layer
 from fer.nets.states import State, filter_net
 from fer.schema import caffe_pb2
@@ -12,7 +12,7 @@ UNTESTED = "Its net has no data layer for tests: val is read as its training ima
 def front_read(net: caffe_pb2.NetParameter, state: State) -> caffe_pb2.LayerParameter:
     """The data layer that a net has its images from. Raises FerError where it has none, or one that reads no images."""
     front = front_layer(net, state)
-    if front.type not in READ:
+    if front.type not in READ_LAYERS:
         raise FerError(
             f"layer {front.name!r} ({front.type}) gives it its images, and what was done to those before stands nowhere"
         )

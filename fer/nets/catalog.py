@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fer.errors import FerError
 from fer.formats.prototxt import read_net
+from fer.formats.prototxt_text import decode, encode
 from fer.nets.deploy import derive_deploy, front_layer
 from fer.nets.heads import with_classes
 from fer.nets.shapes import UnknownShapeError, infer_shapes
@@ -76,10 +77,10 @@ def net_facts(name: str | Path) -> NetFacts:
         shapes = infer_shapes(derive_deploy(net, shape))
         parameters, work = shapes.param_count, sum(shapes.multiply_adds.values())
     readme = train_val.with_name("README.md")
-    title = readme.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") if readme.is_file() else net.name
+    lines = decode(readme.read_bytes()).splitlines() if readme.is_file() else []
     return NetFacts(
         name=str(name),
-        title=title,
+        title=lines[0].lstrip("# ") if lines else net.name,
         folder=train_val.parent,
         solvers=tuple(solver_names(train_val)),
         recommended=recommended,
@@ -90,9 +91,12 @@ def net_facts(name: str | Path) -> NetFacts:
     )
 
 
+_NET = re.compile(r"""^\s*net\s*:\s*("[^"\n]*"|'[^'\n]*')""", re.MULTILINE)
+
+
 def first_comment(path: Path) -> str:
     """What a prototxt's first lines of comment say, as one line."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = decode(path.read_bytes()).splitlines()
     count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
     return " ".join(line.lstrip("# ") for line in lines[:count])
 
@@ -108,23 +112,23 @@ def copy_net(name: str | Path, folder: Path, classes: int | None = None, *, vote
     source = net.parent
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FerError(f"{folder} is there already: choose another folder, or remove it")
-    text = net.read_text(encoding="utf-8")
+    text = decode(net.read_bytes())
     if classes is not None:
         text = with_classes(text, read_net(net), classes)
     if votes:
         text = with_votes(text, read_net(net))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacement(folder) as copy:
-        (copy / TRAIN_VAL).write_text(text, encoding="utf-8")
+        (copy / TRAIN_VAL).write_bytes(encode(text))
         for path in (*sorted(source.glob("solver*.prototxt")), source / "README.md"):
             if not path.is_file():
                 continue
-            text = path.read_text(encoding="utf-8")
+            text = decode(path.read_bytes())
             if path.name.startswith("solver"):
-                text = re.sub(r"^net:.*$", lambda _: f'net: "{folder / TRAIN_VAL}"', text, flags=re.MULTILINE)
+                text = _NET.sub(lambda _: f'net: "{folder / TRAIN_VAL}"', text)
             elif path.suffix == ".md":
                 text = text.replace(f"--net {source.name} ", f"--net {folder} ")
-            (copy / path.name).write_text(text, encoding="utf-8")
+            (copy / path.name).write_bytes(encode(text))
     return sorted(folder.iterdir())
 
 

@@ -10,7 +10,7 @@ from fer.nets.lint import net_lines
 from fer.schema import caffe_pb2
 
 ALLOW = "--allow-python-layers"
-AUGMENT = "augment"  # the module of the layer that both engines have
+AUGMENT = "augment"  # the module of the layer that every engine has
 
 
 def foreign_modules(net: caffe_pb2.NetParameter) -> Iterator[tuple[int, str]]:

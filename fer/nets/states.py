@@ -8,8 +8,8 @@ from fer.errors import FerError
 from fer.schema import caffe_pb2
 
 SHUFFLE = "shuffle"
-"""The stage in a solver's train_state that asks for a new order of each LMDB in each epoch of training. The PyTorch
-engine does it; for Caffe it is a stage like any other, and the images come in the database's order."""
+"""The stage in a solver's train_state that asks for a new order of each LMDB in each epoch of training. PyTorch
+and TensorFlow do it; for Caffe it is a stage like any other, and the images come in the database's order."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def recommended_solver(net: str | Path) -> str:
     """
     train_val = find_net(net)
     names, readme = solver_names(train_val), train_val.with_name("README.md")
-    told = _RECOMMENDED.search(readme.read_text(encoding="utf-8")) if readme.is_file() else None
+    told = _RECOMMENDED.search(readme.read_text("utf-8", "replace")) if readme.is_file() else None
     if told and told[1] in names:
         return told[1]
     if len(names) == 1:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from fer.errors import FerError
 from fer.inference.model_record import MODEL_JSON, read_model_json
 from fer.report.results import ExportResult
+from fer.runs.record import average_text
 from fer.runs.run import Run
 from fer.system.shell import command
 
@@ -24,7 +25,7 @@ def read_export(run: Run, weights_sha256: str, *, val_only: bool) -> tuple[Expor
         return None, f"The export in {folder} is not shown: {str(error).splitlines()[0]}."
     if record.snapshot.sha256 != weights_sha256:
         averaged, iteration = record.snapshot.averaged, record.snapshot.iteration
-        of = f"the mean of {len(averaged)} snapshots" if averaged else f"snapshot {iteration:,}"
+        of = f"the {average_text(averaged)}" if averaged else f"snapshot {iteration:,}"
         return None, f"The export in {folder} is of {of}, other weights than these, and is not shown: {again}."
     forms = {name: replace(form, test=None) if val_only else form for name, form in record.forms.items()}
     return (ExportResult(dir=str(folder), forms=forms) if forms else None), None

@@ -14,8 +14,9 @@ from fer.runs.run import RUN_JSON, Run
 from fer.system.hashes import content_hash, file_hash
 from fer.system.records import read_record
 
-_DRAWN_BY = ("matplotlib", "scikit-learn", "numpy")
+_DRAWN_BY = ("matplotlib", "scikit-learn", "numpy", "scipy", "pandas")
 _CODE = (".py", ".j2", ".css", ".js")
+_MADE_BY = ("report", "evaluation", "formats", "runs", "nets", "data")  # the packages whose code makes the numbers
 
 
 def find_report(
@@ -43,7 +44,9 @@ def files_hash_of(files: Mapping[str, bytes]) -> str:
 def fingerprint(runs: Sequence[Run], *, ensemble: bool = False, val_only: bool = False) -> str:
     """One hash of all that a report is made from: what the runs hold, how it is asked for, and what makes it."""
     versions = [f"{name} {version(name)}" for name in _DRAWN_BY]
-    code = (file_hash(path) for path in sorted(Path(__file__).parent.rglob("*.*")) if path.suffix in _CODE)
+    fer = Path(__file__).parents[1]
+    files = (path for package in _MADE_BY for path in sorted((fer / package).rglob("*.*")))
+    code = (file_hash(path) for path in files if path.suffix in _CODE)
     held = (f"{path.name} {digest}" for run in runs for path, digest in _held(run))
     asked = [str(ensemble), str(val_only), *(f"{run.dir} {run.record.data.dir}" for run in runs)]
     return content_hash(__version__, *versions, *code, *asked, *held)

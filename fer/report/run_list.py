@@ -12,6 +12,7 @@ from fer.formats.log import parse_log
 from fer.nets.accuracy import read_accuracy_outputs
 from fer.report.curves import Series, make_curves
 from fer.report.table import Column, Table
+from fer.runs.record import UNKNOWN
 from fer.runs.run import RUN_JSON, ExportedModel, Run
 from fer.runs.scores import SCORE_AGAIN, ScoresBySnapshot
 from fer.system.locks import is_locked
@@ -56,7 +57,7 @@ def list_runs(parent: Path) -> tuple[list[ListedRun], list[str]]:
             continue
         except FerError as error:
             faults.append(str(error))
-    return sorted(found, key=lambda run: run.started, reverse=True), faults
+    return sorted(found, key=lambda run: "" if run.started == UNKNOWN else run.started, reverse=True), faults
 
 
 def listed(run: Run, logged: Series | None = None) -> ListedRun:

@@ -85,13 +85,9 @@ class ScoredRun(Scored):
     accuracies: SnapshotAccuracies
     agreement: AgreementResult | None
     export: ExportResult | None
+    best_on_val: bool
+    """Whether no snapshot that is still there is known to be better on val; else this one was asked for by hand."""
     recalls: tuple[Series, ...] = ()
-
-    @property
-    def best_on_val(self) -> bool:
-        """Whether no snapshot is known to be better on val; else this one was asked for by hand."""
-        known = (*self.accuracies.snapshots.values, *self.accuracies.averages.values)
-        return all(value <= self.accuracies.chosen.accuracy for value in known)
 
 
 def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
@@ -112,6 +108,7 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
     metrics = {split: compute_metrics(each, classes) for split, each in scores.items()}
     by_snapshot = _by_snapshot(run)
     meta = scores["val"].meta
+    snapshots = _accuracies(run, by_snapshot, meta, metrics["val"], ten_crop.get("val"))
     agreement = check_agreement(run, log, by_snapshot, len(scores["val"].files), _snapshot_name(meta))
     export, export_note = read_export(run, meta.weights_sha256, val_only=val_only)
     return ScoredRun(
@@ -126,7 +123,8 @@ def read_scored_run(run: Run, *, val_only: bool = False) -> ScoredRun:
         metrics=metrics,
         ten_crop=ten_crop,
         in_training=_read_in_training(run, scores),
-        accuracies=_accuracies(run, by_snapshot, meta, metrics["val"], ten_crop.get("val")),
+        accuracies=snapshots,
+        best_on_val=_none_is_better(run, by_snapshot, snapshots.chosen.accuracy),
         agreement=agreement,
         export=export,
         recalls=recall_series({name: each.recalls for name, each in by_snapshot.items()}, len(classes)),
@@ -288,6 +286,11 @@ def _accuracies(
         chosen,
         val.majority_baseline,
     )
+
+
+def _none_is_better(run: Run, scored: Mapping[str, SnapshotScore], accuracy: float) -> bool:
+    there = {snapshot.name for snapshot in (*run.snapshots(), *run.averages())}
+    return not any(each.accuracy > accuracy for name, each in scored.items() if name in there)
 
 
 def unique_names(runs: Sequence[ScoredRun]) -> list[str]:

@@ -152,7 +152,7 @@ class SnapshotKeeper:
         extra = self.run.unverified_dir / self.run.extra_file(iteration).name
         ema = self.run.unverified_dir / self.run.average_file((iteration,)).name
         try:
-            if iteration in self.run.record.snapshots:
+            if any(known.iteration == iteration for known in self.run.snapshots()):
                 return None
             net = verify_weights(weights, self.shapes)
             solver_state = verify_state(state, iteration, net, self.solver_type)
@@ -232,7 +232,7 @@ class SnapshotKeeper:
     def remove_leftovers(self) -> None:
         """Remove what is unverified, and what a killed process was writing beside a final name."""
         unverified = self.run.unverified_dir
-        for kind in ("iter", "ema"):
+        for kind in ("iter", "ema", "average"):
             for leftover in (*unverified.glob(f"*_{kind}_*"), *unverified.parent.glob(f".*_{kind}_*")):
                 leftover.unlink()
 

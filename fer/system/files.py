@@ -1,4 +1,4 @@
-"""Files and directories written atomically, on the disk when they are said to be, and hashed."""
+"""Files and directories written atomically, and on the disk when they are said to be."""
 
 import contextlib
 import ctypes
@@ -155,7 +155,7 @@ def _remove_scratch(folder: Path) -> None:
 @contextlib.contextmanager
 def _unfinished(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """A fresh file beside `path`, locked while it is written; at the end it goes unless it has got another name."""
-    name = path.with_name(f".{path.name}.partial")
+    name = _partial(path)
     descriptor = _created(name)
     with os.fdopen(descriptor, "w+b") as stream:
         try:
@@ -164,6 +164,18 @@ def _unfinished(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
             with contextlib.suppress(OSError):  # the one that matters is on its way already
                 if _is_open(name, descriptor):
                     name.unlink()
+
+
+def check_name(path: Path) -> None:
+    """Raise FerError for what is no name of a file or folder to be written: ".", "..", "/"."""
+    if path.name in ("", ".."):
+        raise FerError(f"{path}: give a name for what is to be written, as {path / 'NAME'}")
+
+
+def _partial(path: Path) -> Path:
+    """Where a file or folder lies until it is whole."""
+    check_name(path)
+    return path.with_name(f".{path.name}.partial")
 
 
 def _created(name: Path) -> int:
@@ -218,7 +230,7 @@ def beside(directory: Path, busy: str) -> Iterator[Path]:
     Raises FerError where it cannot be made, and one that says `busy` where another process has it. What a killed
     process left of it goes.
     """
-    path = directory.with_name(f".{directory.name}.partial")
+    path = _partial(directory)
     try:
         descriptor = _opened(path, busy)
     except OSError as error:

@@ -97,7 +97,8 @@ def _check_place(out: Path, weights: Path) -> None:
         if path.exists() and not (
             out.is_file() and _BY in out.read_bytes().decode(errors="replace").partition("\n")[0]
         ):
-            raise FerError(f"{path} is there already, and fer distill did not make it: choose another --out")
+            made_by = "did not make it" if path == out else f"made no {out.name} beside it"
+            raise FerError(f"{path} is there already, and fer distill {made_by}: choose another --out, or remove it")
 
 
 def _check_finished(run: Run) -> None:

@@ -14,6 +14,8 @@ from fer.runs.record import TrainedOn
 from fer.schema import caffe_pb2
 from fer.system.plural import counted
 
+_MOST_SNAPSHOTS = 10  # from one test to the next
+
 
 @dataclass
 class EarlyStopping:
@@ -91,6 +93,12 @@ def find_early_stopping(
                 )
     output = find_accuracy([LogRecord(0, "test", 0.0, outputs=dict.fromkeys(known, 0.0))], known).name
     found = EarlyStopping(limit, output, solver.snapshot, solver.test_interval)
+    if found.interval * _MOST_SNAPSHOTS < solver.test_interval:
+        raise FerError(
+            f"--patience takes a snapshot at each test and each of the solver's own, which with test_interval "
+            f"{solver.test_interval:,} and snapshot {solver.snapshot:,} is one in {found.interval:,} iterations\n"
+            "make snapshot a multiple of test_interval"
+        )
     for record in records:
         found.take(record.iteration, record.outputs)
     return found

@@ -28,7 +28,6 @@ class Displayed:
     loss: float
     lr: float
     images_per_second: float | None
-    eta_seconds: float | None
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def resume(run_dir: Path, options: ResumeOptions | None = None, progress: Tell |
     """
     options, tell = options or ResumeOptions(), progress or silent
     if options.tensorboard:
-        check_tensorboard()
+        check_tensorboard(options.tensorboard)
     run = Run(run_dir, options.data)
     with run.locked(LETS_GO_SECONDS) as lock:
         _check_begun(run)

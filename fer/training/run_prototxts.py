@@ -14,11 +14,10 @@ from fer.formats.prototxt import read_net, write_text
 from fer.nets.files import FIELDS, with_paths
 from fer.nets.lint import states_named
 from fer.nets.states import State, taking_part
-from fer.runs.run import Run
+from fer.runs.run import NET, Run
 from fer.schema import caffe_pb2
 from fer.system.hashes import file_hash
 
-NET_FILE = "train_val.prototxt"
 _DATABASES = {"TRAIN": "train_lmdb", "TEST": "val_lmdb"}
 _CUDNN = caffe_pb2.ConvolutionParameter.CUDNN  # the same number in every layer's enum
 _OUR_NAMES = frozenset(f"{split}{kind}" for split in ("train", "val", "test") for kind in ("_lmdb", VOTES))
@@ -89,7 +88,7 @@ def name_net(solver: caffe_pb2.SolverParameter) -> None:
     """Let a solver name the run's own net, and no other."""
     for field in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
         solver.ClearField(field)
-    solver.net = NET_FILE
+    solver.net = NET
 
 
 def settle_paths(run: Run) -> None:

@@ -173,7 +173,6 @@ class Supervisor:
                 shown.loss,
                 self._lr,
                 rate * self.job.images_per_iteration if known else None,
-                (self.job.max_iter - shown.iteration) / rate if known else None,
             )
         )
         if verdict := self.losses.verdict(shown.loss):

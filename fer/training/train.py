@@ -108,7 +108,7 @@ def train(
 def _check_before_an_engine(options: TrainOptions, data_dir: Path) -> None:
     """What is to be said before an engine is set up. Raises FerError."""
     if options.tensorboard:
-        check_tensorboard()
+        check_tensorboard(options.tensorboard)
     if not Path(data_dir).is_dir():
         read_manifest(data_dir)  # says what makes one
 
@@ -122,7 +122,7 @@ def _tell_of(plan: Plan, tell: Tell) -> None:
 
 def _start_weights(prototxts: Prototxts, options: TrainOptions) -> Path | None:
     """The .caffemodel to start from: that of --weights, else the solver's own, seen from the current folder or from the
-    solver's. Raises FerError where it is not there."""
+    solver's. Raises FerError where it is not there, or has a comma in its path, at which Caffe parts several files."""
     named = prototxts.solver.weights if prototxts.solver else ()
     path, by = options.weights, "--weights"
     if path is None and named:
@@ -130,6 +130,8 @@ def _start_weights(prototxts: Prototxts, options: TrainOptions) -> Path | None:
         path = path if path.is_file() else prototxts.solver_path.parent / path
     if path is not None and not path.is_file():
         raise FerError(f"{by} {path}: no such file")
+    if path is not None and "," in str(path.absolute()):
+        raise FerError(f"{by} {path.absolute()}: Caffe takes a comma for the end of a file's name; move or rename it")
     return path
 
 
