@@ -37,9 +37,6 @@ import cv2
 import numpy as np
 import torch
 
-from fer.engines.pytorch.net import Net
-from fer.engines.pytorch.training import Training as EngineTraining
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
@@ -49,6 +46,8 @@ from fer.engines.core.log import Log  # noqa: E402
 from fer.engines.core.solver import Solver  # noqa: E402
 from fer.engines.pytorch.backend import Backend  # noqa: E402
 from fer.engines.pytorch.cpu import set_up_cpu  # noqa: E402
+from fer.engines.pytorch.net import Net  # noqa: E402
+from fer.engines.pytorch.training import Training as EngineTraining  # noqa: E402
 from fer.errors import FerError  # noqa: E402
 from fer.formats.database import DatabaseWriter, encode_datum, write_mean  # noqa: E402
 from fer.formats.prototxt import read_net, read_solver, write_text  # noqa: E402

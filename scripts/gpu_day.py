@@ -69,19 +69,22 @@ class Day:
         """Add to the result, and to its file at once."""
         self.result |= found
         if self.file:
-            self.file.write_text(json.dumps({"result": self.result, "faults": self.faults}, indent=1) + "\n")
+            whole = self.file.with_suffix(".part")  # the step may be killed at any moment
+            whole.write_text(json.dumps({"result": self.result, "faults": self.faults}, indent=1) + "\n")
+            whole.replace(self.file)
 
     def check(self, holds: bool, fault: str) -> None:
         if not holds:
             self.faults.append(fault)
             print("FAULT:", fault, flush=True)
 
-    def case(self, text: str, count: int | None = None) -> Any:
-        """A net and solver of bench_gpu.py; `count` images, else few."""
+    def case(self, text: str, count: int | None = None, *, drawn: bool = False) -> Any:
+        """A net and solver of bench_gpu.py; `count` images, else few, `drawn` whatever data are given."""
         import bench_gpu
 
         folder = Path(tempfile.mkdtemp(dir=self.work))
-        return bench_gpu.make_case(text, bench_gpu.Data(self.data, folder, count or 512), folder, self.short)
+        faces = bench_gpu.Data(None if drawn else self.data, folder, count or 512)
+        return bench_gpu.make_case(text, faces, folder, self.short)
 
     def left(self) -> float:
         return self.deadline - time.monotonic()
@@ -210,7 +213,7 @@ def random_numbers(day: Day) -> None:
 
     for kind, dropout, crops in (("nothing", False, False), ("dropout", True, False), ("crops", False, True)):
         batch = day.case("alexnet:s1").batch
-        case = day.case("alexnet:s1", count=batch)  # each batch is all the images
+        case = day.case("alexnet:s1", count=batch, drawn=True)  # each batch is all the images
         solver = read_solver(case.path)
         solver.base_lr = 0
         net = read_net(solver.net)

@@ -93,6 +93,23 @@ def test_a_look_reads_on_and_never_anew(tmp_path: Path, monkeypatch: pytest.Monk
     assert scored.row.listed == listed(Run(tmp_path / "runs" / "lenet-s1"))
 
 
+@pytest.mark.parametrize("how", ["finished", "killed"])
+def test_what_was_logged_while_nobody_looked_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(watch, "FRESH", 0.0)
+    (tmp_path / "runs").mkdir()
+    seen = watch.Watch(tmp_path / "runs")
+    with being_trained(tmp_path / "runs", "live-s1") as training:
+        training.display(0, 1.5)
+        seen.refresh()
+        training.display(20, 0.25)
+        if how == "finished":
+            Run(tmp_path / "runs" / "live-s1").update(state="finished")
+    seen.refresh()
+    row = seen.runs["live-s1"].row
+    assert row.listed and row.listed.state == {"finished": "finished", "killed": "broken off"}[how]
+    assert row.loss == 0.25 and not seen.is_behind()
+
+
 @pytest.mark.parametrize("name", ["solver.prototxt", "train_val.prototxt", "deploy.prototxt", "train.log", "report"])
 def test_no_link_leads_out_of_a_run(tmp_path: Path, name: str) -> None:
     (tmp_path / "runs").mkdir()
@@ -170,6 +187,14 @@ def test_pages_may_run_no_script_but_the_boards_own(address: str) -> None:
     assert page.count("<script") == 1 and '<script src="/static/report.js">' in page
 
 
+def test_a_script_in_somebodys_run_is_none_to_a_browser(address: str, runs: Path) -> None:
+    (runs / "lenet-s1" / "report" / "x.js").write_text("alert(1)")
+    answer = ask(address, "/runs/lenet-s1/report/x.js")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert ask(address, "/runs/lenet-s1/report/metrics.json").headers["content-type"] == "application/json"
+
+
 def test_names_are_escaped(address: str) -> None:
     for path in ("/", "/compare", f"/runs/{quote(made_board.HOSTILE, safe='')}"):
         page = ask(address, path, Accept="text/html").text
@@ -186,6 +211,7 @@ def test_names_are_escaped(address: str) -> None:
         ("/events?rows=1", "GET", {"Host": "evil.example"}, 421),
         ("/", "GET", {"Origin": "http://evil.example"}, 403),
         ("/try/faces", "POST", {"Origin": "null"}, 403),
+        ("/", "GET", {"Origin": "http://["}, 403),
         ("/try/faces", "POST", {}, 422),
         ("/try/faces?model=nowhere", "POST", {}, 404),
         ("/try/faces?model=..%2Fruns%2Flenet-s1", "POST", {}, 404),
@@ -199,6 +225,9 @@ def test_names_are_escaped(address: str) -> None:
         ("/data/0123456789ab/train/00000.jpg", "GET", {}, 404),
         ("/data?dir=nowhere", "GET", {}, 404),
         ("/data?split=..%2F..", "GET", {}, 422),
+        ("/data?show=leaks&split=x", "GET", {}, 422),
+        ("/data?class=99", "GET", {}, 200),
+        ("/data?class=-1", "GET", {}, 200),
         ("/data?page=99999", "GET", {}, 200),
         ("/data/answers?run=lenet-s1&split=..%2Fval", "GET", {}, 404),
         ("/data/answers?run=lenet-s1&true=99&predicted=-1", "GET", {}, 200),

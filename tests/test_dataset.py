@@ -2,10 +2,12 @@
 
 import gzip
 import io
+import os
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -376,6 +378,23 @@ def test_image_size_is_told_without_decoding(kind: str) -> None:
     assert decode_image(file, colour=True).shape == (31, 57, 3)
     # Phones append films and more to a photo.
     assert (decode_image(file + b"film" * 4096) == decode_image(file)).all()
+
+
+def test_what_libraries_say_of_an_image_is_its_own_in_threads_too(capfd: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (200, 200), np.uint8)
+    good = cv2.imencode(".jpg", noise)[1].tobytes()
+    half = good[: len(good) // 2] + good[-2:]  # whole by its end
+
+    def refused(file: bytes) -> bool:
+        try:
+            return decode_image(file) is None
+        except ValueError:
+            return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(refused, [good, half] * 100)) == [False, True] * 100
+    os.write(2, b"here still")
+    assert capfd.readouterr().err == "here still"
 
 
 def test_the_end_of_a_thumbnail_is_not_that_of_the_photo() -> None:

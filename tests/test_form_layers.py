@@ -1,6 +1,7 @@
 """A layer that a form has not is named by its line in the prototxt, with the forms that have it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import made_model
@@ -14,6 +15,7 @@ from fer import cli
 from fer.engines.registry import ENGINES
 from fer.engines.tensorflow_engine import TensorFlow
 from fer.errors import FerError, Interrupted
+from fer.export.device_forms import Converted
 from fer.export.form import Job
 from fer.export.forms import FORMS, forms_called
 from fer.export.layers import check_layers, told_where
@@ -136,3 +138,11 @@ def test_opencv_may_have_layers_whose_shapes_are_not_known_here(tmp_path: Path) 
     job = job_with(tmp_path, 'type: "Reshape" reshape_param { shape { dim: 0 dim: -1 } }')
     answer = Classifier(job.model).outputs(IMAGES + np.uint8(184))
     assert answer.shape == (2, 2 * 11 * 12) and (answer == 1).all()
+
+
+def test_batch_is_model_onnx_s_alone(tmp_path: Path) -> None:
+    """A device's form takes one image at a time, which its tool gives it."""
+    form = FORMS["onnx-fp16"]
+    assert isinstance(form, Converted)
+    made = form._made(replace(job_with(tmp_path, 'type: "ReLU"'), batch=4), None)
+    assert made.graph.input[0].type.tensor_type.shape.dim[0].dim_value != 4

@@ -102,6 +102,18 @@ def test_foreign_directory_is_never_touched(source: Path, tmp_path: Path) -> Non
     assert not run(source, tmp_path / "empty").up_to_date
 
 
+def test_votes_and_sources_inside_are_never_removed(source: Path, out: Path, tmp_path: Path) -> None:
+    run(source, out)
+    for name in ("votes.csv", "again.csv"):
+        (out / name).write_text("x")
+    with pytest.raises(FerError, match="holds --votes"):
+        run(source, out, votes=str(out / "votes.csv"), force=True)
+    (tmp_path / "link").symlink_to(out.parent)
+    with pytest.raises(FerError, match="holds the source"):
+        run(tmp_path / "link" / out.name / "again.csv", tmp_path / "link" / out.name, force=True)
+    assert (out / "votes.csv").exists() and (out / "again.csv").exists()
+
+
 def assert_fails_and_leaves_foreign(source: Path, foreign: Path) -> None:
     before = snapshot(foreign)
     with pytest.raises(FerError, match="not made by `fer prepare`"):

@@ -12,6 +12,7 @@ from fer.board.answers import Answers, read_answers
 from fer.board.board import board_of
 from fer.board.library import Faces
 from fer.data.dataset import SPLIT_NAMES
+from fer.data.image_file import is_image_name
 
 PER_PAGE = 120
 GROUPS_PER_PAGE = 40
@@ -49,12 +50,14 @@ def data_page(request: Request) -> Response:
     key = query.get("dir", places[0].key)
     data, show = board.faces(key), query.get("show", "")
     split = query.get("split", next(iter(data.manifest.splits)))
-    label = "" if show in FINDINGS else query.get("class", "")
+    there = data.index(split)
+    known = _class(query.get("class", ""), len(data.manifest.classes))
+    label = "" if show in FINDINGS or known is None else str(known)
     items: Sequence[Any]
     if show in FINDINGS:
         items, size = getattr(data.suspects, show), GROUPS_PER_PAGE
     else:
-        items, size = [face for face in data.index(split) if not label or str(face.label) == label], PER_PAGE
+        items, size = [face for face in there if not label or str(face.label) == label], PER_PAGE
     return board.page(
         "data.html.j2",
         places=places,
@@ -106,6 +109,6 @@ def image(request: Request) -> Response:
     board, params = board_of(request), request.path_params
     data: Faces = board.faces(params["key"])
     path = data.image(params["split"], params["name"])
-    if path is None:
+    if path is None or not is_image_name(path.name):
         raise HTTPException(404, "no such image in the data directory")
     return FileResponse(path, headers={"Cache-Control": "private, max-age=600"})

@@ -71,7 +71,7 @@ class Guard:
         if not self._is_ours(name):
             return PlainTextResponse(f"{name[:200]!r} is not this board's host", 421)
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers["host"]:
+        if origin is not None and _place(origin) != headers["host"]:
             return PlainTextResponse("asked for by a page of another site", 403)
         if self._token is None or self._knows_token(scope, headers.get("cookie", "")):
             return None
@@ -114,5 +114,13 @@ def _host_name(host: str) -> str:
     """A Host header's name without its port and brackets, in small letters."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    """An Origin header's name and port."""
+    try:
+        return urlsplit(origin).netloc
     except ValueError:
         return ""

@@ -79,6 +79,10 @@ def _about(run: Run) -> list[tuple[str, str]]:
     return [("directory", str(run.dir)), ("command", shlex.join(record["command"])), ("data", data), *facts]
 
 
+_SHOWN = {".png": "image/png", ".svg": "image/svg+xml", ".csv": "text/csv", ".json": "application/json"}
+"""What a report holds besides its page; anything else in somebody's run, as a script, is bytes to a browser."""
+
+
 def report_file(request: Request) -> Response:
     """A file of a run's report; its page without a script of its own."""
     board, name = board_of(request), request.path_params["name"]
@@ -87,7 +91,7 @@ def report_file(request: Request) -> Response:
     if not (path.is_file() and path.resolve().is_relative_to(run.report_dir.resolve())):
         raise HTTPException(404, "no such file in the report")
     if path.suffix != ".html":
-        return FileResponse(path)
+        return FileResponse(path, media_type=_SHOWN.get(path.suffix, "application/octet-stream"))
     page = path.read_text(encoding="utf-8", errors="replace")
     page = _SCRIPT.sub('<script src="/static/report.js"></script>', page)
     return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})

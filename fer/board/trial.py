@@ -24,7 +24,7 @@ def try_page(request: Request) -> Response:
 async def faces(request: Request) -> Response:
     """?model=NAME&cropped=1 with an image file as the body: its faces, with each class's probability."""
     board, query = board_of(request), request.query_params
-    model, photo = _model(board, query.get("model", "")), await _body(request)
+    model, photo = await run_in_threadpool(_model, board, query.get("model", "")), await _body(request)
     try:
         found = await run_in_threadpool(board.models.faces, model, photo, cropped="cropped" in query)
     except UnreadableError as error:
@@ -35,7 +35,7 @@ async def faces(request: Request) -> Response:
 async def explanation(request: Request) -> Response:
     """?model=NAME&class=C with a face's image, as `faces` gave it, as the body: its map."""
     board, query = board_of(request), request.query_params
-    model, face = _model(board, query.get("model", "")), await _body(request)
+    model, face = await run_in_threadpool(_model, board, query.get("model", "")), await _body(request)
     try:
         found = await run_in_threadpool(board.models.explanation, model, face, query.get("class", ""))
     except UnreadableError as error:
@@ -44,7 +44,7 @@ async def explanation(request: Request) -> Response:
 
 
 def _model(board: Board, name: str) -> Path | None:
-    """The directory of the run of that name; None for the model that ships."""
+    """The directory of the run of that name; None for the model that ships. In a thread, as it looks at the runs."""
     return board.run(name)[1].dir if name else None
 
 

@@ -86,11 +86,13 @@ class WatchedRun:
                 self.run, fault = None, str(error)
             if self.run is not None and self.log.path != self.run.log:
                 self._forget_log(self.run.log)
-            self._stamps = stamps
+            self._stamps, self.unread = stamps, True  # a training that is over has written since somebody looked
             self.version += 1
             self._show(fault)
         elif self.run is not None and self.run.record.state == "training":
+            before = self.is_training
             self._show()
+            self.unread = self.unread or before != self.is_training  # killed, which changes no file
 
     def read(self) -> None:
         """Take in a piece of what is new of the log."""

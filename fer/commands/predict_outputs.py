@@ -62,7 +62,7 @@ class Outputs:
             self._bars(escaped(result.source.name), frame + 1, frames)
 
     def failed(self, failure: Failure) -> None:
-        """Nothing of it is written; it is done."""
+        """It is done; of a video what came before is written."""
         if not failure.source.is_video:
             self._count_image()
 

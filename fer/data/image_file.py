@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 
 import cv2
@@ -90,6 +91,9 @@ def _check_depth(file: bytes) -> None:
         )
 
 
+_STDERR = threading.Lock()  # there is one for all threads
+
+
 @contextlib.contextmanager
 def _errors_of_libraries() -> Iterator[list[bytes]]:
     """What is written to stderr within: libjpeg and its like have no other way to say that data is missing.
@@ -97,8 +101,8 @@ def _errors_of_libraries() -> Iterator[list[bytes]]:
     It stands in the list afterwards, and not on the terminal.
     """
     said: list[bytes] = []
-    terminal = os.dup(2)
-    with os.fdopen(os.memfd_create("stderr"), "rb") as capture:
+    with _STDERR, os.fdopen(os.memfd_create("stderr"), "rb") as capture:
+        terminal = os.dup(2)
         os.dup2(capture.fileno(), 2)
         try:
             yield said

@@ -89,8 +89,9 @@ def prepare(
     source, out = Path(source), Path(os.path.abspath(out))  # noqa: PTH100 -- resolve() would follow a symlink at `out`
     options.check()
     before = source_state(source)
-    if source.resolve().is_relative_to(out):
-        raise FerError(f"{out}: holds the source {source}. Choose another --out")
+    for what, path in (("the source", source), ("--votes", options.votes)):
+        if path is not None and Path(path).resolve().is_relative_to(out.parent.resolve() / out.name):
+            raise FerError(f"{out}: holds {what} {path}. Choose another --out")
     busy = f"{out}: another `fer prepare` is writing it. Wait for it, or choose another --out"
     with beside(out, busy) as fresh:
         check_replaceable(out)

@@ -145,7 +145,7 @@ class Converted(ToolForm):
         return path
 
     def _made(self, job: Job, transform: Transform | None) -> onnx.ModelProto:
-        return to_onnx(job.folded.net, job.folded.blobs, transform, job.batch)
+        return to_onnx(job.folded.net, job.folded.blobs, transform)
 
     def write_kind(self, job: Job, kind: str, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="fer-form-") as scratch:

@@ -51,8 +51,8 @@ class Reads:
 class Job:
     """What a form is made of: the exported model, its deploy net, and images of Training to choose integers by.
 
-    `calibration` gives uint8 [N, C, H, W]; it reads the data when it is called. `batch` is how many images a form takes
-    at once that can take any number (None).
+    `calibration` gives uint8 [N, C, H, W]; it reads the data when it is called. `batch` is how many images model.onnx
+    takes at once (None: any number).
     """
 
     model: Model

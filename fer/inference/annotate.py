@@ -23,8 +23,8 @@ class Annotator:
     """Writes what it is given to `out`: a file where there is one source and the name fits, else a folder.
 
     In a folder the files are called as the inputs, with .jpg behind other names than .jpg, .png and .bmp, and videos
-    ending in .mp4 or .avi. A context manager, at whose end a
-    video is whole; one that did not get there leaves nothing. Raises UsageError where `out` does not suit, or a file
+    ending in .mp4 or .avi. A context manager, at whose end a video is whole; one that an exception ends leaves nothing,
+    and of a video that is cut off there is what could be read. Raises UsageError where `out` does not suit, or a file
     would take the place of an input or of another. `written` are the files that it has begun.
     """
 
