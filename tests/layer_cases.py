@@ -271,6 +271,8 @@ CASES = [
             "power: 2 scale: 0.5 shift: -4",
             "power: 0",
             "scale: 0 shift: 2 power: 3",
+            "scale: 0 power: -1",
+            "scale: 0 shift: -1 power: 0.5",
         )
     ),
     *(

@@ -183,7 +183,8 @@ def tool(path: Path) -> CaffeExecutable:
 def test_the_tool_gets_caffe_s_own_flags() -> None:
     argv = tool(Path("/opt/caffe")).train_command(Path("solver.prototxt"), gpus=[1], snapshot=Path("a.solverstate"))
     effects = ["--sigint_effect", "stop", "--sighup_effect", "snapshot"]
-    assert argv == [
+    assert argv[0] == sys.executable and Path(argv[1]).name == "tied.py"  # it must not outlive us
+    assert argv[2:] == [
         "/opt/caffe", "train", "--solver", "solver.prototxt", "--gpu", "1", "--snapshot", "a.solverstate", *effects
     ]  # fmt: skip
     # Caffe's tool has no answer to SIGTERM; SIGINT is what makes it save.

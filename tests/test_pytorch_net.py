@@ -304,9 +304,10 @@ def test_special_fillers() -> None:
     assert torch.allclose(rows.sum(1), torch.ones(5)) and (rows >= 0).all()
     sparse = drawn('type: "gaussian" sparse: 20', (200, 500))
     assert (sparse != 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
-    kernel = drawn('type: "bilinear"', (2, 1, 4, 4))
-    slope = np.array([0.25, 0.75, 0.75, 0.25])
-    assert np.allclose(kernel[1, 0], np.outer(slope, slope))
+    slopes = ([0.5, 0.5], [0.5, 1, 0.5], [0.25, 0.75, 0.75, 0.25], np.array([1, 3, 5, 5, 3, 1]) / 6)  # the wheel's own
+    for slope in slopes:
+        kernel = drawn('type: "bilinear"', (2, 1, len(slope), len(slope)))
+        assert np.allclose(kernel[1, 0], np.outer(slope, slope))
 
 
 @pytest.mark.parametrize(

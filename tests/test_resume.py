@@ -351,5 +351,21 @@ def test_signals_reach_the_user_s_own_caffe_as_the_one_it_saves_on(tmp_path: Pat
     assert Run(tmp_path / "runs" / "run").record.state == "interrupted"
 
 
+@pytest.mark.full
+def test_killed_with_its_parent_the_user_s_own_caffe_is_stopped(tmp_path: Path, data: Path) -> None:
+    training.write_net(tmp_path, snapshot=0)
+    (tmp_path / "bin").mkdir()
+    executable = training.fake_executable(tmp_path / "bin")
+    process = training.start_training(tmp_path, data, "own", FAKE_SECONDS="0.5", FER_CAFFE=str(executable))
+    wait_for_log(tmp_path, "Iteration 10 ", process)
+    child = training.child_of(process)
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 20  # of the 25 that are left
+    while Path(f"/proc/{child}").exists() and "(zombie)" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_interrupted_carries_the_exit_code() -> None:
     assert Interrupted("x", signal.SIGTERM).exit_code == 143

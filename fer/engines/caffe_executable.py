@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from fer.engines.process import EngineFailed
 from fer.engines.real_caffe import PROBE_SOLVER, RealCaffe
 from fer.errors import FerError
 
+_TIED = WORKER.with_name("tied.py")
 _NO_SUCH_TYPE = 'net_param { layer { name: "no" type: "NoSuchType" top: "no" } }'
 
 
@@ -69,7 +71,7 @@ class CaffeExecutable(RealCaffe):
     ) -> list[str]:
         argv = super().train_command(solver, gpus=gpus, weights=weights, snapshot=snapshot, ema=ema)
         effects = ["--sigint_effect", "stop", "--sighup_effect", "snapshot"]
-        return [str(self.executable), *argv[len(self.command) :], *effects]
+        return [sys.executable, str(_TIED), str(self.executable), *argv[len(self.command) :], *effects]
 
     def known_types(self, wanted: frozenset[str]) -> frozenset[str]:
         return self._layer_types

@@ -132,7 +132,12 @@ def _pytorch_can(wish: Wish, say: Say) -> bool:
 def _trains_on(engine: Engine, gpu: int | str, say: Say) -> bool:
     if not engine.has_gpu_code:
         return False
-    found = engine.set_up(say)
+    try:
+        found = engine.set_up(say)
+    except FerError:
+        if engine.own:
+            raise
+        return False
     try:
         found.check_gpus(gpu)
     except FerError:

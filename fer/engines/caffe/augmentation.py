@@ -2,7 +2,7 @@
 
     rotation: 15, shift: 0.1, scale: 0.1, brightness: 0.2, contrast: 0.2, erase: 0.5, seed: 1
 
-Both engines have it: augment.py runs this file inside Caffe, the PyTorch engine has the same arithmetic in torch.
+Every engine has it: augment.py runs this file inside Caffe, the others have the same arithmetic in their own terms.
 Imports numpy only, and runs under any Python that a user's pycaffe may need.
 """
 

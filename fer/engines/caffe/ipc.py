@@ -86,13 +86,13 @@ def parse(line: str) -> Optional[Message]:
     return None
 
 
-def stop_when_parent_dies() -> None:
-    """A killed `fer` must not leave its training running unseen: Linux then sends this process SIGTERM."""
+def stop_when_parent_dies(by: int = signal.SIGTERM) -> None:
+    """A killed `fer` must not leave its training running unseen: Linux then sends this process a signal."""
     parent = os.environ.get(PARENT_PID)
     if parent and sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by, 0, 0, 0)
         if os.getppid() != int(parent):
-            sys.exit(128 + signal.SIGTERM)
+            sys.exit(128 + by)
 
 
 class Odometer:

@@ -2,7 +2,7 @@
 # requires-python = "==3.9.*"
 # dependencies = ["kendryte-caffe==1.0.0.20210829", "numpy==1.26.4", "protobuf==3.20.3"]
 # ///
-"""Real Caffe behind five verbs; `fer` runs this file in an interpreter of its own, and so can you:
+"""Real Caffe behind a few verbs; `fer` runs this file in an interpreter of its own, and so can you:
 
     uv run --no-project --script worker.py train --solver solver.prototxt [--snapshot S | --weights W] [--gpu N]
     uv run --no-project --script worker.py predict --model deploy.prototxt --source images.npy
@@ -10,7 +10,7 @@
            --weights W --out scores.npz [--weights W2 --out scores2.npz ...]
     uv run --no-project --script worker.py describe --model train_val.prototxt --phase TRAIN [--stage S ...] [--level L]
     uv run --no-project --script worker.py batch --model data_part.prototxt --phase TRAIN --out batch.npz [--seed N]
-    uv run --no-project --script worker.py doctor
+    uv run --no-project --script worker.py doctor | layers | gpu
 
 `train` writes Caffe's own log to stderr. SIGINT and SIGTERM stop it after the running iteration with a snapshot
 (exit code 130, 143); SIGHUP takes a snapshot and goes on. `--snapshot` also puts the data cursor and every random

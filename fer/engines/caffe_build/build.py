@@ -214,7 +214,8 @@ class Steps:
         toolkit = None
         if arch:
             self.say(f"    CUDA for {', '.join(f'sm_{number}' for number in arch)} comes from PyPI ({pypi.CUDA})")
-            toolkit = cuda.toolkit(self.folder / "cuda", arch, self.options.cudnn)
+            folder = self.folder / ("cuda-cudnn" if self.options.cudnn else "cuda")
+            toolkit = cuda.toolkit(folder, arch, self.options.cudnn)
         return Compilation(self.folder, found.tools, self.python, toolkit), found
 
     def _look(self, root: Path, boost: Path) -> needs.Look:

@@ -91,14 +91,13 @@ class Tools:
 class Look:
     """What was found, and what is missing: sentences, and Debian's packages that mend them.
 
-    `lost` says what a build will not have for want of a library that it can do without, `extra` what mends that.
+    `lost` says what a build will not have for want of a library that it can do without.
     """
 
     tools: Tools
     missing: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
     needs_boost_python: bool = False
 
 
@@ -111,7 +110,6 @@ def look(
     """
     missing, packages = list(python.faults), list(python.packages)
     lost: list[str] = []
-    extra: list[str] = []
     cxx, protoc = _program("g++", roots), _program("protoc", roots)
     if fault := _compiler_fault(cxx):
         missing.append(fault)
@@ -133,7 +131,6 @@ def look(
             found.append(library)
         elif library.define:
             lost.append(f"{library.name} is not there, so that Caffe will be without {library.lost}")
-            extra += library.packages
         else:
             missing.append(f"{library.name} (a line with <{library.include}> does not compile or link)")
             packages += library.packages
@@ -142,7 +139,7 @@ def look(
         found.append(python.boost)
     links = tuple(name for library in found for name in library.links)
     tools = replace(tools, libraries=links, defines=tuple(filter(None, (library.define for library in found))))
-    return Look(tools, tuple(missing), _once(packages), tuple(lost), _once(extra), not has_boost_python)
+    return Look(tools, tuple(missing), _once(packages), tuple(lost), not has_boost_python)
 
 
 def _once(words: Sequence[str]) -> tuple[str, ...]:

@@ -79,6 +79,6 @@ def _bilinear(blob: np.ndarray) -> None:
         raise FerError(f"the bilinear filler needs a 4-D blob of square kernels, not {blob.shape}")
     width = blob.shape[3]
     factor = math.ceil(width / 2)
-    centre = (2 * factor - 1 - factor % 2) / (2 * factor)
+    centre = (width - 1) / (2 * factor)  # since October 2017; the tag 1.0 has another, which is off at some widths
     slope = 1 - abs(np.arange(width) / factor - centre)
     blob[...] = np.outer(slope, slope)

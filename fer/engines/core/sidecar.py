@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def write_sidecar(path: Path, iteration: int, seed: int, net: Net, states: Seque
                 for key, item in values.items():
                     arrays["\n".join((str(number), kind, name, key))] = np.asarray(item)
     stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **arrays)
+    np.savez(stream, **cast(Any, arrays))  # its types know of another keyword
     write_bytes(path, stream.getvalue())
 
 
@@ -96,6 +97,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         arrays = read_arrays(path)
     except (DamagedArchive, FileNotFoundError) as error:
         raise _damaged(path, str(error)) from error
+    arrays.pop("allow_pickle", None)  # until NumPy 2.2 savez took that word for one more array
     for name in _HEADER:
         if name not in arrays or arrays[name].shape or arrays[name].dtype.kind not in "iu":
             raise _damaged(path, f"its {name} is missing")

@@ -14,7 +14,7 @@ _AS_IN_SCORING = ("Dropout", "Pooling")
 
 @contextlib.contextmanager
 def measuring(nodes: Sequence[Node]) -> Iterator[None]:
-    """While open, passes count alike, with dropout and stochastic pooling as in scoring.
+    """From then on passes count alike, with dropout and stochastic pooling as in scoring.
 
     Raises FerError at the end where what was measured is not finite.
     """

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from fer.engines.tensorflow.keras_layers.labels import FAULT
+from fer.engines.tensorflow_engine import keras_name
 from fer.errors import FerError
 
 _WRONG_INDEX = re.compile(rf"{FAULT}(?P<name>.*)\|(?P<what>\w+)'?\] \[(?P<index>-?\d+)\] \[?b?'?(?P<bound>[^|]*)\|")
@@ -22,9 +23,10 @@ def spoken(net: Any) -> Iterator[None]:
         found = _WRONG_INDEX.search(error.message)
         if not found:
             raise
+        wrong = f"{found['what']} {found['index']} {found['bound']}"
         for node in net.nodes:
-            if node.name.replace("/", ".") == found["name"]:
-                node.layer.fail(f"{found['what']} {found['index']} {found['bound']}")
-        raise
+            if keras_name(node.name) == found["name"]:
+                node.layer.fail(wrong)
+        raise FerError(f"layer {found['name']!r}: {wrong}") from None
     except tf.errors.ResourceExhaustedError as error:
         raise FerError("not enough memory; try a smaller batch_size") from error

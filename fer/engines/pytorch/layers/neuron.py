@@ -75,7 +75,8 @@ class Power(rules.Power, Elementwise):
         param = self.param.power_param
         if not param.power * param.scale:
             # A constant: Caffe passes no gradient, and takes 0^0 for 1.
-            return torch.full_like(x, param.shift**param.power if param.power else 1.0)
+            constant = torch.tensor(param.shift).pow(param.power) if param.power else 1.0  # inf and nan as C has them
+            return torch.full_like(x, float(constant))
         line = x * param.scale + param.shift if param.scale != 1 or param.shift else x
         return line.pow(param.power) if param.power != 1 else line
 

@@ -75,8 +75,3 @@ def ours(shape: Shape) -> Shape:
 def our_axis(axis: int, axes: int) -> int:
     """Where Caffe's axis of a blob of so many axes is in ours."""
     return (0, 3, 1, 2)[axis] if axes == 4 else axis
-
-
-def wide(x: Tensor) -> Tensor:
-    """Sums are made in 32 bits at least."""
-    return tf.cast(x, tf.float32) if x.dtype in (tf.bfloat16, tf.float16) else x

@@ -2,7 +2,6 @@
 
 import keras
 
-from fer.engines.core.framework import Shape
 from fer.engines.core.layers import common as rules
 from fer.engines.tensorflow.blob import Axes
 from fer.engines.tensorflow.keras_layers import common as own
@@ -115,8 +114,6 @@ class ArgMax(rules.ArgMax, Layer):
 @register("Parameter")
 class Parameter(rules.Parameter, Layer):
     """In Keras a layer without a bottom is not: this one hangs on the first input of its net."""
-
-    shape: Shape
 
     def wire(self, wiring: Wiring, *bottoms: Tensor) -> tuple[Tensor, ...]:
         shape = tuple(self.param.parameter_param.shape.dim)
