@@ -119,6 +119,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(sample, cwd=folder, check=True, capture_output=True)
     shutil.make_archive(str(folder / "archive"), "zip", folder, "fer2013.csv")
     shutil.copy(ROOT / "tests" / "golden" / "bvlc_wheel.log", folder / "caffe.log")
+    weights = "fer/inference/model/weights.caffemodel"
+    for source, name in ((ROOT / weights, weights), (ROOT / weights, "vgg8.caffemodel"),
+                         (find_solver("vgg8", "s2"), "prototxt/vgg8/solver_s2.prototxt")):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / name)
     (folder / "my").mkdir()
     shutil.copy(find_net("lenet"), folder / "my" / "train_val.prototxt")
     shutil.copy(find_solver("lenet", "s2"), folder / "my" / "solver.prototxt")
@@ -221,10 +226,11 @@ def make_runs(runs: Path) -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_works(example: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(example)[1:]
-    # What an example before it has made: the solver of fer schedule, say.
+    # What an example before it has made: the solver of fer schedule, or a student's net.
     for needed in (word for word in words if word.endswith(".prototxt") and words[0] == "train"):
         if not Path(needed).exists():
-            assert cli.main(next(shlex.split(each)[1:] for each in EXAMPLES if f"schedule {needed}" in each)) == 0
+            made = (each for each in EXAMPLES if f"schedule {needed}" in each or f"--out {needed}" in each)
+            assert cli.main(shlex.split(next(made))[1:]) == 0
     if example == "fer caffe remove gpu":
         test_caffe_build.put("gpu")
     if "--copy" in words:  # which a Next: before it may have made
