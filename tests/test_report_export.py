@@ -68,7 +68,7 @@ def test_the_forms_of_an_export_are_shown(run: Run, val_only: bool) -> None:
     ("fields", "words"),
     [
         ({"sha256": "cd"}, r"is of snapshot 200, other weights .* not shown: fer export \S+lenet-s2 makes it anew\."),
-        ({"sha256": "cd", "averaged": (100, 200)}, "is of the mean of 2 snapshots, other weights"),
+        ({"sha256": "cd", "averaged": (100, 200)}, "is of the mean of 2 snapshots, 100 to 200, other weights"),
         (None, r"is not shown: \S+model.json[: ].*"),
         ({"forms": {}}, None),
     ],
