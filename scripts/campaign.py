@@ -36,7 +36,7 @@ class Training:
     before: tuple[str, ...] = ()
 
 
-REPOSITORY = Path(__file__).absolute().parents[1]
+ROOT = Path(__file__).resolve().parent.parent
 # The original project's nets read the database in its order, as Caffe did.
 RUNS = {
     "alexnet-s1": Training("alexnet", "s1"),
@@ -47,13 +47,13 @@ RUNS = {
     # The student: the model in the box, taught for 30 epochs by the two that were the best when it was begun.
     "vgg8-taught": Training(
         "taught/train_val.prototxt",
-        str(REPOSITORY / "prototxt/vgg8/solver_s2.prototxt"),
+        str(ROOT / "prototxt/vgg8/solver_s2.prototxt"),
         ("--lr", "0.03", "--weights", "taught/teachers.caffemodel", "--ema", "0.999", "--shuffle"),
         before=(
             "average runs/vgg13-s1 --last 12",
             "average runs/resnet18h-s1 --last 12",
             "distill --student vgg8 --teachers runs/vgg13-s1 runs/resnet18h-s1 --out taught/train_val.prototxt "
-            f"--start {shlex.quote(str(REPOSITORY / 'fer/inference/model/weights.caffemodel'))}",
+            f"--start {shlex.quote(str(ROOT / 'fer/inference/model/weights.caffemodel'))}",
         ),
     ),
     "alexnet-s2": Training("alexnet", "s2"),

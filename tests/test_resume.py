@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -338,13 +339,19 @@ def test_at_an_epoch_s_end_it_goes_on_without_a_word(tmp_path: Path, data: Path,
     assert "to the last" in resume(run.dir, max_iter=80).record.repeatable
 
 
-@pytest.mark.full
-def test_signals_reach_the_user_s_own_caffe_as_the_one_it_saves_on(tmp_path: Path, data: Path) -> None:
+def trained_by_own_caffe(tmp_path: Path, data: Path, seconds: str) -> subprocess.Popen[str]:
+    """A training by the user's own caffe, so slow an iteration, once it is under way."""
     training.write_net(tmp_path, snapshot=0)
     (tmp_path / "bin").mkdir()
     executable = training.fake_executable(tmp_path / "bin")
-    process = training.start_training(tmp_path, data, "own", FAKE_SECONDS="0.03", FER_CAFFE=str(executable))
+    process = training.start_training(tmp_path, data, "own", FAKE_SECONDS=seconds, FER_CAFFE=str(executable))
     wait_for_log(tmp_path, "Iteration 10 ", process)
+    return process
+
+
+@pytest.mark.full
+def test_signals_reach_the_user_s_own_caffe_as_the_one_it_saves_on(tmp_path: Path, data: Path) -> None:
+    process = trained_by_own_caffe(tmp_path, data, "0.03")
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 143 and "stopped at iteration" in said
@@ -353,11 +360,7 @@ def test_signals_reach_the_user_s_own_caffe_as_the_one_it_saves_on(tmp_path: Pat
 
 @pytest.mark.full
 def test_killed_with_its_parent_the_user_s_own_caffe_is_stopped(tmp_path: Path, data: Path) -> None:
-    training.write_net(tmp_path, snapshot=0)
-    (tmp_path / "bin").mkdir()
-    executable = training.fake_executable(tmp_path / "bin")
-    process = training.start_training(tmp_path, data, "own", FAKE_SECONDS="0.5", FER_CAFFE=str(executable))
-    wait_for_log(tmp_path, "Iteration 10 ", process)
+    process = trained_by_own_caffe(tmp_path, data, "0.5")
     child = training.child_of(process)
     process.kill()
     process.communicate()

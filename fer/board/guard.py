@@ -6,7 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -71,7 +71,7 @@ class Guard:
         if not self._is_ours(name):
             return PlainTextResponse(f"{name[:200]!r} is not this board's host", 421)
         origin = headers.get("origin")
-        if origin is not None and _place(origin) != headers["host"]:
+        if origin is not None and _split(origin).netloc != headers["host"]:
             return PlainTextResponse("asked for by a page of another site", 403)
         if self._token is None or self._knows_token(scope, headers.get("cookie", "")):
             return None
@@ -112,15 +112,12 @@ def _cookie(scope: Scope) -> str:
 
 def _host_name(host: str) -> str:
     """A Host header's name without its port and brackets, in small letters."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    return (_split(f"//{host}").hostname or "").lower()
 
 
-def _place(origin: str) -> str:
-    """An Origin header's name and port."""
+def _split(url: str) -> SplitResult:
+    """The parts of what a header gives, empty where it is no URL."""
     try:
-        return urlsplit(origin).netloc
+        return urlsplit(url)
     except ValueError:
-        return ""
+        return urlsplit("")

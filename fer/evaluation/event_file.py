@@ -28,16 +28,20 @@ _FLUSH_SECONDS = 5.0
 
 def check_tensorboard(directory: Path) -> None:
     """Make the directory. Raises FerError where it cannot be written, or what writes event files is not installed."""
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError:
-        raise FerError(f"--tensorboard needs {PACKAGE}, which this Python has not\n{pip_install(PACKAGE)}") from None
+    _check_package()
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(directory, error) from None
     if not is_writable(directory):
         raise FerError(f"--tensorboard {directory}: cannot be written")
+
+
+def _check_package() -> None:
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError:
+        raise FerError(f"--tensorboard needs {PACKAGE}, which this Python has not\n{pip_install(PACKAGE)}") from None
 
 
 class RunEvents:
@@ -49,7 +53,7 @@ class RunEvents:
     """
 
     def __init__(self, directory: Path, run: Run):
-        check_tensorboard(directory)
+        _check_package()
         from tensorboardX import summary
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2

@@ -18,7 +18,6 @@ import numpy as np
 from fer import __version__
 from fer.data.dataset import held_out
 from fer.data.manifest import ImageSize
-from fer.errors import FerError
 from fer.evaluation.score import score_run
 from fer.evaluation.scores import Scores, load_scores
 from fer.evaluation.splits import SplitSource, as_images, reading_of
@@ -53,7 +52,7 @@ from fer.runs.run import RUN_JSON, Run, Snapshot
 from fer.runs.scores import chosen_snapshot
 from fer.schema import caffe_pb2
 from fer.system.arrays import write_array
-from fer.system.files import check_name, replacement, told_full, write_bytes
+from fer.system.files import check_free, replacement, told_full, write_bytes
 from fer.system.hashes import file_hash
 from fer.system.progress import StageProgress
 from fer.system.records import write_record
@@ -80,9 +79,7 @@ def export_run(
     wanted = forms_called(forms)
     for form in wanted:
         form.need()
-    check_name(out)
-    if out.exists() and not (out.is_dir() and ((out / MODEL_JSON).is_file() or not any(out.iterdir()))):
-        raise FerError(f"{out} is there already and is no exported model: choose another --out, or remove it")
+    check_free(out, MODEL_JSON, "exported model")
     progress = progress or (lambda stage, done, total: None)
     for line in score_run(run, progress=progress):
         progress(line, 0, 1)

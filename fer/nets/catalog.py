@@ -19,6 +19,7 @@ from fer.nets.zoo import TRAIN_VAL, find_net, recommended_solver, solver_names
 from fer.system.files import replacement
 
 _FACE = (1, 48, 48)
+_NET = re.compile(r"""^[ \t]*net\s*:\s*("[^"\n]*"|'[^'\n]*')""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,6 @@ def net_facts(name: str | Path) -> NetFacts:
         multiply_adds=work,
         known=KNOWN.get(str(name)),
     )
-
-
-_NET = re.compile(r"""^\s*net\s*:\s*("[^"\n]*"|'[^'\n]*')""", re.MULTILINE)
 
 
 def first_comment(path: Path) -> str:

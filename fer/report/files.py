@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer.errors import FerError
 from fer.runs.run import Run
-from fer.system.files import check_name, is_writable, replacement, write_bytes
+from fer.system.files import check_free, is_writable, replacement, write_bytes
 
 MARK = "metrics.json"  # every report has one: a folder without it is not ours to replace
 
@@ -34,9 +34,7 @@ def _is_of_test(out: Path) -> bool:
 
 def check_place(out: Path) -> None:
     """Raise FerError where no report can be written to `out`."""
-    check_name(out)
-    if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
-        raise FerError(f"{out} is there already and is no report: choose another --out, or remove it")
+    check_free(out, MARK, "report")
     if not is_writable(out.parent):
         raise FerError(f"{out} cannot be written: choose a place for the report with --out DIR")
 

@@ -166,7 +166,15 @@ def _unfinished(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
                     name.unlink()
 
 
-def check_name(path: Path) -> None:
+def check_free(out: Path, mark: str, what: str) -> None:
+    """Raise FerError where a folder cannot be put to `out`: it is no name, or there already and neither empty nor one
+    that holds the file `mark`, as `what` does."""
+    _check_name(out)
+    if out.exists() and not (out.is_dir() and ((out / mark).is_file() or not any(out.iterdir()))):
+        raise FerError(f"{out} is there already and is no {what}: choose another --out, or remove it")
+
+
+def _check_name(path: Path) -> None:
     """Raise FerError for what is no name of a file or folder to be written: ".", "..", "/"."""
     if path.name in ("", ".."):
         raise FerError(f"{path}: give a name for what is to be written, as {path / 'NAME'}")
@@ -174,7 +182,7 @@ def check_name(path: Path) -> None:
 
 def _partial(path: Path) -> Path:
     """Where a file or folder lies until it is whole."""
-    check_name(path)
+    _check_name(path)
     return path.with_name(f".{path.name}.partial")
 
 

@@ -74,8 +74,8 @@ class Power(rules.Power, Elementwise):
     def apply(self, x: Tensor) -> Tensor:
         param = self.param.power_param
         if not param.power * param.scale:
-            # A constant: Caffe passes no gradient, and takes 0^0 for 1.
-            constant = torch.tensor(param.shift).pow(param.power) if param.power else 1.0  # inf and nan as C has them
+            # A constant, inf and nan as C's pow gives them: Caffe passes no gradient, and takes 0^0 for 1.
+            constant = torch.tensor(param.shift).pow(param.power) if param.power else 1.0
             return torch.full_like(x, float(constant))
         line = x * param.scale + param.shift if param.scale != 1 or param.shift else x
         return line.pow(param.power) if param.power != 1 else line

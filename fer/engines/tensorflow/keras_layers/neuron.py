@@ -79,10 +79,8 @@ class Power(Own):
 
     def call(self, x: Tensor) -> Tensor:
         if not self.power * self.scale:
-            # A constant: Caffe passes no gradient, and takes 0^0 for 1.
-            constant = (
-                tf.pow(tf.constant(self.shift, tf.float32), self.power) if self.power else 1.0
-            )  # inf, nan as in C
+            # A constant, inf and nan as C's pow gives them: Caffe passes no gradient, and takes 0^0 for 1.
+            constant = tf.pow(tf.constant(self.shift, tf.float32), self.power) if self.power else 1.0
             return tf.fill(tf.shape(x), tf.cast(constant, x.dtype))
         line = x * self.scale + self.shift
         return line if self.power == 1 else tf.square(line) if self.power == 2 else tf.pow(line, self.power)
